@@ -1,0 +1,55 @@
+# `make` alone lists the targets. Every target does its own set-up; YES=1 lets it install Debian packages unasked.
+PYTHON_VENV := .venv/bin/python
+FAST := not slow and not e2e and not packaging
+export SSO_EXTENSION ?= yes
+
+# Real logins need root. With sudo, nothing that root owns is left in the tree.
+ifneq ($(shell id -u),0)
+AS_ROOT := sudo env PATH="$$PATH" SSO_EXTENSION=$(SSO_EXTENSION) PYTHONDONTWRITEBYTECODE=1
+NO_TRACE := -p no:cacheprovider
+endif
+
+.NOTPARALLEL:
+.PHONY: help demo test quick bench checklist lint format pam clean setup-demo setup-test setup-bench
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+demo: setup-demo  ## a ticket opens a login shell, all on this machine; without root or sudo as far as it goes
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) -s pam && .venv/bin/sso demo; \
+	elif sudo -v 2>/dev/null; then $(MAKE) -s pam && $(AS_ROOT) .venv/bin/sso demo; \
+	else .venv/bin/sso demo; fi
+
+test: setup-test lint pam  ## everything, on both builds
+	SSO_PURE=1 $(PYTHON_VENV) -m pytest -q -m "$(FAST)"
+	$(AS_ROOT) $(PYTHON_VENV) -m pytest $(NO_TRACE)
+
+quick: setup-test lint  ## in under a minute: lint, types, the fast tests
+	$(PYTHON_VENV) -m pytest -q -m "$(FAST)"
+
+bench: setup-bench pam  ## medians and ratios beside the peers, measured in one run, and the gates
+	$(AS_ROOT) $(PYTHON_VENV) benchmarks/run.py
+
+checklist: setup-test  ## every row of docs/checklist.md with its tests, and the rows that have none yet
+	@$(PYTHON_VENV) scripts/checklist.py
+
+lint: setup-test  ## ruff and mypy
+	$(PYTHON_VENV) -m ruff check .
+	$(PYTHON_VENV) -m ruff format --check .
+	$(PYTHON_VENV) -m mypy
+
+format: setup-test  ## let ruff mend what it can
+	$(PYTHON_VENV) -m ruff check --fix .
+	$(PYTHON_VENV) -m ruff format .
+
+pam: setup-demo
+	@$(MAKE) --no-print-directory -C pam
+
+setup-demo setup-test setup-bench:
+	@scripts/setup $(@:setup-%=%)
+
+clean:  ## forget builds and caches; .venv stays
+	rm -rf build dist wheelhouse src/*.egg-info src/sso/_framing.c .venv/.console-sso
+	rm -rf .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find src mechs tests -name '*.so' -delete -o -name __pycache__ -prune -exec rm -rf {} +
+	@if [ -f pam/Makefile ]; then $(MAKE) --no-print-directory -C pam clean; fi

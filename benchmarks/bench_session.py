@@ -1,0 +1,131 @@
+"""Whole sessions in one process, beside the same work done by the bare libraries.
+
+Every row ends with the same result, checked once before it is timed: the guest holds the password, or
+alice's TGT in a file.
+"""
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import gssapi
+import pytest
+from pair import Pair
+
+from sso.client.conversation import Person
+from sso.credential import Credential
+from sso.demo.realm import Realm
+from sso.policy import ClientPolicy, GuestPolicy
+
+DELEGATED = "GSSAPI conf, TGT delegated and stored"
+PASSWORD = "password over TLS 1.3"
+SPN = "host/deleg.test.example"
+KRB5 = gssapi.MechType.kerberos
+SECRET = b"correct horse battery staple"
+
+
+@pytest.fixture
+def alice(realm: Realm, keytabs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, value in realm.env.items():
+        monkeypatch.setenv(name, value)
+    return keytabs["deleg"]
+
+
+def _row(benchmark: Any, case: str, peer: str) -> None:
+    benchmark.group = case
+    benchmark.extra_info.update(case=case, peer=peer)
+
+
+def test_gssapi_ours(benchmark: Any, realm: Realm, alice: Path, tmp_path: Path) -> None:
+    realm.kinit("alice", "-f")
+    store = tmp_path / "ours.ccache"
+
+    def session() -> Pair:
+        pair = Pair(ClientPolicy(spn=SPN), GuestPolicy(), mechanisms={"GSSAPI": {"spn": SPN, "keytab": str(alice)}})
+        pair.run()
+        store.write_bytes(pair.judge.secrets[0])
+        return pair
+
+    assert session().exit == 0 and store.stat().st_size > 500
+    _row(benchmark, DELEGATED, "console-sso")
+    benchmark(session)
+
+
+def test_gssapi_bare(benchmark: Any, realm: Realm, alice: Path, tmp_path: Path) -> None:
+    """The floor: the same tokens, layers and store by python-gssapi alone, no protocol around them."""
+    realm.kinit("alice", "-f")
+    store = tmp_path / "bare.ccache"
+
+    def exchange() -> None:
+        _bare_gssapi(alice, store)
+
+    exchange()
+    assert store.stat().st_size > 500
+    _row(benchmark, DELEGATED, "python-gssapi alone")
+    benchmark(exchange)
+
+
+def _bare_gssapi(keytab: Path, store: Path) -> None:
+    binding = gssapi.raw.ChannelBindings(application_data=b"bench")
+    flag = gssapi.RequirementFlag
+    flags = flag.mutual_authentication | flag.confidentiality | flag.integrity | flag.ok_as_delegate
+    flags |= flag.replay_detection | flag.out_of_sequence_detection
+    name = gssapi.Name(SPN, gssapi.NameType.kerberos_principal)
+    client = gssapi.SecurityContext(
+        name=name, creds=gssapi.Credentials(usage="initiate", mechs=[KRB5]), flags=flags, mech=KRB5,
+        usage="initiate", channel_bindings=binding,
+    )
+    credentials = gssapi.Credentials(usage="accept", name=name, mechs=[KRB5], store={"keytab": str(keytab)})
+    guest = gssapi.SecurityContext(creds=credentials, usage="accept", channel_bindings=binding)
+    client.step(guest.step(client.step()))
+    assert client.complete and guest.complete
+    offer = guest.wrap(b"\x04\x00\xff\xff", False).message
+    client.unwrap(offer)
+    guest.unwrap(client.wrap(b"\x04\x00\xff\xff", False).message)
+    client.unwrap(guest.wrap(b"SIGNATURE and ok", True).message)
+    guest.delegated_creds.store({"ccache": f"FILE:{store}"}, usage="initiate", overwrite=True)
+
+
+def test_password_ours(benchmark: Any, certificates: Any) -> None:
+    policy = ClientPolicy(tls_name="guest.test.example", tls_ca=str(certificates.ca), password=True)
+    guest = GuestPolicy(tls=True, sasl=(), types=("password",))
+    person = Person(password=lambda: Credential("password", "alice", bytearray(SECRET)))
+    own = certificates.guest
+    tls = {"TLS": {"certificate": str(own.certificate), "key": str(own.key)}}
+
+    def session() -> Pair:
+        return Pair(policy, guest, mechanisms=tls, person=person).run()
+
+    assert session().judge.secrets == [SECRET]
+    _row(benchmark, PASSWORD, "console-sso")
+    benchmark(session)
+
+
+def test_password_bare(benchmark: Any, certificates: Any) -> None:
+    """The floor: a TLS 1.3 handshake in memory and one line through it, contexts made anew as we do."""
+    own = certificates.guest
+
+    def exchange() -> bytes:
+        return _bare_tls(str(certificates.ca), str(own.certificate), str(own.key))
+
+    assert exchange() == SECRET
+    _row(benchmark, PASSWORD, "ssl.MemoryBIO alone")
+    benchmark(exchange)
+
+
+def _bare_tls(ca: str, certificate: str, key: str) -> bytes:
+    client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    client_context.load_verify_locations(ca)
+    guest_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    guest_context.num_tickets = 0
+    guest_context.load_cert_chain(certificate, key)
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = client_context.wrap_bio(down, up, server_hostname="guest.test.example")
+    guest = guest_context.wrap_bio(up, down, server_side=True)
+    for half in (client, guest, client, guest):
+        try:
+            half.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    client.write(SECRET)
+    return guest.read()

@@ -1,0 +1,114 @@
+"""OpenSSH as a peer: a private sshd on loopback that takes Kerberos and a delegated TGT."""
+
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from sso.demo.realm import Realm
+from sso.demo.sandbox import Sandbox
+
+BUILD = Path(__file__).resolve().parents[1] / "build" / "sshd"
+PACKAGES = ("openssh-server", "openssh-sftp-server", "libwrap0")
+HOST = "localhost.test.example"
+
+
+class Missing(Exception):
+    """sshd cannot be had here; the message says why."""
+
+
+def programs() -> tuple[str, dict[str, str]]:
+    """The path of sshd and the environment it needs: the system's, or Debian's packages unpacked in build/."""
+    installed = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+    if installed:
+        return installed, {}
+    unpacked = BUILD / "usr/sbin/sshd"
+    if not unpacked.exists():
+        _unpack()
+    libraries = next(BUILD.glob("lib/*-linux-gnu"), BUILD / "usr/lib")
+    return str(unpacked), {"LD_LIBRARY_PATH": f"{libraries}:{next(BUILD.glob('usr/lib/*-linux-gnu'), libraries)}"}
+
+
+def _unpack() -> None:
+    """Download Debian's packages and unpack them beside the build: installing them would start a daemon."""
+    if shutil.which("apt-get") is None or shutil.which("ssh") is None:
+        raise Missing("no sshd, and no Debian to take it from")
+    BUILD.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(["apt-get", "download", *PACKAGES], cwd=BUILD, capture_output=True, text=True)
+    if done.returncode:
+        raise Missing(f"sshd could not be downloaded: {done.stderr.strip().splitlines()[-1]}")
+    for package in BUILD.glob("*.deb"):
+        subprocess.run(["dpkg", "-x", package, BUILD], check=True)
+
+
+class Sshd:
+    """sshd inside a sandbox, on a free loopback port, with alice as its user."""
+
+    def __init__(self, sandbox: Sandbox, realm: Realm) -> None:
+        self._sandbox, self._realm = sandbox, realm
+        self._process: subprocess.Popen[bytes] | None = None
+        self.tcp_port = 0
+
+    def __enter__(self) -> "Sshd":
+        program, extra = programs()
+        self._realm.principal(f"host/{HOST}", options=["+ok_as_delegate"])
+        keytab = self._realm.keytab(self._realm.folder / "sshd.keytab", f"host/{HOST}")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.tcp_port = probe.getsockname()[1]
+        key = self._sandbox.path("/etc/ssh/bench_key")
+        key.parent.mkdir(exist_ok=True)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        self._sandbox.write("/etc/ssh/bench_config", self._config())
+        hosts = self._sandbox.path("/etc/hosts").read_text()
+        self._sandbox.write("/etc/hosts", f"127.0.0.1 {HOST}\n{hosts}")
+        env = self._sandbox.env | extra | {"KRB5_KTNAME": f"FILE:{keytab}"}
+        command = self._sandbox.command([program, "-D", "-e", "-f", "/etc/ssh/bench_config"])
+        self._process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
+        self._wait()
+        return self
+
+    def _config(self) -> str:
+        return (
+            f"ListenAddress 127.0.0.1\nPort {self.tcp_port}\nHostKey /etc/ssh/bench_key\nPidFile none\n"
+            "GSSAPIAuthentication yes\nGSSAPICleanupCredentials yes\nGSSAPIStrictAcceptorCheck no\nUsePAM no\n"
+            "UseDNS no\nPasswordAuthentication no\nSubsystem sftp internal-sftp\n"
+        )
+
+    def _wait(self) -> None:
+        limit = time.monotonic() + 10
+        while time.monotonic() < limit:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.tcp_port)) == 0:
+                    return
+            if self._process is not None and self._process.poll() is not None:
+                raise Missing("sshd does not run here")
+        raise Missing("sshd does not listen")
+
+    def login(self) -> Sequence[str]:
+        """The command that delivers alice's TGT and opens no shell; its standard input must be at its end."""
+        options = {
+            "GSSAPIAuthentication": "yes",
+            "GSSAPIDelegateCredentials": "yes",
+            "PreferredAuthentications": "gssapi-with-mic",
+            "KexAlgorithms": "curve25519-sha256",
+            "StrictHostKeyChecking": "no",
+            "UserKnownHostsFile": "/dev/null",
+            "LogLevel": "ERROR",
+            "BatchMode": "yes",
+        }
+        flags = [part for key, value in options.items() for part in ("-o", f"{key}={value}")]
+        argv = ["ssh", "-F", "none", *flags, "-p", str(self.tcp_port), "-s", f"alice@{HOST}", "sftp"]
+        return self._sandbox.command(["env", f"KRB5CCNAME={self._realm.env['KRB5CCNAME']}", *argv])
+
+    @property
+    def env(self) -> dict[str, str]:
+        return self._sandbox.env | {"HOME": os.environ.get("HOME", "/root")}
+
+    def __exit__(self, *error: object) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(5)

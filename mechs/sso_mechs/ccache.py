@@ -1,0 +1,110 @@
+"""The FILE credential cache, version 4 of its format (MIT krb5, "Credential cache file format")."""
+
+import struct
+from typing import NamedTuple
+
+from sso.errors import MechanismError
+
+VERSION = 0x0504
+COMPONENTS_MAX = 16
+DATA_MAX = 64 * 1024
+NAME_TYPE = 1  # KRB_NT_PRINCIPAL
+
+
+class Ticket(NamedTuple):
+    """One credential: names as "a/b@REALM", times in seconds since the epoch, `ticket` the DER."""
+
+    client: str
+    server: str
+    key_type: int
+    key: bytearray
+    auth_time: int
+    start_time: int
+    end_time: int
+    renew_till: int
+    flags: int
+    ticket: bytes
+
+    def __repr__(self) -> str:
+        return f"<Ticket {self.client} for {self.server}>"
+
+
+def write(ticket: Ticket) -> bytearray:
+    """A whole cache file with one credential, its client as the default principal."""
+    times = (ticket.auth_time, ticket.start_time, ticket.end_time, ticket.renew_till)
+    out = bytearray(struct.pack(">HH", VERSION, 0))
+    out += _principal(ticket.client) + _principal(ticket.client) + _principal(ticket.server)
+    out += struct.pack(">H", ticket.key_type) + _data(ticket.key)
+    out += struct.pack(">4IBIII", *times, 0, ticket.flags, 0, 0)
+    return out + _data(ticket.ticket) + _data(b"")
+
+
+def read(cache: bytes | bytearray) -> list[Ticket]:
+    """Every credential of a cache file; MechanismError("no-ticket") when it cannot be read."""
+    try:
+        reader = _Reader(cache)
+        if reader.number(2) != VERSION:
+            raise ValueError
+        reader.take(reader.number(2))
+        reader.principal()
+        tickets = []
+        while reader.left():
+            tickets.append(reader.ticket())
+        return tickets
+    except (ValueError, UnicodeDecodeError):
+        raise MechanismError("no-ticket", "the credential cache cannot be read") from None
+
+
+def _data(octets: bytes | bytearray) -> bytes:
+    return struct.pack(">I", len(octets)) + bytes(octets)
+
+
+def _principal(text: str) -> bytes:
+    name, _, realm = text.rpartition("@")
+    parts = name.split("/")
+    out = struct.pack(">II", NAME_TYPE, len(parts)) + _data(realm.encode())
+    return out + b"".join(_data(part.encode()) for part in parts)
+
+
+class _Reader:
+    """Takes fields off the front; ValueError past the end or over a cap."""
+
+    def __init__(self, octets: bytes | bytearray) -> None:
+        self._octets, self._at = bytes(octets), 0
+
+    def left(self) -> int:
+        return len(self._octets) - self._at
+
+    def take(self, size: int) -> bytes:
+        if size > min(self.left(), DATA_MAX):
+            raise ValueError
+        self._at += size
+        return self._octets[self._at - size : self._at]
+
+    def number(self, size: int) -> int:
+        return int.from_bytes(self.take(size), "big")
+
+    def data(self) -> bytes:
+        return self.take(self.number(4))
+
+    def principal(self) -> str:
+        self.number(4)
+        count = self.number(4)
+        if count > COMPONENTS_MAX:
+            raise ValueError
+        realm = self.data().decode()
+        return "/".join(self.data().decode() for _ in range(count)) + "@" + realm
+
+    def ticket(self) -> Ticket:
+        client, server = self.principal(), self.principal()
+        key_type, key = self.number(2), bytearray(self.data())
+        auth, start, end, renew = (self.number(4) for _ in range(4))
+        self.number(1)
+        flags = self.number(4)
+        for _ in range(2):  # addresses, then authorisation data: of no use here
+            for _ in range(self.number(4)):
+                self.number(2)
+                self.data()
+        ticket = self.data()
+        self.data()
+        return Ticket(client, server, key_type, key, auth, start, end, renew, flags, ticket)

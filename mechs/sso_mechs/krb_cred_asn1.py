@@ -1,0 +1,117 @@
+"""The ASN.1 of KRB-CRED (RFC 4120 sections 5.2, 5.3 and 5.8), as much of it as a TGT needs."""
+
+from time import gmtime, strftime
+from typing import Any
+
+from pyasn1.type import char, namedtype, tag, univ, useful
+
+from sso_mechs.ccache import Ticket
+
+
+def _explicit(number: int, name: str, type: Any, optional: bool = False) -> Any:
+    kind = namedtype.OptionalNamedType if optional else namedtype.NamedType
+    outer = tag.Tag(tag.tagClassContext, tag.tagFormatConstructed, number)
+    return kind(name, type.subtype(explicitTag=outer))
+
+
+def _application(number: int, base: Any) -> Any:
+    outer = tag.Tag(tag.tagClassApplication, tag.tagFormatConstructed, number)
+    return base.tagSet.tagExplicitly(outer)
+
+
+class PrincipalName(univ.Sequence):  # type: ignore[misc]
+    componentType = namedtype.NamedTypes(
+        _explicit(0, "name-type", univ.Integer()),
+        _explicit(1, "name-string", univ.SequenceOf(componentType=char.GeneralString())),
+    )
+
+
+class EncryptedData(univ.Sequence):  # type: ignore[misc]
+    componentType = namedtype.NamedTypes(
+        _explicit(0, "etype", univ.Integer()),
+        _explicit(1, "kvno", univ.Integer(), True),
+        _explicit(2, "cipher", univ.OctetString()),
+    )
+
+
+class KerberosTicket(univ.Sequence):  # type: ignore[misc]
+    tagSet = _application(1, univ.Sequence)
+    componentType = namedtype.NamedTypes(
+        _explicit(0, "tkt-vno", univ.Integer()),
+        _explicit(1, "realm", char.GeneralString()),
+        _explicit(2, "sname", PrincipalName()),
+        _explicit(3, "enc-part", EncryptedData()),
+    )
+
+
+class KrbCred(univ.Sequence):  # type: ignore[misc]
+    tagSet = _application(22, univ.Sequence)
+    componentType = namedtype.NamedTypes(
+        _explicit(0, "pvno", univ.Integer()),
+        _explicit(1, "msg-type", univ.Integer()),
+        _explicit(2, "tickets", univ.SequenceOf(componentType=KerberosTicket())),
+        _explicit(3, "enc-part", EncryptedData()),
+    )
+
+
+class EncryptionKey(univ.Sequence):  # type: ignore[misc]
+    componentType = namedtype.NamedTypes(
+        _explicit(0, "keytype", univ.Integer()), _explicit(1, "keyvalue", univ.OctetString())
+    )
+
+
+class HostAddress(univ.Sequence):  # type: ignore[misc]
+    componentType = namedtype.NamedTypes(
+        _explicit(0, "addr-type", univ.Integer()), _explicit(1, "address", univ.OctetString())
+    )
+
+
+class KrbCredInfo(univ.Sequence):  # type: ignore[misc]
+    componentType = namedtype.NamedTypes(
+        _explicit(0, "key", EncryptionKey()),
+        _explicit(1, "prealm", char.GeneralString(), True),
+        _explicit(2, "pname", PrincipalName(), True),
+        _explicit(3, "flags", univ.BitString(), True),
+        _explicit(4, "authtime", useful.GeneralizedTime(), True),
+        _explicit(5, "starttime", useful.GeneralizedTime(), True),
+        _explicit(6, "endtime", useful.GeneralizedTime(), True),
+        _explicit(7, "renew-till", useful.GeneralizedTime(), True),
+        _explicit(8, "srealm", char.GeneralString(), True),
+        _explicit(9, "sname", PrincipalName(), True),
+        _explicit(10, "caddr", univ.SequenceOf(componentType=HostAddress()), True),
+    )
+
+
+class EncKrbCredPart(univ.Sequence):  # type: ignore[misc]
+    tagSet = _application(29, univ.Sequence)
+    componentType = namedtype.NamedTypes(
+        _explicit(0, "ticket-info", univ.SequenceOf(componentType=KrbCredInfo())),
+        _explicit(1, "nonce", univ.Integer(), True),
+        _explicit(2, "timestamp", useful.GeneralizedTime(), True),
+        _explicit(3, "usec", univ.Integer(), True),
+        _explicit(4, "s-address", HostAddress(), True),
+        _explicit(5, "r-address", HostAddress(), True),
+    )
+
+
+def principal_name(text: str, field: str) -> tuple[char.GeneralString, PrincipalName]:
+    """Realm and name of "a/b@REALM", tagged for that field of a KrbCredInfo."""
+    parts, _, realm = text.rpartition("@")
+    number = {"pname": 2, "sname": 9}[field]
+    outer = tag.Tag(tag.tagClassContext, tag.tagFormatConstructed, number)
+    name = PrincipalName().subtype(explicitTag=outer)
+    name["name-type"] = 1 if field == "pname" else 2  # KRB_NT_PRINCIPAL, KRB_NT_SRV_INST
+    for part in parts.split("/"):
+        name["name-string"].append(part)
+    return realm, name
+
+
+def times_of(ticket: Ticket) -> dict[str, str]:
+    """The times of a ticket as GeneralizedTime; a time of 0 is left out."""
+    times = {
+        "authtime": ticket.auth_time,
+        "starttime": ticket.start_time,
+        "endtime": ticket.end_time,
+        "renew-till": ticket.renew_till,
+    }
+    return {name: strftime("%Y%m%d%H%M%SZ", gmtime(value)) for name, value in times.items() if value}

@@ -1,0 +1,51 @@
+"""The credential type `password`: one blob, user NUL password, in UTF-8 (PROTOCOL.md section 9.2).
+
+Only inside a verified TLS; whether the password is right is decided by the guest's PAM, not here.
+"""
+
+from sso.credential import Credential
+from sso.errors import MechanismError
+from sso.mech import Mechanism, Pair
+
+USER_MAX = 256
+PASSWORD_MAX = 511  # PAM_MAX_RESP_SIZE - 1
+
+
+class Initiator(Mechanism):
+    """The client's half: gives the blob once; `password` is wiped with it."""
+
+    def __init__(self, *, user: str, password: bytearray) -> None:
+        self.credential = Credential("password", user, password)
+        name = user.encode()
+        if not 0 < len(name) <= USER_MAX or b"\0" in name:
+            raise MechanismError("password", "the user name is empty or too long")
+        if not 0 < len(password) <= PASSWORD_MAX or 0 in password:
+            raise MechanismError("password", f"the password is empty, over {PASSWORD_MAX} octets or holds a NUL")
+
+    def step(self, token: bytes) -> bytearray:
+        if self.complete or self.credential is None or self.credential.secret is None:
+            raise MechanismError("password", "already given")
+        blob = bytearray(self.credential.principal.encode() + b"\0") + self.credential.secret
+        self.credential.wipe()
+        self.complete = True
+        return blob
+
+
+class Acceptor(Mechanism):
+    """The guest's half: takes the blob apart; the claim proves itself only at PAM."""
+
+    def step(self, token: bytes | bytearray) -> bytes:
+        end = token.find(b"\0")
+        size = len(token) - end - 1
+        if not 0 < end <= USER_MAX or not 0 < size <= PASSWORD_MAX or token.count(b"\0") != 1:
+            raise MechanismError("password", "malformed")
+        try:
+            user = bytes(memoryview(token)[:end]).decode()
+        except UnicodeDecodeError:
+            raise MechanismError("password", "malformed") from None
+        self.credential = Credential("password", user, bytearray(memoryview(token)[end + 1 :]))
+        self.complete = True
+        return b""
+
+
+PASSWORD = Pair("password", "credential", Initiator, Acceptor, confidential=True, provides=("password",))

@@ -1,0 +1,236 @@
+"""TLS 1.3 over ssl.MemoryBIO; the guest is the server (PROTOCOL.md section 7.1).
+
+The client verifies the guest by a CA and a name, or by a pinned SPKI SHA-256; a CA without a name is
+an error. ALPN is `sso/1`; no session tickets, so nothing of a session outlives it.
+"""
+
+import ssl
+from hashlib import new as new_hash
+from hashlib import sha256
+from typing import Any
+
+from sso.errors import ConfigError, MechanismError
+from sso.mech import CONFIDENTIALITY, Mechanism, Pair
+
+ALPN = "sso/1"
+READ_SIZE = 16384  # one TLS record
+CLEANSE_PLAINTEXT = 0x2  # SSL_OP_CLEANSE_PLAINTEXT: OpenSSL wipes what it handed out; ssl has no name for it
+
+# Hash of tls-server-end-point (RFC 5929 section 4.1) by the certificate's signature algorithm, as DER.
+_SIGNATURE_HASHES = {
+    "2a864886f70d010104": "sha256",  # md5WithRSAEncryption: MD5 and SHA-1 count as SHA-256
+    "2a864886f70d010105": "sha256",
+    "2a864886f70d01010b": "sha256",
+    "2a864886f70d01010c": "sha384",
+    "2a864886f70d01010d": "sha512",
+    "2a8648ce3d0401": "sha256",
+    "2a8648ce3d040302": "sha256",
+    "2a8648ce3d040303": "sha384",
+    "2a8648ce3d040304": "sha512",
+}
+
+
+class _Stream(Mechanism):
+    """What both halves share: a TLS object between two memory buffers."""
+
+    layer = CONFIDENTIALITY
+
+    def __init__(self, context: ssl.SSLContext, *, server: bool, name: str | None = None) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server, server_hostname=name)
+
+    def step(self, token: bytes) -> bytes:
+        self._incoming.write(token)
+        try:
+            self._tls.do_handshake()
+        except ssl.SSLWantReadError:
+            return self._outgoing.read()
+        except ssl.SSLCertVerificationError as error:
+            detail = f"certificate refused: {error.verify_message}"
+            raise MechanismError("certificate", detail, token=self._outgoing.read()) from None
+        except ssl.SSLError as error:
+            reason = error.reason or "handshake failed"
+            raise MechanismError("tls", reason, token=self._outgoing.read()) from None
+        if self._tls.selected_alpn_protocol() != ALPN:
+            raise MechanismError("tls", "the peer does not speak sso/1 inside TLS")
+        self._verify()
+        self.complete = True
+        return self._outgoing.read()
+
+    def _verify(self) -> None:
+        """What is left to check when the handshake is through."""
+
+    def wrap(self, data: bytes) -> bytes:
+        self._tls.write(data)
+        return self._outgoing.read()
+
+    def unwrap(self, data: bytes) -> bytearray:
+        self._incoming.write(data)
+        plain = bytearray()
+        record = bytearray(READ_SIZE)
+        try:
+            while count := self._read(record):
+                joined = plain + record[:count]
+                plain[:] = bytes(len(plain))
+                plain = joined
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLZeroReturnError:
+            pass  # close_notify: the hang-up follows, and decides
+        except ssl.SSLError as error:
+            raise MechanismError("tls", error.reason or "record refused") from None
+        finally:
+            record[:] = bytes(READ_SIZE)
+        return plain
+
+    def _read(self, record: bytearray) -> int:
+        read: Any = self._tls.read  # with a buffer it returns a count, which its annotation does not say
+        return int(read(READ_SIZE, record))
+
+    def finish(self) -> bytes:
+        try:
+            self._tls.unwrap()
+        except ssl.SSLError:
+            pass  # the peer's own close_notify is not waited for
+        return self._outgoing.read()
+
+
+class Initiator(_Stream):
+    """The client's half.
+
+    `name` is the guest's name, checked against the certificate's SAN with the CAs of `ca_file`
+    (PEM), or of the system when that is None. `pins` are SHA-256 of acceptable SPKIs, which need no
+    CA. With neither, `unverified=True` has to be said: then `peer` stays "".
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        ca_file: str | None = None,
+        pins: tuple[bytes, ...] = (),
+        unverified: bool = False,
+    ) -> None:
+        if ca_file and not name:
+            raise ConfigError("a CA alone accepts every guest that it ever signed: give the guest's name too")
+        if not (name or pins or unverified):
+            raise ConfigError("TLS needs the guest's name or a pin to know whom it talks to")
+        context = _context(ssl.PROTOCOL_TLS_CLIENT)
+        if name:
+            _load_authorities(context, ca_file)
+        else:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        self._name, self._pins = name or "", pins
+        super().__init__(context, server=False, name=name)
+
+    def _verify(self) -> None:
+        certificate = self._tls.getpeercert(True) or b""
+        if self._pins:
+            pin = spki_pin(certificate)
+            if pin not in self._pins:
+                raise MechanismError("certificate", "the guest's key is not the pinned one")
+            self.peer = self._name or "pin-sha256:" + pin.hex()
+        else:
+            self.peer = self._name
+        self.binding = end_point(certificate)
+
+
+class Acceptor(_Stream):
+    """The guest's half: `certificate` (PEM chain, the guest's own first) and `key` are files, or a
+    `context` that `server_context` made before, so that a forked child opens no key file."""
+
+    def __init__(
+        self,
+        *,
+        certificate: str = "",
+        key: str | None = None,
+        context: tuple[ssl.SSLContext, bytes] | None = None,
+    ) -> None:
+        tls, self.binding = context or server_context(certificate, key)
+        super().__init__(tls, server=True)
+
+
+def server_context(certificate: str, key: str | None = None) -> tuple[ssl.SSLContext, bytes]:
+    """The guest's SSL context and its tls-server-end-point; ConfigError names the file to mend."""
+    context = _context(ssl.PROTOCOL_TLS_SERVER)
+    context.num_tickets = 0
+    try:
+        context.load_cert_chain(certificate, key)
+        with open(certificate, encoding="ascii", errors="replace") as file:
+            binding = end_point(ssl.PEM_cert_to_DER_cert(_first_certificate(file.read())))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"TLS certificate {certificate} or its key cannot be used: {error}") from None
+    except MechanismError as error:
+        raise ConfigError(f"TLS certificate {certificate}: {error}") from None
+    return context, binding
+
+
+def end_point(certificate: bytes) -> bytes:
+    """tls-server-end-point of a DER certificate: its hash by its own signature's hash (RFC 5929 section 4)."""
+    algorithm = _certificate_parts(certificate)[1]
+    name = _SIGNATURE_HASHES.get(algorithm.hex())
+    if name is None:
+        raise MechanismError("certificate", "its signature algorithm has no tls-server-end-point (RFC 5929)")
+    return new_hash(name, certificate).digest()
+
+
+def spki_pin(certificate: bytes) -> bytes:
+    """SHA-256 of the SubjectPublicKeyInfo of a DER certificate (as RFC 7469 section 2.4 pins it)."""
+    return sha256(_certificate_parts(certificate)[0]).digest()
+
+
+def _context(protocol: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(protocol)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols([ALPN])
+    context.options |= ssl.OP_NO_TICKET | CLEANSE_PLAINTEXT
+    return context
+
+
+def _load_authorities(context: ssl.SSLContext, ca_file: str | None) -> None:
+    try:
+        if ca_file:
+            context.load_verify_locations(cafile=ca_file)
+        else:
+            context.set_default_verify_paths()
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"CA file {ca_file} cannot be used: {error}") from None
+
+
+def _first_certificate(pem: str) -> str:
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    if begin not in pem or end not in pem:
+        raise ValueError("no certificate in PEM form")
+    return begin + pem.partition(begin)[2].partition(end)[0] + end
+
+
+def _certificate_parts(certificate: bytes) -> tuple[bytes, bytes]:
+    """SubjectPublicKeyInfo (whole DER) and signature algorithm (OID octets), RFC 5280 section 4.1."""
+    try:
+        body, _, _ = _element(certificate)
+        to_be_signed, whole, rest = _element(body)
+        algorithm, _, _ = _element(_element(rest)[0])
+        fields = []
+        while to_be_signed:
+            _, whole, to_be_signed = _element(to_be_signed)
+            fields.append(whole)
+        versioned = fields[0][0] == 0xA0
+        return fields[6 if versioned else 5], algorithm
+    except IndexError:
+        raise MechanismError("certificate", "the certificate cannot be read") from None
+
+
+def _element(der: bytes) -> tuple[bytes, bytes, bytes]:
+    """One DER element: its contents, the whole of it, and what follows."""
+    length, start = der[1], 2
+    if length & 0x80:
+        start = 2 + (length & 0x7F)
+        length = int.from_bytes(der[2:start], "big")
+    end = start + length
+    if end > len(der):
+        raise IndexError
+    return der[start:end], der[:end], der[end:]
+
+
+TLS = Pair("TLS", "tls", Initiator, Acceptor, prepare=server_context)

@@ -1,0 +1,25 @@
+"""Build the compiled core; SSO_EXTENSION says if it is wanted: yes (or fail), no, auto (the default)."""
+
+import os
+
+from setuptools import Extension, setup
+
+WANTED = os.environ.get("SSO_EXTENSION") or "auto"
+if WANTED not in ("yes", "no", "auto"):
+    raise SystemExit(f"SSO_EXTENSION is {WANTED!r}; it can be yes, no or auto")
+
+extensions: list[Extension] = []
+if WANTED != "no":
+    from Cython.Build import cythonize
+
+    extensions = cythonize(
+        [Extension("sso._framing", ["src/sso/_framing.pyx"])],
+        build_dir="build/cython",  # no generated .c beside the source
+        language_level=3,
+        compiler_directives={"autotestdict": False},  # its __test__ would not match _framing.pyi
+        show_all_warnings=False,
+    )
+    for extension in extensions:
+        extension.optional = WANTED != "yes"  # cythonize drops it, so it is set after
+
+setup(ext_modules=extensions)

@@ -1,0 +1,38 @@
+"""`sso`: one name for the commands that are not programs of their own; each is imported when called."""
+
+import sys
+from argparse import REMAINDER, ArgumentParser, RawDescriptionHelpFormatter
+from importlib import import_module
+
+from sso import __version__
+
+# command: its module, whose main(arguments) returns the exit code, and what `sso --help` says of it
+COMMANDS = {
+    "demo": ("sso.demo.main", "a ticket opens a login shell, all on this machine; nothing is left behind"),
+    "install-pam": ("sso.guest.install_pam", "add the PAM module to the services that you name"),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code; 2 when no such command was given."""
+    width = max(map(len, COMMANDS))
+    parser = ArgumentParser(
+        prog="sso",
+        usage="sso [--help | --version] COMMAND [ARGUMENT ...]",
+        description="Console SSO: single sign-on to the console of a virtual machine.",
+        epilog="commands:\n"
+        + "".join(f"  {name:{width}}  {text}\n" for name, (_, text) in COMMANDS.items())
+        + "\n`sso COMMAND --help` tells more of one.",
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"console-sso {__version__}")
+    parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help="one of the commands below")
+    parser.add_argument("arguments", metavar="ARGUMENT", nargs=REMAINDER, help="the command's own arguments")
+    given = parser.parse_args(arguments)
+    module = import_module(COMMANDS[given.command][0])
+    status: int = module.main(given.arguments)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,366 @@
+"""What the client says to a guest, without I/O: the order of layers, and who gets which credential."""
+
+from collections.abc import Callable
+from os import urandom
+from typing import Any, NamedTuple
+
+from sso.client.exits import Exit, Outcome, by_cause, by_code
+from sso.credential import Credential
+from sso.errors import MechanismError
+from sso.events import Closed, LayerStarted, Reset
+from sso.mech import Pair
+from sso.messages import (
+    NONCE_SIZE,
+    Authenticate,
+    Code,
+    Credentials,
+    Error,
+    Info,
+    Message,
+    Ok,
+    Signature,
+    StartSASL,
+    StartTLS,
+)
+from sso.policy import NO, ClientPolicy
+from sso.session import Session
+from sso.state import Role, State
+
+REPEAT_AFTER = 1.0  # seconds until the SIGNATURE is said again
+STEP_TIME = 10.0  # seconds for each step of the guest
+VERDICT_TIME = 45.0  # seconds for the login itself: a grant lives 30 s
+RESTARTS_MAX = 3
+
+
+class Person(NamedTuple):
+    """How to ask the person at the desktop; each may block, and None means that nobody can be asked."""
+
+    password: Callable[[], Credential | None] = lambda: None
+    accept_spn: Callable[[str], bool] = lambda spn: False
+
+
+class Conversation:
+    """One login over one port; a Pump drives it, or a test.
+
+    `load` finds mechanisms by name; `progress` is told what happens, in words for a person.
+    When `finished`, `outcome` says how it ended.
+    """
+
+    def __init__(
+        self,
+        policy: ClientPolicy,
+        load: Callable[[str], Pair],
+        *,
+        person: Person = Person(),
+        progress: Callable[[str], None] = lambda text: None,
+        random: Callable[[int], bytes] = urandom,
+        ccache: str | None = None,
+    ) -> None:
+        self.policy = policy
+        self.outcome: Outcome | None = None
+        self.deadline: float | None = None
+        self._load, self._person, self._progress, self._random = load, person, progress, random
+        self._ccache = ccache
+        self._attempt = random(NONCE_SIZE)
+        self._restarts = 0
+        self._now = 0.0
+        self._spn_of_guest = ""
+        self._kerberos_cause: MechanismError | None = None
+        self._initiator: Any = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self.session = Session(Role.CLIENT, attempt=self._attempt, random=self._random)
+        self._tls_tried = self._sasl_tried = False
+        self._later: Callable[[], None] | None = None
+        self._types: tuple[str, ...] = ()
+        self._request: Message | None = None  # what the guest has not answered yet
+
+    @property
+    def finished(self) -> bool:
+        return self.outcome is not None
+
+    # Driven from outside
+
+    def start(self, now: float) -> None:
+        self._now = now
+        self.session.start()
+        self.deadline = now + REPEAT_AFTER
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        self._now = now
+        before = self.session.state
+        self.session.receive_data(data)
+        self._work()
+        if self._later is None and self.session.state not in (State.SYNC, before):
+            self._wait()
+
+    def data_to_send(self) -> bytes:
+        return self.session.data_to_send()
+
+    def deadline_passed(self, now: float) -> None:
+        """Say SIGNATURE again, ask the person what was put off, or give up."""
+        self._now = now
+        if self._later is not None:
+            later, self._later = self._later, None
+            self._attempt_step(later)
+            self._work()
+            if self._later is None:
+                self._wait()
+        elif self.session.state is State.SYNC and self.session.repeat_signature():
+            self.deadline = now + REPEAT_AFTER
+        elif self.session.state is State.SYNC:
+            self._finish(Outcome(Exit.NO_GUEST, "no guest answers on the port", "does its sso-guest-agent run?"))
+        else:
+            self._finish(Outcome(Exit.LOST, "the guest does not answer any more"))
+
+    # Events
+
+    def _work(self) -> None:
+        while not self.finished and (event := self.session.next_event()) is not None:
+            if isinstance(event, Reset):
+                self._restart()
+            elif isinstance(event, Closed):
+                self._closed(event)
+            elif isinstance(event, LayerStarted):
+                self._layer_started(event)
+            else:
+                self._attempt_step(lambda event=event: self._message(event))  # type: ignore[misc]
+
+    def _attempt_step(self, step: Callable[[], None]) -> None:
+        """A mechanism that fails on our side ends the run with its cause."""
+        try:
+            step()
+        except MechanismError as error:
+            self._finish(by_cause(error.cause, str(error)))
+
+    def _restart(self) -> None:
+        """The guest began anew: so do we, with the same attempt id, so that nobody is signed in twice."""
+        self._restarts += 1
+        if self._restarts > RESTARTS_MAX:
+            self._finish(Outcome(Exit.LOST, "the guest began anew too often"))
+            return
+        self._progress("the guest began anew")
+        self._begin()
+        self.start(self._now)
+
+    def _closed(self, event: Closed) -> None:
+        if event.cause == "reset":
+            return
+        self._finish(by_cause(event.cause, event.detail))
+
+    def _layer_started(self, event: LayerStarted) -> None:
+        self._request, self._types = None, ()  # what was said outside of the layer counts no more
+        who = event.mechanism.peer or "nobody known"
+        self._progress(f"{event.name} stands with {who}, layer {event.mechanism.layer}")
+
+    def _message(self, message: Message | Any) -> None:
+        if isinstance(message, Signature):
+            return
+        request, self._request = self._request, None
+        if isinstance(message, Authenticate):
+            self._asked(message.types)
+        elif isinstance(message, Error):
+            self._refused(request, message.code)
+        elif isinstance(message, Ok) and self.session.state is State.DONE:
+            self._finish(Outcome(Exit.SIGNED_IN, "signed in"))
+        elif isinstance(message, Ok):
+            self._answered(request, message.value)
+
+    def _asked(self, types: tuple[str, ...]) -> None:
+        """The guest wants a credential: hand it over, put it off until a layer stands, or say no."""
+        self._types = types
+        if self.session.authenticated is not None:
+            self._hand_over_ticket()
+            return
+        self.session.send(Error(Code.DELAY))
+        self._next_step()
+
+    def _answered(self, request: Message | None, value: str) -> None:
+        """ok: nothing is asked in this greeting, or a value of `info` has come."""
+        if request == Info("spn"):
+            self._learn_spn(value)
+        elif request == Info("time"):
+            self._name_clock(value)
+        else:
+            self._next_step()
+
+    def _refused(self, request: Message | None, code: int) -> None:
+        """error: only a refused TLS and a wrong clock leave something to do."""
+        if self.session.over:
+            self._finish(by_code(code))
+        elif isinstance(request, StartSASL) and code == Code.CLOCK_SKEW:
+            self._progress("the clocks differ: asking the guest for its time")
+            self._ask(Info("time"))
+        elif isinstance(request, StartTLS) and code == Code.UNSUPPORTED:
+            self._progress("the guest refuses TLS")
+            self._without_tls()
+        else:
+            self._finish(by_code(code))
+
+    def _ask(self, request: Info) -> None:
+        self._request = request
+        self.session.send(request)
+
+    def _ask_for_layer(self, request: StartTLS | StartSASL, half: Any) -> None:
+        self._request = request
+        self.session.request_layer(request, half)
+
+    # Steps, in this order: TLS, Kerberos, password
+
+    def _next_step(self) -> None:
+        if self.policy.wants_tls() and not self._tls_tried:
+            self._tls_tried = True
+            self._start_tls()
+        elif self.policy.wants_tls() and not self.session.layers:
+            self._without_tls()
+        else:
+            self._start_kerberos()
+
+    def _start_tls(self) -> None:
+        policy = self.policy
+        half = self._load("TLS").initiate(name=policy.tls_name or None, ca_file=policy.tls_ca or None, pins=policy.tls_pins)
+        self._progress("asking for TLS")
+        self._ask_for_layer(StartTLS(), half)
+
+    def _without_tls(self) -> None:
+        if self.policy.may_go_on_without_tls():
+            self._start_kerberos()
+        else:
+            self._finish(Outcome(Exit.LAYER, "the guest refuses TLS, which is required"))
+
+    def _start_kerberos(self) -> None:
+        if self._sasl_tried or "GSSAPI" not in self.session.peer_mechanisms:
+            self._start_password("the guest does not offer Kerberos")
+            return
+        spn = self.policy.spn or self._spn_of_guest
+        try:
+            pair = self._load("GSSAPI")
+            half = pair.initiate(
+                spn=spn or "host/unknown",
+                delegate=self.policy.delegation(guests_spn=not self.policy.spn),
+                layer=self.policy.sasl_layer(self._tls_verified),
+                ccache=self._ccache,
+            )
+        except MechanismError as error:
+            self._kerberos_cause = error
+            self._start_password(str(error))
+            return
+        if not spn:
+            self._progress("asking the guest for its service name")
+            self._ask(Info("spn"))
+            return
+        self._request_kerberos(spn, half)
+
+    def _request_kerberos(self, spn: str, half: Any) -> None:
+        realm = half.own_name.rpartition("@")[2]
+        if self.policy.spn and not self.policy.may_use_spn(spn, realm):
+            self._finish(Outcome(Exit.NOT_ALLOWED, f"the service {spn} is not allowed", "see allowed-spn in client.toml"))
+            return
+        self._sasl_tried = True
+        self._initiator = half
+        self._progress(f"getting a ticket for {spn} as {half.own_name}")
+        self._ask_for_layer(StartSASL("GSSAPI"), half)
+
+    def _learn_spn(self, spn: str) -> None:
+        """What a guest says of its own name is weak: policy first, then a person's yes."""
+        probe: Any = self._load("GSSAPI").initiate(spn=spn, delegate=NO, ccache=self._ccache)
+        realm = probe.own_name.rpartition("@")[2]
+        probe.dispose()
+        if not self.policy.may_use_guests_spn(spn, realm):
+            self._finish(Outcome(Exit.NOT_ALLOWED, "the guest names a service that is not allowed"))
+            return
+        if self.policy.trust_any_spn:
+            self._accept_spn(spn)
+        else:
+            self._ask_later(lambda: self._consent(spn))
+
+    def _accept_spn(self, spn: str) -> None:
+        self._spn_of_guest = spn
+        self._start_kerberos()
+
+    def _consent(self, spn: str) -> None:
+        if self._person.accept_spn(spn):
+            self._accept_spn(spn)
+        else:
+            self._finish(Outcome(Exit.NOT_ALLOWED, f"the service {spn} was not accepted", "name it with --spn"))
+
+    def _hand_over_ticket(self) -> None:
+        """After GSSAPI without a forwarded TGT: a KRB-CRED, where our side allows it (design step 10)."""
+        if "kerberos" in self._types and self._may_send("kerberos"):
+            spn = self.policy.spn or self._spn_of_guest
+            half = self._load("kerberos").initiate(spn=spn, cache=self._ccache)
+            secret = bytearray(half.step(b""))
+            self._progress("handing over the ticket")
+            self.session.send(Ok())
+            self.session.send(Credentials("kerberos", secret))
+        else:
+            self.session.send(Error(Code.UNSUPPORTED))
+
+    def _start_password(self, reason: str) -> None:
+        if "password" not in self._types or not self._may_send("password"):
+            cause = self._kerberos_cause
+            nothing = Outcome(Exit.NO_CREDENTIAL, f"nothing to sign in with: {reason}")
+            self._finish(by_cause(cause.cause, str(cause)) if cause else nothing)
+            return
+        self._progress("a password is needed")
+        self._ask_later(self._hand_over_password)
+
+    def _hand_over_password(self) -> None:
+        credential = self._person.password()
+        if credential is None or credential.secret is None:
+            self._finish(Outcome(Exit.NO_CREDENTIAL, "no password was given"))
+            return
+        pair = self._load("password")
+        half = pair.initiate(user=credential.principal, password=credential.secret)
+        blob = bytearray(half.step(b""))
+        credential.wipe()
+        self.session.send(Ok())
+        self.session.send(Credentials("password", blob))
+
+    def _may_send(self, type: str) -> bool:
+        return self.policy.may_send(
+            type,
+            tls_verified=self._tls_verified,
+            authenticated=self.session.authenticated is not None,
+            confidential=self.session.confidential,
+        )
+
+    @property
+    def _tls_verified(self) -> bool:
+        return self.session.tls is not None and bool(self.session.tls.peer)
+
+    def _name_clock(self, value: str) -> None:
+        """The guest's time after a clock error: say by how much the two clocks differ."""
+        from time import time
+
+        seconds = round(int(value) - time()) if value.isdigit() and len(value) < 12 else 0
+        ahead = f"the guest's clock is {abs(seconds)} s {'ahead' if seconds > 0 else 'behind'}"
+        self._finish(Outcome(Exit.CLOCK, ahead, "set the guest's clock, for example after a resume"))
+
+    # Time and end
+
+    def _ask_later(self, question: Callable[[], None]) -> None:
+        """Put a question to a person off until what waits to be written is written.
+
+        The time that a person takes is not the guest's: the pump comes back at once with a new now.
+        """
+
+        def ask() -> None:
+            question()
+            if not self.finished and self._later is None:
+                self._later, self.deadline = lambda: None, self._now
+
+        self._later, self.deadline = ask, self._now
+
+    def _wait(self) -> None:
+        """Give the guest its time for the step that it owes us now."""
+        deciding = self.session.state in (State.DECIDING, State.CONCLUDING, State.REFUSED)
+        if not self.finished:
+            self.deadline = self._now + (VERDICT_TIME if deciding else STEP_TIME)
+
+    def _finish(self, outcome: Outcome) -> None:
+        if self.outcome is None:
+            self.outcome = outcome
+            self.deadline = None
+            self.session.close()

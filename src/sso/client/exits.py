@@ -1,0 +1,115 @@
+"""How a run of the client ends: exit codes, and the one line that says why."""
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from sso.messages import Code
+
+
+class Exit(IntEnum):
+    """Exit codes of spice-client-sso; the manual and --help print this table."""
+
+    SIGNED_IN = 0
+    INTERNAL = 1
+    USAGE = 2
+    NO_GUEST = 3
+    LAYER = 4
+    IDENTITY = 5
+    NO_TICKET = 6
+    KDC = 7
+    NOT_ACCEPTED = 8
+    CLOCK = 9
+    DENIED = 10
+    TICKET_WANTED = 11
+    TRY_LATER = 12
+    NO_LOGIN_SCREEN = 13
+    LOST = 14
+    PROTOCOL = 15
+    NO_CREDENTIAL = 16
+    NOT_ALLOWED = 17
+
+
+MEANING = {
+    Exit.SIGNED_IN: "signed in, or already signed in",
+    Exit.INTERNAL: "an error of our own: please report it",
+    Exit.USAGE: "wrong option or configuration",
+    Exit.NO_GUEST: "nobody on the port speaks this protocol",
+    Exit.LAYER: "the guest does not offer the protection that is required",
+    Exit.IDENTITY: "the guest did not prove to be the one that was named",
+    Exit.NO_TICKET: "no Kerberos ticket, or it has expired",
+    Exit.KDC: "the KDC does not answer or does not know the guest's service",
+    Exit.NOT_ACCEPTED: "the guest did not accept the ticket or the password",
+    Exit.CLOCK: "the clocks of client and guest differ too much",
+    Exit.DENIED: "the guest does not let this user in, or another user is signed in",
+    Exit.TICKET_WANTED: "the guest wants a ticket inside, and it may not be handed over",
+    Exit.TRY_LATER: "the guest wants a pause after failed attempts",
+    Exit.NO_LOGIN_SCREEN: "the guest's login screen did not take the login",
+    Exit.LOST: "the connection ended in the middle",
+    Exit.PROTOCOL: "the peer broke the protocol, or somebody changed it on the way",
+    Exit.NO_CREDENTIAL: "nothing is there, or allowed, that the guest would take",
+    Exit.NOT_ALLOWED: "local policy forbids what would be needed",
+}
+
+
+class Outcome(NamedTuple):
+    """The end of a run: code, one line for a person, and a second one that helps, if any."""
+
+    exit: Exit
+    line: str
+    hint: str = ""
+
+
+# What a mechanism's cause means for the run.
+_CAUSES = {
+    "no-ticket": (Exit.NO_TICKET, "there is no Kerberos ticket", "get one with kinit"),
+    "ticket-expired": (Exit.NO_TICKET, "the Kerberos ticket has expired", "get a new one with kinit"),
+    "unknown-service": (Exit.KDC, "the KDC does not know the guest's service", "check --spn and the keytab"),
+    "unknown-realm": (Exit.KDC, "no KDC is known for the realm of the guest's service", "check --spn"),
+    "kdc-unreachable": (Exit.KDC, "the KDC does not answer", ""),
+    "kdc-refused": (Exit.KDC, "the KDC gives no ticket for the guest's service", ""),
+    "clock-skew": (Exit.CLOCK, "the clocks differ too much", ""),
+    "certificate": (Exit.IDENTITY, "the guest's certificate is not the one that was asked for", ""),
+    "target": (Exit.IDENTITY, "the ticket is for another service than the one that was named", ""),
+    "wrong-key": (Exit.IDENTITY, "the guest does not hold the key of its service", ""),
+    "binding": (Exit.IDENTITY, "the connection is not bound to this channel", ""),
+    "layer": (Exit.LAYER, "the guest does not offer a confidential layer", ""),
+    "unavailable": (Exit.NO_CREDENTIAL, "a mechanism is not installed", "install console-sso[kerberos]"),
+    "hang-up": (Exit.LOST, "the connection ended", ""),
+    "tls": (Exit.IDENTITY, "TLS with the guest failed", ""),
+}
+
+# What the guest's codes mean for the run.
+_CODES = {
+    Code.LAYER_REQUIRED: (Exit.LAYER, "the guest wants more protection than was offered", ""),
+    Code.NOT_AUTHENTICATED: (
+        Exit.NOT_ACCEPTED,
+        "the guest did not accept the credential",
+        "wrong password, or the guest's keytab does not fit",
+    ),
+    Code.CLOCK_SKEW: (Exit.CLOCK, "the guest says that the clocks differ too much", ""),
+    Code.DENIED: (Exit.DENIED, "the guest does not let this user in", ""),
+    Code.VERSION: (Exit.PROTOCOL, "client and guest have no protocol version in common", ""),
+    Code.TOO_LATE: (Exit.LOST, "it took too long", ""),
+    Code.NO_TICKET: (
+        Exit.TICKET_WANTED,
+        "authenticated, but the guest signs nobody in without a ticket",
+        "have the KDC mark its service ok-as-delegate, or use --offer-tgt or --send-ticket",
+    ),
+    Code.TRY_LATER: (Exit.TRY_LATER, "the guest wants a pause after failed attempts", ""),
+    Code.NO_LOGIN_SCREEN: (Exit.NO_LOGIN_SCREEN, "no login screen of the guest took the login", ""),
+    Code.CREDENTIAL_REFUSED: (Exit.NOT_ACCEPTED, "the guest refused the credential", ""),
+}
+
+
+def by_cause(cause: str, detail: str = "") -> Outcome:
+    """The outcome for a mechanism's cause; what we do not know is a protocol error."""
+    exit, line, hint = _CAUSES.get(cause, (Exit.PROTOCOL, "the protocol was broken", ""))
+    return Outcome(exit, f"{line} ({detail})" if detail and exit is not Exit.LOST else line, hint)
+
+
+def by_code(code: int) -> Outcome:
+    """The outcome for an error code of the guest; its text is never shown."""
+    exit, line, hint = _CODES.get(Code(code) if code in list(Code) else Code.INTERNAL, (None, "", ""))
+    if exit is None:
+        return Outcome(Exit.PROTOCOL, f"the guest ended it with error {code}")
+    return Outcome(exit, line, hint)

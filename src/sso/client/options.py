@@ -1,0 +1,169 @@
+"""Options and configuration of spice-client-sso, and the policy that comes of them."""
+
+import os
+import sys
+from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from typing import Any, NamedTuple
+
+from sso import __version__
+from sso.client.exits import MEANING
+from sso.errors import ConfigError
+from sso.policy import SASL_CONF, TLS, ClientPolicy
+
+SYSTEM_CONFIG = "/etc/console-sso/client.toml"
+PIN_PREFIX = "sha256:"
+_SWITCHES = ("trust-any-spn", "offer-tgt", "send-ticket", "password")
+_TEXTS = ("require", "tls-name", "tls-ca", "user")
+
+
+class Options(NamedTuple):
+    """Everything a run needs: the port's address, the policy, where a password comes from."""
+
+    port: str
+    policy: ClientPolicy
+    user: str
+    password_fd: int | None
+    keyring: bool
+    ccache: str | None
+    verbose: int
+
+
+def parse(arguments: list[str] | None = None) -> Options:
+    """Read the command line and the configuration files.
+
+    Raises ConfigError that names the option or the file and key to mend; wrong usage exits with 2.
+    """
+    given = _parser().parse_args(arguments)
+    settings = _settings(given)
+    pins = tuple(_pin(text) for text in settings.get("tls-pin", []))
+    policy = ClientPolicy(
+        require=str(settings.get("require", "")),
+        tls_name=str(settings.get("tls-name", "")),
+        tls_ca=str(settings.get("tls-ca", "")),
+        tls_pins=pins,
+        spn=given.spn or "",
+        spn_patterns=tuple(settings.get("allowed-spn", ClientPolicy().spn_patterns)),
+        trust_any_spn=bool(settings.get("trust-any-spn", False)),
+        offer_tgt=bool(settings.get("offer-tgt", False)),
+        send_ticket=bool(settings.get("send-ticket", False)),
+        password=bool(settings.get("password", False)),
+    )
+    _check(policy)
+    user = str(settings.get("user", ""))
+    return Options(given.port, policy, user, given.password_fd, given.keyring, given.ccache, given.verbose)
+
+
+def _check(policy: ClientPolicy) -> None:
+    if policy.require not in ("", TLS, SASL_CONF):
+        raise ConfigError(f"require: '{policy.require}' is not one of {TLS}, {SASL_CONF}")
+    if policy.tls_ca and not policy.tls_name:
+        raise ConfigError("--tls-ca alone accepts every guest that the CA ever signed: add --tls-name")
+    if policy.required == TLS and not policy.wants_tls():
+        raise ConfigError("--require tls needs --tls-name or --tls-pin: an unverified TLS protects nobody")
+    if policy.password and not policy.wants_tls():
+        raise ConfigError("--password needs --tls-name or --tls-pin: a password goes only through verified TLS")
+    if policy.offer_tgt and policy.trust_any_spn:
+        raise ConfigError("--offer-tgt and --trust-any-spn together would give the TGT to any guest: choose one")
+
+
+def _parser() -> ArgumentParser:
+    table = "\n".join(f"  {int(code):3}  {text}" for code, text in MEANING.items())
+    parser = ArgumentParser(
+        prog="spice-client-sso",
+        formatter_class=RawDescriptionHelpFormatter,
+        description="Sign in at the console of a virtual machine with what you are signed in with here.\n"
+        "The port is given by the viewer as stdin/stdout; nothing secret is ever an argument.",
+        epilog=f"exit codes:\n{table}\n\nfiles: {SYSTEM_CONFIG}, ~/.config/console-sso/client.toml (same keys as the options)",
+    )
+    add = parser.add_argument
+    add("--port", default="stdio", metavar="ADDRESS", help="stdio, fd:N, unix:PATH, tcp:HOST:PORT or a device (default: stdio, as a viewer spawns it)")
+    add("--spn", metavar="SPN", help="the guest's Kerberos service, for example host/vm.example.org (default: ask the guest, which is weak, and then ask you)")
+    add("--allowed-spn", action="append", metavar="PATTERN", help="services that may be talked to at all (default: host/* of your own realm)")
+    add("--trust-any-spn", action="store_true", default=None, help="believe the guest's own word for its service without asking you (default: off)")
+    add("--offer-tgt", action="store_true", default=None, help="forward the TGT even where the KDC has not marked the service ok-as-delegate (default: off, the KDC decides)")
+    add("--send-ticket", action="store_true", default=None, help="hand over a ticket after Kerberos where it could not be forwarded (default: off)")
+    add("--password", action="store_true", default=None, help="allow a password, through verified TLS only (default: off)")
+    add("--user", metavar="NAME", help="user name for the password (default: your own)")
+    add("--password-fd", type=int, metavar="N", help="read the password from this file descriptor (default: keyring, terminal or askpass)")
+    add("--keyring", action="store_true", help="look the password up in the desktop's keyring first (default: off)")
+    add("--tls-name", metavar="NAME", help="the guest's name in its certificate; asks for TLS (default: none, no TLS)")
+    add("--tls-ca", metavar="FILE", help="the CA of that certificate, PEM (default: the system's CAs)")
+    add("--tls-pin", action="append", metavar="sha256:HEX", help="accept the guest with this public key (SPKI SHA-256), without a CA (default: none)")
+    add("--require", choices=(TLS, SASL_CONF), help="the least protection (default: tls if a name or pin is given, else sasl-conf)")
+    add("--ccache", metavar="NAME", help="Kerberos credential cache (default: KRB5CCNAME or the system's)")
+    add("--config", metavar="FILE", help="read this file instead of the usual ones")
+    add("-v", "--verbose", action="count", default=0, help="say each step on stderr (default: only the end)")
+    add("--version", action="version", version=f"%(prog)s {__version__}")
+    add("--no-config", action="store_true", help=SUPPRESS)
+    return parser
+
+
+def _settings(given: Namespace) -> dict[str, Any]:
+    """Configuration files first, the command line on top."""
+    settings: dict[str, Any] = {}
+    if not given.no_config:
+        home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+        paths = [given.config] if given.config else [SYSTEM_CONFIG, f"{home}/console-sso/client.toml"]
+        for path in paths:
+            settings.update(_read(path, given.spn or "", must_exist=bool(given.config)))
+    for key in (*_SWITCHES, *_TEXTS, "tls-pin", "allowed-spn"):
+        value = getattr(given, key.replace("-", "_"))
+        if value is not None:
+            settings[key] = value
+    return settings
+
+
+def _read(path: str, spn: str, must_exist: bool) -> dict[str, Any]:
+    """One TOML file: keys for every guest, and tables [[guest]] for those whose `spn` pattern fits."""
+    try:
+        with open(path, "rb") as file:
+            import tomllib
+
+            content = tomllib.load(file)
+    except FileNotFoundError:
+        if must_exist:
+            raise ConfigError(f"{path}: no such file") from None
+        return {}
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    guests = content.pop("guest", [])
+    settings = _known(path, content)
+    from fnmatch import fnmatchcase
+
+    for guest in guests if isinstance(guests, list) else []:
+        pattern = guest.pop("spn", None)
+        if not isinstance(pattern, str):
+            raise ConfigError(f"{path}: every [[guest]] needs spn = \"PATTERN\"")
+        entry = _known(path, guest)
+        if spn and fnmatchcase(spn, pattern):
+            settings.update(entry)
+    return settings
+
+
+def _known(path: str, content: dict[str, Any]) -> dict[str, Any]:
+    kinds: dict[str, type] = dict.fromkeys(_SWITCHES, bool) | dict.fromkeys(_TEXTS, str)
+    kinds |= {"tls-pin": list, "allowed-spn": list}
+    for key, value in content.items():
+        if key not in kinds:
+            raise ConfigError(f"{path}: unknown key '{key}'; known are {', '.join(sorted(kinds))}")
+        if not isinstance(value, kinds[key]):
+            raise ConfigError(f"{path}: {key} has to be a {kinds[key].__name__}")
+    return content
+
+
+def _pin(text: Any) -> bytes:
+    digits = str(text).removeprefix(PIN_PREFIX)
+    try:
+        pin = bytes.fromhex(digits)
+    except ValueError:
+        pin = b""
+    if len(pin) != 32 or not str(text).startswith(PIN_PREFIX):
+        raise ConfigError("--tls-pin has to be sha256: and 64 hexadecimal digits (openssl: see the manual)")
+    return pin
+
+
+def complain(text: str, hint: str = "") -> None:
+    """One line for a person on stderr: with the program's name, no capital, no period."""
+    print(f"spice-client-sso: {text}", file=sys.stderr)
+    if hint:
+        print(f"spice-client-sso: hint: {hint}", file=sys.stderr)

@@ -1,0 +1,39 @@
+"""The guest's conversation alone, on stdin and stdout: stores the ticket that arrives, signs nobody in."""
+
+import os
+import sys
+import time
+
+from sso.guest.conversation import Claim, Conversation
+from sso.loop import Pump
+from sso.mech import Mechanism, load
+from sso.policy import GuestPolicy
+from sso.port import open_port
+
+
+def main(spn: str, keytab: str, store: str) -> int:
+    """Serve one client; 0 when a ticket was stored."""
+    conversation: Conversation
+
+    def make(name: str, **arguments: object) -> Mechanism:
+        arguments.pop("in_tls", None)
+        own = {"spn": spn, "keytab": keytab} if name == "GSSAPI" else {}
+        return load(name).accept(**own, **arguments)
+
+    def judge(claim: Claim) -> None:
+        if claim.credential is not None and claim.credential.secret is not None:
+            fd = os.open(store, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(claim.credential.secret)
+            claim.credential.wipe()
+        conversation.verdict(0, time.monotonic())
+
+    conversation = Conversation(GuestPolicy(), make, judge)
+    port = open_port("stdio")
+    Pump(port, conversation).run()
+    port.close()
+    return 0 if os.path.exists(store) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:4]))

@@ -1,0 +1,214 @@
+"""`sso demo`: a ticket travels from a desktop to a guest and opens a login shell there, on this machine.
+
+Everything is thrown away at the end: the KDC, the guest's processes, the private view of the machine.
+"""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from argparse import ArgumentParser
+from pathlib import Path
+
+from sso.demo.programs import BedError
+from sso.demo.realm import Realm
+from sso.demo.sandbox import Sandbox
+from sso.demo.tap import Listener, relay
+from sso.demo.terminal import Terminal, spawn
+
+GUEST = "vm.test.example"
+SPN, WEB = f"host/{GUEST}", "HTTP/web.test.example"
+PORT = "/run/console-sso/port.sock"
+KEYTAB = "/etc/console-sso/acceptor.keytab"
+GUEST_TIME = 15.0  # seconds until the guest's processes listen
+CONFIG = f"""\
+port = "unix:{PORT}"
+spn = "{SPN}"
+keytab = "{KEYTAB}"
+login = "getty"
+tty = "@TTY@"
+"""
+
+
+class Show:
+    """What the demo says: numbered steps, and below them what the parts do."""
+
+    def __init__(self) -> None:
+        self._step = 0
+        self._lock = threading.Lock()
+        self._began = time.monotonic()
+
+    def step(self, text: str) -> None:
+        self._step += 1
+        with self._lock:
+            print(f"\n[{self._step}] {text}", flush=True)
+
+    def line(self, text: str) -> None:
+        with self._lock:
+            print(f"    {text}", flush=True)
+
+    def end(self) -> None:
+        print(
+            f"\nAll of it took {time.monotonic() - self._began:.1f} s; nothing is left running.", flush=True
+        )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the demo and return 0, or 1 with one line that says what is missing."""
+    parser = ArgumentParser(prog="sso demo", description=__doc__)
+    parser.add_argument(
+        "--module", type=Path, help="the built PAM module (default: pam/pam_sso.so of this checkout)"
+    )
+    parser.add_argument("--no-login", action="store_true", help="stop at the stored ticket, as without root")
+    given = parser.parse_args(arguments)
+    show = Show()
+    try:
+        with Realm() as realm:
+            _furnish(realm, show)
+            if os.geteuid() == 0 and not given.no_login:
+                _login(realm, show, given.module or _module())
+            else:
+                from sso.demo.ticket_only import run
+
+                run(realm, show, SPN, WEB)
+    except BedError as error:
+        print(f"sso demo: {error}", file=sys.stderr)
+        return 1
+    show.end()
+    return 0
+
+
+def _furnish(realm: Realm, show: Show) -> None:
+    show.step(
+        f"A throw-away KDC runs on loopback for the realm {realm.name}; alice gets a ticket at her desktop."
+    )
+    realm.principal("alice", "alice-in-the-realm")
+    realm.principal(SPN, options=["+ok_as_delegate"])
+    realm.principal(WEB)
+    realm.kinit("alice", "-f")
+    for text in realm.run(["klist", "-f"]).stdout.splitlines():
+        if text.strip():
+            show.line(text.rstrip())
+
+
+def _login(realm: Realm, show: Show, module: Path) -> None:
+    with Sandbox() as sandbox:
+        show.step(
+            "The guest: a private view of this machine with a login screen, its PAM file with our lines."
+        )
+        sandbox.use_realm(realm)
+        sandbox.use_pam_module(module)
+        keytab = realm.keytab(realm.folder / "guest.keytab", SPN)
+        sandbox.path("/etc/console-sso").mkdir(exist_ok=True)
+        inside = sandbox.path(KEYTAB)
+        inside.write_bytes(keytab.read_bytes())
+        inside.chmod(0o600)
+        os.chown(inside, 4011, 4011)
+        python = [sys.executable, "-I", "-m"]
+        with spawn(sandbox.command([*python, "sso.guest.drivers.getty"]), sandbox.env) as screen:
+            screen.expect("login: ")
+            show.line("login screen: " + screen.transcript.strip().splitlines()[-1])
+            sandbox.write("/etc/console-sso/guest.toml", CONFIG.replace("@TTY@", _tty(screen)))
+            command = sandbox.command([*python, "sso.guest.main", "--foreground"])
+            with tempfile.TemporaryFile() as log:
+                with _Guest(command, sandbox, log) as guest:
+                    guest.wait_for(sandbox.path(PORT))
+                    _sign_in(realm, show, sandbox.path(PORT))
+                    _use(screen, show)
+                    screen.wait()
+        left = list(sandbox.path("/tmp").glob("krb5cc_*"))
+        show.step("The session is closed: " + ("its ticket is gone." if not left else f"left over: {left}"))
+
+
+def _sign_in(realm: Realm, show: Show, port: Path) -> None:
+    show.step(f"spice-client-sso --spn {SPN} runs as the viewer would spawn it; this crosses the port:")
+    client, ours = socket.socketpair()
+    guest = socket.socket(socket.AF_UNIX)
+    guest.connect(str(port))
+    listener = Listener(show.line)
+    wire = threading.Thread(target=relay, args=(ours, guest, listener), daemon=True)
+    wire.start()
+    argv = [sys.executable, "-I", "-m", "sso.client.main", "--no-config", "--spn", SPN, "-v"]
+    with client:
+        done = subprocess.run(
+            argv,
+            stdin=client,
+            stdout=client,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **realm.env},
+        )
+    wire.join(5)
+    for text in done.stderr.splitlines():
+        show.line(text)
+    if done.returncode:
+        raise BedError(f"the client ended with exit code {done.returncode}")
+
+
+def _use(screen: Terminal, show: Show) -> None:
+    show.step("The login screen has opened alice's session by itself. In her shell:")
+    seen = len(screen.transcript)
+    for command in ("id", "klist -f", f"kvno {WEB}", "klist"):
+        screen.send(f"{command}; echo done-$?")
+        screen.expect(re.compile(r"done-0"))
+    screen.send("exit")
+    for text in screen.transcript[seen:].replace("\r", "").splitlines():
+        if text.strip() and "done-0" not in text:
+            show.line(text.replace("; echo done-$?", ""))
+
+
+class _Guest:
+    """sso-guest-agent in the foreground; its log is shown when it fails."""
+
+    def __init__(self, command: list[str], sandbox: Sandbox, log: object) -> None:
+        self._log = log
+        self._process = subprocess.Popen(
+            command,
+            env=sandbox.env,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,  # type: ignore[call-overload]
+        )
+
+    def __enter__(self) -> "_Guest":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._process.terminate()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if error[0] is not None:
+            self._log.seek(0)  # type: ignore[attr-defined]
+            sys.stderr.write(self._log.read().decode(errors="replace"))  # type: ignore[attr-defined]
+
+    def wait_for(self, socket_path: Path) -> None:
+        limit = time.monotonic() + GUEST_TIME
+        while not socket_path.is_socket():
+            if self._process.poll() is not None or time.monotonic() > limit:
+                raise BedError("the guest agent did not start")
+            try:
+                self._process.wait(0.05)
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def _tty(screen: Terminal) -> str:
+    return os.readlink(f"/proc/{screen.pid}/fd/0").removeprefix("/dev/")
+
+
+def _module() -> Path:
+    module = Path(__file__).resolve().parents[3] / "pam" / "pam_sso.so"
+    if not module.exists():
+        raise BedError("the PAM module is not built: make -C pam")
+    return module
+
+
+if __name__ == "__main__":
+    sys.exit(main())

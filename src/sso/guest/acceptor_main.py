@@ -1,0 +1,54 @@
+"""The acceptor process from its configuration: load, confine, serve."""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from sso.errors import ConfigError
+from sso.guest.acceptor import Acceptor
+from sso.guest.config import GuestConfig
+from sso.guest.confine import confine, owned_folder
+from sso.mech import CONFIDENTIALITY, NO_LAYER, Mechanism, Pair, load
+
+STATE = Path("/var/lib/console-sso/acceptor")  # the replay cache: it has to outlive a restart
+
+
+def run(config: GuestConfig, agent: socket.socket, channel: socket.socket) -> int:
+    """Serve until the other processes are gone; 0 then, and at SIGTERM."""
+    folder = owned_folder(STATE, config.acceptor_user)
+    # Where libkrb5 remembers the AP-REQs it saw. A cache that this process cannot write, or that is
+    # forgotten at a restart, would let a recorded login in again.
+    os.environ["KRB5RCACHEDIR"] = str(folder)
+    pairs = {name: load(name, config.mechanisms) for name in config.mechanisms if name != "TLS"}
+    confine(config.acceptor_user)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    Acceptor(agent, channel, _make(config, pairs), _load(pairs)).run()
+    return 0
+
+
+def _make(config: GuestConfig, pairs: dict[str, Pair]) -> Callable[[str, bool], Mechanism]:
+    """The accepting halves of SASL mechanisms: GSSAPI has our keytab, others know their own keys."""
+
+    def make(name: str, in_tls: bool) -> Mechanism:
+        pair = _pair(pairs, name)
+        if pair.kind != "sasl":
+            raise ConfigError(f"{name} is no SASL mechanism")
+        if name != "GSSAPI":
+            return pair.accept()
+        layers = (NO_LAYER, CONFIDENTIALITY) if in_tls else (CONFIDENTIALITY,)
+        return pair.accept(spn=config.spn, keytab=config.keytab, layers=layers)
+
+    return make
+
+
+def _load(pairs: dict[str, Pair]) -> Callable[[str], Pair]:
+    return lambda name: _pair(pairs, name)
+
+
+def _pair(pairs: dict[str, Pair], name: str) -> Pair:
+    if name not in pairs:
+        raise ConfigError("the mechanism is not in the list of allowed mechanisms")
+    return pairs[name]

@@ -1,0 +1,223 @@
+"""The channel process: it owns the port and reads nothing of it; each peer session is a forked child.
+
+A child is forked when somebody connects or speaks, and ended on hang-up, on a reset, or when its pulse
+stops. The agent confirms that everything of an ended session is revoked before the next one begins.
+"""
+
+import os
+import select
+import signal
+import socket
+import time
+from collections.abc import Callable
+from typing import NamedTuple, NoReturn
+
+from sso.guest import child, records
+from sso.port import Port
+
+PULSE_TIME = 2.0  # seconds of silence after which a child is ended
+CONFIRM_TIME = 10.0  # seconds for the agent to revoke and lock
+BURST, PER_SECOND = 5, 1.0  # forks: five at once, then one a second
+
+
+class Life(NamedTuple):
+    """A running child: its number, its process, and the pipe of its pulse."""
+
+    id: int
+    pid: int
+    pidfd: int
+    pulse: int
+
+
+class Rate:
+    """A bucket of forks: BURST at once, then PER_SECOND."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._left, self._at = clock, float(BURST), clock()
+
+    def wait(self) -> float:
+        """Seconds until the next fork is allowed; 0 takes it."""
+        now = self._clock()
+        self._left = min(BURST, self._left + (now - self._at) * PER_SECOND)
+        self._at = now
+        if self._left >= 1.0:
+            self._left -= 1.0
+            return 0.0
+        return (1.0 - self._left) / PER_SECOND
+
+
+class Channel:
+    """The loop over the port's edges, the child, and the two other processes.
+
+    `serve(connection, pulse)` is what a child does; its result is the child's exit code.
+    """
+
+    def __init__(
+        self,
+        port: Port,
+        watch: "PortWatch",
+        agent: socket.socket,
+        acceptor: socket.socket,
+        serve: Callable[[socket.socket, int], int],
+        log: Callable[[str, str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._port, self._watch, self._agent, self._acceptor = port, watch, agent, acceptor
+        self._serve, self._log, self._clock = serve, log, clock
+        self._rate = Rate(clock)
+        self._life: Life | None = None
+        self._number = 0
+        self._wanted = False  # a child is due, as soon as the rate and the agent allow
+        self._heard = 0.0  # when the child's pulse was last felt
+        self._confirming: float | None = None  # until when the agent has to confirm the end
+        self._due = 0.0  # when the next fork is allowed
+
+    # The loop
+
+    def run(self) -> None:
+        """Serve until the agent or the acceptor is gone; the running child is ended on every way out."""
+        try:
+            while self._turn():
+                pass
+        finally:
+            self._end_child("channel-ends")
+
+    def _turn(self) -> bool:
+        """One wait and what it brings; False when the other processes are gone."""
+        fds = {self._agent.fileno(), self._acceptor.fileno(), self._watch.fileno()}
+        if self._life is not None:
+            fds |= {self._life.pidfd, self._life.pulse}
+        poll = select.poll()
+        for fd in fds:
+            poll.register(fd, select.POLLIN)
+        ready = {fd for fd, _ in poll.poll(self._timeout())}
+        if self._agent.fileno() in ready and not self._on_agent():
+            return False
+        if self._acceptor.fileno() in ready:
+            return False  # it never speaks to us: this is its end
+        self._on_child(ready)
+        if self._watch.fileno() in ready:
+            for edge in self._watch.events():
+                self._on_edge(edge)
+        self._on_time()
+        return True
+
+    def _timeout(self) -> int | None:
+        """Milliseconds until something is due; None while the port is idle."""
+        now, due = self._clock(), []
+        if self._life is not None:
+            due.append(self._heard + PULSE_TIME - now)
+        if self._confirming is not None:
+            due.append(self._confirming - now)
+        elif self._wanted and self._life is None:
+            due.append(self._due - now)
+        return max(0, int(min(due) * 1000) + 1) if due else None
+
+    def _on_edge(self, edge: str) -> None:
+        if edge == "closed":
+            self._wanted = False
+            self._end_child("peer-gone", flush=True)
+        elif self._life is None:
+            self._wanted = True
+
+    def _on_child(self, ready: set[int]) -> None:
+        life = self._life
+        if life is None:
+            return
+        if life.pulse in ready:
+            os.read(life.pulse, 64)
+            self._heard = self._clock()
+        if life.pidfd in ready:
+            self._child_ended(life)
+
+    def _on_time(self) -> None:
+        now = self._clock()
+        if self._life is not None and now >= self._heard + PULSE_TIME:
+            self._log("child-stopped", "its pulse stopped")
+            self._end_child("child-stopped", flush=True)
+        if self._confirming is not None and now >= self._confirming:
+            self._log("agent-late", "the end of a session was not confirmed: nobody is served until it is")
+            self._confirming = now + CONFIRM_TIME
+        if self._wanted and self._life is None and self._confirming is None and now >= self._due:
+            wait = self._rate.wait()
+            self._due = now + wait
+            if not wait:
+                self._begin_child()
+
+    def _on_agent(self) -> bool:
+        received = records.receive(self._agent, records.Confirm)
+        if received is None:
+            return False
+        record, fds = received
+        records.close_all(fds)
+        if record.id == self._number:
+            self._confirming = None
+        return True
+
+    # Children
+
+    def _begin_child(self) -> None:
+        self._wanted = False
+        self._number += 1
+        records.send(self._agent, records.Begin(self._number))
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        records.send(self._acceptor, records.Child(self._number), [ours.fileno()])
+        ours.close()
+        pulse, beat = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        pid = os.fork()
+        if pid == 0:
+            os.close(pulse)
+            self._be_child(theirs, beat)
+        theirs.close()
+        os.close(beat)
+        self._life = Life(self._number, pid, os.pidfd_open(pid), pulse)
+        self._heard = self._clock()
+        self._log("session-begin", f"session={self._number}")
+
+    def _be_child(self, acceptor: socket.socket, beat: int) -> NoReturn:
+        """What the forked child does; whatever happens, it never returns into the parent's loop."""
+        status = child.ENDED
+        try:
+            for end in (self._agent, self._acceptor):
+                end.close()
+            self._watch.close()
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            status = self._serve(acceptor, beat)
+        except BaseException as error:
+            # The type alone: a traceback could carry what the peer sent.
+            self._log("child-failed", type(error).__name__)
+        finally:
+            os._exit(status)
+
+    def _child_ended(self, life: Life) -> None:
+        status = os.waitstatus_to_exitcode(os.waitpid(life.pid, 0)[1])
+        self._forget(life)
+        self._log("session-end", f"session={life.id} status={status}")
+        if status not in (child.DONE, child.SILENT):
+            self._flush()
+        self._wanted = status == child.RESET
+        self._watch.rearm()
+
+    def _end_child(self, reason: str, flush: bool = False) -> None:
+        life = self._life
+        if life is not None:
+            signal.pidfd_send_signal(life.pidfd, signal.SIGKILL)
+            os.waitpid(life.pid, 0)
+            self._forget(life)
+            self._log("session-end", f"session={life.id} {reason}")
+        if flush:
+            self._flush()
+
+    def _forget(self, life: Life) -> None:
+        """Close what belonged to a child, and have the agent revoke what it was granted."""
+        os.close(life.pidfd)
+        os.close(life.pulse)
+        self._life = None
+        self._confirming = self._clock() + CONFIRM_TIME
+        self._due = self._clock()
+        records.send(self._agent, records.End(life.id))
+
+    def _flush(self) -> None:
+        """Drop what the last peer left behind; for a device that means to close and reopen it."""
+        self._port.flush_input()
+        self._watch.reopened(self._port)

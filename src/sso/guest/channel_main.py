@@ -1,0 +1,67 @@
+"""The channel process from its configuration: open the port, load TLS, confine, serve."""
+
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+from sso.guest import child
+from sso.guest.channel import Channel
+from sso.guest.config import GuestConfig
+from sso.guest.confine import confine
+from sso.mech import Mechanism, load
+from sso.policy import GuestPolicy
+from sso.port import open_port
+from sso.watch import PortWatch
+
+
+def run(config: GuestConfig, agent: socket.socket, acceptor: socket.socket) -> int:
+    """Serve until the other processes are gone; 0 then, and at SIGTERM."""
+    port = open_port(config.port, listen=True)
+    tls = _tls(config)
+    # Everything that a child needs is imported before it is forked: it may not be able to read it later.
+    pairs = [load(name, config.mechanisms) for name in config.mechanisms]
+    confine(config.channel_user)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+
+    def serve(connection: socket.socket, pulse: int) -> int:
+        return child.run(port, connection, pulse, _policy(config, pairs), tls, _info(config), log)
+
+    channel = Channel(port, PortWatch(port), agent, acceptor, serve, log)
+    try:
+        channel.run()
+    finally:
+        port.close()
+    return 0
+
+
+def _policy(config: GuestConfig, pairs: list[Any]) -> GuestPolicy:
+    sasl = tuple(pair.name for pair in pairs if pair.kind == "sasl")
+    types = tuple(pair.name for pair in pairs if pair.kind == "credential")
+    return GuestPolicy(tls=bool(config.tls_certificate), sasl=sasl, types=types, require_tls=config.require_tls)
+
+
+def _tls(config: GuestConfig) -> Callable[[], Mechanism]:
+    """The guest's half of TLS; its key file is read now, as root, and never again."""
+    if not config.tls_certificate:
+        return lambda: Mechanism()
+    pair = load("TLS")
+    context = pair.prepare(config.tls_certificate, config.tls_key or None)
+    return lambda: pair.accept(context=context)
+
+
+def _info(config: GuestConfig) -> Callable[[str], str | None]:
+    values: dict[str, Callable[[], str]] = {"spn": lambda: config.spn, "time": lambda: str(int(time.time()))}
+
+    def info(attribute: str) -> str | None:
+        value = values.get(attribute)
+        return value() or None if value else None
+
+    return info
+
+
+def log(id: str, text: str) -> None:
+    """One line for the journal: a stable word first, no secret and no text of a peer behind it."""
+    print(f"sso-channel: {id} {text}".rstrip(), file=sys.stderr, flush=True)

@@ -1,0 +1,110 @@
+"""`sso-guest-agent`: the three processes of the guest, one by one (as units) or all in the foreground."""
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from sso import __version__
+from sso.errors import SSOError
+from sso.guest.config import GuestConfig, load
+
+CONFIG = "/etc/console-sso/guest.toml"
+ROLES = ("channel", "acceptor")
+END_TIME = 3.0  # seconds for a process to end by itself
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one role and return its exit code: 0 ended, 1 failed, 2 wrong option or configuration."""
+    given = _parser().parse_args(arguments)
+    try:
+        config = load(given.config)
+        if given.role == "channel":
+            from sso.guest.channel_main import run as run_channel
+
+            return run_channel(config, _socket(given.agent), _socket(given.peer))
+        if given.role == "acceptor":
+            from sso.guest.acceptor_main import run as run_acceptor
+
+            return run_acceptor(config, _socket(given.agent), _socket(given.peer))
+        return _foreground(config, given.config)
+    except SSOError as error:
+        print(f"sso-guest-agent: {error}", file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sso-guest-agent",
+        description="Accept tickets from the console's port and open the login screen with them.",
+        epilog="exit codes: 0 ended by a signal, 1 a process failed, 2 wrong option or configuration",
+    )
+    parser.add_argument("--config", default=CONFIG, help=f"configuration file (default: {CONFIG})")
+    parser.add_argument("--foreground", action="store_true", help="start all three processes here and log to stderr")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--role", choices=ROLES, help=argparse.SUPPRESS)
+    parser.add_argument("--agent", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--peer", type=int, help=argparse.SUPPRESS)
+    return parser
+
+
+def _socket(fd: int) -> socket.socket:
+    return socket.socket(fileno=fd)
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    return socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+
+def _foreground(config: GuestConfig, path: str) -> int:
+    """Start channel and acceptor, be the agent, and end all three together."""
+    from sso.guest.agent import run_agent
+
+    to_channel, channel_agent = _pair()
+    to_acceptor, acceptor_agent = _pair()
+    channel_acceptor, acceptor_channel = _pair()
+    children = [
+        _start("channel", path, channel_agent, channel_acceptor),
+        _start("acceptor", path, acceptor_agent, acceptor_channel),
+    ]
+    for end in (channel_agent, acceptor_agent, channel_acceptor, acceptor_channel):
+        end.close()
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    try:
+        run_agent(config, to_channel, to_acceptor)
+        return 1  # it ends by itself only when another process is gone
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        _end(children)
+
+
+def _start(role: str, path: str, agent: socket.socket, peer: socket.socket) -> subprocess.Popen[bytes]:
+    fds: Sequence[int] = (agent.fileno(), peer.fileno())
+    options = ["--config", path, "--role", role, "--agent", str(fds[0]), "--peer", str(fds[1])]
+    argv = [sys.executable, "-I", "-m", "sso.guest.main", *options]
+    return subprocess.Popen(argv, pass_fds=fds, stdin=subprocess.DEVNULL, env=_environment())
+
+
+def _environment() -> dict[str, str]:
+    """What the processes need to know of ours: where Kerberos' configuration is, and nothing else."""
+    keep = ("PATH", "LANG", "LC_ALL", "KRB5_CONFIG", "KRB5RCACHEDIR", "KRB5_TRACE", "SSO_PURE")
+    return {name: os.environ[name] for name in keep if name in os.environ}
+
+
+def _end(children: list[subprocess.Popen[bytes]]) -> None:
+    for process in children:
+        process.terminate()
+    for process in children:
+        try:
+            process.wait(END_TIME)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

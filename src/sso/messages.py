@@ -1,0 +1,290 @@
+"""The lines of the protocol: one frozen class each, the same class in and out (PROTOCOL.md section 3).
+
+`parse` turns the words that the framer found into a message; `words` of a message turns it back.
+"""
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import NamedTuple
+
+from sso.errors import FramingError, RemoteProtocolError
+from sso.framing import b64decode, b64encode
+
+MAGIC = "cSSO7f3Kq9ZtW2xB"
+VERSION = 1
+NONCE_SIZE = 16
+HASH_SIZE = 32
+LINE_MAX = 4096  # octets of a line outside every layer: a SIGNATURE with all attributes is below 512
+LAYER_LINE_MAX = 128 * 1024  # inside a layer: 64 KiB of secret are 87384 characters of base64
+SECRET_MAX = 64 * 1024
+SIGNATURE_MAX = 512  # octets of LF SIGNATURE ... LF that a raw search carries at most
+SIGNATURE_PREFIX = f"\nSIGNATURE {MAGIC} ".encode()
+MECHANISMS_MAX = 16
+TYPES_MAX = 16
+
+
+class Code(IntEnum):
+    """The numbers behind `error` (PROTOCOL.md section 4); details stay in the sender's log."""
+
+    DELAY = 300
+    UNSUPPORTED = 400
+    LAYER_REQUIRED = 401
+    NOT_AUTHENTICATED = 402
+    DENIED = 403
+    NO_VALUE = 404
+    VERSION = 405
+    MALFORMED = 406
+    CLOCK_SKEW = 407
+    TOO_LATE = 408
+    NO_TICKET = 409
+    TRY_LATER = 410
+    NO_LOGIN_SCREEN = 411
+    CREDENTIAL_REFUSED = 412
+    TOO_LONG = 413
+    INTERNAL = 500
+
+
+class Signature(NamedTuple):
+    """SIGNATURE: greeting, version offer and reset; nonces and attempt are 16 octets, transcript 32."""
+
+    role: str
+    nonce: bytes
+    echo: bytes | None = None
+    mechanisms: tuple[str, ...] = ()
+    minimum: int = VERSION
+    maximum: int = VERSION
+    attempt: bytes | None = None
+    transcript: bytes | None = None
+
+    def words(self) -> list[str]:
+        echo = _base64(self.echo) if self.echo else "-"
+        words = ["SIGNATURE", MAGIC, str(self.minimum), str(self.maximum), self.role, _base64(self.nonce), echo]
+        words.append(",".join(self.mechanisms) or "-")
+        if self.attempt is not None:
+            words.append("attempt=" + _base64(self.attempt))
+        if self.transcript is not None:
+            words.append("transcript=" + _base64(self.transcript))
+        return words
+
+
+class StartTLS(NamedTuple):
+    """startTLS: the client asks for TLS from the next octet after the answer `ok`."""
+
+
+    def words(self) -> list[str]:
+        return ["startTLS"]
+
+
+class StartSASL(NamedTuple):
+    """startSASL MECH: the client asks for one SASL mechanism (RFC 4422 section 3.1 name)."""
+
+    mechanism: str
+
+    def words(self) -> list[str]:
+        return ["startSASL", self.mechanism]
+
+
+class Authenticate(NamedTuple):
+    """authenticate TYPE...: the guest asks for a credential of one of these types."""
+
+    types: tuple[str, ...]
+
+    def words(self) -> list[str]:
+        return ["authenticate", *self.types]
+
+
+class Credentials:
+    """credentials TYPE BLOB: the secret of one credential, at most 64 KiB, in a wipeable buffer."""
+
+    __slots__ = ("secret", "type")
+
+    def __init__(self, type: str, secret: bytearray) -> None:
+        self.type = type
+        self.secret = secret
+
+    def __repr__(self) -> str:
+        return f"Credentials(type={self.type!r}, {len(self.secret)} octets)"
+
+    def words(self) -> list[str]:
+        """The words without the secret: what logs and the transcript hash may see."""
+        return ["credentials", self.type]
+
+
+class Info(NamedTuple):
+    """info ATTR: the client asks for a value, for example `spn` or `time`."""
+
+    attribute: str
+
+    def words(self) -> list[str]:
+        return ["info", self.attribute]
+
+
+class Ok(NamedTuple):
+    """ok [VALUE]: yes to the open request; a value only behind `info`."""
+
+    value: str = ""
+
+    def words(self) -> list[str]:
+        return ["ok", self.value] if self.value else ["ok"]
+
+
+class Error(NamedTuple):
+    """error CODE TEXT: no to the open request; the text is ours by number, a peer's is dropped."""
+
+    code: int
+
+    def words(self) -> list[str]:
+        return ["error", str(int(self.code)), *_text(self.code).split()]
+
+
+class Unknown(NamedTuple):
+    """A well-formed line whose verb this version does not know; answered by 400."""
+
+
+    def words(self) -> list[str]:
+        return ["unknown"]
+
+
+VERBS: dict[type, str] = {
+    Signature: "SIGNATURE",
+    StartTLS: "startTLS",
+    StartSASL: "startSASL",
+    Authenticate: "authenticate",
+    Credentials: "credentials",
+    Info: "info",
+    Ok: "ok",
+    Error: "error",
+    Unknown: "unknown",
+}
+Message = Signature | StartTLS | StartSASL | Authenticate | Credentials | Info | Ok | Error | Unknown
+
+
+def parse(words: tuple[str | bytearray, ...]) -> Message:
+    """Turn the words of one line into a message.
+
+    Raises RemoteProtocolError (code 406) for a known verb with wrong words.
+    """
+    if words[0] == "credentials":
+        _, type, secret = words
+        return Credentials(str(type), secret if isinstance(secret, bytearray) else bytearray())
+    text = [str(word) for word in words[1:]]
+    parser = _PARSERS.get(str(words[0]))
+    return parser(text) if parser else Unknown()
+
+
+def _signature(words: list[str]) -> Signature:
+    _need(7 <= len(words) <= 16, "SIGNATURE")
+    magic, minimum, maximum, role, nonce, echo, mechanisms = words[:7]
+    _need(magic == MAGIC and role in ("client", "guest"), "SIGNATURE")
+    known = {"attempt": NONCE_SIZE, "transcript": HASH_SIZE}
+    found: dict[str, bytes] = {}
+    for word in words[7:]:
+        key, equals, value = word.partition("=")
+        _need(bool(equals) and key not in found, "SIGNATURE")
+        found[key] = _octets(value, known[key]) if key in known else b""
+    return Signature(
+        role=role,
+        nonce=_octets(nonce, NONCE_SIZE),
+        echo=None if echo == "-" else _octets(echo, NONCE_SIZE),
+        mechanisms=() if mechanisms == "-" else _mechanisms(mechanisms),
+        minimum=_number(minimum, 3),
+        maximum=_number(maximum, 3),
+        attempt=found.get("attempt"),
+        transcript=found.get("transcript"),
+    )
+
+
+def _start_tls(words: list[str]) -> StartTLS:
+    _need(not words, "startTLS")
+    return StartTLS()
+
+
+def _start_sasl(words: list[str]) -> StartSASL:
+    _need(len(words) == 1 and "," not in words[0], "startSASL")
+    return StartSASL(_mechanisms(words[0])[0])
+
+
+def _authenticate(words: list[str]) -> Authenticate:
+    _need(1 <= len(words) <= TYPES_MAX and all(_is_type(word) for word in words), "authenticate")
+    return Authenticate(tuple(words))
+
+
+def _info(words: list[str]) -> Info:
+    _need(len(words) == 1 and _is_type(words[0]), "info")
+    return Info(words[0])
+
+
+def _ok(words: list[str]) -> Ok:
+    _need(len(words) <= 1, "ok")
+    return Ok(*words)
+
+
+def _error(words: list[str]) -> Error:
+    _need(bool(words), "error")
+    code = _number(words[0], 3)
+    _need(100 <= code <= 999, "error")
+    return Error(code)
+
+
+_PARSERS: dict[str, Callable[[list[str]], Message]] = {
+    "SIGNATURE": _signature,
+    "startTLS": _start_tls,
+    "startSASL": _start_sasl,
+    "authenticate": _authenticate,
+    "info": _info,
+    "ok": _ok,
+    "error": _error,
+}
+
+
+def line_of(words: list[str]) -> bytes:
+    """The octets of one line, with its LF."""
+    return " ".join(words).encode("ascii") + b"\n"
+
+
+def signature_line(signature: Signature) -> bytes:
+    """In the clear a SIGNATURE has a LF before it, so that a cut-off line cannot swallow it."""
+    return b"\n" + line_of(signature.words())
+
+
+def _need(condition: bool, verb: str) -> None:
+    if not condition:
+        raise RemoteProtocolError(f"malformed {verb}")
+
+
+def _is_type(word: str) -> bool:
+    return len(word) <= 32 and not word.strip("abcdefghijklmnopqrstuvwxyz0123456789-")
+
+
+def _mechanisms(word: str) -> tuple[str, ...]:
+    """Names by RFC 4422 section 3.1: 1 to 20 of A-Z 0-9 hyphen underscore."""
+    names = tuple(word.split(","))
+    _need(len(names) <= MECHANISMS_MAX, "mechanism")
+    for name in names:
+        _need(1 <= len(name) <= 20 and not name.strip("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"), "mechanism")
+    return names
+
+
+def _number(word: str, digits: int) -> int:
+    _need(word.isascii() and word.isdigit() and len(word) <= digits and (word == "0" or word[0] != "0"), "number")
+    return int(word)
+
+
+def _octets(word: str, size: int) -> bytes:
+    try:
+        value = bytes(b64decode(word.encode("ascii"), size))
+    except FramingError:
+        value = b""
+    _need(len(value) == size, "base64")
+    return value
+
+
+def _base64(value: bytes) -> str:
+    return b64encode(value).decode("ascii")
+
+
+def _text(code: int) -> str:
+    try:
+        return str(Code(code).name).lower().replace("_", "-")
+    except ValueError:
+        return "error"

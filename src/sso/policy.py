@@ -1,0 +1,107 @@
+"""Policy: every yes-or-no question that security hangs on, for both ends (SECURITY.md says why).
+
+Nothing here asks a person or the peer; what a peer offers or refuses never widens an answer.
+"""
+
+from typing import NamedTuple
+
+from sso.mech import CONFIDENTIALITY, NO_LAYER
+
+TLS, SASL_CONF = "tls", "sasl-conf"
+NO, AS_KDC_SAYS, ALWAYS = "no", "policy", "always"
+WEAK_SERVICES = ("host", "sso")  # what a guest may name as its own service by `info spn`
+_HOST_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-"
+
+
+class ClientPolicy(NamedTuple):
+    """What the client's own side allows; all defaults are the strict ones.
+
+    `require` is "tls" or "sasl-conf": the least protection under which anything secret leaves.
+    `spn_patterns` are shell patterns; "host/*" without a realm means our own realm.
+    """
+
+    require: str = ""
+    tls_name: str = ""
+    tls_ca: str = ""
+    tls_pins: tuple[bytes, ...] = ()
+    spn: str = ""
+    spn_patterns: tuple[str, ...] = ("host/*",)
+    trust_any_spn: bool = False
+    offer_tgt: bool = False
+    send_ticket: bool = False
+    password: bool = False
+
+    @property
+    def required(self) -> str:
+        return self.require or (TLS if self.wants_tls() else SASL_CONF)
+
+    def wants_tls(self) -> bool:
+        """Only a TLS that can be verified is worth asking for."""
+        return bool(self.tls_name or self.tls_pins)
+
+    def may_go_on_without_tls(self) -> bool:
+        """A refusal or a missing offer never lowers what is required."""
+        return self.required == SASL_CONF
+
+    def may_use_spn(self, spn: str, own_realm: str) -> bool:
+        """A name from our own side: it has to match the allow-list."""
+        from fnmatch import fnmatchcase
+
+        name, _, realm = spn.partition("@")
+        patterns = (p if "@" in p else f"{p}@{own_realm}" for p in self.spn_patterns)
+        return any(fnmatchcase(f"{name}@{realm or own_realm}", pattern) for pattern in patterns)
+
+    def may_use_guests_spn(self, spn: str, own_realm: str) -> bool:
+        """A name that the guest gave is weak: a host or sso service of our own realm, nothing else.
+
+        That a person agrees, or `trust_any_spn` is set, has to come on top.
+        """
+        name, at, realm = spn.partition("@")
+        service, _, host = name.partition("/")
+        plain = bool(host) and not host.strip(_HOST_CHARACTERS)
+        return service in WEAK_SERVICES and plain and (not at or realm == own_realm)
+
+    def delegation(self, guests_spn: bool) -> str:
+        """Whether the TGT may go along: as the KDC says, or always where a person of ours named the SPN."""
+        return ALWAYS if self.offer_tgt and not guests_spn else AS_KDC_SAYS
+
+    def sasl_layer(self, tls_verified: bool) -> str:
+        """Without a verified TLS around it only a confidential layer will do."""
+        return NO_LAYER if tls_verified else CONFIDENTIALITY
+
+    def may_send(self, type: str, *, tls_verified: bool, authenticated: bool, confidential: bool) -> bool:
+        """Whether a credential of that type may leave in the session as it stands."""
+        if not confidential or (self.required == TLS and not tls_verified):
+            return False
+        if type == "password":
+            return self.password and tls_verified
+        return type == "kerberos" and self.send_ticket and authenticated
+
+
+class GuestPolicy(NamedTuple):
+    """What the guest's configuration allows a peer to try."""
+
+    tls: bool = False
+    sasl: tuple[str, ...] = ("GSSAPI",)
+    types: tuple[str, ...] = ("kerberos",)
+    require_tls: bool = False
+
+    def may_start_tls(self) -> bool:
+        return self.tls
+
+    def may_start_sasl(self, name: str, in_tls: bool) -> bool:
+        return name in self.sasl and (in_tls or not self.require_tls)
+
+    def asked(self) -> tuple[str, ...]:
+        """The types that `authenticate` names, outside and inside a layer alike."""
+        return self.types
+
+    def may_take(self, type: str, *, in_tls: bool, authenticated: bool, confidential: bool) -> bool:
+        """Whether a credential of that type counts in the session as it stands."""
+        if type not in self.types or not confidential or (self.require_tls and not in_tls):
+            return False
+        return in_tls if type == "password" else authenticated
+
+    def may_sign_in(self, *, in_tls: bool, confidential: bool) -> bool:
+        """Whether an authentication counts at all: inside TLS, or under a confidential layer of its own."""
+        return confidential and (in_tls or not self.require_tls)

@@ -1,0 +1,34 @@
+"""The hash over every line of a session, which later layers and bindings confirm (PROTOCOL.md section 6)."""
+
+from hashlib import sha256
+
+from sso.state import Role
+
+_LABEL = b"sso/1 transcript\n"
+
+
+class Transcript:
+    """Two running SHA-256, one a direction, because lines of both directions may cross.
+
+    A line enters as its words joined by one space and LF, whatever ended it on the wire; a
+    `credentials` line enters without its secret. It begins with the client's SIGNATURE.
+    """
+
+    __slots__ = ("_lines",)
+
+    def __init__(self) -> None:
+        self._lines = {Role.CLIENT: sha256(), Role.GUEST: sha256()}
+
+    def copy(self) -> "Transcript":
+        """A second transcript with the same lines, to look one line ahead."""
+        twin = Transcript()
+        twin._lines = {role: lines.copy() for role, lines in self._lines.items()}
+        return twin
+
+    def add(self, sender: Role, words: list[str]) -> None:
+        self._lines[sender].update(" ".join(words).encode("ascii") + b"\n")
+
+    def digest(self) -> bytes:
+        """32 octets over all lines so far: SHA-256(label, SHA-256(client's), SHA-256(guest's))."""
+        parts = [self._lines[role].digest() for role in (Role.CLIENT, Role.GUEST)]
+        return sha256(_LABEL + parts[0] + parts[1]).digest()

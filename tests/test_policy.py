@@ -1,0 +1,165 @@
+"""Every yes and no of both policies, as tables."""
+
+import pytest
+
+from sso.messages import Code
+from sso.policy import ALWAYS, AS_KDC_SAYS, SASL_CONF, TLS, ClientPolicy, GuestPolicy
+
+REALM = "TEST.EXAMPLE"
+
+
+def test_the_defaults_give_nothing_away() -> None:
+    policy = ClientPolicy()
+    assert (policy.trust_any_spn, policy.offer_tgt, policy.send_ticket, policy.password) == (False,) * 4
+    assert policy.required == SASL_CONF
+    assert GuestPolicy().sasl == ("GSSAPI",)
+
+
+@pytest.mark.parametrize(
+    ("policy", "required", "wants_tls", "without_tls"),
+    [
+        (ClientPolicy(), SASL_CONF, False, True),
+        (ClientPolicy(tls_name="g"), TLS, True, False),
+        (ClientPolicy(tls_pins=(bytes(32),)), TLS, True, False),
+        (ClientPolicy(tls_name="g", require=SASL_CONF), SASL_CONF, True, True),
+        (ClientPolicy(require=TLS), TLS, False, False),
+        (ClientPolicy(tls_ca="/ca.pem"), SASL_CONF, False, True),  # a CA without a name is no identity
+    ],
+)
+def test_what_is_required(policy: ClientPolicy, required: str, wants_tls: bool, without_tls: bool) -> None:
+    assert policy.required == required
+    assert policy.wants_tls() is wants_tls
+    assert policy.may_go_on_without_tls() is without_tls
+
+
+@pytest.mark.proves("S110")
+@pytest.mark.parametrize(
+    ("spn", "patterns", "allowed"),
+    [
+        ("host/a", ("host/*",), True),
+        ("host/a@TEST.EXAMPLE", ("host/*",), True),
+        ("host/a@OTHER.EXAMPLE", ("host/*",), False),
+        ("imap/a", ("host/*",), False),
+        ("krbtgt/TEST.EXAMPLE", ("host/*",), False),
+        ("host/a@OTHER.EXAMPLE", ("host/*@OTHER.EXAMPLE",), True),
+        ("host/a", ("host/*@OTHER.EXAMPLE",), False),
+        ("sso/b.lab", ("host/*", "sso/*.lab"), True),
+        ("sso/b.lab.evil", ("sso/*.lab",), False),
+        ("HOST/a", ("host/*",), False),
+        ("host/a", (), False),
+    ],
+)
+def test_which_names_of_our_own_side_may_be_used(spn: str, patterns: tuple[str, ...], allowed: bool) -> None:
+    assert ClientPolicy(spn_patterns=patterns).may_use_spn(spn, REALM) is allowed
+
+
+@pytest.mark.proves("S111", "S130")
+@pytest.mark.parametrize(
+    ("spn", "allowed"),
+    [
+        ("host/a.lab", True),
+        ("sso/a.lab@TEST.EXAMPLE", True),
+        ("host/a.lab@OTHER.EXAMPLE", False),
+        ("host/a.lab@", False),
+        ("host/a.lab@test.example", False),
+        ("imap/a.lab", False),
+        ("host/a/b", False),
+        ("host/", False),
+        ("host", False),
+        ("", False),
+        ("host/*", False),
+        ("host/a\\@OTHER", False),
+        ("host/a@TEST.EXAMPLE@TEST.EXAMPLE", False),
+    ],
+)
+def test_which_names_a_guest_may_give(spn: str, allowed: bool) -> None:
+    policy = ClientPolicy(trust_any_spn=True, spn_patterns=("*@*",))
+    assert policy.may_use_guests_spn(spn, REALM) is allowed
+
+
+@pytest.mark.proves("S112")
+@pytest.mark.parametrize(
+    ("offer", "guests_spn", "delegation"),
+    [(False, False, AS_KDC_SAYS), (True, False, ALWAYS), (False, True, AS_KDC_SAYS), (True, True, AS_KDC_SAYS)],
+)
+def test_delegation_never_goes_with_the_guests_own_word(offer: bool, guests_spn: bool, delegation: str) -> None:
+    assert ClientPolicy(offer_tgt=offer).delegation(guests_spn) == delegation
+
+
+@pytest.mark.parametrize(("verified", "layer"), [(True, "none"), (False, "conf")])
+def test_only_a_verified_tls_replaces_confidentiality(verified: bool, layer: str) -> None:
+    assert ClientPolicy().sasl_layer(verified) == layer
+
+
+ALL = ClientPolicy(send_ticket=True, password=True, require=SASL_CONF)
+SENDING = [
+    # type, policy, TLS verified, authenticated, confidential, may leave
+    ("password", ALL, True, False, True, True),
+    ("password", ALL, True, True, True, True),
+    ("password", ALL, False, True, True, False),  # never under GSSAPI alone
+    ("password", ALL, True, False, False, False),
+    ("password", ALL._replace(password=False), True, False, True, False),
+    ("kerberos", ALL, False, True, True, True),
+    ("kerberos", ALL, True, True, True, True),
+    ("kerberos", ALL, True, False, True, False),
+    ("kerberos", ALL, False, True, False, False),
+    ("kerberos", ALL._replace(send_ticket=False), True, True, True, False),
+    ("kerberos", ALL._replace(require=TLS), False, True, True, False),
+    ("kerberos", ALL._replace(require=TLS), True, True, True, True),
+    ("oidc", ALL, True, True, True, False),
+]
+
+
+@pytest.mark.proves("S113")
+@pytest.mark.parametrize(("type", "policy", "tls", "authenticated", "confidential", "may"), SENDING)
+def test_what_may_leave(
+    type: str, policy: ClientPolicy, tls: bool, authenticated: bool, confidential: bool, may: bool
+) -> None:
+    said = policy.may_send(type, tls_verified=tls, authenticated=authenticated, confidential=confidential)
+    assert said is may
+
+
+BOTH = GuestPolicy(tls=True, types=("kerberos", "password"))
+TAKING = [
+    # type, policy, in TLS, authenticated, confidential, counts
+    ("password", BOTH, True, False, True, True),
+    ("password", BOTH, False, True, True, False),
+    ("password", BOTH, True, True, False, False),
+    ("kerberos", BOTH, False, True, True, True),
+    ("kerberos", BOTH, True, False, True, False),
+    ("kerberos", BOTH._replace(require_tls=True), False, True, True, False),
+    ("password", BOTH._replace(types=("kerberos",)), True, True, True, False),
+    ("oidc", BOTH, True, True, True, False),
+]
+
+
+@pytest.mark.parametrize(("type", "policy", "in_tls", "authenticated", "confidential", "counts"), TAKING)
+def test_what_the_guest_takes(
+    type: str, policy: GuestPolicy, in_tls: bool, authenticated: bool, confidential: bool, counts: bool
+) -> None:
+    said = policy.may_take(type, in_tls=in_tls, authenticated=authenticated, confidential=confidential)
+    assert said is counts
+
+
+@pytest.mark.parametrize(
+    ("policy", "in_tls", "confidential", "sasl", "sign_in"),
+    [
+        (BOTH, False, True, True, True),
+        (BOTH, False, False, True, False),
+        (BOTH, True, True, True, True),
+        (BOTH._replace(require_tls=True), False, True, False, False),
+        (BOTH._replace(require_tls=True), True, True, True, True),
+        (BOTH._replace(sasl=()), True, True, False, True),
+    ],
+)
+def test_what_the_guest_begins(
+    policy: GuestPolicy, in_tls: bool, confidential: bool, sasl: bool, sign_in: bool
+) -> None:
+    assert policy.may_start_sasl("GSSAPI", in_tls) is sasl
+    assert policy.may_sign_in(in_tls=in_tls, confidential=confidential) is sign_in
+
+
+@pytest.mark.parametrize("code", Code)
+def test_no_code_is_a_yes(code: Code) -> None:
+    """0 is the judge's yes; no error code may be mistaken for it."""
+    assert code != 0

@@ -1,0 +1,269 @@
+"""The worked transcripts (a) to (c) of PROTOCOL.md section 13, said again by real Sessions."""
+
+import re
+from collections.abc import Callable
+from hashlib import sha256
+from typing import ClassVar, NamedTuple
+
+import pytest
+
+from document import VECTORS, blocks, octets_of, table
+from sso.errors import MechanismError
+from sso.events import Closed, Event, LayerStarted, Reset
+from sso.framing import b64decode
+from sso.mech import CONFIDENTIALITY, Mechanism
+from sso.messages import (
+    Authenticate,
+    Code,
+    Credentials,
+    Error,
+    Info,
+    Ok,
+    Signature,
+    StartSASL,
+    StartTLS,
+    Unknown,
+)
+from sso.session import Session
+from sso.state import Role, State
+
+
+class Step(NamedTuple):
+    """One row: who sends which octets; `lost` says that nobody is there to read them."""
+
+    label: str
+    actor: str
+    lost: bool
+    octets: bytes
+
+    @property
+    def role(self) -> Role:
+        return Role.CLIENT if self.actor[0] == "C" else Role.GUEST
+
+
+def steps_of(name: str) -> list[Step]:
+    (text,) = blocks(f"transcript {name}")
+    rows = re.findall(r"^([\d.]*) *([CG]\d?)([>!]) (.*)$", text, re.M)
+    assert len(rows) == len(text.splitlines())
+    return [Step(label, actor, mark == "!", octets_of(octets)) for label, actor, mark, octets in rows]
+
+
+class Demonstration(Mechanism):
+    """The mechanism X-DEMO of section 13: hello, welcome, agreed; its layer puts < and > around."""
+
+    layer = CONFIDENTIALITY
+    plain_max = 128
+    ANSWERS: ClassVar = {b"": b"hello", b"hello": b"welcome", b"welcome": b"agreed", b"agreed": b""}
+
+    def __init__(self) -> None:
+        self.bound = b""
+
+    def bind(self, binding: bytes) -> None:
+        self.bound = binding
+
+    def step(self, token: bytes) -> bytes:
+        if token not in self.ANSWERS:
+            raise MechanismError("demonstration", "no such token")
+        self.complete = token in (b"welcome", b"agreed")
+        return self.ANSWERS[token]
+
+    def wrap(self, data: bytes) -> bytes:
+        return b"<" + data + b">"
+
+    def unwrap(self, data: bytes) -> bytes:
+        if data[:1] + data[-1:] != b"<>":
+            raise MechanismError("demonstration", "no such frame")
+        return data[1:-1]
+
+
+class Actor:
+    """A real Session with a few fixed reactions; every actor has a nonce of its own."""
+
+    def __init__(self, name: str, react: Callable[["Actor", Event], None]) -> None:
+        self.name = name
+        self.role = Role.CLIENT if name[0] == "C" else Role.GUEST
+        self.events: list[Event] = []
+        self.bindings: list[bytes] = []
+        self._react, self._output = react, b""
+        first = 0x20 * (int(name[1:] or "1") - 1) + 0x10 * (self.role is Role.GUEST)
+        self.session = Session(
+            self.role,
+            mechanisms=("X-DEMO",) if self.role is Role.GUEST else (),
+            attempt=bytes(range(0xF0, 0x100)) if self.role is Role.CLIENT else None,
+            random=lambda size: bytes(range(first, first + size)),
+        )
+        self.session.start()
+
+    def receive(self, octets: bytes) -> None:
+        self.session.receive_data(octets)
+        while (event := self.session.next_event()) is not None:
+            self.events.append(event)
+            self._react(self, event)
+
+    def ask(self, request: StartTLS | StartSASL) -> None:
+        mechanism = Demonstration()
+        self.session.request_layer(request, mechanism)
+        self.bindings.append(mechanism.bound)
+
+    def grant(self, request: StartSASL) -> None:
+        mechanism = Demonstration()
+        self.session.accept_layer(request, mechanism)
+        self.bindings.append(mechanism.bound)
+
+    @property
+    def output(self) -> bytes:
+        self._output += self.session.data_to_send()
+        return self._output
+
+    def wrote(self, octets: bytes) -> None:
+        assert self.output[: len(octets)] == octets
+        self._output = self._output[len(octets) :]
+
+
+def guest(actor: Actor, event: Event) -> None:
+    say = actor.session.send
+    values = {"spn": "host/guest.example.org", "time": "1767225600"}
+    if isinstance(event, Signature | LayerStarted):
+        say(Authenticate(("kerberos", "password")))
+    elif isinstance(event, StartTLS):
+        say(Error(Code.UNSUPPORTED))
+    elif isinstance(event, StartSASL):
+        actor.grant(event)
+    elif isinstance(event, Info):
+        value = values.get(event.attribute)
+        say(Ok(value) if value else Error(Code.NO_VALUE))
+    elif isinstance(event, Credentials):
+        say(Ok())
+    elif isinstance(event, Error) and actor.session.state is State.REFUSED:
+        say(Error(Code.LAYER_REQUIRED))
+
+
+def client_of_the_design_page(actor: Actor, event: Event) -> None:
+    say = actor.session.send
+    if isinstance(event, Authenticate) and not actor.session.layers:
+        say(Error(Code.DELAY))
+        actor.ask(StartTLS())
+    elif isinstance(event, Error):
+        actor.ask(StartSASL("X-DEMO"))
+    elif isinstance(event, Authenticate):
+        say(Ok())
+        say(Credentials("kerberos", b64decode(b"AAEK12DS")))
+
+
+def client_that_is_replaced(actor: Actor, event: Event) -> None:
+    if isinstance(event, Authenticate):
+        actor.session.send(Error(Code.DELAY))
+        if actor.name == "C1":
+            actor.ask(StartSASL("X-DEMO"))
+
+
+def client_that_asks(actor: Actor, event: Event) -> None:
+    say = actor.session.send
+    answers = sum(isinstance(event, Ok | Error) for event in actor.events)
+    if isinstance(event, Authenticate):
+        say(Unknown())
+    elif answers == 1:
+        say(Error(Code.DELAY))
+        say(Info("spn"))
+    elif answers == 2:
+        say(Info("time"))
+    elif answers == 3:
+        say(Info("colour"))
+    elif answers == 4:
+        say(Error(Code.UNSUPPORTED))
+
+
+CLIENTS = {"a": client_of_the_design_page, "b": client_that_is_replaced, "c": client_that_asks}
+
+
+def replay(name: str) -> dict[str, Actor]:
+    """Let real Sessions say what the document prints, octet by octet, in its order.
+
+    The first guest and the first client are there from the start, the later ones from their first row on.
+    """
+    steps = steps_of(name)
+    react = {"C": CLIENTS[name], "G": guest}
+    first = {step.actor for step in steps if step.actor[1:] in ("", "1")}
+    actors = {name: Actor(name, react[name[0]]) for name in sorted(first)}
+    for step in steps:
+        if step.actor not in actors:
+            actors[step.actor] = Actor(step.actor, react[step.actor[0]])
+        actors[step.actor].wrote(step.octets)
+        peers = [actor for actor in actors.values() if actor.role is step.role.peer]
+        if not step.lost:
+            peers[-1].receive(step.octets)
+    return actors
+
+
+@pytest.mark.proves("S115", "S116", "S117", "S118", "S119", "S120", "S121", "S122", "S123")
+@pytest.mark.parametrize("name", CLIENTS)
+def test_sessions_say_what_the_document_prints(name: str) -> None:
+    last = {actor.role: actor for actor in replay(name).values()}
+    assert [actor.output for actor in last.values()] == [b"", b""]
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+def test_the_vectors_hold_the_same_octets(name: str) -> None:
+    written = [(step.actor, step.lost, step.octets.hex()) for step in steps_of(name)]
+    assert written == [(step["from"], step["lost"], step["octets"]) for step in VECTORS[name]["steps"]]
+
+
+@pytest.mark.proves("S124", "S125", "S126", "S127", "S128", "S129", "S134", "S135")
+def test_a_is_the_sequence_of_the_design_page() -> None:
+    actors = replay("a")
+    assert {actor.session.state for actor in actors.values()} == {State.DONE}
+    steps = iter(steps_of("a"))
+    for label, sender, verb in DESIGN_PAGE:
+        assert any(step.actor == sender and verb in step.octets for step in steps), label
+
+
+DESIGN_PAGE = [
+    ("1.1", "G", b"SIGNATURE"),
+    ("1.2.1", "C", b"SIGNATURE"),
+    ("1.2.2", "G", b"SIGNATURE"),
+    ("2", "G", b"authenticate kerberos password"),
+    ("3", "C", b"error 300 delay"),
+    ("4", "C", b"startTLS"),
+    ("5", "G", b"error 400 unsupported"),
+    ("6", "C", b"startSASL"),
+    ("7", "G", b"ok\n"),
+    ("8", "G", b"ok\n"),
+    ("9", "G", b"SIGNATURE"),
+    ("10.1", "G", b"authenticate kerberos password"),
+    ("10.2", "C", b"ok\n"),
+    ("10.3", "C", b"credentials kerberos AAEK12DS"),
+    ("10.4", "G", b"ok\n"),
+]
+
+
+def test_hashes_of_a_follow_from_the_printed_lines() -> None:
+    """By the formula of section 6.3 alone, without Transcript; then what the Sessions made of it."""
+    rows = {row["after"]: row for row in table("13.1", "after")}
+    lines, moments = {Role.CLIENT: b"", Role.GUEST: b""}, {}
+    for step in steps_of("a"):
+        if not step.lost and step.octets[:1] != b"\0":
+            lines[step.role] += step.octets.lstrip(b"\n")
+        moments[step.label] = [sha256(lines[role]).digest() for role in (Role.CLIENT, Role.GUEST)]
+    for after, row in rows.items():
+        client, guest = moments[after]
+        whole = sha256(b"sso/1 transcript\n" + client + guest).digest()
+        assert list(row.values())[1:] == [client.hex(), guest.hex(), whole.hex()]
+    actors = replay("a")
+    assert [actor.bindings[-1] for actor in actors.values()] == [
+        b"sso/1:" + bytes.fromhex(rows["6"]["T"])
+    ] * 2
+    confirmed = [event.transcript for event in actors["C"].events if isinstance(event, Signature)]
+    assert confirmed == [None, bytes.fromhex(rows["8"]["T"])]
+
+
+@pytest.mark.proves("S116")
+def test_b_resets_without_a_word() -> None:
+    actors = replay("b")
+    for name in ("G1", "G2"):
+        assert [type(event) for event in actors[name].events[-2:]] == [Reset, Closed]
+        assert actors[name].output == b""
+    assert [actors[name].session.state for name in ("C3", "G3")] == [State.DELAYED, State.DELAYED]
+
+
+def test_c_ends_refused() -> None:
+    assert {actor.session.state for actor in replay("c").values()} == {State.ENDED}
