@@ -49,7 +49,7 @@ setup-demo setup-test setup-bench:
 	@scripts/setup $(@:setup-%=%)
 
 clean:  ## forget builds and caches; .venv stays
-	rm -rf build dist wheelhouse src/*.egg-info src/sso/_framing.c .venv/.console-sso
+	rm -rf build dist wheelhouse *.egg-info .venv/.console-sso
 	rm -rf .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find src mechs tests -name '*.so' -delete -o -name __pycache__ -prune -exec rm -rf {} +
 	@if [ -f pam/Makefile ]; then $(MAKE) --no-print-directory -C pam clean; fi

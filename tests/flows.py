@@ -50,10 +50,11 @@ class Kerberos:
 def caches(
     realm: Realm, keytabs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, Path]:
-    """TGTs of alice, bob, mallory and stuck."""
+    """TGTs of alice, bob, mallory and stuck; `alice-here` is alice's, and may not be forwarded."""
     realm.kadmin("modprinc +requires_preauth stuck")  # the services take no ticket that was got without
     folder = tmp_path_factory.mktemp("ccaches")
-    return {name: realm.kinit(name, ccache=folder / name) for name in ("alice", "bob", "mallory", "stuck")}
+    found = {name: realm.kinit(name, ccache=folder / name) for name in ("alice", "bob", "mallory", "stuck")}
+    return found | {"alice-here": realm.kinit("alice", "-F", ccache=folder / "alice-here")}
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +83,11 @@ class Flow:
     mechanisms: dict[str, dict[str, Any]] = field(default_factory=dict)
     person: Person = Person()
     principal: str = ALICE
+    ccache: str | None = None
 
     def pair(self, **changes: Any) -> Pair:
         """Both ends, not started; `changes` are arguments of Pair."""
-        given: dict[str, Any] = {"mechanisms": self.mechanisms, "person": self.person}
+        given: dict[str, Any] = {"mechanisms": self.mechanisms, "person": self.person, "ccache": self.ccache}
         return Pair(changes.pop("client", self.client), changes.pop("guest", self.guest), **given | changes)
 
 
@@ -138,7 +140,9 @@ def ticket_flow(kerberos: Kerberos) -> Flow:
 @pytest.fixture(scope="module")
 def plain_flow(kerberos: Kerberos) -> Flow:
     """GSSAPI alone, without a TGT: the cheapest login that proves who it is."""
-    return Flow("plain GSSAPI", ClientPolicy(spn=SPN), GuestPolicy(), {"GSSAPI": kerberos.guest()})
+    guest = {"GSSAPI": kerberos.guest("deleg", DELEG)}
+    ccache = kerberos.cache("alice-here")
+    return Flow("plain GSSAPI", ClientPolicy(spn=DELEG), GuestPolicy(), guest, ccache=ccache)
 
 
 @pytest.fixture(scope="module")

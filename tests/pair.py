@@ -115,6 +115,10 @@ class Pair:
     def run_out(self, limit: float = 600.0) -> "Pair":
         """Run, and let time pass to each deadline until the client is finished."""
         self.run()
+        return self.go_on(limit)
+
+    def go_on(self, limit: float = 600.0) -> "Pair":
+        self.settle()
         while not self.client.finished and self.now < limit:
             ends = (end.deadline for end in (self.client, self.guest) if not end.finished)
             self.now = min((end for end in ends if end is not None), default=limit)

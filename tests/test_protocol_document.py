@@ -12,8 +12,8 @@ from sso.framing import MessageFramer
 from sso.messages import Code, Unknown, parse
 from sso.state import TABLE, State
 
-CODE = [path for folder in ("src", "mechs", "pam", "tests") for path in (ROOT / folder).rglob("*.[cp]y*")]
-CODE = [path for path in CODE if path.suffix in (".c", ".py", ".pyi", ".pyx")]
+FILES = [path for folder in ("src", "mechs", "pam", "tests") for path in sorted((ROOT / folder).rglob("*"))]
+CODE = [path for path in FILES if path.suffix in (".c", ".py", ".pyi", ".pyx")]
 
 
 def test_codes_are_the_code_s() -> None:

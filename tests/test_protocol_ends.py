@@ -1,4 +1,4 @@
-"""What ends a session, and with which octets: PROTOCOL.md section 4.2, row by row, and sections 6.5 and 6.6."""
+"""What ends a session, and with which octets: PROTOCOL.md sections 4.2, 6.5 and 6.6."""
 
 import pytest
 
@@ -37,8 +37,8 @@ AT_THE_GUEST = [
     ("unknown verb", [b"x\n"], b"error 400 unsupported\n", False),
     ("wrong words", [b"info\n"], MALFORMED, True),
     ("not in this state", [b"info spn\n"], MALFORMED, True),
-    ("too many octets", [b"\n" * FULL, b"\n"], TOO_LONG, True),
-    ("too many octets in SASL", [*SASL, frame(bytes(65535)), b"\0" * FULL], b"", True),
+    ("too many octets", [b"\n" * (FULL - len(HELLO)), b"\n"], TOO_LONG, True),
+    ("too many octets in SASL", [b"\n" * (FULL - len(HELLO + SASL[0])), *SASL, b"\0"], b"", True),
     ("behind startSASL", [SASL[0] + b"\n"], b"", True),
     ("SASL fails", [*SASL, frame(b"bad")], NOT_AUTHENTICATED, False),
     ("abort", [*SASL, ABORT], b"", True),
@@ -111,19 +111,45 @@ def test_at_the_client(octets: list[bytes], answer: bytes, ends: bool) -> None:
     assert (actor.output, closed(actor)) == (answer, ends)
 
 
-@pytest.mark.proves("S116")
-@pytest.mark.parametrize("before", [[], SASL, [*SASL, frame(b"hello")], LAYER, [*LAYER, b"\0\0\0\x40<cut"]])
-@pytest.mark.parametrize("cut", range(0, len(NEW), 7))
-def test_reset_below_every_layer(before: list[bytes], cut: int) -> None:
-    """In two pieces, wherever it is cut."""
+STATES = {
+    "clear": [],
+    "SASL, at rest": SASL,
+    "SASL, in a frame": [*SASL, b"\0\0\4\0cut"],
+    "layer, at rest": LAYER,
+    "layer, in a frame": [*LAYER, b"\0\0\4\0<cut"],
+}
+
+
+def reset(name: str, *pieces: bytes) -> Actor:
     actor = Actor("G", guest)
-    for chunk in [HELLO, *before, NEW[:cut]]:
+    for chunk in [HELLO, *STATES[name]]:
         actor.receive(chunk)
-    assert not closed(actor)
     actor.wrote(actor.output)
-    actor.receive(NEW[cut:])
+    for piece in pieces:
+        assert not closed(actor)
+        actor.receive(piece)
+    return actor
+
+
+@pytest.mark.proves("S116")
+@pytest.mark.parametrize("name", STATES)
+def test_reset_in_every_state(name: str) -> None:
+    actor = reset(name, NEW)
     assert [type(event) for event in actor.events[-2:]] == [Reset, Closed]
     assert actor.output == b""
+
+
+@pytest.mark.parametrize("name", ["clear", "SASL, in a frame", "layer, in a frame"])
+@pytest.mark.parametrize("cut", range(1, len(NEW)))
+def test_reset_in_two_pieces(name: str, cut: int) -> None:
+    actor = reset(name, NEW[:cut], NEW[cut:])
+    assert [type(event) for event in actor.events[-2:]] == [Reset, Closed]
+    assert actor.output == b""
+
+
+@pytest.mark.parametrize("name", ["SASL, at rest", "layer, at rest"])
+def test_a_layer_at_rest_may_refuse_the_first_piece(name: str) -> None:
+    assert closed(reset(name, NEW[:20]))
 
 
 def test_the_repeat_is_answered_word_for_word() -> None:

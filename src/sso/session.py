@@ -124,17 +124,21 @@ class Session:
         return self._events.popleft() if self._events else None
 
     def _receive(self, data: bytes) -> None:
+        """Search the raw octets, below every layer, for a SIGNATURE; then read on where one began the session."""
         self._wire.count(data)
-        if self.state is State.SYNC:
-            self._synchronise(data)
-        elif (self.layers or self.state in BINARY) and self._is_reset(data):
-            self._end_by_reset()
-        else:
-            self._peel(data)
-
-    def _is_reset(self, data: bytes) -> bool:
-        """Whether a SIGNATURE that begins anew lies in the octets below every layer."""
-        return any(self._greeting.begins_anew(signature) for _, signature, _ in self._wire.signatures(data))
+        rest = data
+        for end, signature, words in self._wire.signatures(data):
+            if self.state is not State.SYNC:
+                if self._greeting.begins_anew(signature):
+                    self._end_by_reset()
+                    return
+            elif self._greeting.accepts(signature):
+                self._begin(signature, words)
+                rest = data[end:]
+            elif self.role is Role.CLIENT and signature.role == "guest":
+                self.repeat_signature()
+        if self.state is not State.SYNC:
+            self._peel(rest)
 
     def _peel(self, data: bytes) -> None:
         """Undo the layers and hand what is inside to whoever reads now."""
@@ -161,16 +165,6 @@ class Session:
             self._wire.write(signature_line(signature))
         return signature is not None
 
-    def _synchronise(self, data: bytes) -> None:
-        """Drop everything before the SIGNATURE that this session can begin with."""
-        for end, signature, words in self._wire.signatures(data):
-            if self._greeting.accepts(signature):
-                self._begin(signature, words)
-                self._framer.feed(data[end:])
-                return
-            if self.role is Role.CLIENT and signature.role == "guest":
-                self.repeat_signature()
-
     def _begin(self, signature: Signature, words: list[str]) -> None:
         self._machine.received(self.role.peer, signature)
         self._transcript.add(self.role.peer, words)
@@ -186,10 +180,8 @@ class Session:
         self._events.append(signature)
 
     def _signature_again(self, signature: Signature, words: list[str]) -> None:
-        """A SIGNATURE where lines are clear: a repeat is answered or dropped, any other begins anew."""
-        if self._greeting.begins_anew(signature):
-            self._end_by_reset()
-        elif not self._greeting.repeats(signature, words):
+        """A SIGNATURE among clear lines that does not begin anew: a repeat is answered or dropped."""
+        if not self._greeting.repeats(signature, words):
             raise RemoteProtocolError("unexpected SIGNATURE")
         elif self.role is Role.CLIENT:
             self._repeating = True
@@ -213,6 +205,8 @@ class Session:
             return
         if self.role is Role.CLIENT and self.state is State.GREETED and not self.layers:
             self._greeting.lines.append(words)
+        if isinstance(message, Credentials) and not self._machine.allows(self.role.peer, message):
+            wipe(message.secret)
         self._machine.received(self.role.peer, message)
         self._transcript.add(self.role.peer, words)
         self._deliver(message)
@@ -317,7 +311,7 @@ class Session:
         elif exchange.outcome is not None:
             outcome = parse(exchange.outcome)
             self._machine.received(self.role.peer, outcome)
-            self._transcript.add(self.role.peer, outcome.words())
+            self._transcript.add(self.role.peer, [str(word) for word in exchange.outcome])
             if isinstance(outcome, Error):
                 self._refused(exchange, outcome)
             elif not exchange.mechanism.complete:

@@ -84,7 +84,8 @@ class PeerSession:
         type, _, blob = payload.partition(b"\0")
         authenticated = self._mechanism.peer if self._mechanism is not None and self._claim is not None else ""
         pair = self._load(type.decode("ascii", "replace"))
-        if pair.kind != "credential" or (pair.name != "password" and not authenticated):
+        # A password names its own user, so it never follows an authentication that named another.
+        if pair.kind != "credential" or (pair.name == "password") == bool(authenticated):
             return None
         half = pair.accept(**({} if pair.name == "password" else {"principal": authenticated}))
         half.step(blob)

@@ -5,6 +5,7 @@ It parses what the peer sends, speaks TLS, and asks the acceptor for everything 
 
 import os
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,7 @@ class Child(Conversation):
         self._step_deadline: float | None = None
         self._next_beat = 0.0
         self.accepted = False
-        super().__init__(policy, self._half, self._ask, **arguments)
+        super().__init__(policy, self._half, self._submit, **arguments)
 
     @property
     def deadline(self) -> float | None:  # type: ignore[override]
@@ -63,7 +64,7 @@ class Child(Conversation):
     def _half(self, name: str, **arguments: Any) -> Mechanism:
         return self._tls() if name == "TLS" else self._acceptance.make(name, **arguments)
 
-    def _ask(self, claim: Claim) -> None:
+    def _submit(self, claim: Claim) -> None:
         try:
             self._acceptance.judge(claim)
         except MechanismError:
@@ -93,7 +94,7 @@ def run(
 
     def verdict() -> None:
         code = acceptance.verdict()
-        child.verdict(Code.INTERNAL if code is None else code, child._now)
+        child.verdict(Code.INTERNAL if code is None else code, time.monotonic())
 
     try:
         pump.run({acceptance.fileno(): verdict})

@@ -68,6 +68,7 @@ class Conversation:
         self.greeted = False
         self._policy, self._make, self._judge, self._info, self._log = policy, make, judge, info, log
         self._failed_sasl = False
+        self._asked: tuple[str, ...] = ()
         self._judging = False
         self._now = 0.0
 
@@ -120,7 +121,7 @@ class Conversation:
             self.was_reset = True
         elif isinstance(event, Signature):
             self.greeted = True
-            self.session.send(Authenticate(self._policy.asked()))
+            self._ask(self._policy.asked())
         elif isinstance(event, StartTLS):
             self._start_tls(event)
         elif isinstance(event, StartSASL):
@@ -166,7 +167,7 @@ class Conversation:
 
     def _layer_started(self, event: LayerStarted) -> None:
         if event.kind != "sasl":
-            self.session.send(Authenticate(self._policy.asked()))
+            self._ask(self._policy.asked())
             return
         mechanism = event.mechanism
         self._log("authenticated", f"{mechanism.peer} by {event.name}")
@@ -176,7 +177,11 @@ class Conversation:
         elif credential is not None or "kerberos" not in self._policy.asked():
             self._decide(mechanism.peer, credential)
         else:
-            self.session.send(Authenticate(("kerberos",)))
+            self._ask(("kerberos",))
+
+    def _ask(self, types: tuple[str, ...]) -> None:
+        self._asked = types
+        self.session.send(Authenticate(types))
 
     def _credentials(self, event: Credentials) -> None:
         session, peer = self.session, self.session.authenticated
@@ -187,7 +192,7 @@ class Conversation:
             authenticated=authenticated,
             confidential=session.confidential,
         )
-        if not allowed:
+        if not allowed or event.type not in self._asked:
             event.secret[:] = bytes(len(event.secret))
             self._conclude(Code.CREDENTIAL_REFUSED if session.confidential else Code.LAYER_REQUIRED)
             return
@@ -205,10 +210,10 @@ class Conversation:
         self._decide(credential.principal if credential else half.peer, credential)
 
     def _refused(self) -> None:
-        """The client has no credential to give: without a layer that is the end, after SASL the judge decides."""
+        """The client has no credential to give: that is the end, unless SASL said who it is."""
         peer = self.session.authenticated
         if peer is None:
-            self._conclude(Code.LAYER_REQUIRED)
+            self._conclude(Code.NOT_AUTHENTICATED if self.session.layers else Code.LAYER_REQUIRED)
         else:
             self._decide(peer.peer, None)
 
