@@ -28,20 +28,20 @@ struct reply {
 };
 _Static_assert(sizeof(struct reply) == 128, "the reply record is 128 octets");
 
-/* Time: milliseconds of the monotonic clock; a clock that fails is a deadline that has passed. */
+/* Time: milliseconds of the monotonic clock. When the clock fails, every deadline has passed. */
 
 static int64_t now(void)
 {
     struct timespec time;
     if (clock_gettime(CLOCK_MONOTONIC, &time) != 0)
-        return INT64_MAX / 2;
+        return -1;
     return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
 }
 
 static int left(int64_t deadline)
 {
-    int64_t rest = deadline - now();
-    return rest <= 0 ? 0 : rest > PATIENCE ? PATIENCE : (int)rest;
+    int64_t time = now();
+    return time < 0 || deadline <= time ? 0 : (int)(deadline - time);
 }
 
 static bool await(int connection, short events, int64_t deadline)

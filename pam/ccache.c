@@ -92,27 +92,33 @@ static bool write_all(int file, const struct secret *content)
     return true;
 }
 
-/* A new file with a random name. O_EXCL refuses whatever waits under that name, links included. */
+static int open_new(int folder, uid_t uid, char *name)
+{
+    for (int i = 0; i < TRIES && make_name(name, uid); i++) {
+        /* O_EXCL refuses whatever waits under that name, links included. */
+        int file = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        if (file >= 0 || (errno != EEXIST && errno != EINTR))
+            return file;
+    }
+    return -1;
+}
+
+/* A new file with a random name; `name` is empty when there is none. */
 static bool write_new(int folder, uid_t uid, char *name, const struct secret *content)
 {
-    int file = -1;
-    for (int i = 0; file < 0 && i < TRIES; i++) {
-        if (!make_name(name, uid))
-            return false;
-        file = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (file < 0 && errno != EEXIST && errno != EINTR)
-            return false;
-    }
-    if (file < 0)
-        return false;
     struct stat found;
-    /* fchmod because the umask of the caller may have taken more away. */
-    bool written = fstat(file, &found) == 0 && is_private(&found, uid) && fchmod(file, 0600) == 0 &&
-                   write_all(file, content);
-    if (close(file) != 0)
-        written = false;
+    bool written = false;
+    int file = open_new(folder, uid, name);
+    if (file >= 0) {
+        /* fchmod because the umask of the caller may have taken more away. */
+        written = fstat(file, &found) == 0 && is_private(&found, uid) && fchmod(file, 0600) == 0 &&
+                  write_all(file, content);
+        written = close(file) == 0 && written;
+        if (!written)
+            (void)unlinkat(folder, name, 0);
+    }
     if (!written)
-        (void)unlinkat(folder, name, 0);
+        name[0] = '\0';
     return written;
 }
 
@@ -161,25 +167,14 @@ static bool discard(int folder, const struct ccache *cache, char *name, const st
 
 bool ccache_create(struct ccache *cache, const char *folder, const struct secret *content)
 {
-    char name[NAME_SIZE];
-    if (strlen(folder) + 1 + sizeof name > sizeof cache->path || !as_user(create, folder, cache, name, content))
+    char name[NAME_SIZE] = "";
+    if (strlen(folder) + 1 + sizeof name > sizeof cache->path)
         return false;
-    (void)snprintf(cache->path, sizeof cache->path, "%s/%s", folder, name);
-    return true;
-}
-
-bool ccache_adopt(struct ccache *cache, const char *folder, const char *name)
-{
-    char ours[sizeof "FILE:" + PATH_SIZE + NAME_SIZE];
-    int length = snprintf(ours, sizeof ours, "FILE:%s/krb5cc_%lu_", folder, (unsigned long)cache->uid);
-    if (length < 0 || (size_t)length >= sizeof ours || !name || strncmp(name, ours, (size_t)length) != 0 ||
-        name[length] == '\0' || strchr(name + length, '/'))
-        return false;
-    const char *path = name + strlen("FILE:");
-    if (strlen(path) >= sizeof cache->path)
-        return false;
-    memcpy(cache->path, path, strlen(path) + 1);
-    return true;
+    bool done = as_user(create, folder, cache, name, content);
+    /* Even when the way back failed: the file is there, and must be found when it is to go. */
+    if (name[0] != '\0')
+        (void)snprintf(cache->path, sizeof cache->path, "%s/%s", folder, name);
+    return done;
 }
 
 bool ccache_replace(const struct ccache *cache, const struct secret *content)

@@ -16,9 +16,6 @@ struct ccache {
 /* Write a new cache with a random name into `folder`, an absolute path without a last slash. */
 bool ccache_create(struct ccache *cache, const char *folder, const struct secret *content);
 
-/* Take over the cache that `name` (a value of KRB5CCNAME) calls, if it is one of ours in `folder`. */
-bool ccache_adopt(struct ccache *cache, const char *folder, const char *name);
-
 /* Put a new content in the place of the old one, all at once; a cache that is gone stays gone. */
 bool ccache_replace(const struct ccache *cache, const struct secret *content);
 

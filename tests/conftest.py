@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["beds", "flows"]
+pytest_plugins = ["beds", "beds_guest", "flows"]
 
 CHECKLIST = Path(__file__).parent.parent / "docs" / "checklist.md"
 

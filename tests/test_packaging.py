@@ -82,7 +82,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("built")
     # From a copy, with what an editable install leaves in it; so nothing is written to the tree.
     ignored = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", "*.egg-info")
-    tree = shutil.copytree(ROOT, folder / "tree", ignore=ignored)
+    tree = shutil.copytree(ROOT, folder / "tree", symlinks=True, ignore=ignored)
     sdist = build(tree, folder / "sdist", "--sdist")
     source = unpack(sdist, folder)
     wheel = build(unpack(sdist, folder / "work"), folder / "wheel", "--wheel", SSO_EXTENSION="yes")

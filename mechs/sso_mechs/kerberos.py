@@ -50,11 +50,12 @@ _CAUSES = {
 _Store = dict[bytes | str, bytes | str]
 
 
-class _Context(gssapi.SecurityContext):
+class _Context(gssapi.SecurityContext):  # type: ignore[misc]
     """A context whose errors are raised where they happen."""
 
-    __DEFER_STEP_ERRORS__ = False
 
+# Behind the class, not in it: the library's metaclass overwrites what a class body says here.
+_Context.__DEFER_STEP_ERRORS__ = False
 
 class _Layered(Mechanism):
     """What remains of GSSAPI when the exchange is over: wrap and unwrap."""

@@ -1,7 +1,7 @@
 """`sso`: one name for the commands that are not programs of their own; each is imported when called."""
 
 import sys
-from argparse import REMAINDER, ArgumentParser, RawDescriptionHelpFormatter
+from argparse import REMAINDER, SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
 from importlib import import_module
 
 from sso import __version__
@@ -26,9 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"console-sso {__version__}")
-    parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, help="one of the commands below")
-    parser.add_argument("arguments", metavar="ARGUMENT", nargs=REMAINDER, help="the command's own arguments")
+    parser.add_argument("command", metavar="COMMAND", choices=COMMANDS, nargs="?", help=SUPPRESS)
+    parser.add_argument("arguments", metavar="ARGUMENT", nargs=REMAINDER, help=SUPPRESS)
     given = parser.parse_args(arguments)
+    if given.command is None:
+        parser.error("which command? `sso --help` lists them")
     module = import_module(COMMANDS[given.command][0])
     status: int = module.main(given.arguments)
     return status

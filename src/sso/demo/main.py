@@ -8,30 +8,20 @@ import re
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from argparse import ArgumentParser
 from pathlib import Path
 
+from sso.demo.guest import Guest
 from sso.demo.programs import BedError
 from sso.demo.realm import Realm
 from sso.demo.sandbox import Sandbox
 from sso.demo.tap import Listener, relay
-from sso.demo.terminal import Terminal, spawn
+from sso.demo.terminal import Terminal
 
 GUEST = "vm.test.example"
 SPN, WEB = f"host/{GUEST}", "HTTP/web.test.example"
-PORT = "/run/console-sso/port.sock"
-KEYTAB = "/etc/console-sso/acceptor.keytab"
-GUEST_TIME = 15.0  # seconds until the guest's processes listen
-CONFIG = f"""\
-port = "unix:{PORT}"
-spn = "{SPN}"
-keytab = "{KEYTAB}"
-login = "getty"
-tty = "@TTY@"
-"""
 
 
 class Show:
@@ -103,23 +93,16 @@ def _login(realm: Realm, show: Show, module: Path) -> None:
         sandbox.use_realm(realm)
         sandbox.use_pam_module(module)
         keytab = realm.keytab(realm.folder / "guest.keytab", SPN)
-        sandbox.path("/etc/console-sso").mkdir(exist_ok=True)
-        inside = sandbox.path(KEYTAB)
-        inside.write_bytes(keytab.read_bytes())
-        inside.chmod(0o600)
-        os.chown(inside, 4011, 4011)
-        python = [sys.executable, "-I", "-m"]
-        with spawn(sandbox.command([*python, "sso.guest.drivers.getty"]), sandbox.env) as screen:
-            screen.expect("login: ")
-            show.line("login screen: " + screen.transcript.strip().splitlines()[-1])
-            sandbox.write("/etc/console-sso/guest.toml", CONFIG.replace("@TTY@", _tty(screen)))
-            command = sandbox.command([*python, "sso.guest.main", "--foreground"])
-            with tempfile.TemporaryFile() as log:
-                with _Guest(command, sandbox, log) as guest:
-                    guest.wait_for(sandbox.path(PORT))
-                    _sign_in(realm, show, sandbox.path(PORT))
-                    _use(screen, show)
-                    screen.wait()
+        with Guest(sandbox, spn=SPN, keytab=keytab) as guest:
+            guest.screen.expect("login: ")
+            show.line("login screen: " + guest.screen.transcript.strip().splitlines()[-1])
+            try:
+                _sign_in(realm, show, guest.port)
+                _use(guest.screen, show)
+            except BedError:
+                sys.stderr.write(guest.log())
+                raise
+            guest.screen.wait()
         left = list(sandbox.path("/tmp").glob("krb5cc_*"))
         show.step("The session is closed: " + ("its ticket is gone." if not left else f"left over: {left}"))
 
@@ -159,48 +142,6 @@ def _use(screen: Terminal, show: Show) -> None:
     for text in screen.transcript[seen:].replace("\r", "").splitlines():
         if text.strip() and "done-0" not in text:
             show.line(text.replace("; echo done-$?", ""))
-
-
-class _Guest:
-    """sso-guest-agent in the foreground; its log is shown when it fails."""
-
-    def __init__(self, command: list[str], sandbox: Sandbox, log: object) -> None:
-        self._log = log
-        self._process = subprocess.Popen(
-            command,
-            env=sandbox.env,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,  # type: ignore[call-overload]
-        )
-
-    def __enter__(self) -> "_Guest":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._process.terminate()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        if error[0] is not None:
-            self._log.seek(0)  # type: ignore[attr-defined]
-            sys.stderr.write(self._log.read().decode(errors="replace"))  # type: ignore[attr-defined]
-
-    def wait_for(self, socket_path: Path) -> None:
-        limit = time.monotonic() + GUEST_TIME
-        while not socket_path.is_socket():
-            if self._process.poll() is not None or time.monotonic() > limit:
-                raise BedError("the guest agent did not start")
-            try:
-                self._process.wait(0.05)
-            except subprocess.TimeoutExpired:
-                continue
-
-
-def _tty(screen: Terminal) -> str:
-    return os.readlink(f"/proc/{screen.pid}/fd/0").removeprefix("/dev/")
 
 
 def _module() -> Path:

@@ -1,0 +1,119 @@
+"""A whole guest inside a sandbox: a login screen on a terminal, and sso-guest-agent with a port."""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from .programs import BedError
+from .sandbox import Sandbox
+from .terminal import Terminal, spawn
+
+PORT = "/run/console-sso/port.sock"
+KEYTAB = "/etc/console-sso/acceptor.keytab"
+CONFIG = "/etc/console-sso/guest.toml"
+ACCEPTOR_UID = 4011
+PYTHON = (sys.executable, "-I", "-m")
+_START_SECONDS = 15.0
+_END_SECONDS = 5.0
+
+
+class Guest:
+    """The guest's programs, started and ended together; `settings` are further lines of guest.toml.
+
+    `screen` is the login screen (sso-getty on a pty); `port` the path of the port's socket for us.
+    """
+
+    def __init__(self, sandbox: Sandbox, *, spn: str, keytab: Path, settings: Sequence[str] = ()) -> None:
+        self.sandbox = sandbox
+        self.screen: Terminal
+        self._spn, self._keytab, self._settings = spn, keytab, tuple(settings)
+        self._log = tempfile.TemporaryFile()
+        self._agent: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.screen = self.new_screen()
+        try:
+            self._furnish()
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def port(self) -> Path:
+        return self.sandbox.path(PORT)
+
+    @property
+    def pid(self) -> int:
+        """The agent's process, parent of the two others."""
+        if self._agent is None:
+            raise BedError("the guest agent does not run")
+        return self._agent.pid
+
+    @property
+    def tty(self) -> str:
+        """The name of the login screen's terminal, without /dev/."""
+        return os.readlink(f"/proc/{self.screen.pid}/fd/0").removeprefix("/dev/")
+
+    def log(self) -> str:
+        """What the three processes have said so far."""
+        self._log.seek(0)
+        return self._log.read().decode(errors="replace")
+
+    def new_screen(self) -> Terminal:
+        """A login screen as agetty would start it; the caller closes it."""
+        return spawn(self.sandbox.command([*PYTHON, "sso.guest.drivers.getty"]), self.sandbox.env)
+
+    def start(self) -> None:
+        """Start the agent and wait until its port listens; BedError with its log when it does not."""
+        self.port.unlink(missing_ok=True)
+        argv = self.sandbox.command([*PYTHON, "sso.guest.main", "--foreground"])
+        self._agent = subprocess.Popen(
+            argv, env=self.sandbox.env, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
+        )
+        limit = time.monotonic() + _START_SECONDS
+        while not self.port.is_socket():
+            try:
+                self._agent.wait(0.02)
+            except subprocess.TimeoutExpired:
+                if time.monotonic() < limit:
+                    continue
+            raise BedError(f"the guest agent did not start: {self.log()}")
+
+    def stop(self) -> None:
+        """End the agent and its processes in order, as a service manager would."""
+        agent, self._agent = self._agent, None
+        if agent is None:
+            return
+        agent.terminate()
+        try:
+            agent.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            agent.kill()
+            agent.wait()
+
+    def close(self) -> None:
+        self.stop()
+        self.screen.close()
+        self._log.close()
+
+    def _furnish(self) -> None:
+        self.sandbox.path("/etc/console-sso").mkdir(exist_ok=True)
+        inside = self.sandbox.path(KEYTAB)
+        inside.write_bytes(self._keytab.read_bytes())
+        inside.chmod(0o600)
+        os.chown(inside, ACCEPTOR_UID, ACCEPTOR_UID)
+        lines = [f'port = "unix:{PORT}"', f'spn = "{self._spn}"', f'keytab = "{KEYTAB}"', f'tty = "{self.tty}"']
+        self.sandbox.write(CONFIG, "\n".join([*lines, *self._settings]) + "\n")

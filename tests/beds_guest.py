@@ -1,0 +1,154 @@
+"""Fixtures and words for tests with the whole guest: real processes, real PAM, a real login screen."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from beds import Certificates
+
+from sso.demo.guest import Guest
+from sso.demo.realm import Realm
+from sso.demo.sandbox import Sandbox
+
+SPN = "host/deleg.test.example"
+MODULE = Path(__file__).resolve().parents[1] / "pam" / "pam_sso.so"
+TIME = 60.0
+
+
+@dataclass
+class Run:
+    """One run of spice-client-sso: exit code, its lines, and all octets that crossed the port."""
+
+    code: int
+    lines: list[str]
+    to_guest: bytes
+    to_client: bytes
+
+
+@dataclass
+class Wire:
+    """Relays between a client and the guest's port; `cut` ends it at an octet of one direction."""
+
+    cut: tuple[str, int] | None = None
+    seen: dict[str, bytearray] = field(default_factory=lambda: {"guest": bytearray(), "client": bytearray()})
+
+    def relay(self, client: socket.socket, guest: socket.socket) -> None:
+        up = threading.Thread(target=self._copy, args=(client, guest, "guest"), daemon=True)
+        up.start()
+        self._copy(guest, client, "client")
+        up.join(TIME)
+
+    def _copy(self, source: socket.socket, target: socket.socket, direction: str) -> None:
+        seen = self.seen[direction]
+        try:
+            while data := source.recv(65536):
+                if self.cut is not None and self.cut[0] == direction:
+                    data = data[: max(0, self.cut[1] - len(seen))]
+                target.sendall(data)
+                seen += data
+                if self.cut is not None and self.cut[0] == direction and len(seen) >= self.cut[1]:
+                    break
+        except OSError:
+            return
+        finally:
+            for end in (source, target):
+                try:
+                    end.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    continue
+
+
+def sign_in(
+    guest: Guest, realm: Realm, *arguments: str, wire: Wire | None = None, stdin_secret: str = "", timeout: float = TIME
+) -> Run:
+    """Run the real client against the guest's port, with a tap between them."""
+    wire = wire or Wire()
+    client, ours = socket.socketpair()
+    port = socket.socket(socket.AF_UNIX)
+    port.connect(str(guest.port))
+    relay = threading.Thread(target=wire.relay, args=(ours, port), daemon=True)
+    relay.start()
+    argv = [sys.executable, "-I", "-m", "sso.client.main", "--no-config", *arguments]
+    secret: tuple[int, ...] = ()
+    if stdin_secret:
+        reader, writer = os.pipe()
+        os.write(writer, stdin_secret.encode() + b"\n")
+        os.close(writer)
+        argv += ["--password-fd", str(reader)]
+        secret = (reader,)
+    env = {"PATH": os.environ["PATH"], **realm.env}
+    with client:
+        done = subprocess.run(
+            argv, stdin=client, stdout=client, stderr=subprocess.PIPE, env=env, pass_fds=secret, timeout=timeout
+        )
+    for fd in secret:
+        os.close(fd)
+    relay.join(TIME)
+    for end in (ours, port):
+        end.close()
+    return Run(done.returncode, done.stderr.decode().splitlines(), bytes(wire.seen["guest"]), bytes(wire.seen["client"]))
+
+
+MakeGuest = Callable[..., Guest]
+
+
+@pytest.fixture
+def make_guest(realm: Realm, keytabs: dict[str, Path], certificates: Certificates) -> Iterator[MakeGuest]:
+    """A function that starts a guest in a sandbox of its own; all of them are ended after the test."""
+    open_guests: list[tuple[Sandbox, Guest]] = []
+
+    def make(*settings: str, spn: str = SPN, keytab: str = "deleg", tls: bool = False) -> Guest:
+        sandbox = Sandbox()
+        sandbox.open()
+        sandbox.use_realm(realm)
+        sandbox.use_pam_module(MODULE)
+        lines = [*settings]
+        if tls:
+            for name in ("certificate", "key"):
+                text = getattr(certificates.guest, name).read_text()
+                sandbox.write(f"/etc/console-sso/{name}.pem", text, 0o600)
+                lines.append(f'tls_{name} = "/etc/console-sso/{name}.pem"')
+        guest = Guest(sandbox, spn=spn, keytab=keytabs[keytab], settings=lines)
+        open_guests.append((sandbox, guest))
+        return guest.__enter__()
+
+    yield make
+    for sandbox, guest in open_guests:
+        guest.close()
+        sandbox.close()
+
+
+@contextmanager
+def shell(guest: Guest) -> Iterator[Callable[[str], str]]:
+    """The shell that the login screen has opened; gives a function that runs a command there."""
+    screen = guest.screen
+
+    def run(command: str) -> str:
+        screen.send(f"echo be''gin; {command}; echo e''nd")
+        screen.expect("begin")
+        start = len(screen.transcript)
+        screen.expect("end")
+        text = screen.transcript[start:].replace("\r", "")
+        return text.rpartition("end")[0].strip()
+
+    yield run
+
+
+def caches(guest: Guest) -> list[Path]:
+    """The ticket caches of sessions inside the guest."""
+    return sorted(guest.sandbox.path("/tmp").glob("krb5cc_*"))
+
+
+def nothing_happened(guest: Guest) -> bool:
+    """Whether the login screen stands as before: nobody is in, and no ticket lies around."""
+    return "login: " in guest.screen.transcript and not caches(guest)
+
+
+Arguments = Sequence[str]

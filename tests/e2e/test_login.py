@@ -1,0 +1,103 @@
+"""A ticket or a password on the client opens a real login in the guest: agent, PAM module, login, shell."""
+
+import re
+
+import pytest
+from beds import Certificates
+from beds_guest import SPN, MakeGuest, caches, nothing_happened, shell, sign_in
+
+from sso.client.exits import Exit
+from sso.demo.realm import Realm
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.proves("S001", "S002", "S038", "S041", "S050", "S058", "S074", "S075", "S082", "S099", "S100")
+@pytest.mark.proves("S132", "S149")
+def test_a_forwarded_ticket_opens_a_shell(realm: Realm, make_guest: MakeGuest) -> None:
+    realm.kinit("alice", "-f")
+    guest = make_guest()
+    guest.screen.expect("login: ")
+    run = sign_in(guest, realm, "--spn", SPN)
+    assert (run.code, run.lines) == (Exit.SIGNED_IN, [])
+    with shell(guest) as command:
+        assert command("id -un") == "alice"
+        assert re.search(r"Default principal: alice@TEST.EXAMPLE", command("klist"))
+        assert "kvno = " in command("kvno HTTP/web.test.example@TEST.EXAMPLE")
+        (cache,) = caches(guest)
+        assert cache.stat().st_uid == 4001 and cache.stat().st_mode & 0o777 == 0o600
+    guest.screen.send("exit")
+    guest.screen.wait()
+    assert not caches(guest), "the ticket is removed with the session"
+
+
+@pytest.mark.proves("S007", "S113", "S114")
+def test_a_password_through_tls_opens_a_shell(
+    realm: Realm, make_guest: MakeGuest, certificates: Certificates
+) -> None:
+    guest = make_guest('mechanisms = ["TLS", "password"]', tls=True)
+    guest.screen.expect("login: ")
+    options = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca), "--password", "--user", "alice")
+    run = sign_in(guest, realm, *options, stdin_secret=guest.sandbox.password("alice"))
+    assert (run.code, run.lines) == (Exit.SIGNED_IN, [])
+    with shell(guest) as command:
+        assert command("id -un") == "alice"
+    assert guest.sandbox.password("alice").encode() not in run.to_guest
+
+
+def test_a_ticket_that_may_not_be_forwarded_signs_nobody_in(
+    realm: Realm, make_guest: MakeGuest
+) -> None:
+    realm.kinit("alice", "-f")
+    guest = make_guest(spn="host/guest.test.example", keytab="guest")
+    guest.screen.expect("login: ")
+    run = sign_in(guest, realm, "--spn", "host/guest.test.example")
+    assert run.code == Exit.TICKET_WANTED and nothing_happened(guest)
+
+
+@pytest.mark.proves("S135")
+def test_send_ticket_hands_it_over_and_signs_in(realm: Realm, make_guest: MakeGuest) -> None:
+    realm.kinit("alice", "-f")
+    guest = make_guest(spn="host/guest.test.example", keytab="guest")
+    guest.screen.expect("login: ")
+    run = sign_in(guest, realm, "--spn", "host/guest.test.example", "--send-ticket")
+    assert run.code == Exit.SIGNED_IN
+    with shell(guest) as command:
+        assert command("id -un; kvno -q HTTP/web.test.example@TEST.EXAMPLE && echo good") == "alice\ngood"
+
+
+def test_a_wrong_password_is_one_failure_and_the_screen_works_on(
+    realm: Realm, make_guest: MakeGuest, certificates: Certificates
+) -> None:
+    guest = make_guest('mechanisms = ["TLS", "password"]', tls=True)
+    guest.screen.expect("login: ")
+    options = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca), "--password", "--user", "alice")
+    run = sign_in(guest, realm, *options, stdin_secret="not-her-password")
+    assert run.code == Exit.NOT_ACCEPTED and not caches(guest)
+    guest.screen.expect(re.compile("Login incorrect"))
+    again = sign_in(guest, realm, *options, stdin_secret="not-her-password")
+    assert again.code in (Exit.TRY_LATER, Exit.NOT_ACCEPTED)
+    assert guest.screen.transcript.count("Login incorrect") == 1, "the same wrong password is not tried again"
+
+
+@pytest.mark.proves("S125")
+def test_the_next_client_is_served_after_a_silent_one(realm: Realm, make_guest: MakeGuest) -> None:
+    import socket
+
+    realm.kinit("alice", "-f")
+    guest = make_guest()
+    guest.screen.expect("login: ")
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(str(guest.port))
+        assert silent.recv(100).startswith(b"\nSIGNATURE ")
+    assert sign_in(guest, realm, "--spn", SPN).code == Exit.SIGNED_IN
+
+
+def test_typing_a_name_works_as_ever(make_guest: MakeGuest) -> None:
+    guest = make_guest()
+    guest.screen.expect("login: ")
+    guest.screen.send("bob")
+    guest.screen.expect("assword")
+    guest.screen.send(guest.sandbox.password("bob"))
+    with shell(guest) as command:
+        assert command("id -un") == "bob"
