@@ -51,5 +51,6 @@ setup-demo setup-test setup-bench:
 clean:  ## forget builds and caches; .venv stays
 	rm -rf build dist wheelhouse *.egg-info .venv/.console-sso
 	rm -rf .benchmarks .hypothesis .mypy_cache .pytest_cache .ruff_cache
-	find src mechs tests -name '*.so' -delete -o -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf src/sso/_framing.*.so
+	find src mechs tests benchmarks examples scripts -name __pycache__ -prune -exec rm -rf {} +
 	@if [ -f pam/Makefile ]; then $(MAKE) --no-print-directory -C pam clean; fi

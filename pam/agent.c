@@ -259,5 +259,9 @@ bool agent_holds(int connection)
 {
     /* Nothing comes after the reply: whatever poll() reports is the end, or as good as the end. */
     struct pollfd poller = {.fd = connection, .events = POLLIN};
-    return poll(&poller, 1, 0) == 0;
+    int ready;
+    do
+        ready = poll(&poller, 1, 0);
+    while (ready < 0 && errno == EINTR);
+    return ready == 0;
 }

@@ -8,7 +8,7 @@
  * Arguments: socket=PATH  agent_uid=N  ccache_dir=/DIR  token (ask the greeter for a token)  early
  *
  * Without an agent, without an answer in time, or with an answer for another user it is as if the module
- * were not there: PAM_AUTHINFO_UNAVAIL, no failure is counted. It shows nothing, so PAM_SILENT changes nothing.
+ * were not there: PAM_AUTHINFO_UNAVAIL, and no failure is counted. No message is ever shown (PAM_SILENT).
  */
 #include <ctype.h>
 #include <errno.h>

@@ -70,7 +70,8 @@ def collect(arguments: list[str]) -> tuple[int, dict[str, list[str]]]:
             ["--collect-only", "-q", "-p", "no:cacheprovider", *arguments], plugins=[collector]
         )
     if status:
-        print(said.getvalue(), file=sys.stderr)
+        before, errors, after = said.getvalue().partition("= ERRORS =")  # less the list of all tests
+        print(errors + after if errors else before, file=sys.stderr)
     return int(status), collector.proofs
 
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from beds import GUEST, Certificates
 from pair import Pair
+from sso_mechs import ccache
 
 from sso.client.conversation import Person
 from sso.credential import Credential
 from sso.demo.realm import Realm
 from sso.policy import ClientPolicy, GuestPolicy
-from sso_mechs import ccache
 
 SPN = f"host/{GUEST}"
 DELEG = "host/deleg.test.example"
@@ -162,5 +162,3 @@ def tls_guest(certificates: Certificates, who: str = "guest") -> dict[str, Any]:
 
     identity = getattr(certificates, who)
     return {"context": server_context(str(identity.certificate), str(identity.key))}
-
-

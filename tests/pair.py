@@ -122,7 +122,11 @@ class Pair:
         while not self.client.finished and self.now < limit:
             ends = (end.deadline for end in (self.client, self.guest) if not end.finished)
             self.now = min((end for end in ends if end is not None), default=limit)
-            if not self.guest.finished and self.guest.deadline is not None and self.guest.deadline <= self.now:
+            if (
+                not self.guest.finished
+                and self.guest.deadline is not None
+                and self.guest.deadline <= self.now
+            ):
                 self.guest.deadline_passed(self.now)
             self.settle()
         return self

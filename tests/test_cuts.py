@@ -1,6 +1,9 @@
 """Cuts at every octet of real flows, in both directions: the next client signs in, once, as itself."""
 
+import os
+import traceback
 from collections import Counter
+from collections.abc import Callable, Sequence
 
 import pytest
 from flows import Flow
@@ -11,7 +14,7 @@ from sso.state import State
 pytestmark = pytest.mark.slow
 
 FLOWS = ["tls_flow", "gss_flow", "tls_gss_flow", "refused_flow"]
-# Who comes next. Where GSS was cut it is the same user by the cheapest way, so that every octet can be cut.
+# Who comes next: the same user by the cheapest way, since every octet is cut.
 FOLLOWERS = {"tls_flow": "tls_flow", "refused_flow": "tls_flow"}
 SLACK = 8  # TLS signatures differ by a few octets from run to run
 
@@ -40,6 +43,29 @@ def length(flow: Flow, towards: str) -> int:
     return len(getattr(flow.pair().run(), towards)) + SLACK
 
 
+def for_each(places: Sequence[int], work: Callable[[int], None]) -> None:
+    """Do the work at every place, half of them in a forked process: there are thousands."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            for place in places[1::2]:
+                work(place)
+        except BaseException:
+            os.write(writer, traceback.format_exc()[-4000:].encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    try:
+        for place in places[::2]:
+            work(place)
+    finally:
+        with open(reader, encoding="utf-8") as pipe:
+            trouble = pipe.read()
+        os.waitpid(child, 0)
+    assert not trouble, trouble
+
+
 def judged_once(judge: Judge, principal: str) -> None:
     """Nobody else, and no attempt of theirs twice (the agent would answer it, but here none comes up)."""
     assert set(judge.logins) <= {principal}
@@ -49,7 +75,8 @@ def judged_once(judge: Judge, principal: str) -> None:
 @pytest.mark.parametrize("towards", ["to_guest", "to_client"])
 def test_the_line_is_cut_at_every_octet(flow: Flow, follower: Flow, towards: str) -> None:
     """Both ends notice the hang-up and end; the next client finds a new guest session."""
-    for octets in range(length(flow, towards)):
+
+    def cut_at(octets: int) -> None:
         judge = Judge()
         cut = flow.pair(cut=(towards, octets), judge=judge).run()
         cut.hang_up()  # behind the last octet too
@@ -60,20 +87,23 @@ def test_the_line_is_cut_at_every_octet(flow: Flow, follower: Flow, towards: str
         assert judge.logins[-1] == follower.principal
         judged_once(judge, follower.principal)
 
+    for_each(range(length(flow, towards)), cut_at)
 
+
+def silent(flow: Flow, judge: Judge, cut: tuple[str, int]) -> Silent:
+    return Silent(
+        flow.client, flow.guest, mechanisms=flow.mechanisms, person=flow.person, judge=judge, cut=cut
+    )
+
+
+@pytest.mark.proves("S116", "S125")
 def test_a_new_client_on_a_guest_that_noticed_nothing(flow: Flow, follower: Flow) -> None:
     """A reset from every state of the guest, inside a TLS record and a SASL frame too."""
     states = set()
-    for octets in range(0, length(flow, "to_guest"), 3):
+
+    def fall_silent_at(octets: int) -> None:
         judge = Judge()
-        old = Silent(
-            flow.client,
-            flow.guest,
-            mechanisms=flow.mechanisms,
-            person=flow.person,
-            judge=judge,
-            cut=("to_guest", octets),
-        ).run()
+        old = silent(flow, judge, ("to_guest", octets)).run()
         states.add(old.guest.session.state)
         new = follower.pair(judge=judge, channel=True)
         new.guest = old.guest
@@ -83,35 +113,55 @@ def test_a_new_client_on_a_guest_that_noticed_nothing(flow: Flow, follower: Flow
         assert new.exit == (4 if still_refused else 0), (octets, new.client.outcome)
         assert new.guests_used <= 3  # its own first one was never used
         judged_once(judge, follower.principal)
+
+    for_each(range(0, length(flow, "to_guest"), 3), fall_silent_at)
     assert {State.SYNC, State.ASKED, State.DELAYED} <= states
-    if flow.guest.tls or flow.mechanisms:
+    if flow.name != "refused":
         assert states & {State.TLS, State.SASL}
 
 
 def test_a_guest_that_begins_anew_under_a_client(flow: Flow) -> None:
     """The guest's agent restarts: the same client goes on with the same attempt id, which signs in once."""
     seen = set()
-    for octets in range(0, length(flow, "to_client"), 7):
+    refused = flow.name == "refused"
+
+    def restart_at(octets: int) -> None:
         judge = Judge()
-        pair = Silent(
-            flow.client,
-            flow.guest,
-            mechanisms=flow.mechanisms,
-            person=flow.person,
-            judge=judge,
-            cut=("to_client", octets),
-        ).run()
+        pair = silent(flow, judge, ("to_client", octets)).run()
         seen.add(pair.client.session.state)
         if pair.client.finished:
-            continue
+            return
         pair._cut, pair._channel = None, True
         pair.guest = pair.new_guest()
         pair.guest.start(pair.now)
         pair.go_on()
-        refused = flow.name == "refused"
         assert pair.exit == (4 if refused else 0), (octets, pair.client.outcome)
         assert judge.logins == ([] if refused else [flow.principal])
         assert len({claim.attempt for claim in judge.claims}) <= 1
+
+    for_each(range(0, length(flow, "to_client"), 3), restart_at)
     assert {State.SYNC, State.GREETED} < seen
 
 
+def putting_before(direction: str, stale: bytes) -> Callable[[str, bytes], bytes]:
+    """Glue octets in front of the first ones that go that way."""
+    left = [stale]
+    return lambda towards, data: left.pop() + data if left and towards == direction else data
+
+
+@pytest.mark.parametrize("direction", ["to_guest", "to_client"])
+@pytest.mark.parametrize("flow", ["tls_flow", "gss_flow", "refused_flow"], indirect=True)
+def test_every_prefix_of_an_older_session(flow: Flow, follower: Flow, direction: str) -> None:
+    """The kernel still holds what was written before: both find their way within the client's repeats."""
+    stale = bytes(getattr(flow.pair().run(), direction))
+
+    def begin_behind(octets: int) -> None:
+        judge = Judge()
+        change = putting_before(direction, stale[:octets])
+        pair = follower.pair(judge=judge, channel=True, change=change).run_out()
+        assert pair.exit == 0, (octets, pair.client.outcome)
+        assert judge.logins == [follower.principal]
+        assert pair.now <= 5.0
+        assert pair.guests_used <= 3
+
+    for_each(range(1, len(stale) + 1), begin_behind)

@@ -36,7 +36,9 @@ def test_the_guest_announces_itself_without_an_echo_and_answers_with_one() -> No
     fresh = Greeting(Role.GUEST, ("GSSAPI",), None, nonce(OURS))
     assert fresh.own() == Signature("guest", OURS, None, ("GSSAPI",))
     assert guest().own() == Signature("guest", OURS, THEIRS, ("GSSAPI",))
-    assert guest().own(DIGEST) == Signature("guest", OURS, THEIRS, ("GSSAPI",), attempt=ATTEMPT, transcript=DIGEST)
+    assert guest().own(DIGEST) == Signature(
+        "guest", OURS, THEIRS, ("GSSAPI",), attempt=ATTEMPT, transcript=DIGEST
+    )
 
 
 def test_it_is_said_six_times_at_most() -> None:

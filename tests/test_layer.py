@@ -61,7 +61,9 @@ def test_the_abort_ends() -> None:
         reader.next_frame()
 
 
-@pytest.mark.parametrize(("octets", "line"), [(b"", False), (b"\0\0", False), (b"\xff", False), (b"ok", True)])
+@pytest.mark.parametrize(
+    ("octets", "line"), [(b"", False), (b"\0\0", False), (b"\xff", False), (b"ok", True)]
+)
 def test_a_line_is_told_from_a_length_by_one_octet(octets: bytes, line: bool) -> None:
     reader = FrameReader()
     reader.feed(octets)

@@ -178,7 +178,10 @@ def test_every_signature_comes_back(signature: Signature) -> None:
 printable = st.text([chr(octet) for octet in range(0x21, 0x7F)], min_size=1, max_size=40)
 
 
-@given(st.sampled_from(sorted(set(VERBS.values()) - {"credentials"})) | printable, st.lists(printable, max_size=18))
+@given(
+    st.sampled_from(sorted(set(VERBS.values()) - {"credentials"})) | printable,
+    st.lists(printable, max_size=18),
+)
 def test_any_words_give_a_message_or_one_error(verb: str, words: list[str]) -> None:
     if verb == "credentials":
         return

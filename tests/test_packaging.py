@@ -31,20 +31,19 @@ class Built(NamedTuple):
     wheel: Path
 
 
-def run(*argv: str | Path, cwd: Path, fails: bool = False, **environ: str) -> str:
-    """Run a program and return all it said."""
+def attempt(*argv: str | Path, cwd: Path, **environ: str) -> tuple[int, str]:
+    """Run a program; its exit code and all it said."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("SSO_", "PYTHON"))}
-    done = subprocess.run(
-        argv,
-        cwd=cwd,
-        env=env | environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-    )
-    assert (done.returncode != 0) == fails, done.stdout
-    return done.stdout
+    out, err = subprocess.PIPE, subprocess.STDOUT
+    done = subprocess.run(argv, cwd=cwd, env=env | environ, stdout=out, stderr=err, text=True, timeout=300)
+    return done.returncode, done.stdout
+
+
+def run(*argv: str | Path, cwd: Path, **environ: str) -> str:
+    """Run a program that must succeed and return all it said."""
+    status, said = attempt(*argv, cwd=cwd, **environ)
+    assert status == 0, said
+    return said
 
 
 def build(source: Path, out: Path, *options: str, **environ: str) -> Path:
@@ -217,5 +216,6 @@ def test_what_was_asked_for_and_cannot_be_is_an_error(
 ) -> None:
     source, out = unpack(built.sdist, tmp_path), tmp_path / "out"
     command = (sys.executable, "-m", "build", "--no-isolation", "--wheel", "--outdir", out, source)
-    run(*command, cwd=tmp_path, fails=True, **environ)
+    status, said = attempt(*command, cwd=tmp_path, **environ)
+    assert status != 0, said
     assert not list(out.glob("*.whl"))

@@ -80,9 +80,16 @@ def test_which_names_a_guest_may_give(spn: str, allowed: bool) -> None:
 @pytest.mark.proves("S112")
 @pytest.mark.parametrize(
     ("offer", "guests_spn", "delegation"),
-    [(False, False, AS_KDC_SAYS), (True, False, ALWAYS), (False, True, AS_KDC_SAYS), (True, True, AS_KDC_SAYS)],
+    [
+        (False, False, AS_KDC_SAYS),
+        (True, False, ALWAYS),
+        (False, True, AS_KDC_SAYS),
+        (True, True, AS_KDC_SAYS),
+    ],
 )
-def test_delegation_never_goes_with_the_guests_own_word(offer: bool, guests_spn: bool, delegation: str) -> None:
+def test_delegation_never_goes_with_the_guests_own_word(
+    offer: bool, guests_spn: bool, delegation: str
+) -> None:
     assert ClientPolicy(offer_tgt=offer).delegation(guests_spn) == delegation
 
 

@@ -7,12 +7,12 @@ import pytest
 from beds import GUEST
 from flows import ALICE, DELEG, SPN, Flow, Kerberos, password_of
 from pair import Judge, Pair
+from sso_mechs import ccache, krb_cred
 
 from sso.client.conversation import Person
 from sso.policy import ClientPolicy, GuestPolicy
 from sso.state import Role
 from sso.transcript import Transcript
-from sso_mechs import ccache, krb_cred
 
 C, G = "client", "guest"
 
@@ -134,7 +134,13 @@ def test_without_a_name_the_guest_is_asked_and_a_person_agrees(
 
 @pytest.mark.parametrize(
     "named",
-    ["host/guest.test.example@OTHER.EXAMPLE", "imap/guest.test.example", "krbtgt/TEST.EXAMPLE", "host", "host/"]
+    [
+        "host/guest.test.example@OTHER.EXAMPLE",
+        "imap/guest.test.example",
+        "krbtgt/TEST.EXAMPLE",
+        "host",
+        "host/",
+    ]
     + ["host/a/b", "host/guest.test.example\\@OTHER.EXAMPLE@TEST.EXAMPLE", "host/-@", "nonsense", "alice"],
 )
 def test_a_name_that_a_guest_may_not_give_is_no_question(kerberos: Kerberos, named: str) -> None:

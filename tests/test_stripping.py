@@ -12,13 +12,13 @@ import pytest
 from beds import GUEST, Certificates
 from flows import DELEG, PASSWORD, SPN, Flow, Kerberos, password_of, tls_guest
 from pair import Pair, leaks
+from sso_mechs.tls import TLS
 
 from sso.client.conversation import Person
 from sso.errors import MechanismError
 from sso.mech import Mechanism
 from sso.messages import MAGIC
 from sso.policy import ClientPolicy, GuestPolicy
-from sso_mechs.tls import TLS
 
 NONCE = b"AAAAAAAAAAAAAAAAAAAAAA=="
 Answer = bytes | Callable[["Puppet", bytes], bytes]
@@ -139,7 +139,14 @@ def eager(certificates: Certificates) -> dict[str, tuple[ClientPolicy, Person]]:
     }
 
 
-CLIENTS = ["password, TLS", "password, TLS wished", "Kerberos", "Kerberos, TLS", "Kerberos, TLS wished", "any SPN"]
+CLIENTS = [
+    "password, TLS",
+    "password, TLS wished",
+    "Kerberos",
+    "Kerberos, TLS",
+    "Kerberos, TLS wished",
+    "any SPN",
+]
 
 
 @pytest.fixture(params=CLIENTS)
@@ -289,7 +296,9 @@ def test_a_true_guest_without_tls_does_not_lower_what_is_required(
     tls_gss_flow: Flow, require: str, exit: int
 ) -> None:
     """It could take the ticket by SASL alone: only a client that requires no more than that goes on."""
-    pair = tls_gss_flow.pair(client=tls_gss_flow.client._replace(require=require), guest=GuestPolicy()).run_out()
+    pair = tls_gss_flow.pair(
+        client=tls_gss_flow.client._replace(require=require), guest=GuestPolicy()
+    ).run_out()
     assert pair.exit == exit
     assert (b"startSASL" in pair.to_guest) == (exit == 0)
 

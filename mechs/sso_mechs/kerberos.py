@@ -35,6 +35,7 @@ _CAUSES = {
     7: "unknown-service",
     31: "wrong-key",
     32: "ticket-expired",
+    33: "clock-skew",  # not yet valid: whoever says so is behind
     34: "replay",
     35: "wrong-key",
     37: "clock-skew",
@@ -50,12 +51,13 @@ _CAUSES = {
 _Store = dict[bytes | str, bytes | str]
 
 
-class _Context(gssapi.SecurityContext):  # type: ignore[misc]
+class _Context(gssapi.SecurityContext):
     """A context whose errors are raised where they happen."""
 
 
 # Behind the class, not in it: the library's metaclass overwrites what a class body says here.
-_Context.__DEFER_STEP_ERRORS__ = False
+_Context.__DEFER_STEP_ERRORS__ = False  # type: ignore[attr-defined]
+
 
 class _Layered(Mechanism):
     """What remains of GSSAPI when the exchange is over: wrap and unwrap."""
@@ -181,7 +183,9 @@ class Initiator(_Layered):
         if len(offer) != 4 or not offer[0] & LAYERS[self._wanted]:
             raise MechanismError("layer", f"the guest does not offer the layer {self._wanted}")
         maximum = 0 if self._wanted == NO_LAYER else FRAME_MAX
-        choice = bytes([LAYERS[self._wanted]]) + maximum.to_bytes(3, "big")  # authzid empty: the authcid's own
+        choice = bytes([LAYERS[self._wanted]]) + maximum.to_bytes(
+            3, "big"
+        )  # authzid empty: the authcid's own
         with _gss_errors():
             answer = bytes(self._context.wrap(choice, False).message)
         self._start_layer(self._wanted, int.from_bytes(offer[1:], "big"))
@@ -219,15 +223,13 @@ class Acceptor(_Layered):
 
     def step(self, token: bytes) -> bytes:
         if self._context is None:
-            self._context = _Context(
-                creds=self._credentials, usage="accept", channel_bindings=self._binding
-            )
+            self._context = _Context(creds=self._credentials, usage="accept", channel_bindings=self._binding)
         if not self._context.complete:
             return self._accept(token)
         return self._offer(token) if not self._offered else self._conclude(token)
 
     def _accept(self, token: bytes) -> bytes:
-        with _gss_errors():
+        with _expiry_as_skew(), _gss_errors():
             answer = self._context.step(token)
             complete = self._context.complete  # reading this raises a deferred error
         if not complete:
@@ -279,7 +281,9 @@ class Acceptor(_Layered):
             try:
                 secret = self._octets_of(credentials)
             except OSError as error:
-                raise MechanismError("delegation", f"the forwarded ticket is lost: {error.strerror}") from None
+                raise MechanismError(
+                    "delegation", f"the forwarded ticket is lost: {error.strerror}"
+                ) from None
         return Credential("kerberos", principal, secret, expires)
 
     def _octets_of(self, credentials: gssapi.Credentials) -> bytearray:
@@ -325,6 +329,17 @@ def _gss_errors(otherwise: str = "gssapi") -> Iterator[None]:
         raise _failure(error, otherwise) from None
 
 
+@contextmanager
+def _expiry_as_skew() -> Iterator[None]:
+    """A client sends no ticket that has expired by its own clock: then ours is ahead."""
+    try:
+        yield
+    except MechanismError as error:
+        if error.cause == "ticket-expired":
+            error.cause = "clock-skew"
+        raise
+
+
 def _failure(error: Any, otherwise: str) -> MechanismError:
     """A GSS error as ours: a word for the cause, the library's text as the detail."""
     minor = int(getattr(error, "min_code", 0) or 0)
@@ -336,6 +351,7 @@ def _failure(error: Any, otherwise: str) -> MechanismError:
     }
     cause = _CAUSES.get(minor - _ERROR_BASE) or known.get(type(error), otherwise)
     detail = " ".join(str(error.get_all_statuses(minor, False)[0]).split()) if minor else type(error).__name__
+    detail = "" if detail == "Success" else detail  # a number that the library itself cannot name
     return MechanismError(cause, detail, minor=minor)
 
 

@@ -72,6 +72,13 @@ class Acceptor(Mechanism):
 
 def encode(ticket: Ticket) -> bytearray:
     """One ticket as the DER of a KRB-CRED with a plain (etype 0) encrypted part."""
+    try:
+        return _encode(ticket)
+    except PyAsn1Error:  # its text would hold octets of the key
+        raise MechanismError("kerberos", "the ticket cannot be written as a KRB-CRED") from None
+
+
+def _encode(ticket: Ticket) -> bytearray:
     info = KrbCredInfo()
     info["key"]["keytype"] = ticket.key_type
     info["key"]["keyvalue"] = bytes(ticket.key)
@@ -131,10 +138,11 @@ def _name(realm: Any, name: Any) -> str:
 
 
 def _time(value: Any) -> int:
-    """Seconds since the epoch, 0 for a time that is not there; a FILE ccache holds 32 bits (RFC 4120 5.2.3)."""
+    """Seconds since the epoch, 0 for no time; in a FILE ccache they have 32 bits (RFC 4120 section 5.2.3)."""
     if not value.hasValue():
         return 0
-    _need(len(str(value)) == len("YYYYMMDDHHMMSSZ") and str(value).endswith("Z"))
+    text = str(value)
+    _need(len(text) == len("YYYYMMDDHHMMSSZ") and text[:-1].isdigit() and text.endswith("Z"))
     seconds = int(value.asDateTime.timestamp())
     _need(0 <= seconds < 1 << 32)
     return seconds
@@ -199,7 +207,7 @@ def _forwarded(spn: str, cache: str | None) -> bytearray | None:
             lambda: krb5.krb5_auth_con_setflags(context, auth, 0),
             lambda: krb5.krb5_fwd_tgt_creds(context, auth, None, client, server, store, 1, ref(out)),
         )
-        if any(call() for call in calls):
+        if any(call() for call in calls):  # type: ignore[no-untyped-call]
             return None
         blob = bytearray(ctypes.string_at(out.data, out.length))
         ctypes.memset(out.data, 0, out.length)

@@ -20,7 +20,9 @@ class Initiator(Mechanism):
         if not 0 < len(name) <= USER_MAX or b"\0" in name:
             raise MechanismError("password", "the user name is empty or too long")
         if not 0 < len(password) <= PASSWORD_MAX or 0 in password:
-            raise MechanismError("password", f"the password is empty, over {PASSWORD_MAX} octets or holds a NUL")
+            raise MechanismError(
+                "password", f"the password is empty, over {PASSWORD_MAX} octets or holds a NUL"
+            )
 
     def step(self, token: bytes) -> bytearray:
         if self.complete or self.credential is None or self.credential.secret is None:

@@ -167,7 +167,7 @@ def server_context(certificate: str, key: str | None = None) -> tuple[ssl.SSLCon
 
 
 def end_point(certificate: bytes) -> bytes:
-    """tls-server-end-point of a DER certificate: its hash by its own signature's hash (RFC 5929 section 4)."""
+    """tls-server-end-point of a DER certificate: its hash by its own signature's hash (RFC 5929 4)."""
     algorithm = _certificate_parts(certificate)[1]
     name = _SIGNATURE_HASHES.get(algorithm.hex())
     if name is None:

@@ -29,10 +29,11 @@ extern long calls, fail_at; /* calls made, and which of them fails; 0 = none */
 extern int fail_errno;
 extern bool fail_short; /* it does a part only instead of failing */
 extern const char *failed_call;
+extern bool known_name; /* the random name of a cache is krb5cc_UID_aaaaaaaaaaaa */
 extern bool inside; /* the module runs, not the test program */
 extern int mappings;
 
-enum trick { HONEST, NO_FILE, TWO_FILES, MANY_FILES, PIPE, LONG_RECORD, SHORT_RECORD, HANG_UP, TRICKS };
+enum trick { HONEST, NO_FILE, TWO_FILES, MANY_FILES, DEVICE, LONG_RECORD, SHORT_RECORD, HANG_UP, TRICKS };
 enum { CONNECTIONS = 4 };
 
 struct agent {

@@ -124,7 +124,7 @@ class Session:
         return self._events.popleft() if self._events else None
 
     def _receive(self, data: bytes) -> None:
-        """Search the raw octets, below every layer, for a SIGNATURE; then read on where one began the session."""
+        """Search the raw octets, below every layer, for a SIGNATURE; then read on behind the first."""
         self._wire.count(data)
         rest = data
         for end, signature, words in self._wire.signatures(data):

@@ -12,8 +12,9 @@ from sso.layer import Layer, TLSLayer
 from sso.mech import CONFIDENTIALITY, Mechanism
 from sso.messages import SIGNATURE_MAX, SIGNATURE_PREFIX, Code, Signature
 
-CLEAR_MAX = 256 * 1024  # octets before the first layer stands: greetings, and one handshake
-TOTAL_MAX = 1024 * 1024  # octets of a whole session: a login needs less than a fifth of it
+# Octets both ways, so that short lines with longer answers fill no memory either.
+CLEAR_MAX = 256 * 1024  # before the first layer stands: greetings, and one handshake
+TOTAL_MAX = 1024 * 1024  # in a whole session: a login needs less than a fifth of it
 
 
 class Wire:
@@ -22,7 +23,7 @@ class Wire:
     def __init__(self) -> None:
         self.layers: list[Layer] = []
         self._output = bytearray()
-        self._received = 0
+        self._crossed = 0
         self._scanner = ResetScanner(SIGNATURE_PREFIX, SIGNATURE_MAX)
         self._scanner.scan(b"\n")  # a SIGNATURE may be the very first octets
 
@@ -35,9 +36,9 @@ class Wire:
         return any(layer.mechanism.layer == CONFIDENTIALITY for layer in self.layers)
 
     def count(self, data: bytes) -> None:
-        """Count what was received; RemoteProtocolError (413) over CLEAR_MAX or TOTAL_MAX."""
-        self._received += len(data)
-        if self._received > (TOTAL_MAX if self.layers else CLEAR_MAX):
+        """Count what was received; RemoteProtocolError (413) when too much has crossed."""
+        self._crossed += len(data)
+        if self._crossed > (TOTAL_MAX if self.layers else CLEAR_MAX):
             raise RemoteProtocolError("too many octets", Code.TOO_LONG)
 
     def signatures(self, data: bytes) -> Iterator[tuple[int, Signature, list[str]]]:
@@ -61,6 +62,7 @@ class Wire:
             for layer in reversed(self.layers):
                 data = layer.encrypt(bytes(data))
             self._output += data
+            self._crossed += len(data)
 
     def take(self) -> bytes:
         """Everything that is to be written now; the inner copy is wiped."""

@@ -110,7 +110,9 @@ class Conversation:
         elif self.session.state is State.SYNC and self.session.repeat_signature():
             self.deadline = now + REPEAT_AFTER
         elif self.session.state is State.SYNC:
-            self._finish(Outcome(Exit.NO_GUEST, "no guest answers on the port", "does its sso-guest-agent run?"))
+            self._finish(
+                Outcome(Exit.NO_GUEST, "no guest answers on the port", "does its sso-guest-agent run?")
+            )
         else:
             self._finish(Outcome(Exit.LOST, "the guest does not answer any more"))
 
@@ -219,7 +221,9 @@ class Conversation:
 
     def _start_tls(self) -> None:
         policy = self.policy
-        half = self._load("TLS").initiate(name=policy.tls_name or None, ca_file=policy.tls_ca or None, pins=policy.tls_pins)
+        half = self._load("TLS").initiate(
+            name=policy.tls_name or None, ca_file=policy.tls_ca or None, pins=policy.tls_pins
+        )
         self._progress("asking for TLS")
         self._ask_for_layer(StartTLS(), half)
 
@@ -255,7 +259,11 @@ class Conversation:
     def _request_kerberos(self, spn: str, half: Any) -> None:
         realm = half.own_name.rpartition("@")[2]
         if self.policy.spn and not self.policy.may_use_spn(spn, realm):
-            self._finish(Outcome(Exit.NOT_ALLOWED, f"the service {spn} is not allowed", "see allowed-spn in client.toml"))
+            self._finish(
+                Outcome(
+                    Exit.NOT_ALLOWED, f"the service {spn} is not allowed", "see allowed-spn in client.toml"
+                )
+            )
             return
         self._sasl_tried = True
         self._initiator = half
@@ -283,7 +291,9 @@ class Conversation:
         if self._person.accept_spn(spn):
             self._accept_spn(spn)
         else:
-            self._finish(Outcome(Exit.NOT_ALLOWED, f"the service {spn} was not accepted", "name it with --spn"))
+            self._finish(
+                Outcome(Exit.NOT_ALLOWED, f"the service {spn} was not accepted", "name it with --spn")
+            )
 
     def _hand_over_ticket(self) -> None:
         """After GSSAPI without a forwarded TGT: a KRB-CRED, where our side allows it (design step 10)."""

@@ -104,6 +104,7 @@ _CODES = {
 def by_cause(cause: str, detail: str = "") -> Outcome:
     """The outcome for a mechanism's cause; what we do not know is a protocol error."""
     exit, line, hint = _CAUSES.get(cause, (Exit.PROTOCOL, "the protocol was broken", ""))
+    detail = "" if detail == cause else detail.removeprefix(f"{cause}: ")
     return Outcome(exit, f"{line} ({detail})" if detail and exit is not Exit.LOST else line, hint)
 
 

@@ -1,0 +1,25 @@
+"""The only place that chooses between the compiled core and its Python twin.
+
+Both offer the same: `b64encode`, `b64decode`, `wipe`, `MessageFramer`; `ResetScanner` is Python in both.
+`SSO_PURE=1` in the environment takes the twin even where the compiled core is there.
+"""
+
+import os
+from typing import TYPE_CHECKING
+
+from sso._framing_py import ResetScanner
+
+COMPILED = False
+if TYPE_CHECKING:
+    from sso._framing_py import MessageFramer, b64decode, b64encode, wipe
+else:
+    try:
+        if os.environ.get("SSO_PURE") == "1":
+            raise ImportError
+        from sso._framing import MessageFramer, b64decode, b64encode, wipe
+
+        COMPILED = True
+    except ImportError:
+        from sso._framing_py import MessageFramer, b64decode, b64encode, wipe
+
+__all__ = ["COMPILED", "MessageFramer", "ResetScanner", "b64decode", "b64encode", "wipe"]

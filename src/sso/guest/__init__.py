@@ -1,0 +1,1 @@
+"""The guest: `sso-guest-agent`, its login drivers and its PAM socket."""

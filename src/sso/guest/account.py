@@ -1,0 +1,67 @@
+"""Which accounts may be signed in at all; the last word is PAM's."""
+
+import grp
+import os
+import pwd
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from sso.guest.records import USER_SIZE, fits
+
+NO_SHELLS = ("nologin", "false")
+
+
+class Finding(IntEnum):
+    """What is known of an account or of a principal's right to it."""
+
+    GOOD = 0
+    NO_USER = 1
+    NOT_AUTHORISED = 2
+    ROOT = 3
+    SYSTEM = 4
+    NOT_IN_GROUP = 5
+    NO_SHELL = 6
+    BROKEN = 7
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The configuration's part: the least uid, and the groups of which one is needed (none: everybody)."""
+
+    min_uid: int = 1000
+    allowed_groups: tuple[str, ...] = ()
+
+    def on_uid(self, uid: int) -> Finding:
+        """The rules that need only a number."""
+        if uid == 0:
+            return Finding.ROOT
+        return Finding.SYSTEM if uid < self.min_uid else Finding.GOOD
+
+    def on_account(self, entry: pwd.struct_passwd, groups: Callable[[str, int], list[int]] = os.getgrouplist) -> Finding:
+        """All rules. It may block as long as a directory service does: call it in a forked process."""
+        found = self.on_uid(entry.pw_uid)
+        if found is not Finding.GOOD:
+            return found
+        if not is_login_name(entry.pw_name):
+            return Finding.NO_USER
+        if os.path.basename(entry.pw_shell) in NO_SHELLS:
+            return Finding.NO_SHELL
+        if self.allowed_groups and not self._allowed() & set(groups(entry.pw_name, entry.pw_gid)):
+            return Finding.NOT_IN_GROUP
+        return Finding.GOOD
+
+    def _allowed(self) -> set[int]:
+        """The ids of the allowed groups; one that does not exist allows nobody."""
+        found = set()
+        for name in self.allowed_groups:
+            try:
+                found.add(grp.getgrnam(name).gr_gid)
+            except KeyError:
+                continue
+        return found
+
+
+def is_login_name(name: str) -> bool:
+    """Whether a name is safe to hand to login and PAM: no option, no path, no field separator, 63 octets."""
+    return bool(name) and name[0] != "-" and not set(name) & set(" :/") and fits(name, USER_SIZE)

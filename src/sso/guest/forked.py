@@ -1,0 +1,86 @@
+"""Work that may block or that another uid does: in a forked process, with a deadline, an answer by pipe."""
+
+import os
+import signal
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from sso.guest.reactor import Reactor
+
+ANSWER_MAX = 1024  # far below a pipe's buffer: a worker never waits for us
+
+
+class Forked:
+    """One worker. `work()` runs in the child; its octets reach `done`, b"" when it failed or was late.
+
+    The child keeps standard input, output and error and the descriptors of `keep`, nothing else. It
+    leaves by _exit, whatever happens in `work`.
+    """
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        work: Callable[[], bytes],
+        done: Callable[[bytes], None],
+        seconds: float,
+        keep: Sequence[int] = (),
+    ) -> None:
+        self._reactor = reactor
+        self._done: Callable[[bytes], None] | None = done
+        self._pipe, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self.pid = os.fork()
+        if self.pid == 0:
+            _work(work, writer, keep)
+        os.close(writer)
+        self._life = os.pidfd_open(self.pid)
+        self._reactor.watch(self._life, self._ended)
+        self._timer = reactor.after(seconds, self.cancel_late)
+
+    def cancel(self) -> None:
+        """Kill it, and hear nothing of it any more; its process is reaped when it is gone."""
+        self._done = None
+        self._timer.cancel()
+        self._kill()
+
+    def cancel_late(self) -> None:
+        """Kill it and say that it failed, at once: a process that hangs in the kernel dies when it may."""
+        done, self._done = self._done, None
+        self._kill()
+        if done is not None:
+            done(b"")
+
+    def _kill(self) -> None:
+        if self._life >= 0:
+            signal.pidfd_send_signal(self._life, signal.SIGKILL)
+
+    def _ended(self) -> None:
+        self._timer.cancel()
+        status = os.waitpid(self.pid, 0)[1]
+        self._reactor.forget(self._life)
+        os.close(self._life)
+        self._life = -1
+        try:
+            answer = os.read(self._pipe, ANSWER_MAX)
+        except BlockingIOError:
+            answer = b""  # a process that it left behind still holds the pipe
+        os.close(self._pipe)
+        done, self._done = self._done, None
+        if done is not None:
+            done(answer if status == 0 else b"")
+
+
+def _work(work: Callable[[], bytes], writer: int, keep: Sequence[int]) -> NoReturn:
+    status = 1
+    try:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        last = 2
+        for fd in sorted({writer, *keep, os.sysconf("SC_OPEN_MAX")}):
+            os.closerange(last + 1, fd)
+            last = fd
+        os.write(writer, work()[:ANSWER_MAX])
+        status = 0
+    except BaseException:
+        pass  # no traceback: it could show what belongs to somebody
+    finally:
+        os._exit(status)

@@ -1,0 +1,85 @@
+"""Local sockets that only root may use: SOCK_SEQPACKET below a folder of root, peers checked by uid."""
+
+import os
+import socket
+import stat
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+from sso.errors import ConfigError
+
+BACKLOG = 64
+
+
+class Peer(NamedTuple):
+    """Who connected (SO_PEERCRED, unix(7)): the ids of the moment of connect() or listen()."""
+
+    pid: int
+    uid: int
+    gid: int
+
+
+def peer(connection: socket.socket) -> Peer:
+    """The other end of a connected socket."""
+    return Peer(*struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
+
+
+def listen(path: str) -> socket.socket:
+    """A non-blocking listener at `path`, mode 0600; its folder is made (0755) when it is missing.
+
+    A socket that nobody listens on is replaced. Raises ConfigError when somebody does, when the folder
+    is not safe, or when the path cannot be used.
+    """
+    folder = Path(path).parent
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    try:
+        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _check(folder)
+        if _is_alive(path):
+            raise ConfigError(f"{path}: another agent listens there")
+        Path(path).unlink(missing_ok=True)
+        before = os.umask(0o177)
+        try:
+            listener.bind(path)
+        finally:
+            os.umask(before)
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(f"{path} cannot be listened on: {error.strerror or error}") from None
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def dial(path: str) -> socket.socket | None:
+    """A non-blocking connection to a listener of root (or of our own uid); None when there is none."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    try:
+        connection.connect(path)
+        if peer(connection).uid in (0, os.geteuid()):
+            return connection
+    except OSError:
+        pass
+    connection.close()
+    return None
+
+
+def _check(folder: Path) -> None:
+    found = folder.stat()
+    foreign = found.st_uid not in (0, os.geteuid())
+    if foreign or (found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+        raise ConfigError(f"{folder} can be changed by others: it has to be root's, mode 0755")
+
+
+def _is_alive(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as probe:
+        try:
+            probe.connect(path)
+        except BlockingIOError:
+            return True  # a full backlog is somebody's
+        except OSError:
+            return False
+        return True

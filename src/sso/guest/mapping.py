@@ -1,0 +1,126 @@
+"""From a principal to a local user, in a forked process that ends as that user.
+
+For a ticket: krb5_aname_to_localname says who, krb5_kuserok whether that account lets the principal in
+(MIT krb5 Application Developer Reference). For a password the name was typed, and PAM proves it later.
+"""
+
+import ctypes
+import os
+import pwd
+import struct
+from collections.abc import Callable
+from typing import NamedTuple, Self
+
+from sso.guest.account import Finding, Rules, is_login_name
+from sso.guest.forked import Forked
+from sso.guest.reactor import Reactor
+from sso.guest.records import USER_SIZE, Kind
+
+MAPPING_SECONDS = 5.0
+LIBKRB5 = "libkrb5.so.3"
+_LAYOUT = struct.Struct(f">BI{USER_SIZE}s")
+
+
+class Mapped(NamedTuple):
+    """The answer: `user` and `uid` count only when `finding` is GOOD."""
+
+    finding: Finding
+    uid: int = 0
+    user: str = ""
+
+    def pack(self) -> bytes:
+        return _LAYOUT.pack(self.finding, self.uid, self.user.encode())
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        """What a worker has answered; no or half an answer is BROKEN."""
+        if len(data) != _LAYOUT.size:
+            return cls(Finding.BROKEN)
+        finding, uid, user = _LAYOUT.unpack(data)
+        return cls(Finding(finding), uid, user.rstrip(b"\0").decode())
+
+
+class Mapper:
+    """Starts one worker a question; `passwd` is the account look-up (tests bring their own)."""
+
+    def __init__(
+        self,
+        reactor: Reactor,
+        rules: Rules,
+        seconds: float = MAPPING_SECONDS,
+        passwd: Callable[[str], pwd.struct_passwd] = pwd.getpwnam,
+    ) -> None:
+        self._reactor, self._rules, self._seconds, self._passwd = reactor, rules, seconds, passwd
+
+    def ask(self, kind: Kind, principal: str, done: Callable[[Mapped], None]) -> Forked:
+        """Answer through `done` later, within the deadline; cancel the worker to hear nothing."""
+        work = _map_name if kind is Kind.PASSWORD else _map_principal
+        return Forked(
+            self._reactor,
+            lambda: work(principal, self._rules, self._passwd).pack(),
+            lambda answer: done(self._judge(Mapped.unpack(answer))),
+            self._seconds,
+        )
+
+    def _judge(self, mapped: Mapped) -> Mapped:
+        """The rules on numbers once more, in the process that arms the grant."""
+        finding = mapped.finding
+        if finding is Finding.GOOD:
+            finding = self._rules.on_uid(mapped.uid)
+        return mapped if finding is Finding.GOOD else Mapped(finding)
+
+
+# In the worker, which may block and dies afterwards
+
+
+def _map_name(name: str, rules: Rules, passwd: Callable[[str], pwd.struct_passwd]) -> Mapped:
+    try:
+        entry = passwd(name) if is_login_name(name) else None
+    except KeyError:
+        entry = None
+    if entry is None:
+        return Mapped(Finding.NO_USER)
+    return Mapped(rules.on_account(entry), entry.pw_uid, entry.pw_name)
+
+
+def _map_principal(principal: str, rules: Rules, passwd: Callable[[str], pwd.struct_passwd]) -> Mapped:
+    if not principal:
+        return Mapped(Finding.NO_USER)
+    krb5 = _Kerberos(principal)
+    mapped = _map_name(krb5.local_name(), rules, passwd)
+    if mapped.finding is not Finding.GOOD:
+        return mapped
+    entry = passwd(mapped.user)
+    # As the user: her .k5login may be on a file system that root cannot read, or must not trust. After the
+    # change of uid the kernel keeps other processes of hers from tracing this one.
+    os.setgid(entry.pw_gid)
+    os.initgroups(entry.pw_name, entry.pw_gid)
+    os.setuid(entry.pw_uid)
+    return mapped if krb5.user_ok(mapped.user) else Mapped(Finding.NOT_AUTHORISED)
+
+
+class _Kerberos:
+    """libkrb5 for one principal; errors raise OSError, and the process ends soon."""
+
+    def __init__(self, principal: str) -> None:
+        self._library = ctypes.CDLL(LIBKRB5)
+        self._context, self._principal = ctypes.c_void_p(), ctypes.c_void_p()
+        self._check(self._library.krb5_init_context(ctypes.byref(self._context)))
+        parse = self._library.krb5_parse_name
+        self._check(parse(self._context, principal.encode(), ctypes.byref(self._principal)))
+
+    def local_name(self) -> str:
+        """Who the principal is here, or "" for nobody."""
+        room = ctypes.create_string_buffer(256)
+        # The length is an int in krb5.h.
+        if self._library.krb5_aname_to_localname(self._context, self._principal, len(room), room):
+            return ""
+        return room.value.decode()
+
+    def user_ok(self, user: str) -> bool:
+        """Whether the account lets the principal in (its .k5login, or the same name)."""
+        return bool(self._library.krb5_kuserok(self._context, self._principal, user.encode()))
+
+    def _check(self, code: int) -> None:
+        if code:
+            raise OSError(code, "Kerberos failed")

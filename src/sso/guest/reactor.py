@@ -1,0 +1,92 @@
+"""The agent's loop: descriptors and timers, each with one callback, nothing that blocks."""
+
+import heapq
+import itertools
+import selectors
+import time
+from collections.abc import Callable
+
+Callback = Callable[[], None]
+
+
+def boot_time() -> float:
+    """Seconds since the boot; they run on while the machine sleeps, and nobody can set them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Timer:
+    """A callback in the future; `cancel` takes it back, before or after its time."""
+
+    def __init__(self, at: float, callback: Callback) -> None:
+        self.at = at
+        self._callback: Callback | None = callback
+
+    @property
+    def cancelled(self) -> bool:
+        return self._callback is None
+
+    def cancel(self) -> None:
+        self._callback = None
+
+    def fire(self) -> None:
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            callback()
+
+
+class Reactor:
+    """One selector and one heap of timers."""
+
+    def __init__(self, clock: Callable[[], float] = boot_time) -> None:
+        self.clock = clock
+        self._selector = selectors.DefaultSelector()
+        self._timers: list[tuple[float, int, Timer]] = []
+        self._order = itertools.count()
+        self._stopped = False
+
+    def watch(self, fd: int, callback: Callback) -> None:
+        """Call back whenever `fd` is readable or hung up."""
+        self._selector.register(fd, selectors.EVENT_READ, callback)
+
+    def forget(self, fd: int) -> None:
+        """Watch `fd` no more; to be called before it is closed. Harmless when it is not watched."""
+        if fd in self._selector.get_map():
+            self._selector.unregister(fd)
+
+    def after(self, seconds: float, callback: Callback) -> Timer:
+        """Call back once, `seconds` from now."""
+        timer = Timer(self.clock() + seconds, callback)
+        heapq.heappush(self._timers, (timer.at, next(self._order), timer))
+        return timer
+
+    def turn(self, patience: float | None = None) -> None:
+        """Wait for the next event, at most `patience` seconds, and call back what is due."""
+        left = self._left()
+        if patience is not None:
+            left = patience if left is None else min(left, patience)
+        for key, _ in self._selector.select(left):
+            # An earlier callback of this turn may have closed this one's descriptor.
+            if self._selector.get_map().get(key.fd) is key:
+                key.data()
+        now = self.clock()
+        while self._timers and (self._timers[0][0] <= now or self._timers[0][2].cancelled):
+            heapq.heappop(self._timers)[2].fire()
+
+    def run(self) -> None:
+        """Turn until `stop`."""
+        while not self._stopped:
+            self.turn()
+
+    def stop(self) -> None:
+        self._stopped = True
+
+    def close(self) -> None:
+        self._timers.clear()
+        self._selector.close()
+
+    def _left(self) -> float | None:
+        while self._timers and self._timers[0][2].cancelled:
+            heapq.heappop(self._timers)
+        if not self._timers:
+            return None
+        return max(0.0, self._timers[0][0] - self.clock())

@@ -1,0 +1,375 @@
+"""The records between the guest's processes: fixed sizes, strict checks, descriptors beside them.
+
+All of them are one packet on an AF_UNIX SOCK_SEQPACKET socket. A record is a four-octet tag and fields
+of fixed size; a text is UTF-8 without control characters, ended by NUL and padded with NUL.
+
+    BEGIN END CHILD   channel -> agent, acceptor   a peer session
+    CONFIRM           agent -> channel             everything of an ended session is revoked
+    AUTHENTICATED     acceptor -> agent            who was authenticated, with the secret's descriptor
+    OUTCOME           agent -> acceptor            0, or an error code of PROTOCOL.md section 4
+    HELLO GO          getty -> agent -> getty      a login screen, and the user that it is to log in
+    SSOP SSOR         PAM module -> agent -> ...   a request and the reply to a GET
+"""
+
+import os
+import socket
+import struct
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import ClassVar, NamedTuple, Protocol, Self, TypeVar
+
+from sso.errors import LocalProtocolError, RemoteProtocolError
+
+FILES_MAX = 4  # descriptors that a packet may bring before the kernel drops the rest
+PAM_VERSION = 1
+SECRET_MAX = 65536
+PASSWORD_MAX = 511  # PAM_MAX_RESP_SIZE without its NUL
+USER_SIZE = 64
+
+
+class Kind(IntEnum):
+    """What comes with an authentication, or with a reply to the PAM module."""
+
+    NONE = 0
+    PASSWORD = 1
+    KERBEROS = 2
+    IDENTITY = 3
+
+    @property
+    def files(self) -> int:
+        """How many descriptors come along."""
+        return int(self in (Kind.PASSWORD, Kind.KERBEROS))
+
+
+class Operation(IntEnum):
+    """What the PAM module reports."""
+
+    GET = 1
+    ESTABLISHED = 2
+    OPENED = 3
+    CLOSED = 4
+
+
+class Verdict(IntEnum):
+    """The outcomes that the agent has: the codes of PROTOCOL.md section 4, without its parser."""
+
+    LOGGED_IN = 0
+    NOT_AUTHENTICATED = 402
+    DENIED = 403
+    NO_TICKET = 409
+    TRY_LATER = 410
+    NO_LOGIN_SCREEN = 411
+    CREDENTIAL_REFUSED = 412
+    INTERNAL = 500
+
+
+# Fields
+
+
+def fits(text: str, size: int) -> bool:
+    """Whether a text can stand in a field of that many octets."""
+    return text.isprintable() and len(text.encode(errors="replace")) < size and _is_utf8(text)
+
+
+def _is_utf8(text: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def _put(text: str, size: int) -> bytes:
+    if not fits(text, size):
+        raise LocalProtocolError("a text does not fit its field of a record")
+    return text.encode()
+
+
+def _get(field: bytes) -> str:
+    text, _, rest = field.partition(b"\0")
+    if len(text) == len(field) or rest.strip(b"\0"):
+        raise RemoteProtocolError("a text of a record is not ended and padded with NUL")
+    try:
+        decoded = text.decode()
+    except UnicodeDecodeError:
+        raise RemoteProtocolError("a text of a record is not UTF-8") from None
+    if not decoded.isprintable():
+        raise RemoteProtocolError("a text of a record has control characters")
+    return decoded
+
+
+def _fields(layout: struct.Struct, data: bytes, *fixed: object) -> tuple[object, ...]:
+    """The fields behind the fixed ones, which have to be as they are here."""
+    values = layout.unpack(data)
+    if values[: len(fixed)] != fixed:
+        raise RemoteProtocolError("a record does not begin as its kind does")
+    return values[len(fixed) :]
+
+
+# Records
+
+
+class Record(Protocol):
+    """One kind of packet; `files` is the number of descriptors that come with it."""
+
+    LAYOUT: ClassVar[struct.Struct]
+
+    @property
+    def files(self) -> int: ...
+
+    def pack(self) -> bytes: ...
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self: ...
+
+
+class _Id(NamedTuple):
+    id: int
+
+
+class _Session(_Id):
+    """A record that names a peer session and nothing else."""
+
+    __slots__ = ()
+    LAYOUT = struct.Struct(">4sQ")
+    TAG: ClassVar[bytes]
+    files = 0
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.TAG, self.id)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        (id,) = _fields(cls.LAYOUT, data, cls.TAG)
+        return cls(id)  # type: ignore[arg-type]
+
+
+class Begin(_Session):
+    """A peer session has begun."""
+
+    __slots__ = ()
+    TAG = b"BEGN"
+
+
+class End(_Session):
+    """A peer session is over: what it was granted is to be revoked."""
+
+    __slots__ = ()
+    TAG = b"ENDS"
+
+
+class Confirm(_Session):
+    """Nothing of an ended session is left."""
+
+    __slots__ = ()
+    TAG = b"CONF"
+
+
+class Child(_Session):
+    """A peer session for the acceptor, with the socket of its child."""
+
+    __slots__ = ()
+    TAG = b"CHLD"
+    files = 1
+
+
+class Authenticated(NamedTuple):
+    """Who was authenticated: `principal` is user@REALM, for a password the user name.
+
+    A principal that does not fit its field goes as "", which is nobody; so a peer with a strange name
+    ends only its own session. `digest` is the keyed one of a password, or zeros; `expires` the end of
+    the ticket in seconds since the epoch. The secret's descriptor comes along for kinds 1 and 2.
+    """
+
+    LAYOUT = struct.Struct(">4sQ16sB256s32sQ")  # type: ignore[misc]
+    id: int
+    attempt: bytes
+    kind: Kind
+    principal: str
+    digest: bytes
+    expires: int
+
+    def __repr__(self) -> str:
+        return f"<Authenticated {self.id} {self.kind.name} {self.principal}>"
+
+    @property
+    def files(self) -> int:
+        return self.kind.files
+
+    def pack(self) -> bytes:
+        principal = self.principal.encode() if fits(self.principal, 256) else b""
+        expires = max(0, min(self.expires, 2**64 - 1))
+        return self.LAYOUT.pack(b"AUTH", self.id, self.attempt, self.kind, principal, self.digest, expires)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        values = _fields(cls.LAYOUT, data, b"AUTH")
+        id, attempt, kind, principal, digest, expires = values
+        if kind not in (Kind.PASSWORD, Kind.KERBEROS, Kind.IDENTITY):
+            raise RemoteProtocolError("an authentication of no known kind")
+        return cls(id, attempt, Kind(kind), _get(principal), digest, expires)  # type: ignore[arg-type]
+
+
+class Outcome(NamedTuple):
+    """What became of an authentication: 0 for logged in, else an error code."""
+
+    LAYOUT = struct.Struct(">4sQI")  # type: ignore[misc]
+    id: int
+    code: int
+
+    @property
+    def files(self) -> int:
+        return 0
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(b"OUTC", self.id, self.code)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        id, code = _fields(cls.LAYOUT, data, b"OUTC")
+        return cls(id, code)  # type: ignore[arg-type]
+
+
+class _Text(NamedTuple):
+    text: str
+
+
+class _Name(_Text):
+    """A record of one text."""
+
+    __slots__ = ()
+    LAYOUT = struct.Struct("4s64s")
+    TAG: ClassVar[bytes]
+    files = 0
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.TAG, _put(self.text, 64))
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        (text,) = _fields(cls.LAYOUT, data, cls.TAG)
+        return cls(_get(text))  # type: ignore[arg-type]
+
+
+class Hello(_Name):
+    """A login screen waits on the terminal `text` (without /dev/)."""
+
+    __slots__ = ()
+    TAG = b"HELO"
+
+
+class Go(_Name):
+    """The login screen is to log in the user `text`."""
+
+    __slots__ = ()
+    TAG = b"LOGN"
+
+
+class Request(NamedTuple):
+    """What the PAM module says: 512 octets. Texts are "" where it knows nothing."""
+
+    LAYOUT = struct.Struct("4sBB2s64s64s64s72s240s")  # type: ignore[misc]
+    operation: Operation
+    service: str = ""
+    tty: str = ""
+    user: str = ""
+    token: str = ""
+    path: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Request {self.operation.name} {self.service} {self.tty}>"
+
+    @property
+    def files(self) -> int:
+        return 0
+
+    def pack(self) -> bytes:
+        sizes = (64, 64, USER_SIZE, 72, 240)
+        texts = [_put(text, size) for text, size in zip(self[1:], sizes, strict=True)]
+        return self.LAYOUT.pack(b"SSOP", PAM_VERSION, self.operation, b"", *texts)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        operation, zero, *texts = _fields(cls.LAYOUT, data, b"SSOP", PAM_VERSION)
+        if zero != b"\0\0" or operation not in list(Operation):
+            raise RemoteProtocolError("a request of no known kind")
+        return cls(Operation(operation), *map(_get, texts))  # type: ignore[arg-type]
+
+
+class Reply(NamedTuple):
+    """The answer to a GET: 128 octets, with a descriptor for kinds 1 and 2."""
+
+    LAYOUT = struct.Struct(">4sBB2sI64s52s")  # type: ignore[misc]
+    kind: Kind = Kind.NONE
+    length: int = 0
+    user: str = ""
+
+    @property
+    def files(self) -> int:
+        return self.kind.files
+
+    def pack(self) -> bytes:
+        user = _put(self.user, USER_SIZE)
+        return self.LAYOUT.pack(b"SSOR", PAM_VERSION, self.kind, b"", self.length, user, b"")
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        kind, zero, length, user, rest = _fields(cls.LAYOUT, data, b"SSOR", PAM_VERSION)
+        if zero != b"\0\0" or rest != bytes(52) or kind not in list(Kind):
+            raise RemoteProtocolError("a reply of no known kind")
+        return cls(Kind(kind), length, _get(user))  # type: ignore[arg-type]
+
+
+# Packets
+
+Received = TypeVar("Received", bound=Record)
+
+
+def send(connection: socket.socket, record: Record, fds: Sequence[int] = ()) -> bool:
+    """Send one record with its descriptors, which stay open here; False when the other end takes nothing.
+
+    That the other end is gone is no error: the next `receive` says so. On a non-blocking socket a full
+    queue is False too. Raises LocalProtocolError when the number of descriptors or a text is wrong.
+    """
+    if len(fds) != record.files:
+        raise LocalProtocolError("a record with a wrong number of descriptors")
+    try:
+        socket.send_fds(connection, [record.pack()], list(fds), socket.MSG_NOSIGNAL)
+    except (BrokenPipeError, ConnectionResetError, BlockingIOError):
+        return False
+    return True
+
+
+def receive(connection: socket.socket, *types: type[Received]) -> tuple[Received, list[int]] | None:
+    """One record of the given kinds and its descriptors (close-on-exec), or None after a hang-up.
+
+    Raises RemoteProtocolError on anything else, with all descriptors closed, and BlockingIOError when
+    nothing is there on a non-blocking socket.
+    """
+    largest = max(type.LAYOUT.size for type in types)
+    try:
+        data, fds, flags, _ = socket.recv_fds(connection, largest + 1, FILES_MAX, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        return None
+    try:
+        if flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC):
+            raise RemoteProtocolError("a packet that is larger than any record")
+        if not data and not fds:
+            return None
+        record = _unpack(data, types)
+        if len(fds) != record.files:
+            raise RemoteProtocolError("a record with a wrong number of descriptors")
+    except BaseException:
+        close_all(fds)
+        raise
+    return record, fds
+
+
+def _unpack(data: bytes, types: Sequence[type[Received]]) -> Received:
+    for type in types:
+        tag = getattr(type, "TAG", data[:4])
+        if len(data) == type.LAYOUT.size and data[:4] == tag:
+            return type.unpack(data)
+    raise RemoteProtocolError("a packet that is no record")
+
+
+def close_all(fds: Sequence[int]) -> None:
+    """Close descriptors that nobody wants."""
+    for fd in fds:
+        os.close(fd)

@@ -1,0 +1,138 @@
+"""A login program by script, for the inside of a sandbox: it calls libpam and tells what came of it.
+
+    python -I pam_caller.py '{"service": ..., "user": ..., "items": {...}, "answers": [...], "steps": [...]}'
+
+Steps: authenticate, acct_mgmt, setcred:FLAGS, open_session, close_session, look, children, pause, end:STATUS.
+It prints one JSON object: "results" (a code, or what `look` or `children` saw), "prompts", "user", "seconds".
+At a pause, and when a PAM module shows "pause", it prints that word and waits for a line.
+"""
+
+import ctypes
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any
+
+ITEMS = {"service": 1, "user": 2, "tty": 3, "rhost": 4}
+
+libpam = ctypes.CDLL("libpam.so.0")
+libc = ctypes.CDLL(None)
+libc.strdup.restype = ctypes.c_void_p
+libc.calloc.restype = ctypes.c_void_p
+libpam.pam_getenv.restype = ctypes.c_char_p
+
+
+class Message(ctypes.Structure):
+    _fields_ = [("style", ctypes.c_int), ("text", ctypes.c_char_p)]
+
+
+class Response(ctypes.Structure):
+    _fields_ = [("text", ctypes.c_void_p), ("code", ctypes.c_int)]
+
+
+Talk = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.POINTER(ctypes.POINTER(Message)),
+    ctypes.POINTER(ctypes.c_void_p),
+    ctypes.c_void_p,
+)
+
+
+class Conversation(ctypes.Structure):
+    _fields_ = [("talk", Talk), ("data", ctypes.c_void_p)]
+
+
+class Caller:
+    """One PAM handle."""
+
+    def __init__(self, script: dict[str, Any]) -> None:
+        self.prompts: list[str] = []
+        self._answers = list(script.get("answers", []))
+        self._conversation = Conversation(Talk(self._talk), None)
+        self._handle = ctypes.c_void_p()
+        user = script.get("user")
+        started = libpam.pam_start(
+            script["service"].encode(),
+            user and user.encode(),
+            ctypes.byref(self._conversation),
+            ctypes.byref(self._handle),
+        )
+        assert started == 0
+        for name, value in script.get("items", {}).items():
+            assert libpam.pam_set_item(self._handle, ITEMS[name], value.encode()) == 0
+
+    def step(self, step: str) -> Any:
+        word, _, value = step.partition(":")
+        if word in ("look", "children", "pause"):
+            return getattr(self, word)()
+        return getattr(libpam, f"pam_{word}")(self._handle, int(value or "0", 0))
+
+    def user(self) -> str:
+        found = ctypes.c_char_p()
+        libpam.pam_get_item(self._handle, ITEMS["user"], ctypes.byref(found))
+        return (found.value or b"").decode()
+
+    def look(self) -> dict[str, Any]:
+        """The credential cache that the session would get, and how many there are."""
+        name = (libpam.pam_getenv(self._handle, b"KRB5CCNAME") or b"").decode()
+        path = name.removeprefix("FILE:")
+        seen: dict[str, Any] = {
+            "name": name,
+            "count": sum("krb5cc_" in entry for entry in os.listdir("/tmp")),
+        }
+        if name and os.path.lexists(path):
+            found = os.lstat(path)
+            with open(path, "rb") as file:
+                digest = hashlib.sha256(file.read()).hexdigest()
+            seen |= {"mode": found.st_mode, "uid": found.st_uid, "gid": found.st_gid, "sha256": digest}
+        return seen
+
+    def children(self) -> list[str]:
+        """Which open files a child inherits."""
+        argv = ["ls", "-l", "/proc/self/fd"]
+        shown = subprocess.run(argv, close_fds=False, capture_output=True, text=True, check=True).stdout
+        return [line.partition(" -> ")[2] for line in shown.splitlines() if " -> " in line]
+
+    def pause(self) -> None:
+        """Let the test do something meanwhile."""
+        print("pause", flush=True)
+        sys.stdin.readline()
+
+    def _talk(self, count: int, messages: Any, responses: Any, _: Any) -> int:
+        room = libc.calloc(count, ctypes.sizeof(Response))
+        for index in range(count):
+            message = messages[index].contents
+            text = (message.text or b"").decode().strip("\n")
+            if text == "pause":
+                self.pause()
+                continue
+            self.prompts.append(text)
+            if message.style in (1, 2):
+                if not self._answers:
+                    libc.free(ctypes.c_void_p(room))
+                    return 19  # PAM_CONV_ERR
+                place = Response.from_address(room + index * ctypes.sizeof(Response))
+                place.text = libc.strdup(self._answers.pop(0).encode())
+        responses[0] = room
+        return 0
+
+
+def main() -> None:
+    script = json.loads(sys.argv[1])
+    caller = Caller(script)
+    results, user = [], ""
+    began = time.monotonic()
+    for step in script["steps"]:
+        if step.startswith("end"):
+            user = caller.user()
+        results.append(caller.step(step))
+    seconds = time.monotonic() - began
+    print(json.dumps({"results": results, "prompts": caller.prompts, "user": user, "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main()

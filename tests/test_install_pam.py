@@ -1,0 +1,319 @@
+"""sso.guest.install_pam: where the lines go, and what an installation leaves behind."""
+
+import re
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sso.errors import ConfigError
+from sso.guest.install_pam import BACKUP, MARK, add_lines, main, pam_folder, remove_lines
+
+SOURCE = Path(__file__).parent.parent / "pam"
+
+LOGIN = """\
+# The PAM configuration file for the Shadow `login' service
+auth       optional   pam_faildelay.so  delay=3000000
+# auth       required   pam_issue.so issue=/etc/issue
+auth       requisite  pam_nologin.so
+session [success=ok ignore=ignore module_unknown=ignore default=bad] pam_selinux.so close
+session    required     pam_loginuid.so
+@include common-auth
+auth       optional   pam_group.so
+session    required   pam_limits.so
+@include common-account
+@include common-session
+@include common-password
+"""
+
+
+def codes(text: str) -> list[str]:
+    """The lines that count, without marks and blanks."""
+    found = (" ".join(line.partition("#")[0].split()) for line in text.splitlines())
+    return [line for line in found if line]
+
+
+def test_the_lines_of_debians_login() -> None:
+    assert codes(add_lines(LOGIN)) == [
+        "auth optional pam_sso.so early",
+        "auth optional pam_faildelay.so delay=3000000",
+        "auth requisite pam_nologin.so",
+        "session [success=ok ignore=ignore module_unknown=ignore default=bad] pam_selinux.so close",
+        "session required pam_loginuid.so",
+        "auth optional pam_group.so",
+        "auth [success=done default=ignore] pam_sso.so",
+        "@include common-auth",
+        "auth optional pam_group.so",
+        "session required pam_limits.so",
+        "@include common-account",
+        "@include common-session",
+        "session optional pam_sso.so",
+        "@include common-password",
+    ]
+
+
+@pytest.mark.parametrize("arguments", ["socket=/run/x agent_uid=4010", ["socket=/run/x", "agent_uid=4010"]])
+def test_module_and_arguments_go_to_each_line(arguments: str | list[str]) -> None:
+    ours = [line for line in codes(add_lines(LOGIN, "/opt/pam_sso.so", arguments)) if "pam_sso" in line]
+    assert ours == [
+        "auth optional /opt/pam_sso.so early socket=/run/x agent_uid=4010",
+        "auth [success=done default=ignore] /opt/pam_sso.so socket=/run/x agent_uid=4010",
+        "session optional /opt/pam_sso.so socket=/run/x agent_uid=4010",
+    ]
+
+
+EARLY, DECIDE, SESSION = (
+    "auth optional pam_sso.so early",
+    "auth [success=done default=ignore] pam_sso.so",
+    "session optional pam_sso.so",
+)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        # Red Hat's login: the stack is included by auth lines, the last session line begins with a dash.
+        (
+            "auth substack system-auth\nauth include postlogin\n"
+            "session include postlogin\n-session optional x.so\n",
+            [
+                EARLY,
+                DECIDE,
+                "auth substack system-auth",
+                "auth include postlogin",
+                "session include postlogin",
+                "-session optional x.so",
+                SESSION,
+            ],
+        ),
+        # Nothing may come between a jump and its target, and a locker has no session.
+        (
+            "auth [success=1 default=ignore] pam_succeed_if.so user = root\nauth required pam_unix.so\n",
+            [
+                EARLY,
+                DECIDE,
+                "auth [success=1 default=ignore] pam_succeed_if.so user = root",
+                "auth required pam_unix.so",
+            ],
+        ),
+        # Checks without a secret come before the line that decides.
+        (
+            "auth required pam_succeed_if.so user != root quiet\n"
+            "-auth sufficient pam_fprintd.so\n@include login\n",
+            [
+                EARLY,
+                "auth required pam_succeed_if.so user != root quiet",
+                DECIDE,
+                "-auth sufficient pam_fprintd.so",
+                "@include login",
+                SESSION,
+            ],
+        ),
+        ("@include login\n", [EARLY, DECIDE, "@include login", SESSION]),
+        ("auth required pam_env.so\n", [EARLY, "auth required pam_env.so", DECIDE]),
+        (
+            "AUTH required /lib/security/pam_nologin.so\nauth required \\\n  pam_unix.so",
+            [EARLY, "AUTH required /lib/security/pam_nologin.so", DECIDE, "auth required \\", "pam_unix.so"],
+        ),
+    ],
+)
+def test_other_services(before: str, after: list[str]) -> None:
+    assert codes(add_lines(before)) == after
+
+
+@pytest.mark.parametrize(
+    "text", ["", "# nothing\n", "account required pam_unix.so\n", "@include common-session\n"]
+)
+def test_a_service_by_which_nobody_logs_in(text: str) -> None:
+    with pytest.raises(ConfigError, match="no auth line"):
+        add_lines(text)
+
+
+@pytest.mark.parametrize("word", ["", "a b", "a\nauth sufficient pam_permit.so", "a#b", "[a", "a]", "a\\"])
+def test_words_that_would_be_more_than_one_argument(word: str) -> None:
+    with pytest.raises(ConfigError, match="must not hold"):
+        add_lines(LOGIN, "pam_sso.so", [word])
+    with pytest.raises(ConfigError, match="must not hold"):
+        add_lines(LOGIN, word)
+
+
+LINES = st.sampled_from(
+    LOGIN.splitlines() + ["", "auth required \\", "-auth [a=1] x.so", "#x", "session optional y"]
+)
+
+
+@given(st.lists(LINES, max_size=12).map("\n".join))
+def test_doing_it_twice_is_doing_it_once_and_it_can_be_undone(text: str) -> None:
+    try:
+        once = add_lines(text)
+    except ConfigError:
+        return
+    assert add_lines(once) == once
+    assert add_lines(once, "/x.so", ["y"]) == add_lines(text, "/x.so", ["y"])
+    assert remove_lines(once).rstrip("\n") == text.rstrip("\n")
+
+
+# An installation
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """The part of a system that matters here."""
+    security = tmp_path / "usr/lib/x86_64-linux-gnu/security"
+    security.mkdir(parents=True)
+    (security / "pam_unix.so").touch()
+    (tmp_path / "lib").symlink_to("usr/lib")
+    services = tmp_path / "etc/pam.d"
+    services.mkdir(parents=True)
+    for name in ("login", "sudo", "common-auth", "greetd"):
+        (services / name).write_text(LOGIN)
+        (services / name).chmod(0o640)
+    (services / "linked").symlink_to("login")
+    return tmp_path
+
+
+@pytest.fixture
+def module(tmp_path: Path) -> Path:
+    """Something that looks like a built module."""
+    path = tmp_path / "built.so"
+    path.write_bytes(b"\x7fELF and so on")
+    path.chmod(0o700)
+    return path
+
+
+def everything(root: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def test_install_twice_and_remove(root: Path, module: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    service = root / "etc/pam.d/login"
+    options = [f"--root={root}", "--service=login"]
+    assert main([*options, f"--module={module}", "--socket=/run/x", "--agent-uid=7"]) == 0
+    installed = pam_folder(root) / "pam_sso.so"
+    assert installed.read_bytes() == module.read_bytes()
+    assert stat.S_IMODE(installed.stat().st_mode) == 0o644
+    assert service.read_text() == add_lines(LOGIN, "pam_sso.so", ["socket=/run/x", "agent_uid=7"])
+    assert stat.S_IMODE(service.stat().st_mode) == 0o640
+    assert service.with_name("login" + BACKUP).read_text() == LOGIN
+    assert "changed" in capsys.readouterr().out
+
+    assert main([*options, f"--module={module}"]) == 0
+    assert service.read_text() == add_lines(LOGIN)
+    assert service.with_name("login" + BACKUP).read_text() == LOGIN
+    capsys.readouterr()
+    assert main([*options, f"--module={module}"]) == 0
+    assert "nothing to change" in capsys.readouterr().out
+
+    assert main([*options, "--remove"]) == 0
+    assert service.read_text() == LOGIN
+    assert main([*options, "--remove"]) == 0
+    left = {path.name for path in (root / "etc/pam.d").iterdir()}
+    assert left == {"login", "sudo", "common-auth", "greetd", "linked", "login" + BACKUP}
+    assert [path.name for path in pam_folder(root).iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_lines_reach_only_the_named_service(root: Path, module: Path) -> None:
+    assert main([f"--root={root}", "--service=greetd", f"--module={module}"]) == 0
+    marked = [path.name for path in (root / "etc/pam.d").iterdir() if MARK in path.read_text()]
+    assert marked == ["greetd"]
+
+
+@pytest.mark.parametrize("remove", [[], ["--remove"]])
+def test_a_dry_run_shows_the_difference_and_does_nothing(
+    root: Path, module: Path, capsys: pytest.CaptureFixture[str], remove: list[str]
+) -> None:
+    if remove:
+        assert main([f"--root={root}", "--service=login", f"--module={module}"]) == 0
+    before = everything(root)
+    assert main([f"--root={root}", "--service=login", f"--module={module}", "--dry-run", *remove]) == 0
+    assert everything(root) == before
+    sign = "-" if remove else "+"
+    assert f"\n{sign}session optional pam_sso.so {MARK}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--service=common-auth"], "no login screen"),
+        (["--service=common-session"], "no login screen"),
+        (["--service=sudo"], "no login screen"),
+        (["--service=sudo-i"], "no login screen"),
+        (["--service=su"], "no login screen"),
+        (["--service=su-l"], "no login screen"),
+        (["--service=sshd"], "no login screen"),
+        (["--service=system-auth"], "no login screen"),
+        (["--service=password-auth"], "no login screen"),
+        (["--service=../login"], "plain name"),
+        (["--service="], "plain name"),
+        (["--service=lightdm"], "no such PAM service"),
+        (["--service=linked"], "no such PAM service"),
+        (["--service=login", "--socket=run/x"], "must be absolute"),
+        (["--service=login", "--socket=/run/x y"], "must not hold blanks"),
+        (["--service=login", "--module=/etc/hostname"], "not a built module"),
+        (["--service=login", "--module=/nowhere.so"], "not a built module"),
+        (["--service=login", "--source=/nowhere"], "does not hold the module's source"),
+    ],
+)
+def test_what_is_refused_changes_nothing(
+    root: Path, module: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    before = everything(root)
+    with_module = (
+        [] if any("--module" in word or "--source" in word for word in options) else [f"--module={module}"]
+    )
+    assert main([f"--root={root}", *options, *with_module]) == 1
+    told = capsys.readouterr()
+    assert re.fullmatch(rf"sso install-pam: [^\n]*{words}[^\n]*\n", told.err)
+    assert told.out == "" and everything(root) == before
+
+
+def test_a_system_without_pam(tmp_path: Path, module: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "etc/pam.d").mkdir(parents=True)
+    (tmp_path / "etc/pam.d/login").write_text(LOGIN)
+    assert main([f"--root={tmp_path}", "--service=login", f"--module={module}"]) == 1
+    assert "no PAM below" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "folder", ["usr/lib64/security", "lib64/security", "lib/security", "usr/lib/aarch64-linux-gnu/security"]
+)
+def test_the_folder_of_the_modules(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "pam_unix.so").touch()
+    if "usr/lib/a" in folder:
+        (tmp_path / "lib").symlink_to("usr/lib")
+        folder = folder.removeprefix("usr/")
+    assert pam_folder(tmp_path) == tmp_path / folder
+
+
+def test_the_module_is_compiled_from_the_source(root: Path) -> None:
+    before = everything(SOURCE)
+    assert main([f"--root={root}", "--service=login"]) == 0
+    installed = pam_folder(root) / "pam_sso.so"
+    names = subprocess.run(
+        ["nm", "-D", "--defined-only", installed], capture_output=True, text=True, check=True
+    )
+    assert "pam_sm_authenticate" in names.stdout
+    assert everything(SOURCE) == before
+
+
+def test_a_source_that_does_not_compile(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "pam_sso.c").write_text("not C")
+    (source / "Makefile").write_text("all:\n\techo broken >&2; false\n")
+    assert main([f"--root={root}", "--service=login", f"--source={source}"]) == 1
+    assert "cannot be built" in capsys.readouterr().err
+    assert (root / "etc/pam.d/login").read_text() == LOGIN
+
+
+def test_make_install(tmp_path: Path) -> None:
+    command = ["make", "-s", "-C", str(SOURCE), "install", f"BUILD={tmp_path}", f"DESTDIR={tmp_path}/root"]
+    subprocess.run(command, check=True)
+    installed = next((tmp_path / "root").rglob("pam_sso.so"))
+    assert installed.parent.name == "security" and stat.S_IMODE(installed.stat().st_mode) == 0o644
