@@ -17,7 +17,7 @@ from sso_mechs import ccache
 from sso_mechs.kerberos import Initiator, Resumed
 
 from sso.client.conversation import VERDICT_TIME
-from sso.client.exits import MEANING, Exit, by_cause, by_code
+from sso.client.exits import MEANING, Exit, Outcome, by_cause, by_code
 from sso.demo.realm import Realm
 from sso.errors import MechanismError
 from sso.mech import Mechanism
@@ -39,6 +39,12 @@ def run(kerberos: Kerberos, policy: ClientPolicy, keytab: str = "guest", **chang
     serves = changes.pop("serves", DELEG if keytab == "deleg" else SPN)
     mechanisms = {"GSSAPI": kerberos.guest(keytab, serves)}
     return Pair(policy, GuestPolicy(), mechanisms=mechanisms, judge=Agent(), **changes).run_out()
+
+
+def said(pair: Pair) -> Outcome:
+    """The end of the client's run; there is one."""
+    assert pair.client.outcome is not None
+    return pair.client.outcome
 
 
 def fresh_cache(kerberos: Kerberos, path: Path, *options: str) -> str:
@@ -66,8 +72,7 @@ def test_delegation(
     kerberos: Kerberos, spn: str, keytab: str, options: dict[str, Any], who: str, exit: int, line: str
 ) -> None:
     pair = run(kerberos, ClientPolicy(spn=spn, **options), keytab, ccache=kerberos.cache(who))
-    assert pair.client.outcome is not None
-    assert (pair.exit, pair.client.outcome.line) == (exit, line)
+    assert (pair.exit, said(pair).line) == (exit, line)
     assert pair.log_ids == ["authenticated"]
     assert pair.judge.principals == [ALICE]
     assert pair.judge.logins == ([ALICE] if exit == 0 else [])
@@ -106,10 +111,9 @@ def test_no_usable_ticket(
     kerberos: Kerberos, tmp_path: Path, cache: Callable[[Kerberos, Path], str], line: str
 ) -> None:
     pair = run(kerberos, ClientPolicy(spn=SPN), ccache=cache(kerberos, tmp_path))
-    assert pair.client.outcome is not None
     assert pair.exit == Exit.NO_TICKET
-    assert pair.client.outcome.line.startswith(line)
-    assert pair.client.outcome.hint.startswith("get ")
+    assert said(pair).line.startswith(line)
+    assert said(pair).hint.startswith("get ")
     assert b"startSASL" not in pair.to_guest
     assert pair.judge.claims == []
 
@@ -138,9 +142,8 @@ def test_services_that_are_not_there_or_not_allowed(
     kerberos: Kerberos, other_realm: Realm, spn: str, patterns: tuple[str, ...], exit: int, line: str
 ) -> None:
     pair = run(kerberos, ClientPolicy(spn=spn, spn_patterns=patterns))
-    assert pair.client.outcome is not None
     assert pair.exit == exit
-    assert pair.client.outcome.line.startswith(line)
+    assert said(pair).line.startswith(line)
     assert b"startSASL" not in pair.to_guest
     assert pair.judge.claims == []
 
@@ -149,9 +152,8 @@ def test_services_that_are_not_there_or_not_allowed(
 def test_a_guest_with_a_wrong_keytab(kerberos: Kerberos, keytab: str) -> None:
     spn = "host/other2.test.example" if keytab == "other2" else SPN
     pair = run(kerberos, ClientPolicy(spn=spn), keytab, serves=None)
-    assert pair.client.outcome is not None
-    assert (pair.exit, pair.client.outcome.line) == (8, "the guest did not accept the credential")
-    assert "keytab" in pair.client.outcome.hint
+    assert (pair.exit, said(pair).line) == (8, "the guest did not accept the credential")
+    assert "keytab" in said(pair).hint
     assert pair.log_ids[0] == "not-authenticated"
     assert pair.judge.claims == []
 
@@ -171,9 +173,8 @@ def test_the_kdc_is_down(kerberos: Kerberos, tmp_path: Path) -> None:
         pair = run(kerberos, ClientPolicy(spn=SPN), ccache=cache)
     finally:
         kerberos.realm.start()
-    assert pair.client.outcome is not None
     assert pair.exit == Exit.KDC
-    assert pair.client.outcome.line.startswith("the KDC does not answer")
+    assert said(pair).line.startswith("the KDC does not answer")
     assert b"startSASL" not in pair.to_guest
     assert pair.judge.claims == []
 
@@ -301,10 +302,9 @@ def test_the_guests_clock(
         info={"time": str(int(time.time()) + seconds)}.get,
         ccache=kerberos.cache("alice-here"),
     ).run_out()
-    assert pair.client.outcome is not None
     assert pair.exit == exit
     near = (line.replace(str(abs(seconds)), str(abs(seconds) + step)) for step in (-1, 0, 1))
-    assert pair.client.outcome.line in near
+    assert said(pair).line in near
     assert pair.log_ids[0] == ("authenticated" if exit == 0 else "not-authenticated")
     assert bool(pair.judge.claims) == (exit == 0)
 
@@ -321,9 +321,8 @@ def test_a_guests_time_that_is_none(gss_flow: Flow, value: str) -> None:
         return Skewed()
 
     pair = gss_flow.pair(make=skewed, info={"time": value or None}.get).run_out()
-    assert pair.client.outcome is not None
     assert pair.exit == (Exit.CLOCK if value else Exit.PROTOCOL)
-    assert value not in pair.client.outcome.line or not value
+    assert value not in said(pair).line or not value
 
 
 # The guest's verdict
@@ -363,7 +362,6 @@ def test_a_guest_that_asks_outside_and_not_inside(tls_flow: Flow) -> None:
     pair = tls_flow.pair()
     pair.guest._layer_started = lambda event: pair.guest.session.send(Ok())
     pair.run()
-    assert pair.client.outcome is not None
     assert (pair.exit, pair.judge.claims) == (Exit.NO_CREDENTIAL, [])
 
 

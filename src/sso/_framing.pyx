@@ -6,6 +6,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy
 
+from sso._base64 cimport Decoder, character, decode, finish
 from sso.errors import FramingError
 
 cdef extern from "string.h" nogil:
@@ -21,102 +22,6 @@ cdef const char *VERB = b"credentials "
 cdef Py_ssize_t VERB_SIZE = 12
 
 
-# Base64 without tables: the value of a character is computed, so that no secret chooses an address.
-
-cdef inline int _value(int c) noexcept nogil:
-    """0-63 for a character of the alphabet, else negative: each range adds its share under a mask."""
-    cdef int v = -1
-    v += (((0x40 - c) & (c - 0x5B)) >> 8) & (c - 0x40)
-    v += (((0x60 - c) & (c - 0x7B)) >> 8) & (c - 0x46)
-    v += (((0x2F - c) & (c - 0x3A)) >> 8) & (c + 5)
-    v += (((0x2A - c) & (c - 0x2C)) >> 8) & 63
-    v += (((0x2E - c) & (c - 0x30)) >> 8) & 64
-    return v
-
-
-cdef inline unsigned char _character(int v) noexcept nogil:
-    """The character of 0-63; the twin of _value."""
-    cdef int c = v + 0x41
-    c += ((25 - v) >> 8) & 6
-    c -= ((51 - v) >> 8) & 75
-    c -= ((61 - v) >> 8) & 15
-    c += ((62 - v) >> 8) & 3
-    return <unsigned char>c
-
-
-cdef struct Decoder:
-    unsigned int carry  # bits of an unfinished group
-    int count  # characters in it
-    int pads
-    bint bad
-
-
-cdef Py_ssize_t _decode(Decoder *d, const unsigned char *data, Py_ssize_t size,
-                        unsigned char *out, Py_ssize_t room, Py_ssize_t *written) noexcept nogil:
-    """Decode until the first octet outside the alphabet; returns how many characters were taken.
-
-    This is the one place that a faster kernel has to replace. Octets beyond `room` are counted, not
-    written.
-    """
-    cdef Py_ssize_t i = 0, w = written[0]
-    cdef int a, b, c, e
-    cdef unsigned int bits
-    while i < size:
-        if d.count == 0 and i + 4 <= size and w + 3 <= room:
-            a = _value(data[i])
-            b = _value(data[i + 1])
-            c = _value(data[i + 2])
-            e = _value(data[i + 3])
-            if (a | b | c | e) >= 0:
-                bits = <unsigned int>((a << 18) | (b << 12) | (c << 6) | e)
-                out[w] = <unsigned char>(bits >> 16)
-                out[w + 1] = <unsigned char>(bits >> 8)
-                out[w + 2] = <unsigned char>bits
-                w += 3
-                i += 4
-                continue
-        a = _value(data[i])
-        if a < 0:
-            break
-        d.carry = (d.carry << 6) | <unsigned int>a
-        d.count += 1
-        i += 1
-        if d.count == 4:
-            for e in range(3):
-                if w < room:
-                    out[w] = <unsigned char>(d.carry >> (16 - 8 * e))
-                w += 1
-            d.carry = 0
-            d.count = 0
-    written[0] = w
-    return i
-
-
-cdef void _finish(Decoder *d, unsigned char *out, Py_ssize_t room, Py_ssize_t *written) noexcept nogil:
-    """The last group: its padding has to complete it, and its unused bits have to be zero."""
-    cdef Py_ssize_t w = written[0]
-    cdef int spare
-    if d.count == 0:
-        if d.pads:
-            d.bad = True
-    elif d.count == 1 or d.count + d.pads != 4:
-        d.bad = True
-    else:
-        spare = 4 if d.count == 2 else 2
-        if d.carry & ((1u << spare) - 1):
-            d.bad = True
-        d.carry >>= spare
-        if d.count == 3:
-            if w < room:
-                out[w] = <unsigned char>(d.carry >> 8)
-            w += 1
-        if w < room:
-            out[w] = <unsigned char>d.carry
-        w += 1
-    d.carry = 0
-    written[0] = w
-
-
 def b64encode(const unsigned char[::1] data not None):
     """Canonical base64 (RFC 4648 section 4) of any octets."""
     cdef Py_ssize_t size = data.shape[0], i = 0, o = 0
@@ -129,10 +34,10 @@ def b64encode(const unsigned char[::1] data not None):
             bits |= <unsigned int>data[i + 1] << 8
         if i + 2 < size:
             bits |= data[i + 2]
-        out[o] = _character(<int>((bits >> 18) & 63))
-        out[o + 1] = _character(<int>((bits >> 12) & 63))
-        out[o + 2] = _character(<int>((bits >> 6) & 63)) if i + 1 < size else c'='
-        out[o + 3] = _character(<int>(bits & 63)) if i + 2 < size else c'='
+        out[o] = character(<int>((bits >> 18) & 63))
+        out[o + 1] = character(<int>((bits >> 12) & 63))
+        out[o + 2] = character(<int>((bits >> 6) & 63)) if i + 1 < size else c'='
+        out[o + 3] = character(<int>(bits & 63)) if i + 2 < size else c'='
         i += 3
         o += 4
     return result
@@ -146,11 +51,11 @@ def b64decode(const unsigned char[::1] data not None, Py_ssize_t max_length=6553
     cdef bytearray out = bytearray(room)
     cdef unsigned char *raw = <unsigned char *>PyByteArray_AS_STRING(out)
     if size:
-        taken = _decode(&d, &data[0], size, raw, room, &written)
+        taken = decode(&d, &data[0], size, raw, room, &written)
         while taken < size and data[taken] == c'=':
             taken += 1
             d.pads += 1
-        _finish(&d, raw, room, &written)
+        finish(&d, raw, room, &written)
         if taken != size:
             d.bad = True
     if d.bad or written > max_length:
@@ -344,7 +249,7 @@ cdef class MessageFramer:
             size = min(size, self._max_line - self._length + 1)
             self._secret.size = min(self._written, self._max_secret)
             self._secret.reserve(min(size, self._max_secret - self._secret.size) + 4)
-            taken = _decode(&self._decoder, data, size, self._secret.data, self._secret.room, &self._written)
+            taken = decode(&self._decoder, data, size, self._secret.data, self._secret.room, &self._written)
             self._length += taken
             if taken:
                 self._space = False
@@ -390,7 +295,7 @@ cdef class MessageFramer:
         if self._many:
             raise FramingError("credentials")
         self._secret.reserve(4)
-        _finish(&self._decoder, self._secret.data, self._secret.room, &self._written)
+        finish(&self._decoder, self._secret.data, self._secret.room, &self._written)
         if self._decoder.bad:
             raise FramingError("base64")
         if self._written > self._max_secret:

@@ -4,7 +4,7 @@ Both offer the same: `b64encode`, `b64decode`, `wipe`, `MessageFramer`; `ResetSc
 `SSO_PURE=1` in the environment takes the twin even where the compiled core is there.
 """
 
-import os
+from os import environ
 from typing import TYPE_CHECKING
 
 from sso._framing_py import ResetScanner
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sso._framing_py import MessageFramer, b64decode, b64encode, wipe
 else:
     try:
-        if os.environ.get("SSO_PURE") == "1":
+        if environ.get("SSO_PURE") == "1":
             raise ImportError
         from sso._framing import MessageFramer, b64decode, b64encode, wipe
 

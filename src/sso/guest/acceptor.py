@@ -152,11 +152,8 @@ class Acceptor:
         if received is None:
             self._running = False
             return
-        record, fds = received
-        if len(fds) != 1:
-            records.close_all(fds)
-            return
-        connection = socket.socket(fileno=fds[0])
+        record, (fd,) = received
+        connection = socket.socket(fileno=fd)
         session = PeerSession(record.id, self._make, self._load)
         self._sessions[record.id] = connection, session
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._on_packet(record.id))
@@ -188,8 +185,7 @@ class Acceptor:
         if received is None:
             self._running = False
             return
-        record, fds = received
-        records.close_all(fds)
+        record, _ = received
         if record.id in self._sessions:
             self._send(record.id, VERDICT + record.code.to_bytes(4, "big"))
 

@@ -38,7 +38,9 @@ class Rules:
             return Finding.ROOT
         return Finding.SYSTEM if uid < self.min_uid else Finding.GOOD
 
-    def on_account(self, entry: pwd.struct_passwd, groups: Callable[[str, int], list[int]] = os.getgrouplist) -> Finding:
+    def on_account(
+        self, entry: pwd.struct_passwd, groups: Callable[[str, int], list[int]] = os.getgrouplist
+    ) -> Finding:
         """All rules. It may block as long as a directory service does: call it in a forked process."""
         found = self.on_uid(entry.pw_uid)
         if found is not Finding.GOOD:

@@ -70,7 +70,7 @@ class Attempts:
         self._failed: Bounded[tuple[str, bytes], None] = Bounded()
 
     def refusal(self, user: str, console: str, digest: bytes = NO_DIGEST) -> Verdict | None:
-        """Why an attempt may not be made now: TRY_LATER, NOT_AUTHENTICATED for a known bad secret, or None."""
+        """Why no attempt may be made now: TRY_LATER, or NOT_AUTHENTICATED for a known bad secret."""
         record = self._users.get(user)
         if record is not None and record.failures >= STOP_AFTER:
             if not self._by_hand(user, record.stopped_at):

@@ -14,6 +14,7 @@ from typing import NamedTuple, NoReturn
 
 from sso.guest import child, records
 from sso.port import Port
+from sso.watch import PortWatch
 
 PULSE_TIME = 2.0  # seconds of silence after which a child is ended
 CONFIRM_TIME = 10.0  # seconds for the agent to revoke and lock
@@ -55,7 +56,7 @@ class Channel:
     def __init__(
         self,
         port: Port,
-        watch: "PortWatch",
+        watch: PortWatch,
         agent: socket.socket,
         acceptor: socket.socket,
         serve: Callable[[socket.socket, int], int],
@@ -148,8 +149,7 @@ class Channel:
         received = records.receive(self._agent, records.Confirm)
         if received is None:
             return False
-        record, fds = received
-        records.close_all(fds)
+        record, _ = received
         if record.id == self._number:
             self._confirming = None
         return True

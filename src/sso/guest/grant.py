@@ -1,1 +1,83 @@
-raise ImportError("note of the lead to helper E: I overwrote your guest/grant.py by mistake at 09:47. Please write it again from your own text.")
+"""Grants: one credential for one login, held until the login screen fetches it, once, or it dies."""
+
+import hmac
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sso.guest.config import GRANT_SECONDS_MAX
+from sso.guest.records import Kind
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What is handed out: to which service and place (a tty or seat), for which user, of which session.
+
+    `secret` is the descriptor of the ticket or password, None for an identity. `token` is "" where the
+    login screen cannot carry one.
+    """
+
+    session: int
+    service: str
+    place: str
+    user: str
+    kind: Kind
+    secret: int | None = None
+    token: str = field(default="", repr=False)
+
+    def fits(self, service: str, place: str, user: str, token: str) -> bool:
+        """Whether a request is the one that this is for; a user that is not known yet is ""."""
+        same_token = hmac.compare_digest(self.token.encode(), token.encode())
+        return same_token and self.service == service and self.place == place and user in ("", self.user)
+
+    def close(self) -> None:
+        """Close the secret's descriptor; to be called once, by whoever owns the grant."""
+        if self.secret is not None:
+            os.close(self.secret)
+
+
+class Grants:
+    """All grants that are armed, at most one a peer session. It owns their secrets' descriptors.
+
+    `take` hands a grant and its descriptor over to exactly one caller, also among threads.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._armed: dict[int, tuple[float, Grant]] = {}
+
+    def __len__(self) -> int:
+        return len(self._armed)
+
+    def arm(self, grant: Grant, seconds: float) -> None:
+        """Hold a grant for some seconds, GRANT_SECONDS_MAX at most; it takes the place of an older one."""
+        self.revoke(grant.session)
+        self._armed[grant.session] = self._clock() + min(seconds, GRANT_SECONDS_MAX), grant
+
+    def take(self, service: str, place: str, user: str, token: str) -> Grant | None:
+        """The grant that fits, for the one caller that gets it, who closes it; None for everybody else."""
+        self.expire()
+        for session, (_, grant) in list(self._armed.items()):
+            if grant.fits(service, place, user, token):
+                # Several callers may have seen it; dict.pop gives it to one.
+                entry = self._armed.pop(session, None)
+                return entry[1] if entry is not None else None
+        return None
+
+    def revoke(self, session: int) -> bool:
+        """Drop the grant of a peer session; False when there is none (any more)."""
+        entry = self._armed.pop(session, None)
+        if entry is not None:
+            entry[1].close()
+        return entry is not None
+
+    def expire(self) -> list[int]:
+        """Drop what is too old, and say of which sessions."""
+        now = self._clock()
+        late = [session for session, (expires, _) in list(self._armed.items()) if now >= expires]
+        return [session for session in late if self.revoke(session)]
+
+    def close(self) -> None:
+        """Drop everything."""
+        for session in list(self._armed):
+            self.revoke(session)

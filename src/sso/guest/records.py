@@ -15,8 +15,9 @@ import os
 import socket
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import ClassVar, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 from sso.errors import LocalProtocolError, RemoteProtocolError
 
@@ -94,7 +95,7 @@ def _get(field: bytes) -> str:
     return decoded
 
 
-def _fields(layout: struct.Struct, data: bytes, *fixed: object) -> tuple[object, ...]:
+def _fields(layout: struct.Struct, data: bytes, *fixed: object) -> tuple[Any, ...]:
     """The fields behind the fixed ones, which have to be as they are here."""
     values = layout.unpack(data)
     if values[: len(fixed)] != fixed:
@@ -119,17 +120,18 @@ class Record(Protocol):
     def unpack(cls, data: bytes) -> Self: ...
 
 
-class _Id(NamedTuple):
-    id: int
-
-
-class _Session(_Id):
+@dataclass(frozen=True)
+class _Session:
     """A record that names a peer session and nothing else."""
 
-    __slots__ = ()
-    LAYOUT = struct.Struct(">4sQ")
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct(">4sQ")
     TAG: ClassVar[bytes]
-    files = 0
+    FILES: ClassVar[int] = 0
+    id: int
+
+    @property
+    def files(self) -> int:
+        return self.FILES
 
     def pack(self) -> bytes:
         return self.LAYOUT.pack(self.TAG, self.id)
@@ -137,39 +139,36 @@ class _Session(_Id):
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         (id,) = _fields(cls.LAYOUT, data, cls.TAG)
-        return cls(id)  # type: ignore[arg-type]
+        return cls(id)
 
 
 class Begin(_Session):
     """A peer session has begun."""
 
-    __slots__ = ()
     TAG = b"BEGN"
 
 
 class End(_Session):
     """A peer session is over: what it was granted is to be revoked."""
 
-    __slots__ = ()
     TAG = b"ENDS"
 
 
 class Confirm(_Session):
     """Nothing of an ended session is left."""
 
-    __slots__ = ()
     TAG = b"CONF"
 
 
 class Child(_Session):
     """A peer session for the acceptor, with the socket of its child."""
 
-    __slots__ = ()
     TAG = b"CHLD"
-    files = 1
+    FILES = 1
 
 
-class Authenticated(NamedTuple):
+@dataclass(frozen=True)
+class Authenticated:
     """Who was authenticated: `principal` is user@REALM, for a password the user name.
 
     A principal that does not fit its field goes as "", which is nobody; so a peer with a strange name
@@ -177,12 +176,12 @@ class Authenticated(NamedTuple):
     the ticket in seconds since the epoch. The secret's descriptor comes along for kinds 1 and 2.
     """
 
-    LAYOUT = struct.Struct(">4sQ16sB256s32sQ")  # type: ignore[misc]
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct(">4sQ16sB256s32sQ")
     id: int
     attempt: bytes
     kind: Kind
     principal: str
-    digest: bytes
+    digest: bytes = field(repr=False)
     expires: int
 
     def __repr__(self) -> str:
@@ -203,13 +202,14 @@ class Authenticated(NamedTuple):
         id, attempt, kind, principal, digest, expires = values
         if kind not in (Kind.PASSWORD, Kind.KERBEROS, Kind.IDENTITY):
             raise RemoteProtocolError("an authentication of no known kind")
-        return cls(id, attempt, Kind(kind), _get(principal), digest, expires)  # type: ignore[arg-type]
+        return cls(id, attempt, Kind(kind), _get(principal), digest, expires)
 
 
-class Outcome(NamedTuple):
+@dataclass(frozen=True)
+class Outcome:
     """What became of an authentication: 0 for logged in, else an error code."""
 
-    LAYOUT = struct.Struct(">4sQI")  # type: ignore[misc]
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct(">4sQI")
     id: int
     code: int
 
@@ -223,20 +223,20 @@ class Outcome(NamedTuple):
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         id, code = _fields(cls.LAYOUT, data, b"OUTC")
-        return cls(id, code)  # type: ignore[arg-type]
+        return cls(id, code)
 
 
-class _Text(NamedTuple):
-    text: str
-
-
-class _Name(_Text):
+@dataclass(frozen=True)
+class _Name:
     """A record of one text."""
 
-    __slots__ = ()
-    LAYOUT = struct.Struct("4s64s")
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct("4s64s")
     TAG: ClassVar[bytes]
-    files = 0
+    text: str
+
+    @property
+    def files(self) -> int:
+        return 0
 
     def pack(self) -> bytes:
         return self.LAYOUT.pack(self.TAG, _put(self.text, 64))
@@ -244,27 +244,26 @@ class _Name(_Text):
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         (text,) = _fields(cls.LAYOUT, data, cls.TAG)
-        return cls(_get(text))  # type: ignore[arg-type]
+        return cls(_get(text))
 
 
 class Hello(_Name):
     """A login screen waits on the terminal `text` (without /dev/)."""
 
-    __slots__ = ()
     TAG = b"HELO"
 
 
 class Go(_Name):
     """The login screen is to log in the user `text`."""
 
-    __slots__ = ()
     TAG = b"LOGN"
 
 
-class Request(NamedTuple):
+@dataclass(frozen=True)
+class Request:
     """What the PAM module says: 512 octets. Texts are "" where it knows nothing."""
 
-    LAYOUT = struct.Struct("4sBB2s64s64s64s72s240s")  # type: ignore[misc]
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct("4sBB2s64s64s64s72s240s")
     operation: Operation
     service: str = ""
     tty: str = ""
@@ -280,8 +279,8 @@ class Request(NamedTuple):
         return 0
 
     def pack(self) -> bytes:
-        sizes = (64, 64, USER_SIZE, 72, 240)
-        texts = [_put(text, size) for text, size in zip(self[1:], sizes, strict=True)]
+        texts = (_put(self.service, 64), _put(self.tty, 64), _put(self.user, USER_SIZE))
+        texts += (_put(self.token, 72), _put(self.path, 240))
         return self.LAYOUT.pack(b"SSOP", PAM_VERSION, self.operation, b"", *texts)
 
     @classmethod
@@ -289,13 +288,14 @@ class Request(NamedTuple):
         operation, zero, *texts = _fields(cls.LAYOUT, data, b"SSOP", PAM_VERSION)
         if zero != b"\0\0" or operation not in list(Operation):
             raise RemoteProtocolError("a request of no known kind")
-        return cls(Operation(operation), *map(_get, texts))  # type: ignore[arg-type]
+        return cls(Operation(operation), *map(_get, texts))
 
 
-class Reply(NamedTuple):
+@dataclass(frozen=True)
+class Reply:
     """The answer to a GET: 128 octets, with a descriptor for kinds 1 and 2."""
 
-    LAYOUT = struct.Struct(">4sBB2sI64s52s")  # type: ignore[misc]
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct(">4sBB2sI64s52s")
     kind: Kind = Kind.NONE
     length: int = 0
     user: str = ""
@@ -313,7 +313,7 @@ class Reply(NamedTuple):
         kind, zero, length, user, rest = _fields(cls.LAYOUT, data, b"SSOR", PAM_VERSION)
         if zero != b"\0\0" or rest != bytes(52) or kind not in list(Kind):
             raise RemoteProtocolError("a reply of no known kind")
-        return cls(Kind(kind), length, _get(user))  # type: ignore[arg-type]
+        return cls(Kind(kind), length, _get(user))
 
 
 # Packets

@@ -1,0 +1,84 @@
+"""A renewed ticket in the place of the old one, in the cache of a session that is open.
+
+Done by a forked process with the user's ids. It never makes a cache: the exchange of the two files fails
+when the old one is gone, also when that happens at the same moment.
+"""
+
+import ctypes
+import os
+import pwd
+import secrets
+import stat
+from collections.abc import Callable
+
+from sso.guest.forked import Forked
+from sso.guest.reactor import Reactor
+
+REFRESH_SECONDS = 5.0
+REFRESH_EVERY = 60.0  # seconds between two refreshes of one session
+RENAME_EXCHANGE = 2  # linux/fs.h
+DONE = b"done"
+
+
+def refresh(
+    reactor: Reactor,
+    path: str,
+    uid: int,
+    secret: int,
+    done: Callable[[bool], None],
+    seconds: float = REFRESH_SECONDS,
+) -> Forked:
+    """Put all of the file `secret` in the place of the cache `path` of user `uid`; `done` says if it worked.
+
+    The descriptor stays the caller's, who may close it at once.
+    """
+    return Forked(
+        reactor,
+        lambda: _replace(path, uid, secret),
+        lambda answer: done(answer == DONE),
+        seconds,
+        keep=[secret],
+    )
+
+
+def _replace(path: str, uid: int, secret: int) -> bytes:
+    """In the worker: raises OSError, and nothing has changed."""
+    entry = pwd.getpwuid(uid)
+    os.setgroups([])
+    os.setgid(entry.pw_gid)
+    os.setuid(uid)
+    os.umask(0o077)
+    folder, name = os.path.split(path)
+    if not os.path.isabs(path) or not name or ".." in path.split("/"):
+        raise OSError("no path of a cache")
+    directory = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    if not stat.S_ISREG(found.st_mode) or found.st_uid != uid or found.st_nlink != 1:
+        raise OSError("not a private file of the user")
+    fresh = f".{name}.{secrets.token_hex(8)}"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    file = os.open(fresh, flags, 0o600, dir_fd=directory)
+    try:
+        _copy(secret, file)
+        _exchange(directory, fresh, name)
+    finally:
+        # After the exchange this is the old ticket, else the new one: neither may stay.
+        os.unlink(fresh, dir_fd=directory)
+    return DONE
+
+
+def _copy(source: int, target: int) -> None:
+    """All octets from the start, within the kernel: no copy in this process."""
+    offset, size = 0, os.fstat(source).st_size
+    while offset < size:
+        sent = os.sendfile(target, source, offset, size - offset)
+        if sent == 0:
+            raise OSError("the ticket is shorter than it was")
+        offset += sent
+
+
+def _exchange(directory: int, first: str, second: str) -> None:
+    """Swap two existing files (renameat2(2)); the standard library cannot."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(directory, first.encode(), directory, second.encode(), RENAME_EXCHANGE):
+        raise OSError(ctypes.get_errno(), "the cache cannot be replaced")

@@ -1,0 +1,234 @@
+"""The agent's end of the PAM socket: who may ask, what is answered, and what became of it.
+
+One connection is one login. It begins with GET; what was handed out is taken back by closing it, and the
+module asks about that before each step, so a login never goes further than the agent knows.
+"""
+
+import os
+import socket
+from collections.abc import Callable
+from enum import Enum, auto
+from pathlib import Path
+from typing import Protocol
+
+from sso.errors import RemoteProtocolError
+from sso.guest import local, records
+from sso.guest.grant import Grant
+from sso.guest.journal import note
+from sso.guest.local import Peer
+from sso.guest.reactor import Reactor, Timer
+from sso.guest.records import Operation, Reply, Request
+
+HALF_OPEN_MAX = 16  # connections that have not asked yet
+CONNECTIONS_MAX = 64
+GET_SECONDS = 2.0  # to ask after connecting; the module itself gives up after 3
+NOTE_EVERY = 1.0  # seconds between two log lines about connections that are refused
+NO_LOGINUID = "4294967295"
+
+
+class Stage(Enum):
+    """How far a login is."""
+
+    WAITING = auto()  # nothing was asked
+    GIVEN = auto()  # a credential was handed out
+    ESTABLISHED = auto()  # and was good
+    OPENED = auto()  # a session is open
+    ENDED = auto()
+
+
+_STEPS = {
+    (Stage.GIVEN, Operation.ESTABLISHED): Stage.ESTABLISHED,
+    (Stage.ESTABLISHED, Operation.OPENED): Stage.OPENED,
+    (Stage.ESTABLISHED, Operation.CLOSED): Stage.ENDED,
+    (Stage.OPENED, Operation.CLOSED): Stage.ENDED,
+}
+
+
+class Peers:
+    """Who may ask: root, in no login session of its own, and where systemd runs, below `cgroup`.
+
+    A program that a signed-in person started (su, sudo) has a login uid and another cgroup.
+    """
+
+    def __init__(
+        self, cgroup: str, proc: Path = Path("/proc"), systemd: Path = Path("/run/systemd/system")
+    ) -> None:
+        self._cgroup, self._proc, self._systemd = cgroup, proc, systemd
+
+    def refusal(self, peer: Peer) -> str:
+        """Why a peer may not ask, or ""."""
+        if peer.uid != 0:
+            return "not-root"
+        folder = self._proc / str(peer.pid)
+        try:
+            loginuid = (folder / "loginuid").read_text().strip()
+        except FileNotFoundError:
+            loginuid = NO_LOGINUID  # a kernel without audit
+        except OSError:
+            return "gone"
+        if loginuid != NO_LOGINUID:
+            return "login-uid"
+        if self._cgroup and self._systemd.is_dir() and not self._in_cgroup(folder):
+            return "cgroup"
+        return ""
+
+    def _in_cgroup(self, folder: Path) -> bool:
+        try:
+            lines = (folder / "cgroup").read_text().splitlines()
+        except OSError:
+            return False
+        # "0::PATH" is the unified hierarchy, "N:name=systemd:PATH" the one of a mixed set-up (cgroups(7)).
+        paths = {line.split(":", 2)[1]: line.split(":", 2)[2] for line in lines if line.count(":") >= 2}
+        path = paths.get("name=systemd") or paths.get("", "")
+        return f"{path}/".startswith(self._cgroup)
+
+
+class Connection:
+    """One login that the PAM module reports on."""
+
+    def __init__(self, link: socket.socket, pid: int, timer: Timer) -> None:
+        self.stage = Stage.WAITING
+        self.user = ""
+        self._link, self._pid, self._timer = link, pid, timer
+
+
+class Desk(Protocol):
+    """Who decides: what a GET is answered with, and what a step means."""
+
+    def answer(self, connection: Connection, request: Request) -> Grant | None:
+        """The grant that the request gets, now the server's to close; None for nothing."""
+
+    def moved(self, connection: Connection, before: Stage, path: str) -> None:
+        """The stage has changed from `before`; `path` is the ticket's cache as far as it is known."""
+
+
+class PamServer:
+    """The listener and its connections. What breaks the contract is closed, and burns nothing."""
+
+    def __init__(self, path: str, reactor: Reactor, desk: Desk, refusal: Callable[[Peer], str]) -> None:
+        self._path, self._reactor, self._desk, self._refusal = path, reactor, desk, refusal
+        self._connections: set[Connection] = set()
+        self._next_note = 0.0
+        self._listener = local.listen(path)
+        reactor.watch(self._listener.fileno(), self._accept)
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def close(self) -> None:
+        """Hang up on everybody, and remove the socket."""
+        self._reactor.forget(self._listener.fileno())
+        self._listener.close()
+        Path(self._path).unlink(missing_ok=True)
+        for connection in list(self._connections):
+            self._drop(connection)
+
+    def withdraw(self, connection: Connection) -> bool:
+        """Take back what was handed out; False when it has been used meanwhile, which then is reported.
+
+        From the shutdown on the module's reports fail, and it gives up; what it has said before counts.
+        """
+        link = connection._link
+        link.shutdown(socket.SHUT_RD)
+        self._on_packet(connection)
+        if connection.stage in (Stage.GIVEN, Stage.ENDED):
+            self._drop(connection)
+            return True
+        # Nothing more can be heard here, so the end of the process is the end of the session.
+        self._reactor.forget(link.fileno())
+        life = os.pidfd_open(connection._pid)
+        self._reactor.watch(life, lambda: self._process_ended(connection, life))
+        return False
+
+    # Connections
+
+    def _accept(self) -> None:
+        try:
+            link, _ = self._listener.accept()
+        except OSError:
+            return
+        link.setblocking(False)
+        peer = local.peer(link)
+        waiting = sum(connection.stage is Stage.WAITING for connection in self._connections)
+        reason = self._refusal(peer)
+        if not reason and (waiting >= HALF_OPEN_MAX or len(self) >= CONNECTIONS_MAX):
+            reason = "too-many"
+        if reason:
+            link.close()
+            self._note("pam-refused", uid=peer.uid, pid=peer.pid, reason=reason)
+            return
+        timer = self._reactor.after(GET_SECONDS, lambda: self._drop(connection))
+        connection = Connection(link, peer.pid, timer)
+        self._connections.add(connection)
+        self._reactor.watch(link.fileno(), lambda: self._on_packet(connection))
+
+    def _on_packet(self, connection: Connection) -> None:
+        try:
+            received = records.receive(connection._link, Request)
+        except BlockingIOError:
+            return
+        except RemoteProtocolError:
+            self._note("pam-malformed", pid=connection._pid)
+            received = None
+        if received is None:
+            self._step(connection, Stage.ENDED)
+        elif received[0].operation is Operation.GET:
+            self._on_get(connection, received[0])
+        else:
+            self._on_report(connection, received[0])
+
+    def _on_get(self, connection: Connection, request: Request) -> None:
+        if connection.stage is not Stage.WAITING:
+            self._step(connection, Stage.ENDED)
+            return
+        grant = self._desk.answer(connection, request)
+        if grant is None:
+            records.send(connection._link, Reply())
+            self._drop(connection)
+            return
+        connection._timer.cancel()
+        connection.user = grant.user
+        connection.stage = Stage.GIVEN
+        try:
+            sent = self._hand_out(connection, grant)
+        finally:
+            grant.close()
+        if not sent:
+            self._step(connection, Stage.ENDED)
+
+    def _hand_out(self, connection: Connection, grant: Grant) -> bool:
+        secrets = [] if grant.secret is None else [grant.secret]
+        length = sum(os.fstat(secret).st_size for secret in secrets)
+        return records.send(connection._link, Reply(grant.kind, length, grant.user), secrets)
+
+    def _on_report(self, connection: Connection, report: Request) -> None:
+        step = _STEPS.get((connection.stage, report.operation), Stage.ENDED)
+        if report.user != connection.user:
+            step = Stage.ENDED
+        self._step(connection, step, report.path)
+
+    def _step(self, connection: Connection, stage: Stage, path: str = "") -> None:
+        before, connection.stage = connection.stage, stage
+        if stage is Stage.ENDED:
+            self._drop(connection)
+        if before not in (Stage.WAITING, Stage.ENDED):
+            self._desk.moved(connection, before, path)
+
+    def _process_ended(self, connection: Connection, life: int) -> None:
+        self._reactor.forget(life)
+        os.close(life)
+        self._step(connection, Stage.ENDED)
+
+    def _drop(self, connection: Connection) -> None:
+        """Hang up, and report nothing."""
+        connection._timer.cancel()
+        connection.stage = Stage.ENDED
+        if connection in self._connections:
+            self._connections.remove(connection)
+            self._reactor.forget(connection._link.fileno())
+            connection._link.close()
+
+    def _note(self, id: str, **values: object) -> None:
+        if self._reactor.clock() >= self._next_note:
+            self._next_note = self._reactor.clock() + NOTE_EVERY
+            note(id, **values)
