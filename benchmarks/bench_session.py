@@ -41,7 +41,9 @@ def test_gssapi_ours(benchmark: Any, realm: Realm, alice: Path, tmp_path: Path) 
     store = tmp_path / "ours.ccache"
 
     def session() -> Pair:
-        pair = Pair(ClientPolicy(spn=SPN), GuestPolicy(), mechanisms={"GSSAPI": {"spn": SPN, "keytab": str(alice)}})
+        pair = Pair(
+            ClientPolicy(spn=SPN), GuestPolicy(), mechanisms={"GSSAPI": {"spn": SPN, "keytab": str(alice)}}
+        )
         pair.run()
         store.write_bytes(pair.judge.secrets[0])
         return pair
@@ -72,8 +74,12 @@ def _bare_gssapi(keytab: Path, store: Path) -> None:
     flags |= flag.replay_detection | flag.out_of_sequence_detection
     name = gssapi.Name(SPN, gssapi.NameType.kerberos_principal)
     client = gssapi.SecurityContext(
-        name=name, creds=gssapi.Credentials(usage="initiate", mechs=[KRB5]), flags=flags, mech=KRB5,
-        usage="initiate", channel_bindings=binding,
+        name=name,
+        creds=gssapi.Credentials(usage="initiate", mechs=[KRB5]),
+        flags=flags,
+        mech=KRB5,
+        usage="initiate",
+        channel_bindings=binding,
     )
     credentials = gssapi.Credentials(usage="accept", name=name, mechs=[KRB5], store={"keytab": str(keytab)})
     guest = gssapi.SecurityContext(creds=credentials, usage="accept", channel_bindings=binding)

@@ -54,12 +54,14 @@ def _deliver(guest: Guest, env: dict[str, str]) -> None:
     thread.start()
     argv = [sys.executable, "-I", "-m", "sso.client.main", "--no-config", "--spn", SPN]
     with client:
-        done = subprocess.run(argv, stdin=client, stdout=client, env=env, stderr=subprocess.PIPE)
+        done = subprocess.run(argv, stdin=client.fileno(), stdout=client.fileno(), env=env, stderr=subprocess.PIPE)
     thread.join()
     assert done.returncode == 0, done.stderr
 
 
-def test_spawned_client(benchmark: Any, realm: Realm, keytabs: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spawned_client(
+    benchmark: Any, realm: Realm, keytabs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     realm.kinit("alice", "-f")
     for name, value in realm.env.items():
         monkeypatch.setenv(name, value)

@@ -20,7 +20,16 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "benchmarks.json"
         files = sorted(str(path) for path in HERE.glob("bench_*.py"))
-        command = [sys.executable, "-m", "pytest", *files, f"--benchmark-json={report}", "-q", "-p", "no:cacheprovider"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            *files,
+            f"--benchmark-json={report}",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+        ]
         command += ["--benchmark-disable-gc", "--benchmark-columns=median", *arguments]
         print(f"running {len(files)} files of benchmarks; this takes some minutes", flush=True)
         with open(Path(folder) / "log", "w+") as log:

@@ -21,7 +21,7 @@ class Missing(Exception):
 
 
 def programs() -> tuple[str, dict[str, str]]:
-    """The path of sshd and the environment it needs: the system's, or Debian's packages unpacked in build/."""
+    """The path of sshd and its environment: the system's, or Debian's packages unpacked in build/."""
     installed = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
     if installed:
         return installed, {}
@@ -29,7 +29,9 @@ def programs() -> tuple[str, dict[str, str]]:
     if not unpacked.exists():
         _unpack()
     libraries = next(BUILD.glob("lib/*-linux-gnu"), BUILD / "usr/lib")
-    return str(unpacked), {"LD_LIBRARY_PATH": f"{libraries}:{next(BUILD.glob('usr/lib/*-linux-gnu'), libraries)}"}
+    return str(unpacked), {
+        "LD_LIBRARY_PATH": f"{libraries}:{next(BUILD.glob('usr/lib/*-linux-gnu'), libraries)}"
+    }
 
 
 def _unpack() -> None:
@@ -74,7 +76,8 @@ class Sshd:
     def _config(self) -> str:
         return (
             f"ListenAddress 127.0.0.1\nPort {self.tcp_port}\nHostKey /etc/ssh/bench_key\nPidFile none\n"
-            "GSSAPIAuthentication yes\nGSSAPICleanupCredentials yes\nGSSAPIStrictAcceptorCheck no\nUsePAM no\n"
+            "GSSAPIAuthentication yes\n"
+            "GSSAPICleanupCredentials yes\nGSSAPIStrictAcceptorCheck no\nUsePAM no\n"
             "UseDNS no\nPasswordAuthentication no\nSubsystem sftp internal-sftp\n"
         )
 

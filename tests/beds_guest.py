@@ -66,7 +66,12 @@ class Wire:
 
 
 def sign_in(
-    guest: Guest, realm: Realm, *arguments: str, wire: Wire | None = None, stdin_secret: str = "", timeout: float = TIME
+    guest: Guest,
+    realm: Realm,
+    *arguments: str,
+    wire: Wire | None = None,
+    stdin_secret: str = "",
+    timeout: float = TIME,
 ) -> Run:
     """Run the real client against the guest's port, with a tap between them."""
     wire = wire or Wire()
@@ -86,14 +91,25 @@ def sign_in(
     env = {"PATH": os.environ["PATH"], **realm.env}
     with client:
         done = subprocess.run(
-            argv, stdin=client, stdout=client, stderr=subprocess.PIPE, env=env, pass_fds=secret, timeout=timeout
+            argv,
+            stdin=client.fileno(),
+            stdout=client.fileno(),
+            stderr=subprocess.PIPE,
+            env=env,
+            pass_fds=secret,
+            timeout=timeout,
         )
     for fd in secret:
         os.close(fd)
     relay.join(TIME)
     for end in (ours, port):
         end.close()
-    return Run(done.returncode, done.stderr.decode().splitlines(), bytes(wire.seen["guest"]), bytes(wire.seen["client"]))
+    return Run(
+        done.returncode,
+        done.stderr.decode().splitlines(),
+        bytes(wire.seen["guest"]),
+        bytes(wire.seen["client"]),
+    )
 
 
 MakeGuest = Callable[..., Guest]

@@ -1,4 +1,4 @@
-"""The third-party mechanism of examples/: built as a stranger would, installed beside ours, used in a session."""
+"""The mechanism of examples/: built as a stranger would, installed beside ours, used in a session."""
 
 import subprocess
 import sys
@@ -25,7 +25,8 @@ tls, pair = load("TLS"), load("X-SHARED-SECRET", ["TLS", "X-SHARED-SECRET"])
 assert pair.provides == ("identity",)
 
 def login(secret):
-    client, guest = Session(Role.CLIENT, attempt=bytes(16)), Session(Role.GUEST, mechanisms=["X-SHARED-SECRET"])
+    client = Session(Role.CLIENT, attempt=bytes(16))
+    guest = Session(Role.GUEST, mechanisms=["X-SHARED-SECRET"])
     seen = []
     def settle():
         moved = True

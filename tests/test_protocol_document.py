@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-
 from document import GRAMMAR, ROOT, section, table
+
 from sso.errors import FramingError, RemoteProtocolError
 from sso.framing import MessageFramer
 from sso.messages import Code, Unknown, parse

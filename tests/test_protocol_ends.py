@@ -1,11 +1,11 @@
 """What ends a session, and with which octets: PROTOCOL.md sections 4.2, 6.5 and 6.6."""
 
 import pytest
+from test_protocol_transcripts import Actor, client_that_is_replaced, guest
 
 from sso.events import Closed, Reset
 from sso.layer import ABORT, frame
 from sso.state import State
-from test_protocol_transcripts import Actor, client_that_is_replaced, guest
 
 NONCE, OTHER = "AAECAwQFBgcICQoLDA0ODw==", "8PHy8/T19vf4+fr7/P3+/w=="
 HELLO = f"\nSIGNATURE cSSO7f3Kq9ZtW2xB 1 1 client {NONCE} - -\n".encode()

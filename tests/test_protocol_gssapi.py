@@ -5,17 +5,17 @@ from hashlib import md5
 from typing import Any
 
 import pytest
-from pyasn1.codec.der import decoder, encoder
-
 from document import GRAMMAR, VECTORS, octets_of, table
+from pyasn1.codec.der import decoder, encoder
+from sso_mechs.krb_cred import decode
+from sso_mechs.krb_cred_asn1 import EncKrbCredPart, KrbCred, KrbCredInfo
+
 from sso.errors import MechanismError
 from sso.framing import b64decode
 from sso.messages import Signature, parse
 from sso.session import PLAIN_BINDING
 from sso.state import Role
 from sso.transcript import Transcript
-from sso_mechs.krb_cred import decode
-from sso_mechs.krb_cred_asn1 import EncKrbCredPart, KrbCred, KrbCredInfo
 
 
 def recorded(name: str) -> list[tuple[str, bytes]]:

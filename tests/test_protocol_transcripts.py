@@ -6,8 +6,8 @@ from hashlib import sha256
 from typing import ClassVar, NamedTuple
 
 import pytest
-
 from document import VECTORS, blocks, octets_of, table
+
 from sso.errors import MechanismError
 from sso.events import Closed, Event, LayerStarted, Reset
 from sso.framing import b64decode

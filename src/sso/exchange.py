@@ -1,4 +1,4 @@
-"""A mechanism while it is being stepped: octets in, octets out, until it is complete (PROTOCOL.md section 7)."""
+"""A mechanism while it is being stepped: octets in, octets out, until complete (PROTOCOL.md section 7)."""
 
 from sso.errors import FramingError, MechanismError, RemoteProtocolError
 from sso.framing import MessageFramer

@@ -59,7 +59,7 @@ class Greeting:
         return signature.echo is None and signature.nonce != self._client_nonce
 
     def repeats(self, signature: Signature, words: list[str]) -> bool:
-        """Whether the peer says again what it said: the client did not hear us, or the guest answered twice."""
+        """Whether the peer says again what it said: nobody heard us, or the guest answered twice."""
         if self.role is Role.CLIENT:
             return words == self.lines[0]
         return signature.role == "client" and signature.nonce == self._client_nonce

@@ -19,6 +19,11 @@ class Conversation(Protocol):
     def finished(self) -> bool: ...
     @property
     def deadline(self) -> float | None: ...
+    @property
+    def asking(self) -> bool:
+        """Whether its deadline is a question to a person, which has to wait until all is written."""
+        ...
+
     def start(self, now: float) -> None: ...
     def receive_data(self, data: bytes, now: float) -> None: ...
     def data_to_send(self) -> bytes: ...
@@ -63,8 +68,8 @@ class Pump:
         if ready.get(self._port.fileno(), 0) & ~select.POLLOUT and not self._receive():
             return False
         deadline = conversation.deadline
-        # Not before all is written: a question to a person may block for long.
-        if deadline is not None and not self._pending and self._clock() >= deadline:
+        held = conversation.asking and bool(self._pending)
+        if deadline is not None and not held and self._clock() >= deadline:
             conversation.deadline_passed(self._clock())
         return True
 
@@ -86,7 +91,7 @@ class Pump:
             both = self._port.fileno() == self._port.write_fileno() and bool(self._pending)
             poll.register(self._port.fileno(), select.POLLIN | (select.POLLOUT if both else 0))
         deadline = self._conversation.deadline
-        if deadline is None:
+        if deadline is None or (self._conversation.asking and self._pending):
             return dict(poll.poll())
         # Rounded up, so that a deadline has passed when the wait for it is over.
         return dict(poll.poll(max(0, int((deadline - self._clock()) * 1000) + 1)))

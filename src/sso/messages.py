@@ -58,7 +58,15 @@ class Signature(NamedTuple):
 
     def words(self) -> list[str]:
         echo = _base64(self.echo) if self.echo else "-"
-        words = ["SIGNATURE", MAGIC, str(self.minimum), str(self.maximum), self.role, _base64(self.nonce), echo]
+        words = [
+            "SIGNATURE",
+            MAGIC,
+            str(self.minimum),
+            str(self.maximum),
+            self.role,
+            _base64(self.nonce),
+            echo,
+        ]
         words.append(",".join(self.mechanisms) or "-")
         if self.attempt is not None:
             words.append("attempt=" + _base64(self.attempt))
@@ -69,7 +77,6 @@ class Signature(NamedTuple):
 
 class StartTLS(NamedTuple):
     """startTLS: the client asks for TLS from the next octet after the answer `ok`."""
-
 
     def words(self) -> list[str]:
         return ["startTLS"]
@@ -139,7 +146,6 @@ class Error(NamedTuple):
 
 class Unknown(NamedTuple):
     """A well-formed line whose verb this version does not know; answered by 400."""
-
 
     def words(self) -> list[str]:
         return ["unknown"]
@@ -266,7 +272,10 @@ def _mechanisms(word: str) -> tuple[str, ...]:
 
 
 def _number(word: str, digits: int) -> int:
-    _need(word.isascii() and word.isdigit() and len(word) <= digits and (word == "0" or word[0] != "0"), "number")
+    _need(
+        word.isascii() and word.isdigit() and len(word) <= digits and (word == "0" or word[0] != "0"),
+        "number",
+    )
     return int(word)
 
 

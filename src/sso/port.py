@@ -78,7 +78,7 @@ class SocketPort(Port):
 
 
 class ListenPort(SocketPort):
-    """A socket that waits for one client at a time, as QEMU's chardev does; the next one waits in the backlog.
+    """A socket that waits for one client at a time, as QEMU's chardev does; the next waits in the backlog.
 
     `fileno` is the listening socket while nobody is connected. `accept` takes the next client;
     `flush_input` after a hang-up lets it go.
@@ -124,7 +124,7 @@ class ListenPort(SocketPort):
 
 
 class FilePort(Port):
-    """Two descriptors that are no sockets: pipes or a terminal as stdio. Their flags are restored at close."""
+    """Two descriptors that are no sockets: pipes or a terminal; their flags are restored at close."""
 
     def __init__(self, name: str, reader: int, writer: int) -> None:
         self.name = name

@@ -37,7 +37,15 @@ def test_a_password_through_tls_opens_a_shell(
 ) -> None:
     guest = make_guest('mechanisms = ["TLS", "password"]', tls=True)
     guest.screen.expect("login: ")
-    options = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca), "--password", "--user", "alice")
+    options = (
+        "--tls-name",
+        "guest.test.example",
+        "--tls-ca",
+        str(certificates.ca),
+        "--password",
+        "--user",
+        "alice",
+    )
     run = sign_in(guest, realm, *options, stdin_secret=guest.sandbox.password("alice"))
     assert (run.code, run.lines) == (Exit.SIGNED_IN, [])
     with shell(guest) as command:
@@ -45,9 +53,7 @@ def test_a_password_through_tls_opens_a_shell(
     assert guest.sandbox.password("alice").encode() not in run.to_guest
 
 
-def test_a_ticket_that_may_not_be_forwarded_signs_nobody_in(
-    realm: Realm, make_guest: MakeGuest
-) -> None:
+def test_a_ticket_that_may_not_be_forwarded_signs_nobody_in(realm: Realm, make_guest: MakeGuest) -> None:
     realm.kinit("alice", "-f")
     guest = make_guest(spn="host/guest.test.example", keytab="guest")
     guest.screen.expect("login: ")
@@ -71,7 +77,15 @@ def test_a_wrong_password_is_one_failure_and_the_screen_works_on(
 ) -> None:
     guest = make_guest('mechanisms = ["TLS", "password"]', tls=True)
     guest.screen.expect("login: ")
-    options = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca), "--password", "--user", "alice")
+    options = (
+        "--tls-name",
+        "guest.test.example",
+        "--tls-ca",
+        str(certificates.ca),
+        "--password",
+        "--user",
+        "alice",
+    )
     run = sign_in(guest, realm, *options, stdin_secret="not-her-password")
     assert run.code == Exit.NOT_ACCEPTED and not caches(guest)
     guest.screen.expect(re.compile("Login incorrect"))

@@ -80,6 +80,11 @@ class Conversation:
     def finished(self) -> bool:
         return self.outcome is not None
 
+    @property
+    def asking(self) -> bool:
+        """Whether the deadline is a question to a person, put off until all is written."""
+        return self._later is not None
+
     # Driven from outside
 
     def start(self, now: float) -> None:

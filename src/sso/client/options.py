@@ -61,9 +61,13 @@ def _check(policy: ClientPolicy) -> None:
     if policy.required == TLS and not policy.wants_tls():
         raise ConfigError("--require tls needs --tls-name or --tls-pin: an unverified TLS protects nobody")
     if policy.password and not policy.wants_tls():
-        raise ConfigError("--password needs --tls-name or --tls-pin: a password goes only through verified TLS")
+        raise ConfigError(
+            "--password needs --tls-name or --tls-pin: a password goes only through verified TLS"
+        )
     if policy.offer_tgt and policy.trust_any_spn:
-        raise ConfigError("--offer-tgt and --trust-any-spn together would give the TGT to any guest: choose one")
+        raise ConfigError(
+            "--offer-tgt and --trust-any-spn together would give the TGT to any guest: choose one"
+        )
 
 
 def _parser() -> ArgumentParser:
@@ -76,20 +80,76 @@ def _parser() -> ArgumentParser:
         epilog=f"exit codes:\n{table}\n\nfiles: {SYSTEM_CONFIG}, ~/.config/console-sso/client.toml (same keys as the options)",
     )
     add = parser.add_argument
-    add("--port", default="stdio", metavar="ADDRESS", help="stdio, fd:N, unix:PATH, tcp:HOST:PORT or a device (default: stdio, as a viewer spawns it)")
-    add("--spn", metavar="SPN", help="the guest's Kerberos service, for example host/vm.example.org (default: ask the guest, which is weak, and then ask you)")
-    add("--allowed-spn", action="append", metavar="PATTERN", help="services that may be talked to at all (default: host/* of your own realm)")
-    add("--trust-any-spn", action="store_true", default=None, help="believe the guest's own word for its service without asking you (default: off)")
-    add("--offer-tgt", action="store_true", default=None, help="forward the TGT even where the KDC has not marked the service ok-as-delegate (default: off, the KDC decides)")
-    add("--send-ticket", action="store_true", default=None, help="hand over a ticket after Kerberos where it could not be forwarded (default: off)")
-    add("--password", action="store_true", default=None, help="allow a password, through verified TLS only (default: off)")
+    add(
+        "--port",
+        default="stdio",
+        metavar="ADDRESS",
+        help="stdio, fd:N, unix:PATH, tcp:HOST:PORT or a device (default: stdio, as a viewer spawns it)",
+    )
+    add(
+        "--spn",
+        metavar="SPN",
+        help="the guest's Kerberos service, for example host/vm.example.org (default: ask the guest, which is weak, and then ask you)",
+    )
+    add(
+        "--allowed-spn",
+        action="append",
+        metavar="PATTERN",
+        help="services that may be talked to at all (default: host/* of your own realm)",
+    )
+    add(
+        "--trust-any-spn",
+        action="store_true",
+        default=None,
+        help="believe the guest's own word for its service without asking you (default: off)",
+    )
+    add(
+        "--offer-tgt",
+        action="store_true",
+        default=None,
+        help="forward the TGT even where the KDC has not marked the service ok-as-delegate (default: off, the KDC decides)",
+    )
+    add(
+        "--send-ticket",
+        action="store_true",
+        default=None,
+        help="hand over a ticket after Kerberos where it could not be forwarded (default: off)",
+    )
+    add(
+        "--password",
+        action="store_true",
+        default=None,
+        help="allow a password, through verified TLS only (default: off)",
+    )
     add("--user", metavar="NAME", help="user name for the password (default: your own)")
-    add("--password-fd", type=int, metavar="N", help="read the password from this file descriptor (default: keyring, terminal or askpass)")
-    add("--keyring", action="store_true", help="look the password up in the desktop's keyring first (default: off)")
-    add("--tls-name", metavar="NAME", help="the guest's name in its certificate; asks for TLS (default: none, no TLS)")
+    add(
+        "--password-fd",
+        type=int,
+        metavar="N",
+        help="read the password from this file descriptor (default: keyring, terminal or askpass)",
+    )
+    add(
+        "--keyring",
+        action="store_true",
+        help="look the password up in the desktop's keyring first (default: off)",
+    )
+    add(
+        "--tls-name",
+        metavar="NAME",
+        help="the guest's name in its certificate; asks for TLS (default: none, no TLS)",
+    )
     add("--tls-ca", metavar="FILE", help="the CA of that certificate, PEM (default: the system's CAs)")
-    add("--tls-pin", action="append", metavar="sha256:HEX", help="accept the guest with this public key (SPKI SHA-256), without a CA (default: none)")
-    add("--require", choices=(TLS, SASL_CONF), help="the least protection (default: tls if a name or pin is given, else sasl-conf)")
+    add(
+        "--tls-pin",
+        action="append",
+        metavar="sha256:HEX",
+        help="accept the guest with this public key (SPKI SHA-256), without a CA (default: none)",
+    )
+    add(
+        "--require",
+        choices=(TLS, SASL_CONF),
+        help="the least protection (default: tls if a name or pin is given, else sasl-conf)",
+    )
     add("--ccache", metavar="NAME", help="Kerberos credential cache (default: KRB5CCNAME or the system's)")
     add("--config", metavar="FILE", help="read this file instead of the usual ones")
     add("-v", "--verbose", action="count", default=0, help="say each step on stderr (default: only the end)")
@@ -133,7 +193,7 @@ def _read(path: str, spn: str, must_exist: bool) -> dict[str, Any]:
     for guest in guests if isinstance(guests, list) else []:
         pattern = guest.pop("spn", None)
         if not isinstance(pattern, str):
-            raise ConfigError(f"{path}: every [[guest]] needs spn = \"PATTERN\"")
+            raise ConfigError(f'{path}: every [[guest]] needs spn = "PATTERN"')
         entry = _known(path, guest)
         if spn and fnmatchcase(spn, pattern):
             settings.update(entry)

@@ -16,7 +16,9 @@ TERMINAL = "/dev/tty"
 class Prompts:
     """Where answers come from in this run."""
 
-    def __init__(self, *, user: str = "", spn: str = "", password_fd: int | None = None, keyring: bool = False) -> None:
+    def __init__(
+        self, *, user: str = "", spn: str = "", password_fd: int | None = None, keyring: bool = False
+    ) -> None:
         self._user, self._spn = user, spn
         self._password_fd, self._keyring = password_fd, keyring
 
@@ -94,7 +96,9 @@ def _askpass() -> list[str]:
     return [program] if program else []
 
 
-def _run(argv: list[str], environment: dict[str, str] | None = None, confirm: bool = False) -> bytearray | None:
+def _run(
+    argv: list[str], environment: dict[str, str] | None = None, confirm: bool = False
+) -> bytearray | None:
     """Run a program and read its one line of answer from a pipe; for `confirm` its exit code is the answer."""
     import subprocess
 

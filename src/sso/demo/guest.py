@@ -33,7 +33,7 @@ class Guest:
         self.sandbox = sandbox
         self.screen: Terminal
         self._spn, self._keytab, self._settings = spn, keytab, tuple(settings)
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the guest
         self._agent: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -115,5 +115,10 @@ class Guest:
         inside.write_bytes(self._keytab.read_bytes())
         inside.chmod(0o600)
         os.chown(inside, ACCEPTOR_UID, ACCEPTOR_UID)
-        lines = [f'port = "unix:{PORT}"', f'spn = "{self._spn}"', f'keytab = "{KEYTAB}"', f'tty = "{self.tty}"']
+        lines = [
+            f'port = "unix:{PORT}"',
+            f'spn = "{self._spn}"',
+            f'keytab = "{KEYTAB}"',
+            f'tty = "{self.tty}"',
+        ]
         self.sandbox.write(CONFIG, "\n".join([*lines, *self._settings]) + "\n")

@@ -119,8 +119,8 @@ def _sign_in(realm: Realm, show: Show, port: Path) -> None:
     with client:
         done = subprocess.run(
             argv,
-            stdin=client,
-            stdout=client,
+            stdin=client.fileno(),
+            stdout=client.fileno(),
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **realm.env},

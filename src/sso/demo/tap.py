@@ -68,12 +68,12 @@ def relay(client: socket.socket, guest: socket.socket, listener: Listener) -> No
     """Copy both ways until one end hangs up; then close both."""
     names = {client: ("client", guest), guest: ("guest", client)}
     with selectors.DefaultSelector() as selector, client, guest:
-        for end in names:
-            selector.register(end, selectors.EVENT_READ)
+        ends = {end.fileno(): end for end in names}
+        for fd in ends:
+            selector.register(fd, selectors.EVENT_READ)
         while True:
             for key, _ in selector.select():
-                end = key.fileobj
-                assert isinstance(end, socket.socket)
+                end = ends[key.fd]
                 sender, other = names[end]
                 try:
                     data = end.recv(_READ)

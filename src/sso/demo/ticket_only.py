@@ -22,8 +22,8 @@ def run(realm: Realm, show: Any, spn: str, web: str) -> None:
     python = [sys.executable, "-I", "-m"]
     half = subprocess.Popen(
         [*python, "sso.demo.guest_half", spn, str(keytab), str(store)],
-        stdin=guest,
-        stdout=guest,
+        stdin=guest.fileno(),
+        stdout=guest.fileno(),
         env={**os.environ, **realm.env},
     )
     guest.close()
@@ -33,8 +33,8 @@ def run(realm: Realm, show: Any, spn: str, web: str) -> None:
     with client:
         done = subprocess.run(
             argv,
-            stdin=client,
-            stdout=client,
+            stdin=client.fileno(),
+            stdout=client.fileno(),
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **realm.env},

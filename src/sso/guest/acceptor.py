@@ -82,7 +82,9 @@ class PeerSession:
 
     def _on_credential(self, payload: bytes) -> bytes | None:
         type, _, blob = payload.partition(b"\0")
-        authenticated = self._mechanism.peer if self._mechanism is not None and self._claim is not None else ""
+        authenticated = (
+            self._mechanism.peer if self._mechanism is not None and self._claim is not None else ""
+        )
         pair = self._load(type.decode("ascii", "replace"))
         # A password names its own user, so it never follows an authentication that named another.
         if pair.kind != "credential" or (pair.name == "password") == bool(authenticated):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from sso.errors import ConfigError
 from sso.guest import child
 from sso.guest.channel import Channel
 from sso.guest.config import GuestConfig
@@ -22,7 +23,7 @@ def run(config: GuestConfig, agent: socket.socket, acceptor: socket.socket) -> i
     port = open_port(config.port, listen=True)
     tls = _tls(config)
     # Everything that a child needs is imported before it is forked: it may not be able to read it later.
-    pairs = [load(name, config.mechanisms) for name in config.mechanisms]
+    pairs = [load(name, config.mechanisms) for name in config.mechanisms if name != "TLS"]
     confine(config.channel_user)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
 
@@ -40,14 +41,18 @@ def run(config: GuestConfig, agent: socket.socket, acceptor: socket.socket) -> i
 def _policy(config: GuestConfig, pairs: list[Any]) -> GuestPolicy:
     sasl = tuple(pair.name for pair in pairs if pair.kind == "sasl")
     types = tuple(pair.name for pair in pairs if pair.kind == "credential")
-    return GuestPolicy(tls=bool(config.tls_certificate), sasl=sasl, types=types, require_tls=config.require_tls)
+    return GuestPolicy(
+        tls=bool(config.tls_certificate), sasl=sasl, types=types, require_tls=config.require_tls
+    )
 
 
 def _tls(config: GuestConfig) -> Callable[[], Mechanism]:
     """The guest's half of TLS; its key file is read now, as root, and never again."""
     if not config.tls_certificate:
         return lambda: Mechanism()
-    pair = load("TLS")
+    pair = load("TLS", config.mechanisms)
+    if pair.prepare is None:
+        raise ConfigError("the installed TLS mechanism cannot be prepared")
     context = pair.prepare(config.tls_certificate, config.tls_key or None)
     return lambda: pair.accept(context=context)
 

@@ -42,7 +42,7 @@ class Child(Conversation):
         super().__init__(policy, self._half, self._submit, **arguments)
 
     @property
-    def deadline(self) -> float | None:  # type: ignore[override]
+    def deadline(self) -> float | None:
         own = self._step_deadline
         return self._next_beat if own is None else min(own, self._next_beat)
 

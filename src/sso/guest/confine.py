@@ -47,7 +47,9 @@ def owned_folder(folder: Path, user: str) -> Path:
         try:
             entry = pwd.getpwnam(user)
         except KeyError:
-            raise ConfigError(f"there is no user {user}: create it, or name another one in guest.toml") from None
+            raise ConfigError(
+                f"there is no user {user}: create it, or name another one in guest.toml"
+            ) from None
         os.chown(folder, entry.pw_uid, entry.pw_gid)
     return folder
 

@@ -65,6 +65,7 @@ class Conversation:
         self.deadline: float | None = None
         self.finished = False
         self.was_reset = False
+        self.asking = False  # no person is asked in the guest
         self.greeted = False
         self._policy, self._make, self._judge, self._info, self._log = policy, make, judge, info, log
         self._failed_sasl = False
@@ -172,7 +173,9 @@ class Conversation:
         mechanism = event.mechanism
         self._log("authenticated", f"{mechanism.peer} by {event.name}")
         credential, mechanism.credential = mechanism.credential, None
-        if not self._policy.may_sign_in(in_tls=self.session.tls is not None, confidential=self.session.confidential):
+        if not self._policy.may_sign_in(
+            in_tls=self.session.tls is not None, confidential=self.session.confidential
+        ):
             self._conclude(Code.LAYER_REQUIRED)
         elif credential is not None or "kerberos" not in self._policy.asked():
             self._decide(mechanism.peer, credential)

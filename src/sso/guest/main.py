@@ -43,7 +43,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog="exit codes: 0 ended by a signal, 1 a process failed, 2 wrong option or configuration",
     )
     parser.add_argument("--config", default=CONFIG, help=f"configuration file (default: {CONFIG})")
-    parser.add_argument("--foreground", action="store_true", help="start all three processes here and log to stderr")
+    parser.add_argument(
+        "--foreground", action="store_true", help="start all three processes here and log to stderr"
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--role", choices=ROLES, help=argparse.SUPPRESS)
     parser.add_argument("--agent", type=int, help=argparse.SUPPRESS)
@@ -63,6 +65,8 @@ def _foreground(config: GuestConfig, path: str) -> int:
     """Start channel and acceptor, be the agent, and end all three together."""
     from sso.guest.agent import run_agent
 
+    # The port's socket, where it is one, and the agent's own ones lie here.
+    os.makedirs(os.path.dirname(config.pam_socket), mode=0o755, exist_ok=True)
     to_channel, channel_agent = _pair()
     to_acceptor, acceptor_agent = _pair()
     channel_acceptor, acceptor_channel = _pair()

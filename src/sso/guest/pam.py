@@ -90,6 +90,7 @@ class Connection:
         self.stage = Stage.WAITING
         self.user = ""
         self._link, self._pid, self._timer = link, pid, timer
+        self._life = -1  # the process, once the link tells nothing more
 
 
 class Desk(Protocol):
@@ -128,16 +129,14 @@ class PamServer:
 
         From the shutdown on the module's reports fail, and it gives up; what it has said before counts.
         """
-        link = connection._link
-        link.shutdown(socket.SHUT_RD)
-        self._on_packet(connection)
-        if connection.stage in (Stage.GIVEN, Stage.ENDED):
+        connection._link.shutdown(socket.SHUT_RD)
+        while (report := self._pending(connection)) is not None:
+            self._on_report(connection, report)
+        if connection.stage is Stage.GIVEN:
             self._drop(connection)
             return True
-        # Nothing more can be heard here, so the end of the process is the end of the session.
-        self._reactor.forget(link.fileno())
-        life = os.pidfd_open(connection._pid)
-        self._reactor.watch(life, lambda: self._process_ended(connection, life))
+        if connection.stage is not Stage.ENDED:
+            self._follow_process(connection)
         return False
 
     # Connections
@@ -214,10 +213,25 @@ class PamServer:
         if before not in (Stage.WAITING, Stage.ENDED):
             self._desk.moved(connection, before, path)
 
-    def _process_ended(self, connection: Connection, life: int) -> None:
-        self._reactor.forget(life)
-        os.close(life)
-        self._step(connection, Stage.ENDED)
+    def _pending(self, connection: Connection) -> Request | None:
+        """The next good report that is in the queue."""
+        try:
+            received = records.receive(connection._link, Request)
+        except (BlockingIOError, RemoteProtocolError):
+            return None
+        if received is None or (connection.stage, received[0].operation) not in _STEPS:
+            return None
+        return received[0] if received[0].user == connection.user else None
+
+    def _follow_process(self, connection: Connection) -> None:
+        """Nothing more can be heard, so the end of the process is the end of its session."""
+        self._reactor.forget(connection._link.fileno())
+        try:
+            connection._life = os.pidfd_open(connection._pid)
+        except ProcessLookupError:
+            self._step(connection, Stage.ENDED)
+        else:
+            self._reactor.watch(connection._life, lambda: self._step(connection, Stage.ENDED))
 
     def _drop(self, connection: Connection) -> None:
         """Hang up, and report nothing."""
@@ -227,6 +241,9 @@ class PamServer:
             self._connections.remove(connection)
             self._reactor.forget(connection._link.fileno())
             connection._link.close()
+            if connection._life >= 0:
+                self._reactor.forget(connection._life)
+                os.close(connection._life)
 
     def _note(self, id: str, **values: object) -> None:
         if self._reactor.clock() >= self._next_note:

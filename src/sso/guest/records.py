@@ -7,7 +7,7 @@ of fixed size; a text is UTF-8 without control characters, ended by NUL and padd
     CONFIRM           agent -> channel             everything of an ended session is revoked
     AUTHENTICATED     acceptor -> agent            who was authenticated, with the secret's descriptor
     OUTCOME           agent -> acceptor            0, or an error code of PROTOCOL.md section 4
-    HELLO GO          getty -> agent -> getty      a login screen, and the user that it is to log in
+    HELLO GO TAKEN    getty -> agent -> getty ->   a login screen, the user for it, and that it obeys
     SSOP SSOR         PAM module -> agent -> ...   a request and the reply to a GET
 """
 
@@ -259,6 +259,12 @@ class Go(_Name):
     TAG = b"LOGN"
 
 
+class Taken(_Name):
+    """The login screen becomes login for the user `text` now."""
+
+    TAG = b"TAKN"
+
+
 @dataclass(frozen=True)
 class Request:
     """What the PAM module says: 512 octets. Texts are "" where it knows nothing."""
@@ -279,9 +285,9 @@ class Request:
         return 0
 
     def pack(self) -> bytes:
-        texts = (_put(self.service, 64), _put(self.tty, 64), _put(self.user, USER_SIZE))
-        texts += (_put(self.token, 72), _put(self.path, 240))
-        return self.LAYOUT.pack(b"SSOP", PAM_VERSION, self.operation, b"", *texts)
+        texts = (self.service, self.tty, self.user, self.token, self.path)
+        fields = map(_put, texts, (64, 64, USER_SIZE, 72, 240))
+        return self.LAYOUT.pack(b"SSOP", PAM_VERSION, self.operation, b"", *fields)
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:

@@ -21,7 +21,7 @@ from sso.guest.account import is_login_name
 from sso.guest.config import GuestConfig
 from sso.guest.journal import note
 from sso.guest.reactor import Reactor, Timer
-from sso.guest.records import Go, Hello
+from sso.guest.records import Go, Hello, Taken
 
 SOCKET = "/run/console-sso/getty.sock"
 LOGIN = "/bin/login"
@@ -38,8 +38,8 @@ ENVIRONMENT = ("TERM", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", 
 class _Screen:
     """One sso-getty: it becomes the login process later, so its pidfd is that of the login."""
 
-    def __init__(self, link: socket.socket, life: int, timer: Timer) -> None:
-        self.link, self.life, self.timer = link, life, timer
+    def __init__(self, link: socket.socket, pid: int, life: int, timer: Timer) -> None:
+        self.link, self.pid, self.life, self.timer = link, pid, life, timer
 
 
 class GettyDriver:
@@ -50,8 +50,9 @@ class GettyDriver:
         self._path, self._reactor = config.getty_socket, reactor
         self._listener: socket.socket | None = None
         self._unknown: set[_Screen] = set()  # they have not said where they are
-        self._screen: _Screen | None = None  # waits for its word
-        self._triggered: _Screen | None = None  # has got it
+        self._waiting: _Screen | None = None  # on our terminal
+        self._told: _Screen | None = None  # knows the user, and has not obeyed yet
+        self._login: _Screen | None = None  # has become login, for our user
         self._changed: Callable[[], None] = lambda: None
 
     def start(self, changed: Callable[[], None]) -> None:
@@ -60,33 +61,36 @@ class GettyDriver:
         self._reactor.watch(self._listener.fileno(), self._accept)
 
     def ready(self, user: str) -> bool:
-        return self._screen is not None and is_login_name(user)
+        return self._waiting is not None and is_login_name(user)
 
     def trigger(self, user: str) -> bool:
-        screen, self._screen = self._screen, None
-        if screen is None:
+        screen = self._waiting
+        if screen is None or not records.send(screen.link, Go(user)):
             return False
-        told = records.send(screen.link, Go(user))
-        self._hang_up(screen)
-        self.settled()
-        self._triggered = screen
-        return told
+        self._waiting, self._told = None, screen
+        return True
 
     def settled(self) -> None:
-        screen, self._triggered = self._triggered, None
+        screen, self._login = self._login, None
         if screen is not None:
             os.close(screen.life)
 
     def cancel(self) -> None:
-        """End the login that we began: nobody has proved anything to it. Its terminal gets a new screen."""
-        screen, self._triggered = self._triggered, None
+        """Take the word back from a screen, or end the login that it became; a person's own login stays.
+
+        A login holds nothing that it would leave behind once it has noticed; it gets the time for that.
+        """
+        if self._told is not None:
+            # From here on the screen's TAKEN fails, and it stays what it is. It may have been sent before.
+            self._told.link.shutdown(socket.SHUT_RD)
+            self._on_packet(self._told)
+        screen, self._login = self._login, None
         if screen is not None:
-            # It holds nothing that it would leave behind once it has noticed; until then it may.
-            self._reactor.after(CANCEL_SECONDS, lambda: _kill(screen.life))
+            self._reactor.after(CANCEL_SECONDS, lambda: _end_login(screen))
 
     def close(self) -> None:
         self.settled()
-        for screen in [*self._unknown, *([self._screen] if self._screen else [])]:
+        for screen in [*self._unknown, *filter(None, (self._waiting, self._told))]:
             self._drop(screen)
         if self._listener is not None:
             self._reactor.forget(self._listener.fileno())
@@ -110,25 +114,33 @@ class GettyDriver:
             link.close()
             note("screen-refused", uid=peer.uid, pid=peer.pid)
             return
-        screen = _Screen(link, life, self._reactor.after(HELLO_SECONDS, lambda: self._drop(screen)))
+        timer = self._reactor.after(HELLO_SECONDS, lambda: self._drop(screen))
+        screen = _Screen(link, peer.pid, life, timer)
         self._unknown.add(screen)
         self._reactor.watch(link.fileno(), lambda: self._on_packet(screen))
 
     def _on_packet(self, screen: _Screen) -> None:
         try:
-            received = records.receive(screen.link, Hello)
+            received = records.receive(screen.link, Taken if screen is self._told else Hello)
         except BlockingIOError:
             return
         except RemoteProtocolError:
             received = None
-        if received is None or screen not in self._unknown or received[0].text != self.place:
+        if received is not None and screen is self._told:
+            self._hang_up(screen)
+            self.settled()
+            self._told, self._login = None, screen
+        elif received is not None and screen in self._unknown and received[0].text == self.place:
+            self._wait_for_word(screen)
+        else:
             self._drop(screen)
-            return
-        if self._screen is not None:
-            self._drop(self._screen)
+
+    def _wait_for_word(self, screen: _Screen) -> None:
+        if self._waiting is not None:
+            self._drop(self._waiting)
         screen.timer.cancel()
         self._unknown.remove(screen)
-        self._screen = screen
+        self._waiting = screen
         note("screen-ready", tty=self.place)
         self._changed()
 
@@ -136,10 +148,12 @@ class GettyDriver:
         """Forget a screen that is gone, or that is not ours."""
         self._hang_up(screen)
         os.close(screen.life)
-        if self._screen is screen:
-            self._screen = None
-            note("screen-ended", tty=self.place)
         self._unknown.discard(screen)
+        if screen is self._waiting:
+            self._waiting = None
+            note("screen-ended", tty=self.place)
+        elif screen is self._told:
+            self._told = None
 
     def _hang_up(self, screen: _Screen) -> None:
         screen.timer.cancel()
@@ -147,12 +161,16 @@ class GettyDriver:
         screen.link.close()
 
 
-def _kill(life: int) -> None:
+def _end_login(screen: _Screen) -> None:
+    """Kill a login that has opened no session: one that has runs the session's shell as its child."""
     try:
-        signal.pidfd_send_signal(life, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    os.close(life)
+        with open(f"/proc/{screen.pid}/task/{screen.pid}/children") as file:
+            if not file.read().strip():
+                signal.pidfd_send_signal(screen.life, signal.SIGKILL)
+    except OSError:
+        pass  # it is gone, or the kernel cannot tell: then it ends by its own time limit
+    finally:
+        os.close(screen.life)
 
 
 # The terminal's side
@@ -176,7 +194,7 @@ class Getty:
             fds = [self._terminal] if self._agent is None else [self._terminal, self._agent.fileno()]
             ready = select.select(fds, [], [], DIAL_EVERY if self._agent is None else None)[0]
             if self._terminal in ready:
-                line = os.read(self._terminal, LINE_MAX)
+                line = self._read()
                 if not line:
                     return None
                 if name := _name(line):
@@ -194,6 +212,13 @@ class Getty:
             self._agent.close()
             self._agent = None
 
+    def _read(self) -> bytes:
+        """A typed line; b"" at the end, also when the terminal was hung up."""
+        try:
+            return os.read(self._terminal, LINE_MAX)
+        except OSError:
+            return b""
+
     def _dial(self) -> None:
         self._agent = local.dial(self._path)
         if self._agent is not None and not records.send(self._agent, Hello(self._tty)):
@@ -208,7 +233,9 @@ class Getty:
             return None
         except RemoteProtocolError:
             received = None
-        if received is None or not is_login_name(received[0].text):
+        obeys = received is not None and is_login_name(received[0].text)
+        # What the agent has taken back meanwhile does not happen.
+        if received is None or not obeys or not records.send(self._agent, Taken(received[0].text)):
             self.close()
             return None
         return received[0].text
