@@ -1,11 +1,12 @@
 """Fixtures and words for tests with the whole guest: real processes, real PAM, a real login screen."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -145,14 +146,12 @@ def make_guest(realm: Realm, keytabs: dict[str, Path], certificates: Certificate
 def shell(guest: Guest) -> Iterator[Callable[[str], str]]:
     """The shell that the login screen has opened; gives a function that runs a command there."""
     screen = guest.screen
+    screen.expect("$ ")  # what is typed before the prompt, login would throw away
 
     def run(command: str) -> str:
         screen.send(f"echo be''gin; {command}; echo e''nd")
-        screen.expect("begin")
-        start = len(screen.transcript)
-        screen.expect("end")
-        text = screen.transcript[start:].replace("\r", "")
-        return text.rpartition("end")[0].strip()
+        shown = screen.expect(re.compile(r"begin\r\n(.*?)end\r\n", re.DOTALL))
+        return str(shown[1]).replace("\r", "").strip()
 
     yield run
 
@@ -167,4 +166,19 @@ def nothing_happened(guest: Guest) -> bool:
     return "login: " in guest.screen.transcript and not caches(guest)
 
 
-Arguments = Sequence[str]
+def processes(guest: Guest) -> dict[str, list[int]]:
+    """The guest's processes: "channel", "acceptor", and "child" for those that serve a peer."""
+    found: dict[str, list[int]] = {"channel": [], "acceptor": [], "child": []}
+    for pid in children(guest.pid):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        role = words[words.index(b"--role") + 1].decode() if b"--role" in words else ""
+        if role in found:
+            found[role].append(pid)
+    for pid in found["channel"]:
+        found["child"] += children(pid)
+    return found
+
+
+def children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(word) for word in text.split()]

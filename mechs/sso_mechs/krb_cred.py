@@ -4,6 +4,7 @@ The encrypted part has etype 0: it travels only inside a confidential layer, aft
 never authenticates; whoever accepts one says whose it has to be.
 """
 
+import calendar
 import ctypes
 import ctypes.util
 import os
@@ -138,13 +139,18 @@ def _name(realm: Any, name: Any) -> str:
 
 
 def _time(value: Any) -> int:
-    """Seconds since the epoch, 0 for no time; in a FILE ccache they have 32 bits (RFC 4120 section 5.2.3)."""
+    """KerberosTime (RFC 4120 section 5.2.3): UTC to the second, here within 32 bits; 0 when left out.
+
+    Not by strptime: the library would import a module of its own at that moment, which a process that
+    has given up its privileges may not be able to read.
+    """
     if not value.hasValue():
         return 0
     text = str(value)
-    _need(len(text) == len("YYYYMMDDHHMMSSZ") and text[:-1].isdigit() and text.endswith("Z"))
-    seconds = int(value.asDateTime.timestamp())
-    _need(0 <= seconds < 1 << 32)
+    _need(len(text) == 15 and text.isascii() and text[:14].isdigit() and text[14] == "Z")
+    year, *rest = (int(text[:4]), *(int(text[i : i + 2]) for i in range(4, 14, 2)))
+    seconds = calendar.timegm((year, *rest))
+    _need(time.strftime("%Y%m%d%H%M%SZ", time.gmtime(seconds)) == text and 0 < seconds < 2**32)
     return seconds
 
 

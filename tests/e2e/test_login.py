@@ -27,7 +27,7 @@ def test_a_forwarded_ticket_opens_a_shell(realm: Realm, make_guest: MakeGuest) -
         (cache,) = caches(guest)
         assert cache.stat().st_uid == 4001 and cache.stat().st_mode & 0o777 == 0o600
     guest.screen.send("exit")
-    guest.screen.wait()
+    guest.screen.expect("login: ")
     assert not caches(guest), "the ticket is removed with the session"
 
 

@@ -37,7 +37,9 @@ class Guest:
         self._agent: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
-        self.screen = self.new_screen()
+        # A login screen that is started anew when it ends, as init does it.
+        argv = self.sandbox.command([*PYTHON, "sso.demo.respawn"])
+        self.screen = spawn(argv, self.sandbox.env)
         try:
             self._furnish()
             self.start()
@@ -71,10 +73,6 @@ class Guest:
         """What the three processes have said so far."""
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
-
-    def new_screen(self) -> Terminal:
-        """A login screen as agetty would start it; the caller closes it."""
-        return spawn(self.sandbox.command([*PYTHON, "sso.guest.drivers.getty"]), self.sandbox.env)
 
     def start(self) -> None:
         """Start the agent and wait until its port listens; BedError with its log when it does not."""

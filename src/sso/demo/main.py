@@ -102,7 +102,7 @@ def _login(realm: Realm, show: Show, module: Path) -> None:
             except BedError:
                 sys.stderr.write(guest.log())
                 raise
-            guest.screen.wait()
+            guest.screen.expect("login: ")
         left = list(sandbox.path("/tmp").glob("krb5cc_*"))
         show.step("The session is closed: " + ("its ticket is gone." if not left else f"left over: {left}"))
 
@@ -134,6 +134,7 @@ def _sign_in(realm: Realm, show: Show, port: Path) -> None:
 
 def _use(screen: Terminal, show: Show) -> None:
     show.step("The login screen has opened alice's session by itself. In her shell:")
+    screen.expect("$ ")  # what is typed before the prompt, login would throw away
     seen = len(screen.transcript)
     for command in ("id", "klist -f", f"kvno {WEB}", "klist"):
         screen.send(f"{command}; echo done-$?")

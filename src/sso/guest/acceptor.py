@@ -22,6 +22,10 @@ Make = Callable[[str, bool], Mechanism]
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
 
+def _silent(id: str, text: str) -> None:
+    """The log of a test that wants none."""
+
+
 class PeerSession:
     """What one child has shown so far, and at most one claim of it.
 
@@ -29,8 +33,11 @@ class PeerSession:
     credential type. Whatever a child sends, the answer is a reply packet or None for "end it".
     """
 
-    def __init__(self, id: int, make: Make, load: Callable[[str], Pair]) -> None:
+    def __init__(
+        self, id: int, make: Make, load: Callable[[str], Pair], log: Callable[[str, str], None] = _silent
+    ) -> None:
         self.id = id
+        self._log = log
         self.attempt = bytes(16)
         self.judged = False
         self._make, self._load = make, load
@@ -54,6 +61,9 @@ class PeerSession:
         except (MechanismError, ConfigError) as error:
             cause = error.cause if isinstance(error, MechanismError) else "config"
             return NO + cause.encode() + b"\0" + str(error).encode()[:200]
+        except Exception as error:  # a defect of one mechanism ends one session, not the process
+            self._log("mechanism-failed", type(error).__name__)
+            return None
 
     def _on_make(self, payload: bytes) -> bytes | None:
         if self._mechanism is not None or not payload:
@@ -133,9 +143,15 @@ class Acceptor:
     """The loop: children on one side, the agent on the other."""
 
     def __init__(
-        self, agent: socket.socket, channel: socket.socket, make: Make, load: Callable[[str], Pair]
+        self,
+        agent: socket.socket,
+        channel: socket.socket,
+        make: Make,
+        load: Callable[[str], Pair],
+        log: Callable[[str, str], None] = _silent,
     ) -> None:
         self._agent, self._channel, self._make, self._load = agent, channel, make, load
+        self._log = log
         self._sessions: dict[int, tuple[socket.socket, PeerSession]] = {}
         self._key = os.urandom(32)
         self._selector = selectors.DefaultSelector()
@@ -156,7 +172,7 @@ class Acceptor:
             return
         record, (fd,) = received
         connection = socket.socket(fileno=fd)
-        session = PeerSession(record.id, self._make, self._load)
+        session = PeerSession(record.id, self._make, self._load, self._log)
         self._sessions[record.id] = connection, session
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._on_packet(record.id))
 

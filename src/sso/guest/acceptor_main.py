@@ -11,6 +11,7 @@ from sso.errors import ConfigError
 from sso.guest.acceptor import Acceptor
 from sso.guest.config import GuestConfig
 from sso.guest.confine import confine, owned_folder
+from sso.guest.lines import log_as
 from sso.mech import CONFIDENTIALITY, NO_LAYER, Mechanism, Pair, load
 
 STATE = Path("/var/lib/console-sso/acceptor")  # the replay cache: it has to outlive a restart
@@ -25,7 +26,7 @@ def run(config: GuestConfig, agent: socket.socket, channel: socket.socket) -> in
     pairs = {name: load(name, config.mechanisms) for name in config.mechanisms if name != "TLS"}
     confine(config.acceptor_user)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-    Acceptor(agent, channel, _make(config, pairs), _load(pairs)).run()
+    Acceptor(agent, channel, _make(config, pairs), _load(pairs), log_as("sso-acceptor")).run()
     return 0
 
 

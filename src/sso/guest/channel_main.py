@@ -12,6 +12,7 @@ from sso.guest import child
 from sso.guest.channel import Channel
 from sso.guest.config import GuestConfig
 from sso.guest.confine import confine
+from sso.guest.lines import log_as
 from sso.mech import Mechanism, load
 from sso.policy import GuestPolicy
 from sso.port import open_port
@@ -20,6 +21,7 @@ from sso.watch import PortWatch
 
 def run(config: GuestConfig, agent: socket.socket, acceptor: socket.socket) -> int:
     """Serve until the other processes are gone; 0 then, and at SIGTERM."""
+    log = log_as("sso-channel")
     port = open_port(config.port, listen=True)
     tls = _tls(config)
     # Everything that a child needs is imported before it is forked: it may not be able to read it later.
@@ -65,8 +67,3 @@ def _info(config: GuestConfig) -> Callable[[str], str | None]:
         return value() or None if value else None
 
     return info
-
-
-def log(id: str, text: str) -> None:
-    """One line for the journal: a stable word first, no secret and no text of a peer behind it."""
-    print(f"sso-channel: {id} {text}".rstrip(), file=sys.stderr, flush=True)

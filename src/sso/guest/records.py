@@ -14,6 +14,7 @@ of fixed size; a text is UTF-8 without control characters, ended by NUL and padd
 import os
 import socket
 import struct
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -325,6 +326,7 @@ class Reply:
 # Packets
 
 Received = TypeVar("Received", bound=Record)
+_FILES_ROOM = socket.CMSG_LEN(FILES_MAX * array("i").itemsize)
 
 
 def send(connection: socket.socket, record: Record, fds: Sequence[int] = ()) -> bool:
@@ -336,7 +338,9 @@ def send(connection: socket.socket, record: Record, fds: Sequence[int] = ()) -> 
     if len(fds) != record.files:
         raise LocalProtocolError("a record with a wrong number of descriptors")
     try:
-        socket.send_fds(connection, [record.pack()], list(fds), socket.MSG_NOSIGNAL)
+        # Not socket.send_fds and recv_fds: they drop the flags that they are given.
+        files = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))] if fds else []
+        connection.sendmsg([record.pack()], files, socket.MSG_NOSIGNAL)
     except (BrokenPipeError, ConnectionResetError, BlockingIOError):
         return False
     return True
@@ -350,9 +354,10 @@ def receive(connection: socket.socket, *types: type[Received]) -> tuple[Received
     """
     largest = max(type.LAYOUT.size for type in types)
     try:
-        data, fds, flags, _ = socket.recv_fds(connection, largest + 1, FILES_MAX, socket.MSG_CMSG_CLOEXEC)
+        data, parts, flags, _ = connection.recvmsg(largest + 1, _FILES_ROOM, socket.MSG_CMSG_CLOEXEC)
     except ConnectionResetError:
         return None
+    fds = _descriptors(parts)
     try:
         if flags & (socket.MSG_CTRUNC | socket.MSG_TRUNC):
             raise RemoteProtocolError("a packet that is larger than any record")
@@ -365,6 +370,15 @@ def receive(connection: socket.socket, *types: type[Received]) -> tuple[Received
         close_all(fds)
         raise
     return record, fds
+
+
+def _descriptors(parts: Sequence[tuple[int, int, bytes]]) -> list[int]:
+    """What came beside a packet (SCM_RIGHTS, unix(7))."""
+    fds = array("i")
+    for level, type, data in parts:
+        if (level, type) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return fds.tolist()
 
 
 def _unpack(data: bytes, types: Sequence[type[Received]]) -> Received:

@@ -1,0 +1,39 @@
+"""What init does for a terminal: a login screen in a session of its own, and a new one when it ends."""
+
+import fcntl
+import os
+import signal
+import sys
+import termios
+from typing import NoReturn
+
+SCREEN = (sys.executable, "-I", "-m", "sso.guest.drivers.getty")
+
+
+def main() -> NoReturn:
+    """Run login screens on the terminal that is standard input, until a signal ends it."""
+    tty = os.ttyname(0)
+    # login(1) hangs the terminal up to throw others out; that is not the end of this process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    while True:
+        pid = os.fork()
+        if pid == 0:
+            _become_screen(tty)
+        os.waitpid(pid, 0)
+
+
+def _become_screen(tty: str) -> NoReturn:
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        os.setsid()
+        terminal = os.open(tty, os.O_RDWR)
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 1)
+        for fd in range(3):
+            os.dup2(terminal, fd)
+        os.execv(SCREEN[0], SCREEN)
+    finally:
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""The agent without a guest around it: the test plays channel, acceptor, PAM module and login screen."""
+
+import os
+import pwd
+import select
+import socket
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sso.guest import records
+from sso.guest.account import Finding
+from sso.guest.agent import Agent
+from sso.guest.attempts import NO_DIGEST, Attempts
+from sso.guest.config import GuestConfig
+from sso.guest.forked import Forked
+from sso.guest.mapping import Mapped
+from sso.guest.pam import Peers
+from sso.guest.reactor import Reactor
+from sso.guest.records import Authenticated, Begin, Confirm, End, Kind, Operation, Outcome, Reply, Request
+
+ATTEMPT = bytes(range(16))
+TURNS = 200
+
+
+class Clock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakeDriver:
+    """A login screen that remembers what it was told."""
+
+    service, place = "login", "tty1"
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self.is_ready = True
+        self.changed: Callable[[], None] = lambda: None
+
+    def start(self, changed: Callable[[], None]) -> None:
+        self.changed = changed
+
+    def ready(self, user: str) -> bool:
+        return self.is_ready
+
+    def trigger(self, user: str) -> bool:
+        self.calls.append(f"trigger {user}")
+        return True
+
+    def settled(self) -> None:
+        self.calls.append("settled")
+
+    def cancel(self) -> None:
+        self.calls.append("cancel")
+
+    def close(self) -> None:
+        self.calls.append("close")
+
+
+class FakeMapper:
+    """Maps alice@REALM to alice at once, by a real worker, so that descriptors are counted too."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self.uids = {"alice": 4001, "bob": 4002}
+        self.finding: Finding | None = None
+
+    def ask(self, kind: Kind, principal: str, done: Callable[[Mapped], None]) -> Forked:
+        name = principal.partition("@")[0]
+        known = name in self.uids
+        finding = self.finding or (Finding.GOOD if known else Finding.NO_USER)
+        answer = Mapped(finding, self.uids.get(name, 0), name)
+        return Forked(self._reactor, answer.pack, lambda data: done(Mapped.unpack(data)), 5.0)
+
+
+def secret_file(content: bytes = b"secret") -> int:
+    fd = os.memfd_create("credential", os.MFD_CLOEXEC)
+    os.write(fd, content)
+    return fd
+
+
+def open_fds() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def has(link: socket.socket) -> bool:
+    """Whether something can be read."""
+    return bool(select.select([link], [], [], 0)[0])
+
+
+def take(link: socket.socket, kind: Any) -> Any:
+    """The record that is there."""
+    received = records.receive(link, kind)
+    return received and received[0]
+
+
+@dataclass
+class Stage:
+    """The agent and the ends of its sockets that the test holds."""
+
+    agent: Agent
+    reactor: Reactor
+    clock: Clock
+    driver: FakeDriver
+    mapper: FakeMapper
+    channel: socket.socket
+    acceptor: socket.socket
+    path: str
+    pam: list[socket.socket] = field(default_factory=list)
+
+    def turn(self, until: Callable[[], Any] | None = None) -> None:
+        """Let the agent work until something is true; without that, for a few turns."""
+        for _ in range(TURNS if until is not None else 5):
+            if until is not None and until():
+                return
+            self.reactor.turn(0.05 if until is not None else 0.0)
+        assert until is None, "it did not happen"
+
+    def begin(self, id: int = 1) -> None:
+        records.send(self.channel, Begin(id))
+
+    def end(self, id: int = 1) -> None:
+        """End a peer session and wait for the confirmation."""
+        records.send(self.channel, End(id))
+        self.turn(lambda: has(self.channel))
+        assert take(self.channel, Confirm) == Confirm(id)
+
+    def claim(
+        self,
+        id: int = 1,
+        principal: str = "alice@TEST.EXAMPLE",
+        kind: Kind = Kind.KERBEROS,
+        *,
+        attempt: bytes = ATTEMPT,
+        digest: bytes = NO_DIGEST,
+        expires: int = 5000,
+        content: bytes = b"secret",
+    ) -> None:
+        """What the acceptor says after an authentication."""
+        fds = [secret_file(content)] if kind.files else []
+        records.send(self.acceptor, Authenticated(id, attempt, kind, principal, digest, expires), fds)
+        records.close_all(fds)
+
+    def outcome(self) -> tuple[int, int]:
+        """Wait for the agent's answer: session and code."""
+        self.turn(lambda: has(self.acceptor))
+        record = take(self.acceptor, Outcome)
+        return record.id, record.code
+
+    def silent(self) -> bool:
+        """Whether the agent has not answered."""
+        self.turn()
+        return not has(self.acceptor)
+
+    def armed(self) -> None:
+        """Wait until the login screen was told."""
+        self.turn(lambda: any(call.startswith("trigger") for call in self.driver.calls))
+
+    def ask(self, user: str = "", *, service: str = "login", tty: str = "tty1", token: str = "") -> "Asked":
+        """What a PAM module gets for a GET."""
+        module = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        module.connect(self.path)
+        self.pam.append(module)
+        records.send(module, Request(Operation.GET, service, tty, user, token))
+        self.turn(lambda: has(module))
+        received = records.receive(module, Reply)
+        assert received is not None
+        return Asked(self, module, *received)
+
+    def signed_in(self, principal: str = "alice@TEST.EXAMPLE", path: str = "", **claim: Any) -> "Asked":
+        """A whole login of session 1, which is over then."""
+        self.begin()
+        self.claim(1, principal, **claim)
+        self.armed()
+        asked = self.ask()
+        asked.report(Operation.ESTABLISHED, path)
+        assert self.outcome() == (1, 0)
+        asked.report(Operation.OPENED, path)
+        self.end()
+        self.driver.calls.clear()
+        return asked
+
+@dataclass
+class Asked:
+    """One PAM login after its GET."""
+
+    stage: Stage
+    module: socket.socket
+    reply: Reply
+    fds: list[int]
+
+    def secret(self) -> bytes:
+        (fd,) = self.fds
+        self.fds = []
+        content = os.pread(fd, self.reply.length + 1, 0)
+        os.close(fd)
+        return content
+
+    def report(self, operation: Operation, path: str = "") -> None:
+        records.close_all(self.fds)
+        self.fds = []
+        records.send(self.module, Request(operation, "login", "tty1", self.reply.user, "", path))
+        self.stage.turn()
+
+    def hang_up(self) -> None:
+        records.close_all(self.fds)
+        self.fds = []
+        self.module.close()
+        self.stage.turn()
+
+    def hung_up(self) -> bool:
+        """Whether the agent has closed its end."""
+        self.stage.turn()
+        return has(self.module) and records.receive(self.module, Reply) is None
+
+
+MakeStage = Callable[..., Stage]
+
+
+@pytest.fixture
+def make_stage(tmp_path: Path) -> Iterator[MakeStage]:
+    """A function that makes an agent; options go to its configuration."""
+    stages: list[Stage] = []
+
+    def make(**options: Any) -> Stage:
+        folder = tmp_path / f"run{len(stages)}"
+        folder.mkdir(mode=0o755)
+        config = GuestConfig(pam_socket=str(folder / "pam.sock"), **options)
+        clock, driver = Clock(), FakeDriver()
+        reactor = Reactor(clock)
+        mapper = FakeMapper(reactor)
+        ends = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+        agent = Agent(
+            config,
+            ends[0][0],
+            ends[1][0],
+            reactor,
+            driver=driver,
+            mapper=mapper,
+            peers=Peers("", proc=folder / "no-proc"),
+            attempts=Attempts(clock, lambda user, since: False, lambda: 0.0),
+        )
+        stage = Stage(agent, reactor, clock, driver, mapper, ends[0][1], ends[1][1], config.pam_socket)
+        stages.append(stage)
+        return stage
+
+    yield make
+    for stage in stages:
+        stage.agent.close()
+        stage.reactor.close()
+        for link in (stage.channel, stage.acceptor, *stage.pam):
+            link.close()
+
+
+def account(name: str, uid: int, shell: str = "/bin/sh", gid: int | None = None) -> pwd.struct_passwd:
+    """An account as getpwnam would tell it."""
+    return pwd.struct_passwd((name, "x", uid, uid if gid is None else gid, "", f"/home/{name}", shell))

@@ -1,0 +1,434 @@
+"""The agent between channel, acceptor, PAM module and login screen: the rules of a login."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from beds_agent import ATTEMPT, Asked, MakeStage, Stage, has, open_fds, take
+
+from sso.guest import records
+from sso.guest.account import Finding
+from sso.guest.records import Begin, Confirm, Kind, Operation, Outcome
+
+LOGGED_IN, WRONG, DENIED, NO_TICKET, LATER, NO_SCREEN, UNUSABLE, INTERNAL = 0, 402, 403, 409, 410, 411, 412, 500
+PASSWORD = {"principal": "alice", "kind": Kind.PASSWORD, "digest": b"d" * 32, "expires": 0}
+
+
+def test_a_ticket_signs_in(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.begin()
+    stage.claim(content=b"the ticket")
+    stage.armed()
+    asked = stage.ask()
+    assert (asked.reply.kind, asked.reply.length, asked.reply.user) == (Kind.KERBEROS, 10, "alice")
+    assert asked.secret() == b"the ticket"
+    assert stage.silent(), "it is not over yet"
+    asked.report(Operation.ESTABLISHED, "/tmp/cc")
+    assert stage.outcome() == (1, LOGGED_IN)
+    assert stage.driver.calls == ["trigger alice", "settled"]
+
+
+def test_a_password_signs_in(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.begin()
+    stage.claim(**PASSWORD, content=b"pass word")
+    stage.armed()
+    asked = stage.ask("alice")
+    assert (asked.reply.kind, asked.secret()) == (Kind.PASSWORD, b"pass word")
+    asked.report(Operation.ESTABLISHED)
+    assert stage.outcome() == (1, LOGGED_IN)
+
+
+@pytest.mark.parametrize(("claim", "code"), [(PASSWORD, WRONG), ({}, DENIED)])
+def test_a_login_that_fails_is_told_and_paused(claim: dict[str, object], code: int, make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.begin()
+    stage.claim(**claim)  # type: ignore[arg-type]
+    stage.armed()
+    stage.ask().hang_up()
+    assert stage.outcome() == (1, code)
+    stage.end()
+    stage.begin(2)
+    stage.claim(2, **{**claim, "attempt": b"2" * 16})  # type: ignore[arg-type]
+    assert stage.outcome() == (2, WRONG if claim else LATER)
+    assert stage.driver.calls == ["trigger alice", "settled"], "the screen is left alone"
+
+
+def test_an_identity_needs_to_be_allowed(make_stage: MakeStage) -> None:
+    for allowed, code in ((False, NO_TICKET), (True, LOGGED_IN)):
+        stage = make_stage(accept_identity=allowed)
+        stage.begin()
+        stage.claim(kind=Kind.IDENTITY)
+        if allowed:
+            stage.armed()
+            asked = stage.ask()
+            assert (asked.reply.kind, asked.fds) == (Kind.IDENTITY, [])
+            asked.report(Operation.ESTABLISHED)
+        assert stage.outcome() == (1, code)
+
+
+@pytest.mark.parametrize(
+    ("finding", "code"),
+    [
+        (Finding.NO_USER, DENIED),
+        (Finding.NOT_AUTHORISED, DENIED),
+        (Finding.ROOT, DENIED),
+        (Finding.SYSTEM, DENIED),
+        (Finding.NOT_IN_GROUP, DENIED),
+        (Finding.NO_SHELL, DENIED),
+        (Finding.BROKEN, INTERNAL),
+    ],
+)
+def test_whoever_may_not_is_refused(finding: Finding, code: int, make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.mapper.finding = finding
+    stage.begin()
+    stage.claim()
+    assert stage.outcome() == (1, code)
+    assert stage.driver.calls == [] and stage.ask().reply.kind is Kind.NONE
+
+
+@pytest.mark.parametrize(("kind", "size"), [(Kind.KERBEROS, 0), (Kind.KERBEROS, 65537), (Kind.PASSWORD, 512)])
+def test_a_secret_of_a_wrong_size_is_refused(kind: Kind, size: int, make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.begin()
+    stage.claim(kind=kind, content=b"x" * size)
+    assert stage.outcome() == (1, UNUSABLE)
+
+
+def test_a_secret_that_is_no_file_is_refused(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.begin()
+    ends = os.pipe()
+    record = records.Authenticated(1, ATTEMPT, Kind.KERBEROS, "alice@R", bytes(32), 0)
+    records.send(stage.acceptor, record, ends[:1])
+    assert stage.outcome() == (1, UNUSABLE)
+    records.close_all(ends)
+
+
+# Once
+
+
+def test_the_same_attempt_gets_the_same_answer_and_no_second_login(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.signed_in()
+    stage.begin(2)
+    stage.claim(2)
+    assert stage.outcome() == (2, LOGGED_IN) and stage.driver.calls == []
+    stage.end(2)
+    stage.clock.now += 121
+    stage.begin(3)
+    stage.claim(3, "bob@TEST.EXAMPLE")
+    assert stage.outcome() == (3, DENIED), "an attempt id is no authority"
+
+
+def test_a_session_gets_one_decision(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.mapper.finding = Finding.ROOT
+    stage.begin()
+    stage.claim()
+    assert stage.outcome() == (1, DENIED)
+    stage.mapper.finding = None
+    stage.claim()
+    assert stage.silent() and stage.driver.calls == []
+
+
+@pytest.mark.parametrize("id", [0, 2, 7])
+def test_nobody_is_signed_in_for_a_session_that_does_not_run(id: int, make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.begin()
+    stage.claim(id)
+    assert stage.silent()
+    stage.end()
+    stage.claim(1)
+    assert stage.silent() and stage.driver.calls == []
+
+
+def test_a_session_begins_before_its_claim_whichever_is_read_first(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.claim()
+    stage.begin()
+    stage.agent._on_acceptor()
+    stage.armed()
+
+
+# Somebody is signed in
+
+
+def test_another_user_is_refused_quietly(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.signed_in()
+    stage.begin(2)
+    stage.claim(2, "bob@TEST.EXAMPLE")
+    assert stage.outcome() == (2, DENIED)
+    assert stage.driver.calls == [] and stage.ask().reply.kind is Kind.NONE
+
+
+@pytest.mark.parametrize(("digest", "code"), [(b"d" * 32, LOGGED_IN), (b"e" * 32, DENIED)])
+def test_a_password_counts_for_an_open_session_only_if_it_opened_it(
+    digest: bytes, code: int, make_stage: MakeStage
+) -> None:
+    stage = make_stage()
+    stage.signed_in(**PASSWORD)
+    stage.begin(2)
+    stage.claim(2, **{**PASSWORD, "digest": digest, "attempt": b"2" * 16})  # type: ignore[arg-type]
+    assert stage.outcome() == (2, code) and stage.driver.calls == []
+
+
+def test_after_the_session_the_next_one_signs_in(make_stage: MakeStage) -> None:
+    for end in (lambda asked: asked.report(Operation.CLOSED), lambda asked: asked.hang_up()):
+        stage = make_stage()
+        end(stage.signed_in())
+        stage.begin(2)
+        stage.claim(2, "bob@TEST.EXAMPLE")
+        stage.armed()
+        assert stage.ask("bob").reply.user == "bob"
+
+
+def renew(stage: Stage, id: int, attempt: bytes, expires: int, principal: str = "alice@TEST.EXAMPLE") -> int:
+    stage.begin(id)
+    stage.claim(id, principal, attempt=attempt * 16, expires=expires, content=b"new ticket")
+    answered, code = stage.outcome()
+    assert answered == id
+    stage.end(id)
+    return code
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    folder = tmp_path / "caches"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        parent.chmod(0o755)
+    path = folder / "krb5cc_1"
+    path.write_bytes(b"old ticket")
+    path.chmod(0o600)
+    os.chown(path, 1, 1)
+    return path
+
+
+def test_a_renewed_ticket_is_put_in_place_at_most_once_a_minute(make_stage: MakeStage, cache: Path) -> None:
+    stage = make_stage()
+    stage.mapper.uids["alice"] = 1
+    stage.signed_in(path=str(cache))
+    assert renew(stage, 2, b"2", 5000) == LOGGED_IN and cache.read_bytes() == b"old ticket", "not later"
+    assert renew(stage, 3, b"3", 6000) == LOGGED_IN and cache.read_bytes() == b"new ticket"
+    cache.write_bytes(b"untouched")
+    assert renew(stage, 4, b"4", 7000) == LOGGED_IN and cache.read_bytes() == b"untouched", "too soon"
+    stage.clock.now += 60
+    assert renew(stage, 5, b"5", 7000) == LOGGED_IN and cache.read_bytes() == b"new ticket"
+    assert stage.driver.calls == [], "it opens nothing and unlocks nothing"
+
+
+def test_another_principal_of_the_same_user_renews_nothing(make_stage: MakeStage, cache: Path) -> None:
+    stage = make_stage()
+    stage.mapper.uids["alice"] = 1
+    stage.signed_in(path=str(cache))
+    assert renew(stage, 2, b"2", 9000, "alice@OTHER.EXAMPLE") == LOGGED_IN
+    assert cache.read_bytes() == b"old ticket"
+
+
+def test_a_cache_that_is_gone_stays_gone(make_stage: MakeStage, cache: Path) -> None:
+    stage = make_stage()
+    stage.mapper.uids["alice"] = 1
+    stage.signed_in(path=str(cache))
+    cache.unlink()
+    assert renew(stage, 2, b"2", 9000) == INTERNAL
+    assert list(cache.parent.iterdir()) == []
+
+
+# Ends and revocation
+
+Step = Callable[[Stage], Asked | None]
+
+
+def asked_user(stage: Stage) -> Asked:
+    stage.armed()
+    return stage.ask()
+
+
+@pytest.mark.parametrize(
+    "step",
+    [lambda stage: None, lambda stage: stage.turn(), lambda stage: stage.armed(), asked_user],
+    ids=["at once", "while mapping", "armed", "given"],
+)
+@pytest.mark.parametrize("how", ["end", "begin"])
+def test_with_its_session_a_login_is_gone(step: Step, how: str, make_stage: MakeStage) -> None:
+    stage = make_stage()
+    before = open_fds()
+    stage.begin()
+    stage.claim()
+    asked = step(stage)
+    if how == "end":
+        stage.end()
+    else:
+        stage.begin(2)
+    if asked is not None:
+        assert asked.hung_up(), "the module sees it, and gives up"
+        records.close_all(asked.fds)
+        asked.module.close()
+        stage.pam.clear()
+    late = stage.ask()
+    assert late.reply.kind is Kind.NONE
+    late.module.close()
+    stage.pam.clear()
+    stage.turn(lambda: open_fds() == before)
+    assert stage.silent() and "settled" not in stage.driver.calls
+    assert ("cancel" in stage.driver.calls) is ("trigger alice" in stage.driver.calls)
+
+
+def test_what_the_module_said_before_the_end_counts(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.begin()
+    stage.claim()
+    asked = asked_user(stage)
+    records.close_all(asked.fds)
+    request = records.Request(Operation.ESTABLISHED, "login", "tty1", "alice")
+    records.send(asked.module, request)
+    stage.agent.judge.end(1)
+    assert not records.send(asked.module, request), "nothing that is said later does"
+    assert stage.agent.judge.signed_in is not None
+    assert "cancel" not in stage.driver.calls and "settled" in stage.driver.calls
+    stage.end()
+    assert take(stage.acceptor, Outcome) == Outcome(1, LOGGED_IN)
+
+
+def test_the_end_is_confirmed_only_after_revoking(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.begin()
+    stage.claim()
+    stage.armed()
+    records.send(stage.channel, records.End(1))
+    stage.turn(lambda: has(stage.channel))
+    assert len(stage.agent.judge._grants) == 0
+    assert take(stage.channel, Confirm) == Confirm(1)
+
+
+def test_a_session_survives_the_end_of_the_peer(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    asked = stage.signed_in()
+    assert not has(asked.module) and stage.agent.judge.signed_in is not None
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_grant_dies_of_age(given: bool, make_stage: MakeStage) -> None:
+    stage = make_stage(grant_seconds=10)
+    stage.begin()
+    stage.claim()
+    stage.armed()
+    asked = stage.ask() if given else None
+    stage.clock.now += 9.9
+    assert stage.silent()
+    stage.clock.now += 0.2
+    assert stage.outcome() == (1, NO_SCREEN)
+    assert stage.ask().reply.kind is Kind.NONE and "cancel" in stage.driver.calls
+    assert asked is None or asked.hung_up()
+    for used in [asked] if asked else []:
+        records.close_all(used.fds)
+
+
+def test_without_a_screen_the_peer_waits_five_seconds(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.driver.is_ready = False
+    stage.begin()
+    stage.claim()
+    stage.turn(lambda: len(stage.agent.judge._grants))
+    stage.clock.now += 4.9
+    assert stage.silent()
+    stage.clock.now += 0.2
+    assert stage.outcome() == (1, NO_SCREEN) and stage.driver.calls == []
+
+
+def test_a_screen_that_comes_in_time_is_told(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.driver.is_ready = False
+    stage.begin()
+    stage.claim()
+    stage.turn(lambda: len(stage.agent.judge._grants))
+    stage.driver.is_ready = True
+    for _ in range(9):
+        stage.driver.changed()
+    assert stage.driver.calls == ["trigger alice"] * 3, "a screen that comes and goes is not told for ever"
+
+
+def test_hanging_up_is_no_way_around_the_pauses(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    for id in (1, 2):
+        stage.begin(id)
+        stage.claim(id, **PASSWORD)  # type: ignore[arg-type]
+        stage.turn(lambda id=id: len(stage.driver.calls) >= 2 * id - 1)  # type: ignore[misc]
+        asked = stage.ask()
+        assert asked.reply.kind is Kind.PASSWORD
+        records.close_all(asked.fds)
+        stage.end(id)
+    stage.begin(3)
+    stage.claim(3, **PASSWORD)  # type: ignore[arg-type]
+    assert stage.outcome() == (3, WRONG)
+
+
+def test_no_descriptor_is_left_after_many_logins(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    before = open_fds()
+    for id in range(1, 30):
+        stage.driver.calls.clear()
+        stage.begin(id)
+        stage.claim(id, attempt=bytes([id]) * 16)
+        if id % 3:
+            stage.armed()
+            asked = stage.ask("alice" if id % 2 else "")
+            asked.report(Operation.ESTABLISHED)
+            assert stage.outcome() == (id, LOGGED_IN)
+            asked.hang_up()
+        stage.end(id)
+        stage.pam.clear()
+    stage.turn(lambda: open_fds() == before)
+
+
+# The other processes
+
+
+def test_it_ends_with_the_other_processes(make_stage: MakeStage) -> None:
+    for which in ("channel", "acceptor"):
+        stage = make_stage()
+        getattr(stage, which).close()
+        stage.reactor.run()
+
+
+@pytest.mark.parametrize("packet", [b"x", b"AUTH", Begin(1).pack() + b"\0", Confirm(1).pack(), b"x" * 5000])
+@pytest.mark.parametrize("which", ["channel", "acceptor"])
+def test_a_record_that_is_none_ends_it(packet: bytes, which: str, make_stage: MakeStage) -> None:
+    stage = make_stage()
+    getattr(stage, which).send(packet)
+    stage.reactor.run()
+
+
+def test_an_acceptor_that_reads_nothing_ends_it(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.mapper.finding = Finding.ROOT
+    stage.acceptor.setblocking(True)
+    for id in range(100_000):
+        stage.agent._outcome(id, 0)
+        if stage.reactor._stopped:
+            return
+    raise AssertionError("it would have waited")
+
+
+def test_it_can_reach_no_parser_of_a_peers_octets() -> None:
+    program = "import sys, sso.guest.agent, sso.guest.drivers.getty; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert "sso.guest.judge" in loaded
+    forbidden = ("ssl", "gssapi", "pyasn1", "asyncio", "sso.session", "sso.messages", "sso.framing", "sso_mechs")
+    assert {name for name in loaded if name.split(".")[0] in forbidden or name in forbidden} == set()
+
+
+def test_nothing_secret_is_logged(make_stage: MakeStage, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    stage = make_stage()
+    stage.signed_in(**PASSWORD, content=b"canary-canary")
+    text = caplog.text
+    assert "login-opened session=1 user=alice code=0" in text and "canary" not in text and "d" * 32 not in text

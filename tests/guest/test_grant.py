@@ -1,0 +1,132 @@
+"""Grants: one use, one fit, one life."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from beds_agent import Clock, open_fds, secret_file
+
+from sso.guest.grant import Grant, Grants
+from sso.guest.records import Kind
+
+
+def grant(session: int = 1, **changes: Any) -> Grant:
+    values = {"service": "login", "place": "tty1", "user": "alice", "kind": Kind.IDENTITY, **changes}
+    return Grant(session, **values)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def switch_often() -> Iterator[None]:
+    """Threads change as often as they can, so that a race is one."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.parametrize("user", ["", "alice"])
+def test_a_grant_is_taken_once(user: str, clock: Clock) -> None:
+    grants = Grants(clock)
+    grants.arm(grant(), 30)
+    assert grants.take("login", "tty1", user, "") == grant()
+    assert grants.take("login", "tty1", user, "") is None
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        ("sshd", "tty1", "", ""),
+        ("login", "tty2", "", ""),
+        ("login", "", "", ""),
+        ("login", "tty1", "bob", ""),
+        ("login", "tty1", "alic", ""),
+        ("login", "tty1", "alice", "ab"),
+        ("", "", "", ""),
+    ],
+)
+def test_what_does_not_fit_gets_nothing_and_burns_nothing(
+    request_: tuple[str, str, str, str], clock: Clock
+) -> None:
+    grants = Grants(clock)
+    grants.arm(grant(), 30)
+    assert grants.take(*request_) is None
+    assert grants.take("login", "tty1", "", "") is not None
+
+
+@pytest.mark.parametrize(("token", "good"), [("ab12", True), ("ab13", False), ("", False), ("ab123", False)])
+def test_a_token_has_to_be_the_same(token: str, good: bool, clock: Clock) -> None:
+    grants = Grants(clock)
+    grants.arm(grant(token="ab12"), 30)
+    assert (grants.take("login", "tty1", "", token) is not None) is good
+    assert "ab12" not in repr(grant(token="ab12"))
+
+
+def test_a_grant_lives_as_long_as_it_was_armed_for_and_never_above_the_cap(clock: Clock) -> None:
+    for seconds, life in ((30, 30), (1000, 60)):
+        grants = Grants(clock)
+        grants.arm(grant(), seconds)
+        clock.now += life - 0.01
+        assert grants.expire() == [] and len(grants) == 1
+        clock.now += 0.01
+        assert grants.take("login", "tty1", "", "") is None
+        assert len(grants) == 0
+
+
+def test_a_grant_dies_with_its_session(clock: Clock) -> None:
+    grants = Grants(clock)
+    grants.arm(grant(1), 30)
+    assert not grants.revoke(2)
+    assert grants.revoke(1) and not grants.revoke(1)
+    assert grants.take("login", "tty1", "", "") is None
+
+
+@pytest.mark.parametrize("end", ["revoke", "expire", "replace", "close", "take"])
+def test_the_secrets_descriptor_is_closed_on_every_way(end: str, clock: Clock) -> None:
+    before = open_fds()
+    grants = Grants(clock)
+    grants.arm(grant(kind=Kind.KERBEROS, secret=secret_file()), 30)
+    assert open_fds() == before + 1
+    if end == "revoke":
+        grants.revoke(1)
+    elif end == "expire":
+        clock.now += 30
+        assert grants.expire() == [1]
+    elif end == "replace":
+        grants.arm(grant(), 30)
+    elif end == "close":
+        grants.close()
+    else:
+        taken = grants.take("login", "tty1", "", "")
+        assert taken is not None
+        taken.close()
+    assert open_fds() == before
+
+
+def test_of_two_consumers_exactly_one_wins_each_time(clock: Clock, switch_often: None) -> None:
+    """A17: two threads race for 10 000 grants."""
+    grants = Grants(clock)
+    rounds, wins = 10_000, [0, 0]
+    gate = threading.Barrier(2, action=lambda: grants.arm(grant(), 30) if sum(wins) < rounds else None)
+
+    def consume(who: int) -> None:
+        for number in range(rounds):
+            gate.wait()
+            if grants.take("login", "tty1", "", "") is not None:
+                wins[who] += 1
+            gate_after.wait()
+            assert sum(wins) == number + 1
+
+    gate_after = threading.Barrier(2)
+    threads = [threading.Thread(target=consume, args=(who,)) for who in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(wins) == rounds and len(grants) == 0

@@ -1,0 +1,299 @@
+"""The agent's end of the PAM socket: who may ask, and that nothing odd burns a grant."""
+
+import os
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+from beds_agent import Asked, MakeStage, Stage, has, open_fds
+
+from sso.errors import ConfigError
+from sso.guest import local, records
+from sso.guest.local import Peer
+from sso.guest.pam import CONNECTIONS_MAX, HALF_OPEN_MAX, Peers
+from sso.guest.records import Kind, Operation, Reply, Request
+
+GET = Request(Operation.GET, "login", "tty1")
+
+
+def connect(stage: Stage) -> socket.socket:
+    module = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    module.connect(stage.path)
+    stage.pam.append(module)
+    return module
+
+
+def armed(make_stage: MakeStage) -> Stage:
+    stage = make_stage()
+    stage.begin()
+    stage.claim()
+    stage.armed()
+    return stage
+
+
+def test_the_socket_is_roots(make_stage: MakeStage) -> None:
+    found = os.stat(make_stage().path)
+    assert found.st_mode & 0o777 == 0o600 and found.st_uid == 0
+
+
+def as_nobody(work: str, stage: Stage) -> int:
+    """Let another uid do something with the socket, and tell its exit code."""
+    pid = os.fork()
+    if pid == 0:
+        status = 99
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            link.settimeout(5)
+            link.connect(stage.path)
+            status = 1
+            if work == "ask":
+                link.send(GET.pack())
+            status = 2 if link.recv(1000) == b"" else 3
+        except PermissionError:
+            status = 13
+        except OSError:
+            status = 2  # hung up
+        finally:
+            os._exit(status)
+    status = []
+
+    def ended() -> bool:
+        found, code = os.waitpid(pid, os.WNOHANG)
+        if found:
+            status.append(os.waitstatus_to_exitcode(code))
+        return bool(found)
+
+    stage.turn(ended)
+    return status[0]
+
+
+@pytest.fixture
+def open_folder(tmp_path: Path) -> None:
+    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        parent.chmod(0o755)
+
+
+def test_other_users_cannot_connect_and_are_refused_if_they_could(
+    make_stage: MakeStage, open_folder: None
+) -> None:
+    stage = armed(make_stage)
+    assert as_nobody("ask", stage) == 13
+    os.chmod(stage.path, 0o666)
+    assert as_nobody("ask", stage) == 2
+    assert stage.ask().secret() == b"secret"
+
+
+def test_a_thousand_foreign_connections_burn_no_grant(make_stage: MakeStage, open_folder: None) -> None:
+    """A16: other users, half-open ones, garbage, wrong services and users."""
+    stage = armed(make_stage)
+    os.chmod(stage.path, 0o666)
+    before = open_fds()
+    packets = [b"x", b"\0" * 512, GET.pack()[:-1], GET.pack() + b"x", b"SSOR" + bytes(508), bytes(9000)]
+    others = [
+        Request(Operation.GET, "sshd", "tty1"),
+        Request(Operation.GET, "login", "tty9"),
+        Request(Operation.GET, "login", "tty1", "bob"),
+        Request(Operation.GET, "login", "tty1", "alice", "ab"),
+        Request(Operation.ESTABLISHED, "login", "tty1", "alice"),
+        Request(Operation.CLOSED),
+    ]
+    packets += [request.pack() for request in others]
+    for number in range(990):
+        link = connect(stage)
+        if number % (len(packets) + 1) < len(packets):
+            link.send(packets[number % (len(packets) + 1)])
+        stage.reactor.turn(0)
+        stage.reactor.turn(0)
+        link.close()
+        stage.reactor.turn(0)
+    for _ in range(10):
+        assert as_nobody("ask", stage) == 2
+    stage.pam.clear()
+    stage.turn()
+    assert open_fds() == before and len(stage.agent.pam) == 0
+    assert stage.ask().secret() == b"secret", "the grant is as it was"
+    assert stage.ask().reply.kind is Kind.NONE, "and of one use"
+
+
+def test_half_open_connections_are_bounded_and_end(make_stage: MakeStage) -> None:
+    stage = armed(make_stage)
+    links = []
+    for _ in range(HALF_OPEN_MAX + 5):
+        links.append(connect(stage))
+        stage.turn()
+    assert len(stage.agent.pam) == HALF_OPEN_MAX < CONNECTIONS_MAX
+    assert [has(link) for link in links] == [False] * HALF_OPEN_MAX + [True] * 5
+    stage.clock.now += 2.1
+    stage.turn()
+    assert len(stage.agent.pam) == 0 and all(map(has, links))
+    assert stage.ask().secret() == b"secret"
+
+
+def given(make_stage: MakeStage) -> Asked:
+    asked = armed(make_stage).ask()
+    records.close_all(asked.fds)
+    asked.fds = []
+    return asked
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        Request(Operation.OPENED, "login", "tty1", "alice"),
+        Request(Operation.CLOSED, "login", "tty1", "alice"),
+        Request(Operation.ESTABLISHED, "login", "tty1", "bob"),
+        Request(Operation.ESTABLISHED, "login", "tty1", ""),
+        Request(Operation.GET, "login", "tty1", "alice"),
+    ],
+)
+def test_a_report_that_does_not_follow_ends_the_login(report: Request, make_stage: MakeStage) -> None:
+    asked = given(make_stage)
+    records.send(asked.module, report)
+    assert asked.stage.outcome() == (1, 403) and asked.hung_up()
+    assert asked.stage.agent.judge.signed_in is None
+
+
+def test_garbage_after_the_reply_ends_the_login(make_stage: MakeStage) -> None:
+    asked = given(make_stage)
+    asked.module.send(b"garbage")
+    assert asked.stage.outcome() == (1, 403)
+
+
+def test_descriptors_that_a_module_sends_are_closed(make_stage: MakeStage) -> None:
+    stage = armed(make_stage)
+    link = connect(stage)
+    before = open_fds()
+    socket.send_fds(link, [GET.pack()], [0, 1, 2])
+    stage.turn()
+    assert open_fds() <= before and records.receive(link, Reply) is None
+    assert stage.ask().secret() == b"secret"
+
+
+def test_the_secret_is_closed_here_once_it_is_handed_out(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    before = open_fds()
+    stage.begin()
+    stage.claim()
+    stage.armed()
+    asked = stage.ask()
+    assert open_fds() == before + 3  # both ends of the connection, and the module's own copy
+    assert not os.get_inheritable(asked.fds[0])
+    records.close_all(asked.fds)
+
+
+def test_a_session_whose_reports_cannot_come_ends_with_its_process(make_stage: MakeStage) -> None:
+    """The peer left at the very moment the login was established: the process is watched instead."""
+    stage = armed(make_stage)
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            link.connect(stage.path)
+            link.send(GET.pack())
+            link.recv(1000)
+            link.send(Request(Operation.ESTABLISHED, "login", "tty1", "alice").pack())
+            os.write(writer, b".")
+            signal.pause()
+        finally:
+            os._exit(0)
+    stage.turn(lambda: stage.agent.judge._login is not None and stage.agent.judge._login.connection)
+    os.read(reader, 1)
+    stage.agent.judge.end(1)
+    assert stage.agent.judge.signed_in is not None
+    os.kill(pid, signal.SIGKILL)
+    stage.turn(lambda: stage.agent.judge.signed_in is None)
+    os.waitpid(pid, 0)
+    for fd in (reader, writer):
+        os.close(fd)
+    assert len(stage.agent.pam) == 0
+
+
+# Who may ask
+
+
+def proc(folder: Path, loginuid: str | None, cgroup: str = "0::/system.slice/getty@tty1.service\n") -> Path:
+    (folder / "7").mkdir(parents=True)
+    if loginuid is not None:
+        (folder / "7" / "loginuid").write_text(loginuid)
+    (folder / "7" / "cgroup").write_text(cgroup)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("uid", "loginuid", "reason"),
+    [
+        (0, "4294967295", ""),
+        (0, "4294967295\n", ""),
+        (0, None, ""),
+        (0, "1000", "login-uid"),
+        (0, "0", "login-uid"),
+        (0, "", "login-uid"),
+        (1000, "4294967295", "not-root"),
+    ],
+)
+def test_only_root_without_a_login_session(uid: int, loginuid: str | None, reason: str, tmp_path: Path) -> None:
+    peers = Peers("/system.slice/", proc(tmp_path / "proc", loginuid), tmp_path / "no-systemd")
+    assert peers.refusal(Peer(7, uid, 0)) == reason
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "good"),
+    [
+        ("0::/system.slice/getty@tty1.service\n", True),
+        ("0::/user.slice/user-1000.slice/session-1.scope\n", False),
+        ("0::/system.slice-x/getty\n", False),
+        ("0::/\n", False),
+        ("1:name=systemd:/system.slice/gdm.service\n0::/\n", True),
+        ("1:name=systemd:/user.slice/x\n0::/system.slice/x\n", False),
+        ("12:pids:/system.slice/x\n", False),
+        ("", False),
+    ],
+)
+def test_where_systemd_runs_the_cgroup_counts(cgroup: str, good: bool, tmp_path: Path) -> None:
+    folder = proc(tmp_path / "proc", "4294967295", cgroup)
+    (tmp_path / "systemd").mkdir()
+    assert (Peers("/system.slice/", folder, tmp_path / "systemd").refusal(Peer(7, 0, 0)) == "") is good
+    assert Peers("/system.slice/", folder, tmp_path / "none").refusal(Peer(7, 0, 0)) == ""
+    assert Peers("", folder, tmp_path / "systemd").refusal(Peer(7, 0, 0)) == ""
+
+
+def test_a_process_that_is_gone_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "systemd").mkdir()
+    assert Peers("/system.slice/", tmp_path, tmp_path / "systemd").refusal(Peer(7, 0, 0)) == "cgroup"
+
+
+# The listener
+
+
+def test_a_stale_socket_is_replaced_and_a_live_one_is_not(tmp_path: Path) -> None:
+    path = str(tmp_path / "x.sock")
+    first = local.listen(path)
+    with pytest.raises(ConfigError, match="another agent"):
+        local.listen(path)
+    first.close()
+    local.listen(path).close()
+
+
+def test_a_folder_that_others_can_change_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(ConfigError, match="changed by others"):
+        local.listen(str(tmp_path / "open" / "x.sock"))
+
+
+def test_a_foreign_listener_is_not_talked_to(tmp_path: Path) -> None:
+    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        parent.chmod(0o755)
+    path = str(tmp_path / "x.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(path)
+        os.seteuid(65534)
+        listener.listen()
+        os.seteuid(0)
+        assert local.dial(path) is None
+    assert local.dial(str(tmp_path / "none")) is None
