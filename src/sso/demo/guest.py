@@ -1,6 +1,7 @@
 """A whole guest inside a sandbox: a login screen on a terminal, and sso-guest-agent with a port."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -104,6 +105,7 @@ class Guest:
 
     def close(self) -> None:
         self.stop()
+        os.kill(self.screen.pid, signal.SIGTERM)  # hanging up would only bring a new login screen
         self.screen.close()
         self._log.close()
 
