@@ -13,7 +13,7 @@ if WANTED != "no":
     from Cython.Build import cythonize
 
     extensions = cythonize(
-        [Extension("sso._framing", ["src/sso/_framing.pyx"])],
+        [Extension("sso._framing", ["src/sso/_framing.pyx"], extra_compile_args=["-O3"])],
         build_dir="build/cython",  # no generated .c beside the source
         language_level=3,
         compiler_directives={"autotestdict": False},  # its __test__ would not match _framing.pyi

@@ -12,6 +12,7 @@ import pytest
 from sshd import Missing, Sshd
 
 from sso.demo.realm import Realm
+from sso.demo.sandbox import Sandbox
 from sso.guest.conversation import Claim, Conversation
 from sso.loop import Pump
 from sso.mech import load
@@ -54,7 +55,8 @@ def _deliver(guest: Guest, env: dict[str, str]) -> None:
     thread.start()
     argv = [sys.executable, "-I", "-m", "sso.client.main", "--no-config", "--spn", SPN]
     with client:
-        done = subprocess.run(argv, stdin=client.fileno(), stdout=client.fileno(), env=env, stderr=subprocess.PIPE)
+        ends = client.fileno()
+        done = subprocess.run(argv, stdin=ends, stdout=ends, env=env, stderr=subprocess.PIPE)
     thread.join()
     assert done.returncode == 0, done.stderr
 
@@ -74,11 +76,12 @@ def test_spawned_client(
     benchmark.pedantic(_deliver, args=(guest, env), rounds=ROUNDS, warmup_rounds=1)
 
 
-def test_ssh(benchmark: Any, realm: Realm, sandbox: Any) -> None:
+def test_ssh(benchmark: Any, realm: Realm) -> None:
     realm.kinit("alice", "-f")
     benchmark.group = CASE
     try:
-        with Sshd(sandbox, realm) as sshd:
+        # The realm's folder stays visible inside: ssh reads alice's cache there, sshd its keytab.
+        with Sandbox(keep=[realm.folder]) as sandbox, Sshd(sandbox, realm) as sshd:
             benchmark.extra_info.update(case=CASE, peer="ssh -K, curve25519, no shell")
 
             def deliver() -> None:

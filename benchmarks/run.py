@@ -30,13 +30,15 @@ def main(arguments: list[str]) -> int:
             "-p",
             "no:cacheprovider",
         ]
-        command += ["--benchmark-disable-gc", "--benchmark-columns=median", *arguments]
+        command += ["-W", "default", "--benchmark-disable-gc", "--benchmark-columns=median", *arguments]
         print(f"running {len(files)} files of benchmarks; this takes some minutes", flush=True)
         with open(Path(folder) / "log", "w+") as log:
             status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
             if status:
                 log.seek(0)
                 print(log.read())
+        if not report.exists():
+            return 1
         rows = _rows(report)
     _print(rows)
     broken = _broken(rows)

@@ -56,6 +56,7 @@ class Sshd:
 
     def __enter__(self) -> "Sshd":
         program, extra = programs()
+        self._sandbox.use_realm(self._realm)
         self._realm.principal(f"host/{HOST}", options=["+ok_as_delegate"])
         keytab = self._realm.keytab(self._realm.folder / "sshd.keytab", f"host/{HOST}")
         with socket.socket() as probe:

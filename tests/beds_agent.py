@@ -17,6 +17,7 @@ from sso.guest.agent import Agent
 from sso.guest.attempts import NO_DIGEST, Attempts
 from sso.guest.config import GuestConfig
 from sso.guest.forked import Forked
+from sso.guest.local import Peer
 from sso.guest.mapping import Mapped
 from sso.guest.pam import Peers
 from sso.guest.reactor import Reactor
@@ -64,6 +65,13 @@ class FakeDriver:
 
     def close(self) -> None:
         self.calls.append("close")
+
+
+class OwnPeers(Peers):
+    """As if we were root, so that these tests need not be; everybody else is refused as ever."""
+
+    def refusal(self, peer: Peer) -> str:
+        return super().refusal(peer._replace(uid=0) if peer.uid == os.geteuid() else peer)
 
 
 class FakeMapper:
@@ -189,6 +197,7 @@ class Stage:
         self.driver.calls.clear()
         return asked
 
+
 @dataclass
 class Asked:
     """One PAM login after its GET."""
@@ -246,7 +255,7 @@ def make_stage(tmp_path: Path) -> Iterator[MakeStage]:
             reactor,
             driver=driver,
             mapper=mapper,
-            peers=Peers("", proc=folder / "no-proc"),
+            peers=OwnPeers("", proc=folder / "no-proc"),
             attempts=Attempts(clock, lambda user, since: False, lambda: 0.0),
         )
         stage = Stage(agent, reactor, clock, driver, mapper, ends[0][1], ends[1][1], config.pam_socket)

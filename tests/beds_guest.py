@@ -67,12 +67,7 @@ class Wire:
 
 
 def sign_in(
-    guest: Guest,
-    realm: Realm,
-    *arguments: str,
-    wire: Wire | None = None,
-    stdin_secret: str = "",
-    timeout: float = TIME,
+    guest: Guest, realm: Realm, *arguments: str, wire: Wire | None = None, stdin_secret: str = ""
 ) -> Run:
     """Run the real client against the guest's port, with a tap between them."""
     wire = wire or Wire()
@@ -81,36 +76,37 @@ def sign_in(
     port.connect(str(guest.port))
     relay = threading.Thread(target=wire.relay, args=(ours, port), daemon=True)
     relay.start()
-    argv = [sys.executable, "-I", "-m", "sso.client.main", "--no-config", *arguments]
-    secret: tuple[int, ...] = ()
-    if stdin_secret:
-        reader, writer = os.pipe()
-        os.write(writer, stdin_secret.encode() + b"\n")
-        os.close(writer)
-        argv += ["--password-fd", str(reader)]
-        secret = (reader,)
-    env = {"PATH": os.environ["PATH"], **realm.env}
-    with client:
+    with client, secret_fd(stdin_secret) as fds:
+        argv = [sys.executable, "-I", "-m", "sso.client.main", "--no-config", *arguments]
+        for fd in fds:
+            argv += ["--password-fd", str(fd)]
         done = subprocess.run(
             argv,
             stdin=client.fileno(),
             stdout=client.fileno(),
             stderr=subprocess.PIPE,
-            env=env,
-            pass_fds=secret,
-            timeout=timeout,
+            env={"PATH": os.environ["PATH"], **realm.env},
+            pass_fds=fds,
+            timeout=TIME,
         )
-    for fd in secret:
-        os.close(fd)
     relay.join(TIME)
     for end in (ours, port):
         end.close()
-    return Run(
-        done.returncode,
-        done.stderr.decode().splitlines(),
-        bytes(wire.seen["guest"]),
-        bytes(wire.seen["client"]),
-    )
+    lines = done.stderr.decode().splitlines()
+    return Run(done.returncode, lines, bytes(wire.seen["guest"]), bytes(wire.seen["client"]))
+
+
+@contextmanager
+def secret_fd(secret: str) -> Iterator[tuple[int, ...]]:
+    """A pipe with a secret in it, as a viewer would hand one over; nothing for an empty one."""
+    if not secret:
+        yield ()
+        return
+    reader, writer = os.pipe()
+    os.write(writer, secret.encode() + b"\n")
+    os.close(writer)
+    yield (reader,)
+    os.close(reader)
 
 
 MakeGuest = Callable[..., Guest]

@@ -6,11 +6,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy
 
-from sso._base64 cimport Decoder, character, decode, finish
+from sso._base64 cimport Decoder, character, decode, explicit_bzero, finish
 from sso.errors import FramingError
-
-cdef extern from "string.h" nogil:
-    void explicit_bzero(void *s, size_t n)
 
 cdef enum:
     LF = 0x0A

@@ -5,11 +5,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from sso.errors import PortClosed
 from sso.framing import wipe
-from sso.port import Port
+from sso.port import READ_MAX, Port
 
 WRITE_MAX = 64 * 1024  # octets offered to the port at once
 PENDING_MAX = 1024 * 1024  # octets waiting to be written, above which nothing more is read
+LAST_WORDS_MAX = 1024 * 1024  # octets still read of a peer that takes no more
+DRAIN_TIME = 10.0  # seconds for a peer to take what is left, when nothing else limits the wait
+RETRY_TIME = 0.05  # seconds until the next try, when a port calls itself writable and takes nothing
+
+Watch = Mapping[int, Callable[[], None]]
 
 
 class Conversation(Protocol):
@@ -37,73 +43,116 @@ class Pump:
         self, port: Port, conversation: Conversation, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._port, self._conversation, self._clock = port, conversation, clock
-        self._pending = bytearray()
+        self._pending = bytearray()  # wiped as it is sent, and never resized: that could leave a copy
+        self._sent = 0  # how much of it is
+        self._writable = self._refused = False
+        self._drain_by: float | None = None
 
-    def run(self, watch: Mapping[int, Callable[[], None]] | None = None) -> str:
+    def run(self, watch: Watch | None = None) -> str:
         """Run to the end and say which: "finished" (and all was written) or "hang-up".
 
-        `watch` names further descriptors and what to call when one is readable. Raises PortClosed when
-        a write finds the port gone.
+        `watch` names further descriptors and what to call when one is readable. A port that is gone is a
+        hang-up, and so is a peer that does not take the rest within DRAIN_TIME.
         """
-        watched = watch or {}
         conversation = self._conversation
         conversation.start(self._clock())
         try:
-            while True:
-                self._write()
-                if conversation.finished and not self._pending:
+            while self._write():
+                if conversation.finished and not self._unsent:
                     return "finished"
-                if not self._turn(watched):
-                    return "hang-up"
+                if not self._turn(watch or {}):
+                    break
+            if not conversation.finished:
+                conversation.receive_data(b"", self._clock())
+            return "hang-up"
         finally:
             wipe(self._pending)
 
-    def _turn(self, watched: Mapping[int, Callable[[], None]]) -> bool:
+    @property
+    def _unsent(self) -> int:
+        return len(self._pending) - self._sent
+
+    @property
+    def _held(self) -> bool:
+        """Whether a person's question waits for what is to be written before it."""
+        return self._conversation.asking and self._unsent > 0
+
+    def _turn(self, watch: Watch) -> bool:
         """Wait for whatever comes next, and deal with it; False at a hang-up."""
         conversation = self._conversation
-        ready = self._poll(watched)
-        for fd in watched:
+        ready = self._wait(watch)
+        for fd, call in watch.items():
             if fd in ready and not conversation.finished:
-                watched[fd]()
-        if ready.get(self._port.fileno(), 0) & ~select.POLLOUT and not self._receive():
+                call()
+        if ready.get(self._port.fileno(), 0) & ~select.POLLOUT:
+            data = self._port.read(READ_MAX)
+            if data == b"":
+                return False
+            if data and not conversation.finished:
+                conversation.receive_data(data, self._clock())
+        if self._drain_by is not None and self._clock() >= self._drain_by:
             return False
         deadline = conversation.deadline
-        held = conversation.asking and bool(self._pending)
-        if deadline is not None and not held and self._clock() >= deadline:
+        if deadline is not None and not self._held and self._clock() >= deadline:
             conversation.deadline_passed(self._clock())
         return True
 
-    def _receive(self) -> bool:
-        data = self._port.read()
-        if data is None:
-            return True
-        if not self._conversation.finished:
-            self._conversation.receive_data(data, self._clock())
-        return bool(data)
-
-    def _poll(self, watched: Mapping[int, Callable[[], None]]) -> dict[int, int]:
+    def _wait(self, watch: Watch) -> dict[int, int]:
+        wanted: dict[int, int] = {}
+        if not self._conversation.finished:  # nobody would call what they wait for
+            wanted = dict.fromkeys(watch, select.POLLIN)
+        if self._unsent and not self._refused:
+            wanted[self._port.write_fileno()] = select.POLLOUT
+        if self._unsent < PENDING_MAX:
+            wanted[self._port.fileno()] = wanted.get(self._port.fileno(), 0) | select.POLLIN
         poll = select.poll()
-        for fd in watched:
-            poll.register(fd, select.POLLIN)
-        if self._pending:
-            poll.register(self._port.write_fileno(), select.POLLOUT)
-        if len(self._pending) < PENDING_MAX:
-            both = self._port.fileno() == self._port.write_fileno() and bool(self._pending)
-            poll.register(self._port.fileno(), select.POLLIN | (select.POLLOUT if both else 0))
-        deadline = self._conversation.deadline
-        if deadline is None or (self._conversation.asking and self._pending):
-            return dict(poll.poll())
-        # Rounded up, so that a deadline has passed when the wait for it is over.
-        return dict(poll.poll(max(0, int((deadline - self._clock()) * 1000) + 1)))
+        for fd, mask in wanted.items():
+            poll.register(fd, mask)
+        ready = dict(poll.poll(self._timeout()))
+        self._writable = bool(ready.get(self._port.write_fileno(), 0) & select.POLLOUT)
+        return ready
 
-    def _write(self) -> None:
+    def _timeout(self) -> int | None:
+        """Milliseconds until something is due, rounded up so that it is due when they are over."""
+        now, due = self._clock(), []
+        if self._conversation.deadline is not None and not self._held:
+            due.append(self._conversation.deadline)
+        if self._unsent and (self._held or self._conversation.finished):
+            if self._drain_by is None:
+                self._drain_by = now + DRAIN_TIME
+            due.append(self._drain_by)
+        else:
+            self._drain_by = None
+        if self._refused:
+            due.append(now + RETRY_TIME)
+        return max(0, int((min(due) - now) * 1000) + 1) if due else None
+
+    def _write(self) -> bool:
+        """Write what can be written now; False when the port is gone."""
         data = self._conversation.data_to_send()
         if data:
-            joined = self._pending + data
+            rest = memoryview(self._pending)[self._sent :]
+            joined = bytearray().join((rest, data))
             wipe(self._pending)
-            self._pending = joined
-        if self._pending:
-            with memoryview(self._pending) as view:
-                taken = self._port.write(view[:WRITE_MAX])
-                wipe(view[:taken])
-            del self._pending[:taken]
+            self._pending, self._sent = joined, 0
+        if not self._unsent:
+            return True
+        part = memoryview(self._pending)[self._sent : self._sent + WRITE_MAX]
+        try:
+            taken = self._port.write(part)
+        except PortClosed:
+            self._hear_last_words()
+            return False
+        # Level-triggered: to wait for a descriptor that says so all the time would be to spin.
+        self._refused = self._writable and not taken
+        wipe(part[:taken])
+        self._sent += taken
+        return True
+
+    def _hear_last_words(self) -> None:
+        """A peer that went while we wrote may have said why."""
+        for _ in range(LAST_WORDS_MAX // READ_MAX):
+            data = self._port.read(READ_MAX)
+            if not data or self._conversation.finished:
+                return
+            self._conversation.receive_data(data, self._clock())

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from beds import Certificates
 from beds_guest import SPN, MakeGuest, sign_in
+from sso_mechs import ccache
 
 from sso.client.exits import Exit
 from sso.demo.realm import Realm
 from sso.demo.sandbox import ACCOUNTS, Account
-from sso_mechs import ccache
 
 pytestmark = pytest.mark.e2e
 CANARY = "Canary-9f2e77c1-on-the-console"

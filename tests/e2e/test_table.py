@@ -1,4 +1,4 @@
-"""Each way to fail, through the real processes: exit code, the client's line, the guest's word, the screen."""
+"""Each way to fail, through the real processes: exit code, the client's line, the guest's word."""
 
 from pathlib import Path
 

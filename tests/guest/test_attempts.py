@@ -39,7 +39,12 @@ def test_pauses_grow_and_a_user_is_stopped_after_three(clock: Clock) -> None:
 
 def test_a_login_by_hand_ends_the_stop(clock: Clock) -> None:
     said: list[tuple[str, float]] = []
-    memory = Attempts(clock, lambda user, since: bool(said.append((user, since))) or len(said) > 1, lambda: 77.0)
+
+    def by_hand(user: str, since: float) -> bool:
+        said.append((user, since))
+        return len(said) > 1
+
+    memory = Attempts(clock, by_hand, lambda: 77.0)
     for _ in range(3):
         memory.failed("alice", "tty1", BAD)
     clock.now += 1000
@@ -85,6 +90,7 @@ def test_an_attempt_that_nobody_saw_end_is_free_once(clock: Clock) -> None:
     assert memory.refusal("alice", "tty1") is None
 
 
+@pytest.mark.proves("S039")
 def test_a_hundred_bad_secrets_cost_one_failure(clock: Clock) -> None:
     """A19: whoever pays the pauses pays them; nobody is locked out by one client."""
     memory = attempts(clock)
@@ -101,7 +107,11 @@ def test_the_same_attempt_gets_the_same_answer_for_two_minutes(clock: Clock) -> 
     outcomes = Outcomes(clock)
     outcomes.keep(b"i" * 16, "alice@R", NO_DIGEST, 411)
     assert outcomes.find(b"i" * 16, "alice@R", NO_DIGEST) == 411
-    for other in ((b"j" * 16, "alice@R", NO_DIGEST), (b"i" * 16, "bob@R", NO_DIGEST), (b"i" * 16, "alice@R", BAD)):
+    for other in (
+        (b"j" * 16, "alice@R", NO_DIGEST),
+        (b"i" * 16, "bob@R", NO_DIGEST),
+        (b"i" * 16, "alice@R", BAD),
+    ):
         assert outcomes.find(*other) is None
     clock.now += 120
     assert outcomes.find(b"i" * 16, "alice@R", NO_DIGEST) is None

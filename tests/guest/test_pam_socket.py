@@ -32,6 +32,7 @@ def armed(make_stage: MakeStage) -> Stage:
     return stage
 
 
+@pytest.mark.e2e
 def test_the_socket_is_roots(make_stage: MakeStage) -> None:
     found = os.stat(make_stage().path)
     assert found.st_mode & 0o777 == 0o600 and found.st_uid == 0
@@ -59,16 +60,16 @@ def as_nobody(work: str, stage: Stage) -> int:
             status = 2  # hung up
         finally:
             os._exit(status)
-    status = []
+    ended_with: list[int] = []
 
     def ended() -> bool:
         found, code = os.waitpid(pid, os.WNOHANG)
         if found:
-            status.append(os.waitstatus_to_exitcode(code))
+            ended_with.append(os.waitstatus_to_exitcode(code))
         return bool(found)
 
     stage.turn(ended)
-    return status[0]
+    return ended_with[0]
 
 
 @pytest.fixture
@@ -77,6 +78,7 @@ def open_folder(tmp_path: Path) -> None:
         parent.chmod(0o755)
 
 
+@pytest.mark.e2e
 def test_other_users_cannot_connect_and_are_refused_if_they_could(
     make_stage: MakeStage, open_folder: None
 ) -> None:
@@ -87,6 +89,7 @@ def test_other_users_cannot_connect_and_are_refused_if_they_could(
     assert stage.ask().secret() == b"secret"
 
 
+@pytest.mark.e2e
 def test_a_thousand_foreign_connections_burn_no_grant(make_stage: MakeStage, open_folder: None) -> None:
     """A16: other users, half-open ones, garbage, wrong services and users."""
     stage = armed(make_stage)
@@ -236,7 +239,9 @@ def proc(folder: Path, loginuid: str | None, cgroup: str = "0::/system.slice/get
         (1000, "4294967295", "not-root"),
     ],
 )
-def test_only_root_without_a_login_session(uid: int, loginuid: str | None, reason: str, tmp_path: Path) -> None:
+def test_only_root_without_a_login_session(
+    uid: int, loginuid: str | None, reason: str, tmp_path: Path
+) -> None:
     peers = Peers("/system.slice/", proc(tmp_path / "proc", loginuid), tmp_path / "no-systemd")
     assert peers.refusal(Peer(7, uid, 0)) == reason
 
@@ -286,6 +291,7 @@ def test_a_folder_that_others_can_change_is_refused(tmp_path: Path) -> None:
         local.listen(str(tmp_path / "open" / "x.sock"))
 
 
+@pytest.mark.e2e
 def test_a_foreign_listener_is_not_talked_to(tmp_path: Path) -> None:
     for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
         parent.chmod(0o755)

@@ -1,0 +1,3 @@
+"""The benchmarks use the test bed."""
+
+pytest_plugins = ["beds"]

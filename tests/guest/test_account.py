@@ -1,0 +1,61 @@
+"""Which accounts may be signed in: never root, no system account, only the groups that are named."""
+
+import grp
+import os
+
+import pytest
+from beds_agent import account
+
+from sso.guest.account import Finding, Rules, is_login_name
+
+
+@pytest.mark.parametrize(
+    ("name", "uid", "shell", "finding"),
+    [
+        ("alice", 1000, "/bin/sh", Finding.GOOD),
+        ("root", 0, "/bin/sh", Finding.ROOT),
+        ("toor", 0, "/bin/sh", Finding.ROOT),
+        ("daemon", 999, "/bin/sh", Finding.SYSTEM),
+        ("alice", 1000, "/usr/sbin/nologin", Finding.NO_SHELL),
+        ("alice", 1000, "/bin/false", Finding.NO_SHELL),
+        ("-f", 1000, "/bin/sh", Finding.NO_USER),
+    ],
+)
+def test_rules(name: str, uid: int, shell: str, finding: Finding) -> None:
+    assert Rules().on_account(account(name, uid, shell)) is finding
+
+
+def test_root_is_refused_whatever_the_least_uid_is() -> None:
+    assert Rules(min_uid=0).on_uid(0) is Finding.ROOT
+    assert Rules(min_uid=1).on_uid(1) is Finding.GOOD
+
+
+@pytest.mark.parametrize(
+    ("allowed", "finding"),
+    [
+        ((), Finding.GOOD),
+        (("daemon",), Finding.GOOD),
+        (("no-such-group", "daemon"), Finding.GOOD),
+        (("bin",), Finding.NOT_IN_GROUP),
+        (("no-such-group",), Finding.NOT_IN_GROUP),
+    ],
+)
+def test_groups(allowed: tuple[str, ...], finding: Finding) -> None:
+    member = grp.getgrnam("daemon").gr_gid
+    found = Rules(1000, allowed).on_account(account("alice", 1000), lambda name, gid: [gid, member])
+    assert found is finding
+
+
+def test_the_primary_group_counts() -> None:
+    entry = account("no-such-user", 1000, gid=grp.getgrnam("daemon").gr_gid)
+    assert Rules(1000, ("daemon",)).on_account(entry, os.getgrouplist) is Finding.GOOD
+
+
+@pytest.mark.parametrize("name", ["alice", "a.b-c_d", "älice", "a@realm", "x" * 63])
+def test_login_names(name: str) -> None:
+    assert is_login_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "-p", "a b", "a/b", "a:b", "a\n", "a\0", "\x7f", "x" * 64, "\udc80"])
+def test_names_that_would_be_something_else(name: str) -> None:
+    assert not is_login_name(name)

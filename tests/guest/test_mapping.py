@@ -1,0 +1,218 @@
+"""From a principal to a local user, with the real libkrb5 and real processes."""
+
+import os
+import pwd
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from beds_agent import Clock, account, open_fds
+
+from sso.guest import mapping
+from sso.guest.account import Finding, Rules
+from sso.guest.forked import Forked
+from sso.guest.mapping import Mapped, Mapper
+from sso.guest.reactor import Reactor
+from sso.guest.records import Kind
+
+ACCOUNTS = {
+    "alice": account("alice", 4001),
+    "bob": account("bob", 4002),
+    "daemon": account("daemon", 1),
+    "root": account("root", 0),
+    "guest": account("guest", 4005, "/usr/sbin/nologin"),
+}
+CONFIGURATION = """
+[libdefaults]
+  default_realm = TEST.EXAMPLE
+  dns_lookup_realm = false
+  dns_lookup_kdc = false
+  k5login_directory = {folder}/k5login
+[realms]
+  TEST.EXAMPLE = {{
+    auth_to_local = RULE:[1:$1@$0](carol@OTHER\\.EXAMPLE)s/.*/daemon/
+    auth_to_local = DEFAULT
+  }}
+"""
+
+
+@pytest.fixture
+def reactor() -> Iterator[Reactor]:
+    reactor = Reactor(time.monotonic)
+    yield reactor
+    reactor.close()
+
+
+@pytest.fixture
+def kerberos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        parent.chmod(0o755)
+    (tmp_path / "krb5.conf").write_text(CONFIGURATION.format(folder=tmp_path))
+    (tmp_path / "k5login").mkdir()
+    monkeypatch.setenv("KRB5_CONFIG", str(tmp_path / "krb5.conf"))
+    return tmp_path
+
+
+def lookup(name: str) -> pwd.struct_passwd:
+    return ACCOUNTS[name]
+
+
+def ask(reactor: Reactor, principal: str, kind: Kind = Kind.KERBEROS, rules: Rules | None = None) -> Mapped:
+    got: list[Mapped] = []
+    Mapper(reactor, rules or Rules(), passwd=lookup).ask(kind, principal, got.append)
+    limit = time.monotonic() + 10
+    while not got and time.monotonic() < limit:
+        reactor.turn(0.5)
+    return got[0]
+
+
+@pytest.mark.parametrize(
+    ("principal", "finding", "user"),
+    [
+        ("alice/admin@TEST.EXAMPLE", Finding.NO_USER, ""),
+        ("alice@OTHER.EXAMPLE", Finding.NO_USER, ""),
+        ("mallory@TEST.EXAMPLE", Finding.NO_USER, ""),
+        ("root@TEST.EXAMPLE", Finding.ROOT, ""),
+        ("daemon@TEST.EXAMPLE", Finding.SYSTEM, ""),
+        ("guest@TEST.EXAMPLE", Finding.NO_SHELL, ""),
+        ("-f@TEST.EXAMPLE", Finding.NO_USER, ""),
+        ("a@b@c", Finding.BROKEN, ""),
+        ("", Finding.NO_USER, ""),
+    ],
+)
+def test_a_principal_is_who_libkrb5_says(
+    principal: str, finding: Finding, user: str, reactor: Reactor, kerberos: Path
+) -> None:
+    mapped = ask(reactor, principal)
+    assert (mapped.finding, mapped.user) == (finding, user)
+    assert mapped.uid == (ACCOUNTS[user].pw_uid if user else 0)
+
+
+# libkrb5 looks an account up itself, so a principal that is let in needs one of the machine.
+DAEMON = Rules(min_uid=1)
+
+
+@pytest.mark.e2e
+def test_k5login_decides_who_is_let_in(reactor: Reactor, kerberos: Path) -> None:
+    k5login = kerberos / "k5login" / "daemon"
+    assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON) == Mapped(Finding.GOOD, 1, "daemon")
+    k5login.write_text("somebody@TEST.EXAMPLE\n")
+    os.chown(k5login, 1, 1)
+    k5login.chmod(0o600)
+    assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON).finding is Finding.NOT_AUTHORISED
+    assert ask(reactor, "carol@OTHER.EXAMPLE", rules=DAEMON).finding is Finding.NOT_AUTHORISED
+    k5login.write_text("carol@OTHER.EXAMPLE\n")
+    assert ask(reactor, "carol@OTHER.EXAMPLE", rules=DAEMON) == Mapped(Finding.GOOD, 1, "daemon")
+    assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON).finding is Finding.NOT_AUTHORISED
+
+
+@pytest.mark.e2e
+def test_the_question_is_asked_with_the_users_ids(
+    reactor: Reactor, kerberos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_daemon(self: object, user: str) -> bool:
+        return os.getresuid() == (1, 1, 1) and os.getresgid() == (1, 1, 1) and 0 not in os.getgroups()
+
+    monkeypatch.setattr(mapping._Kerberos, "user_ok", is_daemon)
+    assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON).finding is Finding.GOOD
+    assert os.getuid() == 0
+
+
+def test_a_password_names_its_user_without_kerberos(reactor: Reactor) -> None:
+    assert ask(reactor, "alice", Kind.PASSWORD) == Mapped(Finding.GOOD, 4001, "alice")
+    assert ask(reactor, "nobody-here", Kind.PASSWORD).finding is Finding.NO_USER
+    assert ask(reactor, "root", Kind.PASSWORD).finding is Finding.ROOT
+    assert ask(reactor, "-froot", Kind.PASSWORD).finding is Finding.NO_USER
+
+
+def test_the_numbers_are_judged_again_here(reactor: Reactor) -> None:
+    mapper = Mapper(reactor, Rules())
+    assert mapper._judge(Mapped(Finding.GOOD, 0, "alice")).finding is Finding.ROOT
+    assert mapper._judge(Mapped(Finding.GOOD, 999, "alice")).finding is Finding.SYSTEM
+    assert mapper._judge(Mapped(Finding.GOOD, 1000, "alice")).finding is Finding.GOOD
+
+
+def test_a_directory_service_that_hangs_blocks_nobody_and_is_killed() -> None:
+    clock = Clock()
+    reactor = Reactor(clock)
+    before = open_fds()
+
+    def hang(name: str) -> pwd.struct_passwd:
+        signal.pause()
+        raise AssertionError
+
+    got: list[Mapped] = []
+    forked = Mapper(reactor, Rules(), passwd=hang).ask(Kind.PASSWORD, "alice", got.append)
+    reactor.turn(0)
+    clock.now += 4.9
+    reactor.turn(0)
+    assert got == []
+    clock.now += 0.2
+    reactor.turn(0)
+    assert got == [Mapped(Finding.BROKEN)]
+    reap(reactor, forked, before)
+    reactor.close()
+
+
+def reap(reactor: Reactor, forked: Forked, before: int) -> None:
+    """The process is gone, and so is all that belonged to it."""
+    limit = time.monotonic() + 10
+    while forked._life >= 0 and time.monotonic() < limit:
+        reactor.turn(0.5)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(forked.pid, 0)
+    assert open_fds() == before
+
+
+# Forked work
+
+
+def run(reactor: Reactor, work: Callable[[], bytes], keep: tuple[int, ...] = ()) -> bytes:
+    got: list[bytes] = []
+    Forked(reactor, work, got.append, 10.0, keep)
+    while not got:
+        reactor.turn(1.0)
+    return got[0]
+
+
+def test_a_worker_that_fails_has_no_answer(reactor: Reactor, capfd: pytest.CaptureFixture[str]) -> None:
+    def fail() -> bytes:
+        raise ValueError("canary")
+
+    before = open_fds()
+    assert run(reactor, fail) == b""
+    assert run(reactor, lambda: os._exit(3)) == b""
+    assert run(reactor, lambda: b"x" * 5000) == b"x" * 1024
+    assert open_fds() == before and "canary" not in "".join(capfd.readouterr())
+
+
+def test_a_worker_has_only_the_descriptors_that_it_needs(reactor: Reactor) -> None:
+    kept, other = os.memfd_create("kept"), os.memfd_create("other")
+    seen = run(reactor, lambda: " ".join(sorted(os.listdir("/proc/self/fd"), key=int)).encode(), (kept,))
+    for fd in (kept, other):
+        os.close(fd)
+    numbers = set(map(int, seen.split()))
+    assert {0, 1, 2, kept} < numbers and other not in numbers
+    assert len(numbers) == 6, "standard ones, the kept one, the answer's pipe, the listed folder"
+
+
+def test_a_cancelled_worker_is_silent_and_reaped(reactor: Reactor) -> None:
+    before = open_fds()
+    got: list[bytes] = []
+    forked = Forked(reactor, lambda: signal.pause() or b"x", got.append, 10.0)  # type: ignore[func-returns-value]
+    forked.cancel()
+    forked.cancel()
+    reap(reactor, forked, before)
+    assert got == []
+
+
+def test_a_process_that_holds_the_pipe_open_holds_nobody_up(reactor: Reactor) -> None:
+    def leave_one_behind() -> bytes:
+        if os.fork() == 0:
+            time.sleep(0.3)
+            os._exit(0)
+        os._exit(0)
+
+    assert run(reactor, leave_one_behind) == b""

@@ -1,0 +1,157 @@
+"""With its peer session everything of a login ends: grants, workers, descriptors, the screen's word."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from beds_agent import Asked, MakeStage, Stage, has, open_fds, take
+
+from sso.guest import records
+from sso.guest.records import Confirm, Kind, Operation, Outcome
+
+LOGGED_IN, WRONG, NO_SCREEN = 0, 402, 411
+PASSWORD: dict[str, Any] = {"principal": "alice", "kind": Kind.PASSWORD, "digest": b"d" * 32, "expires": 0}
+
+Step = Callable[[Stage], Asked | None]
+
+
+def asked_user(stage: Stage) -> Asked:
+    stage.armed()
+    return stage.ask()
+
+
+@pytest.mark.parametrize(
+    "step",
+    [lambda stage: None, lambda stage: stage.turn(), lambda stage: stage.armed(), asked_user],
+    ids=["at once", "while mapping", "armed", "given"],
+)
+@pytest.mark.parametrize("how", ["end", "begin"])
+def test_with_its_session_a_login_is_gone(step: Step, how: str, make_stage: MakeStage) -> None:
+    stage = make_stage()
+    before = open_fds()
+    stage.begin()
+    stage.claim()
+    asked = step(stage)
+    if how == "end":
+        stage.end()
+    else:
+        stage.begin(2)
+    if asked is not None:
+        assert asked.hung_up(), "the module sees it, and gives up"
+        records.close_all(asked.fds)
+        asked.module.close()
+        stage.pam.clear()
+    late = stage.ask()
+    assert late.reply.kind is Kind.NONE
+    late.module.close()
+    stage.pam.clear()
+    stage.turn(lambda: open_fds() == before)
+    assert stage.silent() and "settled" not in stage.driver.calls
+    assert ("cancel" in stage.driver.calls) is ("trigger alice" in stage.driver.calls)
+
+
+def test_what_the_module_said_before_the_end_counts(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.begin()
+    stage.claim()
+    asked = asked_user(stage)
+    records.close_all(asked.fds)
+    request = records.Request(Operation.ESTABLISHED, "login", "tty1", "alice")
+    records.send(asked.module, request)
+    stage.agent.judge.end(1)
+    assert not records.send(asked.module, request), "nothing that is said later does"
+    assert stage.agent.judge.signed_in is not None
+    assert "cancel" not in stage.driver.calls and "settled" in stage.driver.calls
+    stage.end()
+    assert take(stage.acceptor, Outcome) == Outcome(1, LOGGED_IN)
+
+
+def test_the_end_is_confirmed_only_after_revoking(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.begin()
+    stage.claim()
+    stage.armed()
+    records.send(stage.channel, records.End(1))
+    stage.turn(lambda: has(stage.channel))
+    assert len(stage.agent.judge._grants) == 0
+    assert take(stage.channel, Confirm) == Confirm(1)
+
+
+def test_a_session_survives_the_end_of_the_peer(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    asked = stage.signed_in()
+    assert not has(asked.module) and stage.agent.judge.signed_in is not None
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_a_grant_dies_of_age(given: bool, make_stage: MakeStage) -> None:
+    stage = make_stage(grant_seconds=10)
+    stage.begin()
+    stage.claim()
+    stage.armed()
+    asked = stage.ask() if given else None
+    stage.clock.now += 9.9
+    assert stage.silent()
+    stage.clock.now += 0.2
+    assert stage.outcome() == (1, NO_SCREEN)
+    assert stage.ask().reply.kind is Kind.NONE and "cancel" in stage.driver.calls
+    assert asked is None or asked.hung_up()
+    for used in [asked] if asked else []:
+        records.close_all(used.fds)
+
+
+def test_without_a_screen_the_peer_waits_five_seconds(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.driver.is_ready = False
+    stage.begin()
+    stage.claim()
+    stage.turn(lambda: len(stage.agent.judge._grants))
+    stage.clock.now += 4.9
+    assert stage.silent()
+    stage.clock.now += 0.2
+    assert stage.outcome() == (1, NO_SCREEN) and stage.driver.calls == []
+
+
+def test_a_screen_that_comes_in_time_is_told(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.driver.is_ready = False
+    stage.begin()
+    stage.claim()
+    stage.turn(lambda: len(stage.agent.judge._grants))
+    stage.driver.is_ready = True
+    for _ in range(9):
+        stage.driver.changed()
+    assert stage.driver.calls == ["trigger alice"] * 3, "a screen that comes and goes is not told for ever"
+
+
+def test_hanging_up_is_no_way_around_the_pauses(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    for id in (1, 2):
+        stage.begin(id)
+        stage.claim(id, **PASSWORD)
+        stage.turn(lambda calls=2 * id - 1: len(stage.driver.calls) >= calls)  # type: ignore[misc]
+        asked = stage.ask()
+        assert asked.reply.kind is Kind.PASSWORD
+        records.close_all(asked.fds)
+        stage.end(id)
+    stage.begin(3)
+    stage.claim(3, **PASSWORD)
+    assert stage.outcome() == (3, WRONG)
+
+
+def test_no_descriptor_is_left_after_many_logins(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    before = open_fds()
+    for id in range(1, 30):
+        stage.driver.calls.clear()
+        stage.begin(id)
+        stage.claim(id, attempt=bytes([id]) * 16)
+        if id % 3:
+            stage.armed()
+            asked = stage.ask("alice" if id % 2 else "")
+            asked.report(Operation.ESTABLISHED)
+            assert stage.outcome() == (id, LOGGED_IN)
+            asked.hang_up()
+        stage.end(id)
+        stage.pam.clear()
+    stage.turn(lambda: open_fds() == before)
