@@ -13,9 +13,11 @@ from sso.port import open_port
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run once and return the exit code of sso.client.exits."""
+    """Run once and return the exit code of sso.client.exits; success is silent without --verbose."""
+    verbose = 0
     try:
         options = parse(arguments)
+        verbose = options.verbose
         outcome = sign_in(options)
     except ConfigError as error:
         outcome = Outcome(Exit.USAGE, str(error))
@@ -23,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         outcome = Outcome(Exit.LOST, str(error))
     except KeyboardInterrupt:
         outcome = Outcome(Exit.LOST, "interrupted")
-    if outcome.exit is not Exit.SIGNED_IN or "-v" in (arguments or sys.argv):
+    if outcome.exit is not Exit.SIGNED_IN or verbose:
         complain(outcome.line, outcome.hint)
     return int(outcome.exit)
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from typing import Any, NamedTuple
 
 from sso import __version__
@@ -13,6 +13,7 @@ from sso.policy import SASL_CONF, TLS, ClientPolicy
 SYSTEM_CONFIG = "/etc/console-sso/client.toml"
 PIN_PREFIX = "sha256:"
 _SWITCHES = ("trust-any-spn", "offer-tgt", "send-ticket", "password")
+_SWITCH: dict[str, Any] = {"action": "store_true", "default": None}
 _TEXTS = ("require", "tls-name", "tls-ca", "user")
 
 
@@ -70,91 +71,90 @@ def _check(policy: ClientPolicy) -> None:
         )
 
 
+# Every option: flags, what argparse needs to know, what a person needs to know.
+_OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
+    (
+        "--port",
+        {"default": "stdio", "metavar": "ADDRESS"},
+        "stdio, fd:N, unix:PATH, tcp:HOST:PORT or a device (default: stdio, as a viewer spawns it)",
+    ),
+    (
+        "--spn",
+        {"metavar": "SPN"},
+        "the guest's Kerberos service, such as host/vm.example.org"
+        " (default: ask the guest, which is weak, and then ask you)",
+    ),
+    (
+        "--allowed-spn",
+        {"action": "append", "metavar": "PATTERN"},
+        "services that may be talked to at all (default: host/* of your own realm)",
+    ),
+    (
+        "--trust-any-spn",
+        _SWITCH,
+        "believe the guest's own word for its service without asking you (default: off)",
+    ),
+    (
+        "--offer-tgt",
+        _SWITCH,
+        "forward the TGT even to a service that the KDC has not marked ok-as-delegate"
+        " (default: off, the KDC decides)",
+    ),
+    (
+        "--send-ticket",
+        _SWITCH,
+        "hand over a ticket after Kerberos where it could not be forwarded (default: off)",
+    ),
+    ("--password", _SWITCH, "allow a password, through verified TLS only (default: off)"),
+    ("--user", {"metavar": "NAME"}, "user name for the password (default: your own)"),
+    (
+        "--password-fd",
+        {"type": int, "metavar": "N"},
+        "read the password from this file descriptor (default: terminal or askpass)",
+    ),
+    (
+        "--keyring",
+        {"action": "store_true"},
+        "look the password up in the desktop's keyring first (default: off)",
+    ),
+    (
+        "--tls-name",
+        {"metavar": "NAME"},
+        "the guest's name in its certificate; asks for TLS (default: none, no TLS)",
+    ),
+    ("--tls-ca", {"metavar": "FILE"}, "the CA of that certificate, PEM (default: the system's CAs)"),
+    (
+        "--tls-pin",
+        {"action": "append", "metavar": "sha256:HEX"},
+        "accept the guest with this public key (SPKI SHA-256), without a CA (default: none)",
+    ),
+    (
+        "--require",
+        {"choices": (TLS, SASL_CONF)},
+        "the least protection (default: tls if a name or pin is given, else sasl-conf)",
+    ),
+    ("--ccache", {"metavar": "NAME"}, "Kerberos credential cache (default: KRB5CCNAME or the system's)"),
+    ("--config", {"metavar": "FILE"}, "read this file instead of the usual ones (default: see below)"),
+    ("--no-config", {"action": "store_true"}, "read no file at all (default: off)"),
+)
+
+
 def _parser() -> ArgumentParser:
     table = "\n".join(f"  {int(code):3}  {text}" for code, text in MEANING.items())
+    files = f"files: {SYSTEM_CONFIG}, ~/.config/console-sso/client.toml (keys as the options)"
     parser = ArgumentParser(
         prog="spice-client-sso",
         formatter_class=RawDescriptionHelpFormatter,
         description="Sign in at the console of a virtual machine with what you are signed in with here.\n"
         "The port is given by the viewer as stdin/stdout; nothing secret is ever an argument.",
-        epilog=f"exit codes:\n{table}\n\nfiles: {SYSTEM_CONFIG}, ~/.config/console-sso/client.toml (same keys as the options)",
+        epilog=f"exit codes:\n{table}\n\n{files}",
     )
-    add = parser.add_argument
-    add(
-        "--port",
-        default="stdio",
-        metavar="ADDRESS",
-        help="stdio, fd:N, unix:PATH, tcp:HOST:PORT or a device (default: stdio, as a viewer spawns it)",
+    for flag, settings, text in _OPTIONS:
+        parser.add_argument(flag, help=text, **settings)
+    parser.add_argument(
+        "-v", "--verbose", action="count", default=0, help="say each step on stderr (default: only the end)"
     )
-    add(
-        "--spn",
-        metavar="SPN",
-        help="the guest's Kerberos service, for example host/vm.example.org (default: ask the guest, which is weak, and then ask you)",
-    )
-    add(
-        "--allowed-spn",
-        action="append",
-        metavar="PATTERN",
-        help="services that may be talked to at all (default: host/* of your own realm)",
-    )
-    add(
-        "--trust-any-spn",
-        action="store_true",
-        default=None,
-        help="believe the guest's own word for its service without asking you (default: off)",
-    )
-    add(
-        "--offer-tgt",
-        action="store_true",
-        default=None,
-        help="forward the TGT even where the KDC has not marked the service ok-as-delegate (default: off, the KDC decides)",
-    )
-    add(
-        "--send-ticket",
-        action="store_true",
-        default=None,
-        help="hand over a ticket after Kerberos where it could not be forwarded (default: off)",
-    )
-    add(
-        "--password",
-        action="store_true",
-        default=None,
-        help="allow a password, through verified TLS only (default: off)",
-    )
-    add("--user", metavar="NAME", help="user name for the password (default: your own)")
-    add(
-        "--password-fd",
-        type=int,
-        metavar="N",
-        help="read the password from this file descriptor (default: keyring, terminal or askpass)",
-    )
-    add(
-        "--keyring",
-        action="store_true",
-        help="look the password up in the desktop's keyring first (default: off)",
-    )
-    add(
-        "--tls-name",
-        metavar="NAME",
-        help="the guest's name in its certificate; asks for TLS (default: none, no TLS)",
-    )
-    add("--tls-ca", metavar="FILE", help="the CA of that certificate, PEM (default: the system's CAs)")
-    add(
-        "--tls-pin",
-        action="append",
-        metavar="sha256:HEX",
-        help="accept the guest with this public key (SPKI SHA-256), without a CA (default: none)",
-    )
-    add(
-        "--require",
-        choices=(TLS, SASL_CONF),
-        help="the least protection (default: tls if a name or pin is given, else sasl-conf)",
-    )
-    add("--ccache", metavar="NAME", help="Kerberos credential cache (default: KRB5CCNAME or the system's)")
-    add("--config", metavar="FILE", help="read this file instead of the usual ones")
-    add("-v", "--verbose", action="count", default=0, help="say each step on stderr (default: only the end)")
-    add("--version", action="version", version=f"%(prog)s {__version__}")
-    add("--no-config", action="store_true", help=SUPPRESS)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
 

@@ -99,7 +99,7 @@ def _askpass() -> list[str]:
 def _run(
     argv: list[str], environment: dict[str, str] | None = None, confirm: bool = False
 ) -> bytearray | None:
-    """Run a program and read its one line of answer from a pipe; for `confirm` its exit code is the answer."""
+    """Run a program and read its one line of answer; for `confirm` its exit code is the answer."""
     import subprocess
 
     if len(argv) < 2:
