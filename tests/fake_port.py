@@ -19,6 +19,11 @@ FULL = 2**64 - 2  # an eventfd with this count is not writable
 UNLOCK, NUMBER = 0x40045431, 0x80045430  # TIOCSPTLCK, TIOCGPTN: not in termios
 
 
+def open_files() -> set[str]:
+    """The descriptors of this process, to see what a test leaves open."""
+    return set(os.listdir("/proc/self/fd"))
+
+
 class FakePort(Port):
     """A virtio port: `Port` towards the guest; attach, detach, send, take and unplug are the host's.
 

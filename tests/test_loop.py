@@ -1,109 +1,29 @@
 """The pump: no octet lost or doubled, no busy turn, and an end for every way a peer can behave."""
 
 import os
-import select
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_port import FakePort
+from fake_port import FakePort, open_files
+from fake_world import Talk, World
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sso.errors import PortClosed
 from sso.loop import DRAIN_TIME, LAST_WORDS_MAX, PENDING_MAX, RETRY_TIME, Pump
-from sso.port import READ_MAX, FilePort, Port, open_port
-
-REAL_POLL = select.poll
-
-
-class Talk:
-    """A conversation that answers each piece of input with `reply`, and ends after `wanted` octets."""
-
-    def __init__(
-        self, reply: Callable[[bytes], bytes] = bytes, wanted: int | None = None, first: bytes = b""
-    ) -> None:
-        self.reply, self.wanted = reply, wanted
-        self.heard: list[bytes] = []
-        self.passed: list[float] = []
-        self.deadline: float | None = None
-        self.finished = self.asking = False
-        self._out = first
-
-    def start(self, now: float) -> None:
-        pass
-
-    def receive_data(self, data: bytes, now: float) -> None:
-        self.heard.append(data)
-        self._out += self.reply(data)
-        if self.wanted is not None and self.octets >= self.wanted:
-            self.finished = True
-
-    def data_to_send(self) -> bytes:
-        out, self._out = self._out, b""
-        return out
-
-    def deadline_passed(self, now: float) -> None:
-        self.passed.append(now)
-        self.deadline = None
-
-    @property
-    def octets(self) -> int:
-        return sum(map(len, self.heard))
-
-
-class World:
-    """A clock, and a poll that waits in it: what is ready is real, but nothing is waited for.
-
-    When nothing is ready the next of `actions` happens; when none is left, time passes.
-    """
-
-    def __init__(self) -> None:
-        self.now, self.turns = 0.0, 0
-        self.actions: Iterator[Callable[[], object]] = iter(())
-
-    def clock(self) -> float:
-        return self.now
-
-    def poll(self) -> Any:
-        return WorldPoll(self)
-
-    def run(self, port: Port, talk: Talk, **arguments: Any) -> str:
-        return Pump(port, talk, self.clock).run(**arguments)
-
-
-class WorldPoll:
-    def __init__(self, world: World) -> None:
-        self._world, self._real = world, REAL_POLL()
-        self.register = self._real.register
-
-    def poll(self, timeout: int | None = None) -> list[tuple[int, int]]:
-        world = self._world
-        world.turns += 1
-        assert world.turns < 1_000_000, "the pump spins"
-        ready = self._real.poll(0)
-        if ready:
-            return ready
-        action = next(world.actions, None)
-        if action is not None:
-            action()
-            return self._real.poll(0)
-        assert timeout is not None, "nothing would ever happen"
-        world.now += timeout / 1000
-        return []
+from sso.port import READ_MAX, FilePort, open_port
 
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    found = World()
-    monkeypatch.setattr(select, "poll", found.poll)
-    return found
+    return World(monkeypatch)
 
 
 @pytest.fixture
@@ -116,9 +36,9 @@ def port() -> Iterator[FakePort]:
 
 @pytest.fixture(autouse=True)
 def _nothing_leaks() -> Iterator[None]:
-    before = set(os.listdir("/proc/self/fd"))
+    before = open_files()
     yield
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 # Octets
@@ -150,15 +70,15 @@ def test_every_split_gives_the_same(world: World, chunk: int, step: int) -> None
 def test_nothing_is_lost_or_doubled(
     replies: list[bytes], chunk: int, step: int, room: int, refusals: int
 ) -> None:
-    world, port = World(), FakePort(chunk=chunk, step=step, room=room)
+    port = FakePort(chunk=chunk, step=step, room=room)
     port.attach()
     port.refusals = refusals
     taken, rest = bytearray(), iter(replies)
     talk = Talk(lambda data: next(rest, b""), wanted=chunk * len(replies))
     port.send(bytes(chunk * len(replies)))
-    world.actions = repeat(lambda: taken.extend(port.take()))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(select, "poll", world.poll)
+        world = World(patched)
+        world.actions = repeat(lambda: taken.extend(port.take()))
         assert world.run(port, talk) == "finished"
     assert bytes(taken) + port.take() == b"".join(replies)
     port.close()
@@ -308,90 +228,6 @@ def test_last_words_have_an_end(world: World) -> None:
     assert world.run(port, talk) == "hang-up"
     assert talk.octets <= LAST_WORDS_MAX and talk.heard[-1] == b""
     port.close()
-
-
-# Time
-
-
-def test_a_deadline_is_told_when_it_has_passed(world: World, port: FakePort) -> None:
-    talk = Talk()
-    talk.deadline = 1.2345
-    world.actions = iter([lambda: port.send(b"x")])
-
-    def passed(now: float) -> None:
-        talk.passed.append(now)
-        talk.finished, talk.deadline = True, None
-
-    talk.deadline_passed = passed  # type: ignore[method-assign]
-    assert world.run(port, talk) == "finished"
-    assert len(talk.passed) == 1 and 1.2345 <= talk.passed[0] <= 1.24
-    assert world.turns <= 4
-
-
-def test_a_drip_does_not_put_a_deadline_off(world: World, port: FakePort) -> None:
-    talk = Talk(lambda data: b"")
-
-    def drip() -> None:
-        world.now += 1.0
-        port.send(b".")
-
-    def passed(now: float) -> None:
-        talk.passed.append(now)
-        talk.finished = True
-
-    talk.deadline = 10.0
-    talk.deadline_passed = passed  # type: ignore[method-assign]
-    world.actions = repeat(drip)
-    assert world.run(port, talk) == "finished"
-    assert talk.passed == [10.0] and talk.octets <= 10
-
-
-def test_a_question_waits_until_all_is_written(world: World, port: FakePort) -> None:
-    port.room = 4
-    talk = Talk(first=b"request")
-    talk.asking, talk.deadline = True, 0.0
-    unwritten = []
-
-    def take() -> None:
-        assert talk.passed == []
-        unwritten.append(port.take())
-
-    def passed(now: float) -> None:
-        talk.passed.append(now)
-        talk.asking, talk.finished, talk.deadline = False, True, None
-
-    talk.deadline_passed = passed  # type: ignore[method-assign]
-    world.actions = iter([take])
-    assert world.run(port, talk) == "finished"
-    assert unwritten == [b"requ"] and port.take() == b"est" and len(talk.passed) == 1
-
-
-@pytest.mark.parametrize("asking", [True, False])
-def test_a_peer_that_never_reads_is_left(world: World, port: FakePort, asking: bool) -> None:
-    port.room = 4
-    talk = Talk(first=b"request", wanted=1)
-    talk.asking, talk.deadline = asking, 0.0
-    if not asking:
-        port.send(b"x")
-    assert world.run(port, talk) == "hang-up"
-    assert DRAIN_TIME <= world.now <= DRAIN_TIME + 0.01
-    assert world.turns < 10
-    assert talk.heard == ([b""] if asking else [b"x"])
-
-
-def test_a_pulse_beats_on_while_the_rest_is_written(world: World, port: FakePort) -> None:
-    port.room = 4
-    port.send(b"x")
-    talk = Talk(lambda data: b"request", wanted=1)
-    talk.deadline = 0.0
-
-    def beat(now: float) -> None:
-        talk.passed.append(now)
-        talk.deadline = now + 0.5
-
-    talk.deadline_passed = beat  # type: ignore[method-assign]
-    assert world.run(port, talk) == "hang-up"
-    assert 19 <= len(talk.passed) <= 21
 
 
 # Other descriptors

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_port import PtyDevice
+from fake_port import PtyDevice, open_files
 
 from sso.port import ListenPort, Port, open_port
 from sso.watch import CLOSED, DATA, OPENED, PortWatch
@@ -29,9 +29,9 @@ def woken(watch: PortWatch, patience: int = 0) -> bool:
 
 @pytest.fixture(autouse=True)
 def _nothing_leaks() -> Iterator[None]:
-    before = set(os.listdir("/proc/self/fd"))
+    before = open_files()
     yield
-    assert set(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
 
 
 @pytest.fixture
@@ -93,8 +93,11 @@ def test_who_came_and_went_unseen_is_not_told(device: PtyDevice, watch: PortWatc
     host = device.attach()
     os.write(host, b"knock")
     os.close(host)
-    assert watch.events() == []
-    assert not woken(watch, 20)
+    for _ in range(3):  # the terminal brings its octets late, and the hang-up with them
+        assert watch.events() == []
+        if not woken(watch, 20):
+            return
+    pytest.fail("the watch does not come to rest")
 
 
 def test_a_reopened_device_is_told_anew(device: PtyDevice, watch: PortWatch) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import termios
+from contextlib import suppress
 from typing import NoReturn
 
 SCREEN = (sys.executable, "-I", "-m", "sso.guest.drivers.getty")
@@ -25,6 +26,7 @@ def main() -> NoReturn:
 def _become_screen(tty: str) -> NoReturn:
     try:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        _forget_login_uid()
         os.setsid()
         terminal = os.open(tty, os.O_RDWR)
         fcntl.ioctl(terminal, termios.TIOCSCTTY, 1)
@@ -33,6 +35,13 @@ def _become_screen(tty: str) -> NoReturn:
         os.execv(SCREEN[0], SCREEN)
     finally:
         os._exit(1)
+
+
+def _forget_login_uid() -> None:
+    """Be nobody's login, as what init starts is: the PAM socket refuses a screen inside a login, for
+    example one by ssh, from which a developer runs the demo."""
+    with suppress(OSError), open("/proc/self/loginuid", "w") as file:
+        file.write("4294967295")
 
 
 if __name__ == "__main__":
