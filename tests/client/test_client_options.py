@@ -1,0 +1,103 @@
+"""The client's options: what is refused, what wins, and that errors name what to mend."""
+
+from pathlib import Path
+
+import pytest
+
+from sso.client.exits import MEANING, Exit
+from sso.client.main import main
+from sso.client.options import parse
+from sso.errors import ConfigError
+
+PIN = "sha256:" + "ab" * 32
+
+
+@pytest.mark.proves("S110", "S111", "S112", "S113", "S114")
+def test_everything_weak_is_off_by_default() -> None:
+    policy = parse(["--no-config"]).policy
+    assert policy.required == "sasl-conf" and not policy.wants_tls()
+    assert not (policy.trust_any_spn or policy.offer_tgt or policy.send_ticket or policy.password)
+    assert policy.spn == "" and policy.spn_patterns == ("host/*",)
+
+
+def test_options_become_policy() -> None:
+    options = parse(
+        ["--no-config", "--spn", "host/vm", "--offer-tgt", "--send-ticket", "--port", "fd:3", "-v"]
+    )
+    assert (options.port, options.verbose, options.policy.spn) == ("fd:3", 1, "host/vm")
+    assert options.policy.offer_tgt and options.policy.send_ticket
+    pinned = parse(["--no-config", "--tls-pin", PIN, "--password", "--user", "alice"])
+    assert pinned.policy.required == "tls" and pinned.policy.tls_pins == (bytes.fromhex("ab" * 32),)
+    assert pinned.user == "alice"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--password"], "--tls-name"),
+        (["--tls-ca", "ca.pem"], "--tls-name"),
+        (["--require", "tls"], "--tls-name"),
+        (["--offer-tgt", "--trust-any-spn"], "choose one"),
+        (["--tls-pin", "sha256:abc"], "64 hexadecimal"),
+        (["--tls-pin", "ab" * 32], "sha256:"),
+    ],
+)
+def test_weak_or_wrong_combinations_are_refused(
+    arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(ConfigError, match=word):
+        parse(["--no-config", *arguments])
+    assert main(["--no-config", *arguments]) == Exit.USAGE
+    said = capsys.readouterr()
+    assert said.out == "" and len(said.err.splitlines()) == 1
+
+
+def test_a_file_gives_defaults_and_tables_for_some_guests(tmp_path: Path) -> None:
+    path = tmp_path / "client.toml"
+    path.write_text('offer-tgt = true\n[[guest]]\nspn = "host/lab-*"\noffer-tgt = false\nuser = "ann"\n')
+    assert parse(["--config", str(path), "--spn", "host/vm"]).policy.offer_tgt
+    lab = parse(["--config", str(path), "--spn", "host/lab-1"])
+    assert not lab.policy.offer_tgt and lab.user == "ann"
+    assert parse(["--config", str(path), "--spn", "host/lab-1", "--offer-tgt"]).policy.offer_tgt
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("offer_tgt = true\n", "offer_tgt"),
+        ('offer-tgt = "yes"\n', "offer-tgt has to be"),
+        ("[[guest]]\nuser = 'a'\n", "spn ="),
+        ("= 1\n", "client.toml"),
+        ('require = "none"\n', "require"),
+    ],
+)
+def test_a_wrong_file_is_named_with_what_to_mend(tmp_path: Path, text: str, word: str) -> None:
+    path = tmp_path / "client.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=word):
+        parse(["--config", str(path)])
+
+
+def test_a_file_that_was_named_has_to_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        parse(["--config", str(tmp_path / "none.toml")])
+
+
+def test_help_explains_every_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        parse(["--help"])
+    assert end.value.code == 0
+    said = capsys.readouterr().out
+    assert all(text in said for text in MEANING.values()) and set(MEANING) == set(Exit)
+    assert said.count("default:") >= 15
+
+
+@pytest.mark.parametrize("address", ["nowhere", "tcp:host", "fd:x", "unix:"])
+def test_a_wrong_port_names_the_known_forms(address: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--no-config", "--port", address]) == Exit.USAGE
+    assert "unix:PATH" in capsys.readouterr().err
+
+
+def test_a_port_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--no-config", "--port", f"unix:{tmp_path}/none"]) == Exit.LOST
+    assert "none" in capsys.readouterr().err

@@ -1,0 +1,99 @@
+"""Where a password comes from, on a real terminal and without one; it is never shown."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from sso.client.prompts import Prompts
+from sso.demo.terminal import spawn
+from sso.errors import ConfigError
+
+SECRET = "a word that nobody sees"
+ASK = """
+import sys
+from sso.client.prompts import Prompts
+credential = Prompts(user="alice", spn="host/vm").password()
+print("got", len(credential.secret), credential.principal)
+"""
+CONSENT = """
+from sso.client.prompts import Prompts
+print("answer", Prompts().accept_spn("host/vm@TEST.EXAMPLE"))
+"""
+
+
+def python(code: str) -> list[str]:
+    return [sys.executable, "-I", "-c", code]
+
+
+@pytest.mark.proves("S114")
+def test_a_terminal_asks_without_echo() -> None:
+    with spawn(python(ASK)) as screen:
+        screen.expect("Password for alice")
+        screen.send(SECRET)
+        screen.expect(f"got {len(SECRET)} alice")
+        assert SECRET not in screen.transcript
+
+
+@pytest.mark.proves("S130")
+@pytest.mark.parametrize(
+    ("answer", "accepted"), [("y", True), ("yes", True), ("n", False), ("", False), ("ja", False)]
+)
+def test_a_service_name_needs_a_clear_yes(answer: str, accepted: bool) -> None:
+    with spawn(python(CONSENT)) as screen:
+        screen.expect("host/vm@TEST.EXAMPLE")
+        screen.send(answer)
+        screen.expect(f"answer {accepted}")
+
+
+def test_a_descriptor_gives_one_line() -> None:
+    reader, writer = os.pipe()
+    os.write(writer, f"{SECRET}\nmore".encode())
+    credential = Prompts(user="bob", password_fd=reader).password()
+    assert credential is not None and credential.principal == "bob"
+    assert credential.secret == SECRET.encode() and SECRET not in repr(credential)
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_descriptor_that_is_not_open_is_named() -> None:
+    with pytest.raises(ConfigError, match="--password-fd 987"):
+        Prompts(user="bob", password_fd=987).password()
+
+
+@pytest.fixture
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sso.client.prompts.TERMINAL", "/nonexistent")
+    for name in ("SSO_ASKPASS", "SSH_ASKPASS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def program(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_askpass_answers_where_there_is_no_terminal(
+    no_terminal: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert Prompts(user="alice").password() is None
+    monkeypatch.setenv("SSO_ASKPASS", program(tmp_path / "askpass", f'echo "{SECRET}"'))
+    credential = Prompts(user="alice").password()
+    assert credential is not None and credential.secret == SECRET.encode()
+    monkeypatch.setenv("SSO_ASKPASS", program(tmp_path / "askpass", "exit 1"))
+    assert Prompts(user="alice").password() is None and not Prompts().accept_spn("host/vm")
+    monkeypatch.setenv("SSO_ASKPASS", program(tmp_path / "askpass", "exit 0"))
+    assert Prompts().accept_spn("host/vm")
+
+
+def test_the_keyring_is_asked_first_if_wanted(
+    no_terminal: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = "lookup service console-sso user alice guest host/vm"
+    program(tmp_path / "secret-tool", f'[ "$*" = "{words}" ] && printf "%s" "{SECRET}"')
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert Prompts(user="alice", spn="host/vm").password() is None
+    credential = Prompts(user="alice", spn="host/vm", keyring=True).password()
+    assert credential is not None and credential.secret == SECRET.encode()
