@@ -52,7 +52,7 @@ def test_a_descriptor_gives_one_line() -> None:
     os.write(writer, f"{SECRET}\nmore".encode())
     credential = Prompts(user="bob", password_fd=reader).password()
     assert credential is not None and credential.principal == "bob"
-    assert credential.secret == SECRET.encode() and SECRET not in repr(credential)
+    assert credential.secret == bytearray(SECRET.encode()) and SECRET not in repr(credential)
     os.close(reader)
     os.close(writer)
 
@@ -81,7 +81,7 @@ def test_askpass_answers_where_there_is_no_terminal(
     assert Prompts(user="alice").password() is None
     monkeypatch.setenv("SSO_ASKPASS", program(tmp_path / "askpass", f'echo "{SECRET}"'))
     credential = Prompts(user="alice").password()
-    assert credential is not None and credential.secret == SECRET.encode()
+    assert credential is not None and credential.secret == bytearray(SECRET.encode())
     monkeypatch.setenv("SSO_ASKPASS", program(tmp_path / "askpass", "exit 1"))
     assert Prompts(user="alice").password() is None and not Prompts().accept_spn("host/vm")
     monkeypatch.setenv("SSO_ASKPASS", program(tmp_path / "askpass", "exit 0"))
@@ -96,4 +96,4 @@ def test_the_keyring_is_asked_first_if_wanted(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert Prompts(user="alice", spn="host/vm").password() is None
     credential = Prompts(user="alice", spn="host/vm", keyring=True).password()
-    assert credential is not None and credential.secret == SECRET.encode()
+    assert credential is not None and credential.secret == bytearray(SECRET.encode())
