@@ -20,14 +20,15 @@ demo: setup-demo  ## a ticket opens a login shell, all on this machine; without 
 	elif sudo -v 2>/dev/null; then $(MAKE) -s pam && $(AS_ROOT) .venv/bin/sso demo; \
 	else .venv/bin/sso demo; fi
 
-# The pure build's run goes beside the other one, with a folder of its own for what tests write.
-test: setup-test lint pam  ## everything, on both builds
-	@mkdir -p build
-	@SSO_PURE=1 $(PYTHON_VENV) -m pytest -q -m "$(FAST)" -p no:cacheprovider --basetemp=build/pure-tmp \
+# Lint and the pure build's run go beside the other one, on the second core, with a folder of their own.
+test: setup-test pam  ## everything, on both builds
+	@mkdir -p build; tmp=$$(mktemp -d); \
+	{ $(MAKE) --no-print-directory lint && \
+	  SSO_PURE=1 $(PYTHON_VENV) -m pytest -q -m "$(FAST)" -p no:cacheprovider --basetemp="$$tmp/pytest"; } \
 		> build/pure.log 2>&1 & pure=$$!; \
 	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q $(NO_TRACE); status=$$?; \
-	wait $$pure || { status=1; cat build/pure.log; }; \
-	echo "pure build: $$(tail -n 1 build/pure.log)"; exit $$status
+	wait $$pure || { status=1; cat build/pure.log; }; rm -rf "$$tmp"; \
+	echo "lint and pure build: $$(tail -n 1 build/pure.log)"; exit $$status
 
 quick: setup-test lint  ## in under a minute: lint, types, the fast tests
 	$(PYTHON_VENV) -m pytest -q -m "$(FAST)"

@@ -233,18 +233,21 @@ def test_last_words_have_an_end(world: World) -> None:
 # Other descriptors
 
 
-def test_another_descriptor_is_served(world: World, port: FakePort) -> None:
-    reader, writer = os.pipe()
+def test_other_descriptors_are_served_until_the_end(world: World, port: FakePort) -> None:
+    (reader, writer), (second, late) = os.pipe(), os.pipe()
     talk = Talk()
 
     def call() -> None:
         assert os.read(reader, 1) == b"!"
         talk.finished = True
 
-    world.actions = iter([lambda: os.write(writer, b"!")])
-    assert world.run(port, talk, watch={reader: call}) == "finished"
-    os.close(reader)
-    os.close(writer)
+    def never() -> None:
+        pytest.fail("called after the end")
+
+    world.actions = iter([lambda: (os.write(writer, b"!"), os.write(late, b"!"))])
+    assert world.run(port, talk, watch={reader: call, second: never}) == "finished"
+    for fd in (reader, writer, second, late):
+        os.close(fd)
 
 
 def test_another_descriptor_is_left_alone_after_the_end(world: World, port: FakePort) -> None:

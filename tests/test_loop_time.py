@@ -64,7 +64,7 @@ def test_a_drip_does_not_put_a_deadline_off(world: World, port: FakePort) -> Non
 
 
 def test_a_question_waits_until_all_is_written(world: World, port: FakePort) -> None:
-    port.room = 4
+    port.room = 2
     talk = Talk(first=b"request")
     talk.asking, talk.deadline = True, 0.0
     unwritten = []
@@ -78,9 +78,26 @@ def test_a_question_waits_until_all_is_written(world: World, port: FakePort) -> 
         talk.asking, talk.finished, talk.deadline = False, True, None
 
     talk.deadline_passed = passed  # type: ignore[method-assign]
-    world.actions = iter([take])
+    world.actions = iter([take, take, take])
     assert world.run(port, talk) == "finished"
-    assert unwritten == [b"requ"] and port.take() == b"est" and len(talk.passed) == 1
+    assert unwritten == [b"re", b"qu", b"es"] and port.take() == b"t" and len(talk.passed) == 1
+
+
+def test_a_slow_moment_does_not_end_a_long_talk(world: World, port: FakePort) -> None:
+    """The limit on the wait for a peer to read is over when it has read."""
+    port.room = 4
+    talk = Talk(first=b"request")
+    talk.asking, talk.deadline = True, 0.0
+
+    def passed(now: float) -> None:
+        talk.passed.append(now)
+        talk.asking, talk.deadline = False, 10 * DRAIN_TIME
+        talk.finished = len(talk.passed) > 1
+
+    talk.deadline_passed = passed  # type: ignore[method-assign]
+    world.actions = iter([lambda: None, port.take])
+    assert world.run(port, talk) == "finished"
+    assert talk.passed[1] >= 10 * DRAIN_TIME
 
 
 @pytest.mark.parametrize("asking", [True, False])

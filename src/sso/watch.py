@@ -35,13 +35,11 @@ class PortWatch:
         self._epoll.close()
         self._epoll = select.epoll()
         self._port, self._fd, self._present = port, port.fileno(), False
-        # All clients that wait for a listening port make one edge, of which only the first is taken.
-        self._edges = EDGES if port.connected else select.EPOLLIN
-        self._epoll.register(self._fd, self._edges)
+        self._epoll.register(self._fd, EDGES)
 
     def rearm(self) -> None:
         """Tell what is there now once more, for what a child left unread."""
-        self._epoll.modify(self._fd, self._edges)
+        self._epoll.modify(self._fd, EDGES)
 
     def events(self) -> list[str]:
         """What changed since the last call: "opened", "data", "closed"; without waiting."""

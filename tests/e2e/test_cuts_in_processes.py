@@ -4,6 +4,8 @@ import random
 import re
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from beds_guest import SPN, TIME, MakeGuest, Wire, sign_in
@@ -19,6 +21,7 @@ from sso.policy import ClientPolicy
 from sso.port import open_port
 
 CUTS = 200
+WORKERS = 2
 PER_GUEST = 4  # the guest forks five children at once, then one a second: a new guest begins anew
 SHELL = re.compile(r"\$ ")
 
@@ -51,23 +54,37 @@ def test_cuts(realm: Realm, make_guest: MakeGuest, monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv(name, value)
     realm.kinit("alice", "-f")
     seed = random.randrange(2**32)
-    dice = random.Random(seed)
     print(f"seed {seed}")
-    guest = make_guest()
-    opened = log_in_and_out(guest, realm, sizes := {"guest": 0, "client": 0})
-    for _ in range(CUTS // PER_GUEST):
+    guests = [make_guest() for _ in range(WORKERS)]
+    sizes: dict[str, int] = {"guest": 0, "client": 0}
+    log_in_and_out(guests[0], realm, sizes)
+    rounds = CUTS // PER_GUEST // WORKERS
+    with ThreadPoolExecutor(WORKERS) as pool:
+        dice = [random.Random(f"{seed} {number}") for number in range(WORKERS)]
+        work = partial(cut_and_log_in, sizes=sizes, rounds=rounds, realm=realm)
+        assert list(pool.map(work, guests, dice)) == [rounds] * WORKERS
+
+
+def cut_and_log_in(
+    guest: Guest, dice: random.Random, *, sizes: dict[str, int], rounds: int, realm: Realm
+) -> int:
+    """Rounds of cut clients and a whole one behind them; returns how many went as they should."""
+    for _ in range(rounds):
         guest.stop()
         guest.start()
+        opened = guest.log().count("login-opened")
         cuts = [(side, dice.randrange(1, sizes[side])) for side in dice.choices(list(sizes), k=PER_GUEST)]
         for cut in cuts:
             cut_off(guest, cut)
-        before, opened = opened, log_in_and_out(guest, realm, {})
+        log_in_and_out(guest, realm, {})
         # The last one is in; of the cut ones at most one was, and then the last one joined that session.
-        assert opened - before == 1, (cuts, guest.log())
+        if guest.log().count("login-opened") - opened != 1:
+            raise AssertionError(f"{cuts}: {guest.log()}")
+    return rounds
 
 
-def log_in_and_out(guest: Guest, realm: Realm, sizes: dict[str, int]) -> int:
-    """A whole client logs in as alice and out again; returns how many sessions were opened so far."""
+def log_in_and_out(guest: Guest, realm: Realm, sizes: dict[str, int]) -> None:
+    """A whole client logs in as alice and out again; `sizes` takes how much crossed."""
     run = sign_in(guest, realm, "--spn", SPN)
     assert run.code == Exit.SIGNED_IN, (run.lines, guest.log())
     if sizes:
@@ -76,4 +93,3 @@ def log_in_and_out(guest: Guest, realm: Realm, sizes: dict[str, int]) -> int:
     guest.screen.send("id -un; exit")
     assert guest.screen.expect(re.compile(r"\n(\w+)\r\n"))[1] == "alice"
     guest.screen.expect("login: ")
-    return guest.log().count("login-opened")
