@@ -117,7 +117,9 @@ def make_guest(realm: Realm, keytabs: dict[str, Path], certificates: Certificate
     """A function that starts a guest in a sandbox of its own; all of them are ended after the test."""
     open_guests: list[tuple[Sandbox, Guest]] = []
 
-    def make(*settings: str, spn: str = SPN, keytab: str = "deleg", tls: bool = False) -> Guest:
+    def make(
+        *settings: str, spn: str = SPN, keytab: str = "deleg", tls: bool = False, screen: tuple[str, ...] = ()
+    ) -> Guest:
         sandbox = Sandbox()
         sandbox.open()
         sandbox.use_realm(realm)
@@ -128,7 +130,7 @@ def make_guest(realm: Realm, keytabs: dict[str, Path], certificates: Certificate
                 text = getattr(certificates.guest, name).read_text()
                 sandbox.write(f"/etc/console-sso/{name}.pem", text, 0o600)
                 lines.append(f'tls_{name} = "/etc/console-sso/{name}.pem"')
-        guest = Guest(sandbox, spn=spn, keytab=keytabs[keytab], settings=lines)
+        guest = Guest(sandbox, spn=spn, keytab=keytabs[keytab], settings=lines, screen=screen)
         open_guests.append((sandbox, guest))
         return guest.__enter__()
 

@@ -1,10 +1,13 @@
 """A ticket or a password on the client opens a real login in the guest: agent, PAM module, login, shell."""
 
 import re
+import sys
+from pathlib import Path
 
 import pytest
 from beds import Certificates
 from beds_guest import SPN, MakeGuest, caches, nothing_happened, shell, sign_in
+from sso_mechs import ccache
 
 from sso.client.exits import Exit
 from sso.demo.realm import Realm
@@ -115,3 +118,42 @@ def test_typing_a_name_works_as_ever(make_guest: MakeGuest) -> None:
     guest.screen.send(guest.sandbox.password("bob"))
     with shell(guest) as command:
         assert command("id -un") == "bob"
+
+
+def test_agetty_starts_our_login_screen(realm: Realm, make_guest: MakeGuest) -> None:
+    """As the drop-in of a real getty@.service does: agetty keeps the terminal, sso-getty the login."""
+    realm.kinit("alice", "-f")
+    getty = str(Path(sys.executable).with_name("sso-getty"))
+    guest = make_guest(
+        screen=("/sbin/agetty", "--noclear", "--skip-login", "--login-program", getty, "-", "dumb")
+    )
+    guest.screen.expect("login: ")
+    assert sign_in(guest, realm, "--spn", SPN).code == Exit.SIGNED_IN
+    with shell(guest) as command:
+        assert command("id -un; klist -s && echo ticket") == "alice\nticket"
+
+
+@pytest.mark.proves("S107", "S150")
+def test_while_she_is_in_her_new_ticket_refreshes_and_nobody_else_gets_in(
+    realm: Realm, make_guest: MakeGuest
+) -> None:
+    realm.kinit("alice", "-f", "-l", "1h")
+    guest = make_guest()
+    guest.screen.expect("login: ")
+    assert sign_in(guest, realm, "--spn", SPN).code == Exit.SIGNED_IN
+    (cache,) = caches(guest)
+    first = ends(cache)
+    realm.kinit("bob", "-f")
+    assert sign_in(guest, realm, "--spn", SPN).code == Exit.DENIED
+    realm.kinit("alice", "-f", "-l", "8h")
+    assert sign_in(guest, realm, "--spn", SPN).code == Exit.SIGNED_IN
+    assert caches(guest) == [cache] and ends(cache) > first
+    assert cache.stat().st_uid == 4001 and cache.stat().st_mode & 0o777 == 0o600
+    assert guest.log().count("login-opened") == 1 and "login-other-signed-in" in guest.log()
+    with shell(guest) as command:
+        assert command("id -un") == "alice"
+
+
+def ends(cache: Path) -> int:
+    """When the TGT in a cache ends."""
+    return max(ticket.end_time for ticket in ccache.read(cache.read_bytes()))

@@ -27,19 +27,28 @@ _END_SECONDS = 5.0
 class Guest:
     """The guest's programs, started and ended together; `settings` are further lines of guest.toml.
 
-    `screen` is the login screen (sso-getty on a pty); `port` the path of the port's socket for us.
+    `screen` is the login screen on a pty (sso-getty, or the program that was given); `port` is the path
+    of the port's socket for us.
     """
 
-    def __init__(self, sandbox: Sandbox, *, spn: str, keytab: Path, settings: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        *,
+        spn: str,
+        keytab: Path,
+        settings: Sequence[str] = (),
+        screen: Sequence[str] = (),
+    ) -> None:
         self.sandbox = sandbox
         self.screen: Terminal
-        self._spn, self._keytab, self._settings = spn, keytab, tuple(settings)
+        self._spn, self._keytab, self._settings, self._screen = spn, keytab, tuple(settings), screen
         self._log = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the guest
         self._agent: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         # A login screen that is started anew when it ends, as init does it.
-        argv = self.sandbox.command([*PYTHON, "sso.demo.respawn"])
+        argv = self.sandbox.command([*PYTHON, "sso.demo.respawn", *self._screen])
         self.screen = spawn(argv, self.sandbox.env)
         try:
             self._furnish()

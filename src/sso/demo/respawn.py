@@ -5,25 +5,26 @@ import os
 import signal
 import sys
 import termios
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
 SCREEN = (sys.executable, "-I", "-m", "sso.guest.drivers.getty")
 
 
-def main() -> NoReturn:
-    """Run login screens on the terminal that is standard input, until a signal ends it."""
+def main(screen: Sequence[str]) -> NoReturn:
+    """Run that program on the terminal that is standard input, again and again, until a signal ends it."""
     tty = os.ttyname(0)
     # login(1) hangs the terminal up to throw others out; that is not the end of this process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     while True:
         pid = os.fork()
         if pid == 0:
-            _become_screen(tty)
+            _become_screen(tty, screen)
         os.waitpid(pid, 0)
 
 
-def _become_screen(tty: str) -> NoReturn:
+def _become_screen(tty: str, screen: Sequence[str]) -> NoReturn:
     try:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         _forget_login_uid()
@@ -32,7 +33,7 @@ def _become_screen(tty: str) -> NoReturn:
         fcntl.ioctl(terminal, termios.TIOCSCTTY, 1)
         for fd in range(3):
             os.dup2(terminal, fd)
-        os.execv(SCREEN[0], SCREEN)
+        os.execv(screen[0], screen)
     finally:
         os._exit(1)
 
@@ -45,4 +46,4 @@ def _forget_login_uid() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:] or SCREEN)
