@@ -33,7 +33,7 @@ def _become_screen(tty: str, screen: Sequence[str]) -> NoReturn:
         fcntl.ioctl(terminal, termios.TIOCSCTTY, 1)
         for fd in range(3):
             os.dup2(terminal, fd)
-        os.execv(screen[0], screen)
+        os.execv(screen[0], list(screen))
     finally:
         os._exit(1)
 
