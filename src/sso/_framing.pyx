@@ -1,75 +1,59 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: nonecheck=False, auto_pickle=False
 """Lines of the protocol out of octets, compiled; `_framing_py` says what is right."""
 
-from cpython.bytearray cimport PyByteArray_AS_STRING
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdlib cimport free, malloc
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.ref cimport Py_INCREF
+from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
 from libc.string cimport memchr, memcmp, memcpy
 
-from sso._base64 cimport Decoder, character, decode, explicit_bzero, finish
+from sso._base64 cimport Decoder, decode, encode, explicit_bzero, finish
 from sso.errors import FramingError
+
+cdef extern from "Python.h":
+    object PyUnicode_DecodeASCII(const char *data, Py_ssize_t size, const char *errors)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    void *PyUnicode_DATA(object text)
 
 cdef enum:
     LF = 0x0A
     CR = 0x0D
     SPACE = 0x20
     HEAD = 45  # octets of "credentials ", a type of 32 and a space
+    VERB_SIZE = 12
+    SHARED = 64  # places for shared words
 
 cdef const char *VERB = b"credentials "
-cdef Py_ssize_t VERB_SIZE = 12
 
 
 def b64encode(const unsigned char[::1] data not None):
     """Canonical base64 (RFC 4648 section 4) of any octets."""
-    cdef Py_ssize_t size = data.shape[0], i = 0, o = 0
+    cdef Py_ssize_t size = data.shape[0]
     cdef bytes result = PyBytes_FromStringAndSize(NULL, (size + 2) // 3 * 4)
-    cdef unsigned char *out = <unsigned char *>PyBytes_AS_STRING(result)
-    cdef unsigned int bits
-    while i < size:
-        bits = <unsigned int>data[i] << 16
-        if i + 1 < size:
-            bits |= <unsigned int>data[i + 1] << 8
-        if i + 2 < size:
-            bits |= data[i + 2]
-        out[o] = character(<int>((bits >> 18) & 63))
-        out[o + 1] = character(<int>((bits >> 12) & 63))
-        out[o + 2] = character(<int>((bits >> 6) & 63)) if i + 1 < size else c'='
-        out[o + 3] = character(<int>(bits & 63)) if i + 2 < size else c'='
-        i += 3
-        o += 4
+    if size:
+        encode(&data[0], size, <unsigned char *>PyBytes_AS_STRING(result))
     return result
 
 
 def b64decode(const unsigned char[::1] data not None, Py_ssize_t max_length=65536):
     """Decode canonical base64 into a buffer that the caller wipes; errors as in the Python twin."""
-    cdef Py_ssize_t size = data.shape[0], taken, written = 0
-    cdef Py_ssize_t room = size // 4 * 3
+    cdef Py_ssize_t size = data.shape[0], taken = 0, written = 0, room = size // 4 * 3
     cdef Decoder d = Decoder(0, 0, 0, False)
-    cdef bytearray out = bytearray(room)
+    while d.pads < 2 and d.pads < size and data[size - 1 - d.pads] == c'=':
+        d.pads += 1
+    room = max(room - d.pads, 0)
+    cdef bytearray out = PyByteArray_FromStringAndSize(NULL, room)
     cdef unsigned char *raw = <unsigned char *>PyByteArray_AS_STRING(out)
     if size:
-        taken = decode(&d, &data[0], size, raw, room, &written)
-        while taken < size and data[taken] == c'=':
-            taken += 1
-            d.pads += 1
+        taken = decode(&d, &data[0], size - d.pads, raw, room, &written)
         finish(&d, raw, room, &written)
-        if taken != size:
-            d.bad = True
-    if d.bad or written > max_length:
-        wipe(out)
-        raise FramingError("base64" if d.bad else "secret")
-    return _exact(raw, written, out)
-
-
-cdef bytearray _exact(unsigned char *raw, Py_ssize_t size, bytearray whole):
-    """A buffer of just that size: shrinking the large one could move it and leave a copy behind."""
-    if whole is not None and len(whole) == size:
-        return whole
-    cdef bytearray secret = bytearray(size)
-    memcpy(PyByteArray_AS_STRING(secret), raw, <size_t>size)
-    if whole is not None:
-        wipe(whole)
-    return secret
+    if d.bad or taken + d.pads != size or written > max_length:
+        explicit_bzero(raw, <size_t>room)
+        raise FramingError("secret" if not d.bad and taken + d.pads == size else "base64")
+    return out
 
 
 def wipe(unsigned char[::1] buffer not None):
@@ -79,7 +63,7 @@ def wipe(unsigned char[::1] buffer not None):
 
 
 cdef class _Buffer:
-    """Octets in memory of our own, which is wiped before it is given back."""
+    """Memory that is wiped before it is given back: a bytearray that grows may leave a copy behind."""
 
     cdef unsigned char *data
     cdef Py_ssize_t size, room
@@ -89,14 +73,14 @@ cdef class _Buffer:
         cdef Py_ssize_t room
         if self.size + more <= self.room:
             return 0
-        room = max(256, 2 * (self.size + more))
-        larger = <unsigned char *>malloc(<size_t>room)
+        room = max(256, self.size + more, 2 * self.room)
+        larger = <unsigned char *>PyMem_Malloc(<size_t>room)
         if larger == NULL:
             raise MemoryError
         if self.data != NULL:
             memcpy(larger, self.data, <size_t>self.size)
             explicit_bzero(self.data, <size_t>self.room)
-            free(self.data)
+            PyMem_Free(self.data)
         self.data = larger
         self.room = room
         return 0
@@ -104,7 +88,7 @@ cdef class _Buffer:
     cdef void clear(self) noexcept:
         if self.data != NULL:
             explicit_bzero(self.data, <size_t>self.room)
-            free(self.data)
+            PyMem_Free(self.data)
         self.data = NULL
         self.size = self.room = 0
 
@@ -120,7 +104,8 @@ cdef class MessageFramer:
 
     cdef Py_ssize_t _max_line, _max_secret
     cdef Py_ssize_t _fed, _returned  # octets: fed in all; up to the end of the last returned message
-    cdef list _ready  # (message, octets fed up to its end)
+    cdef list _ready  # a message, the octets fed up to its end, the next message, ...
+    cdef Py_ssize_t _next  # where in `_ready` the next message is
     cdef _Buffer _line, _secret
     cdef Py_ssize_t _length  # octets of the line so far, without a CR that may end it
     cdef bint _cr, _blob, _octet, _space, _many
@@ -131,7 +116,7 @@ cdef class MessageFramer:
     def __init__(self, Py_ssize_t max_line=4096, Py_ssize_t max_secret=65536):
         self._max_line = max_line
         self._max_secret = max_secret
-        self._fed = self._returned = 0
+        self._fed = self._returned = self._next = 0
         self._ready = []
         self._line = _Buffer()
         self._secret = _Buffer()
@@ -149,27 +134,37 @@ cdef class MessageFramer:
         """Octets that were fed and not yet returned as a message."""
         return self._fed - self._returned
 
-    def feed(self, const unsigned char[::1] chunk not None):
+    def feed(self, chunk not None):
         """Take received octets; FramingError when the framer has failed before."""
-        cdef Py_ssize_t size = chunk.shape[0]
+        cdef Py_buffer view
         if self._failed:
             raise FramingError(self._failed)
-        if size and not self._error:
-            try:
-                self._read(&chunk[0], size)
-            except FramingError as error:
-                self._error = error.reason
-        self._fed += size
+        PyObject_GetBuffer(chunk, &view, PyBUF_SIMPLE)
+        try:
+            if not self._error:
+                self._read(<const unsigned char *>view.buf, view.len)
+        except FramingError as error:
+            self._error = error.reason
+        finally:
+            self._fed += view.len
+            PyBuffer_Release(&view)
 
     def next_message(self):
         """The next line as its words, all str but the decoded secret; None when none is complete.
 
         Empty lines are skipped. After a FramingError the framer is dead and raises it again.
         """
+        cdef object message
         if self._failed:
             raise FramingError(self._failed)
-        if self._ready:
-            message, self._returned = self._ready.pop(0)
+        if self._next < len(self._ready):
+            message = self._ready[self._next]
+            self._returned = self._ready[self._next + 1]
+            self._ready[self._next] = None
+            self._next += 2
+            if self._next == len(self._ready):
+                self._ready.clear()
+                self._next = 0
             return message
         if self._error:
             self.wipe()
@@ -179,21 +174,37 @@ cdef class MessageFramer:
         return None
 
     cdef int _read(self, const unsigned char *data, Py_ssize_t size) except -1:
-        cdef Py_ssize_t at = 0
-        cdef object message
+        cdef Py_ssize_t at = 0, count
         while at < size:
             if data[at] == LF:
                 at += 1
-                message = self._end_of_line()
-                if message is not None:
-                    self._ready.append((message, self._fed + at))
+                self._keep(self._end_of_line(), at)
             elif self._blob:
                 at += self._read_blob(data + at, size - at)
             else:
-                at += self._read_words(data + at, size - at)
+                count = -1 if self._length or self._cr else _plain_line(data + at, size - at)
+                if count < 0:
+                    at += self._read_words(data + at, size - at)
+                else:
+                    self._keep(self._whole_line(data + at, count), at + count + 1)
+                    at += count + 1
             if self._length > self._max_line:
                 raise FramingError("line")
         return 0
+
+    cdef int _keep(self, object message, Py_ssize_t at) except -1:
+        if message is not None:
+            self._ready.append(message)
+            self._ready.append(self._fed + at)
+        return 0
+
+    cdef object _whole_line(self, const unsigned char *line, Py_ssize_t size):
+        """The short way: a line whose octets all lie in one chunk is never copied."""
+        if line[size - 1] == CR:
+            size -= 1
+        if size > self._max_line:
+            raise FramingError("line")
+        return _words(line, size) if size else None
 
     cdef Py_ssize_t _read_words(self, const unsigned char *data, Py_ssize_t size) except -1:
         """Collect octets up to a LF; stop early where a secret begins."""
@@ -245,7 +256,7 @@ cdef class MessageFramer:
         if not self._cr and not self._decoder.pads:
             size = min(size, self._max_line - self._length + 1)
             self._secret.size = min(self._written, self._max_secret)
-            self._secret.reserve(min(size, self._max_secret - self._secret.size) + 4)
+            self._secret.reserve(min(size // 4 * 3 + 6, self._max_secret - self._secret.size) + 4)
             taken = decode(&self._decoder, data, size, self._secret.data, self._secret.room, &self._written)
             self._length += taken
             if taken:
@@ -297,36 +308,23 @@ cdef class MessageFramer:
             raise FramingError("base64")
         if self._written > self._max_secret:
             raise FramingError("secret")
-        cdef bytes type = self._line.data[VERB_SIZE:self._line.size - 1]
-        cdef bytearray secret = _exact(self._secret.data, self._written, None)
+        type = _word(self._line.data + VERB_SIZE, self._line.size - 1 - VERB_SIZE)
+        secret = PyByteArray_FromStringAndSize(<char *>self._secret.data, self._written)
         self._secret.clear()
-        return "credentials", type.decode("ascii"), secret
+        return "credentials", type, secret
 
     cdef object _end_of_words(self):
-        cdef Py_ssize_t i, begin = 0, size = self._line.size
-        cdef unsigned char *line = self._line.data
-        cdef list words = []
         if self._octet:
             raise FramingError("octet")
-        for i in range(size + 1):
-            if i < size and line[i] != SPACE:
-                if line[i] < 0x21 or line[i] > 0x7E or (not words and not _is_verb(line[i])):
-                    raise FramingError("octet")
-                continue
-            if i == begin or (not words and i > 32):
-                raise FramingError("octet")
-            words.append((<bytes>line[begin:i]).decode("ascii"))
-            begin = i + 1
-        if words[0] == "credentials":
-            raise FramingError("credentials")
-        return tuple(words)
+        return _words(self._line.data, self._line.size)
 
     def wipe(self):
         """Wipe all that is inside; the framer is dead afterwards."""
-        for message, _ in self._ready:
+        for message in self._ready[self._next::2]:
             if message[0] == "credentials":
                 wipe(message[2])
         self._ready.clear()
+        self._next = 0
         self._line.clear()
         self._secret.clear()
         self._returned = self._fed
@@ -334,9 +332,68 @@ cdef class MessageFramer:
         self._reset()
 
 
+cdef Py_ssize_t _plain_line(const unsigned char *data, Py_ssize_t size) noexcept:
+    """How many octets stand before the LF; -1 if it has not come, or if the line may hold a secret."""
+    cdef const void *end
+    if size >= VERB_SIZE and data[0] == c'c' and memcmp(data, VERB, VERB_SIZE) == 0:
+        return -1
+    end = memchr(data, LF, <size_t>size)
+    return -1 if end == NULL else <const unsigned char *>end - data
+
+
+cdef tuple _words(const unsigned char *line, Py_ssize_t size):
+    """The words of a line that is not empty. All is judged before the first str is made: a secret in a
+    malformed line gets into none."""
+    cdef Py_ssize_t i, begin, verb = 0, count = 1
+    while verb < size and _is_verb(line[verb]):
+        verb += 1
+    if not 1 <= verb <= 32 or (verb < size and line[verb] != SPACE) or line[size - 1] == SPACE:
+        raise FramingError("octet")
+    for i in range(verb, size):
+        if not SPACE <= line[i] <= 0x7E or (line[i] == SPACE and line[i + 1] == SPACE):
+            raise FramingError("octet")
+        count += line[i] == SPACE
+    if verb == VERB_SIZE - 1 and memcmp(line, VERB, VERB_SIZE - 1) == 0:
+        raise FramingError("credentials")
+    cdef tuple words = PyTuple_New(count)
+    begin = count = 0
+    for i in range(verb, size + 1):
+        if i == size or line[i] == SPACE:
+            word = _word(line + begin, i - begin)
+            Py_INCREF(word)
+            PyTuple_SET_ITEM(words, count, word)
+            count += 1
+            begin = i + 1
+    return words
+
+
+cdef inline int _place(const unsigned char *word, Py_ssize_t size) noexcept:
+    return <int>((word[0] * 5 + word[size - 1] * 3 + size) % SHARED)
+
+
+cdef object _word(const unsigned char *word, Py_ssize_t size):
+    """A word as str; those of the protocol itself are made once and shared."""
+    cdef object shared = _shared[_place(word, size)]
+    if PyUnicode_GET_LENGTH(shared) == size and memcmp(PyUnicode_DATA(shared), word, <size_t>size) == 0:
+        return shared
+    return PyUnicode_DecodeASCII(<const char *>word, size, NULL)
+
+
+cdef list _share(str words):
+    cdef list shared = [""] * SHARED
+    for word in words.encode().split():
+        shared[_place(word, len(word))] = word.decode()
+    return shared
+
+
+cdef list _shared = _share(
+    "ok error info authenticate credentials startTLS startSASL SIGNATURE kerberos password GSSAPI client guest"
+)
+
+
 cdef inline bint _is_type(unsigned char c) noexcept:
     return c'a' <= c <= c'z' or c'0' <= c <= c'9' or c == c'-'
 
 
 cdef inline bint _is_verb(unsigned char c) noexcept:
-    return c'a' <= c <= c'z' or c'A' <= c <= c'Z' or c'0' <= c <= c'9' or c == c'-'
+    return _is_type(c) or c'A' <= c <= c'Z'

@@ -10,11 +10,16 @@ import re
 from sso.errors import FramingError
 
 LF, CR = 0x0A, 0x0D
-_WORDS = re.compile(rb"[!-~]+(?: [!-~]+)*")
+_WORDS = re.compile(rb"[!-~]++(?: [!-~]++)*+")
 _VERB = re.compile(rb"[A-Za-z0-9-]{1,32}(?: |\Z)")
-_TYPE = re.compile(rb"[a-z0-9-]{1,32}\Z")
-_SECRET = b"credentials "
+_SECRET_VERB = re.compile(rb"credentials(?: |\Z)")
+_SECRET = re.compile(rb"credentials ([a-z0-9-]{1,32}) ([!-~]+)")
 _FIRST_SIZE = 4096  # octets: most sessions never need more
+
+# With a length that 4 divides: the characters before the padding leave no bit over that is not zero.
+_BASE64 = re.compile(rb"[A-Za-z0-9+/]*+(?:(?<=[AQgw])==|(?<=[AEIMQUYcgkosw048])=)?")
+_ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_VALUES = bytes(max(_ALPHABET.find(octet), 0) for octet in range(256))
 
 
 def wipe(buffer: bytearray | memoryview) -> None:
@@ -34,19 +39,25 @@ def b64decode(data: bytes | bytearray | memoryview, max_length: int = 65536) -> 
     Raises FramingError("base64") for anything that `b64encode` would not have written, and
     FramingError("secret") for more than `max_length` octets.
     """
-    try:
-        decoded = bytearray(binascii.a2b_base64(data, strict_mode=True))
-    except (binascii.Error, ValueError):
-        raise FramingError("base64") from None
-    # The library takes pad bits that are not zero; the last group shows them.
-    tail = len(decoded) % 3
-    canonical = not tail or binascii.b2a_base64(decoded[-tail:], newline=False) == bytes(data[-4:])
-    if not canonical or len(data) != (len(decoded) + 2) // 3 * 4:
-        wipe(decoded)
+    view = memoryview(data).cast("B")
+    if len(view) % 4 or not _BASE64.fullmatch(view):
         raise FramingError("base64")
-    if len(decoded) > max_length:
-        wipe(decoded)
+    pads = list(view[-2:]).count(0x3D)
+    size = len(view) // 4 * 3 - pads
+    if size > max_length:
         raise FramingError("secret")
+    # binascii would be 20 times as fast and leave the secret in a bytes object that nobody can wipe.
+    # Here no value is above 255, so none is more than one of the integers that Python keeps anyway.
+    groups = bytearray(size + pads)
+    values = map(_VALUES.__getitem__, view)
+    at = 0
+    for a, b, c, d in zip(values, values, values, values, strict=True):
+        groups[at] = a << 2 | b >> 4
+        groups[at + 1] = (b & 15) << 4 | c >> 2
+        groups[at + 2] = (c & 3) << 6 | d
+        at += 3
+    decoded = groups[:size]
+    wipe(groups)
     return decoded
 
 
@@ -74,7 +85,9 @@ class MessageFramer:
         self._check()
         if self._end + len(chunk) > len(self._buffer):
             self._make_room(len(chunk))
-        self._buffer[self._end : self._end + len(chunk)] = chunk
+        # Through a view: a bytearray would copy the octets into one more bytearray first.
+        with memoryview(self._buffer) as view:
+            view[self._end : self._end + len(chunk)] = chunk
         self._end += len(chunk)
 
     def _make_room(self, size: int) -> None:
@@ -82,7 +95,8 @@ class MessageFramer:
         leave a copy of a secret behind, so the old one is wiped here."""
         old, unread = self._buffer, self.unread
         self._buffer = bytearray(max(_FIRST_SIZE, 2 * (unread + size)))
-        self._buffer[:unread] = memoryview(old)[self._start : self._end]
+        with memoryview(self._buffer) as new, memoryview(old) as view:
+            new[:unread] = view[self._start : self._end]
         wipe(old)
         self._searched -= self._start
         self._start, self._end = 0, unread
@@ -136,21 +150,19 @@ class MessageFramer:
         with memoryview(self._buffer) as view, view[start:end] as line:
             if not _WORDS.fullmatch(line) or not _VERB.match(line):
                 raise FramingError("octet")
-            if bytes(line[: len(_SECRET)]) == _SECRET or line == _SECRET[:-1]:
+            if _SECRET_VERB.match(line):
                 return self._credentials(line)
             return tuple(bytes(line).decode("ascii").split(" "))
 
     def _credentials(self, line: memoryview) -> tuple[str | bytearray, ...]:
-        head = bytes(line[: len(_SECRET) + 33])
-        type, space, _ = head[len(_SECRET) :].partition(b" ")
-        if not space or not _TYPE.match(type):
+        match = _SECRET.fullmatch(line)
+        if match is None:
             raise FramingError("credentials")
-        with line[len(_SECRET) + len(type) + 1 :] as blob:
-            if re.search(b" ", blob):
-                raise FramingError("credentials")
+        type = bytes(line[match.start(1) : match.end(1)]).decode("ascii")
+        with line[match.start(2) :] as blob:
             secret = b64decode(blob, self._max_secret)
             wipe(blob)
-        return "credentials", type.decode("ascii"), secret
+        return "credentials", type, secret
 
 
 class ResetScanner:
@@ -164,23 +176,31 @@ class ResetScanner:
         self._prefix, self._max = prefix, max_length
         self._carry = b""
 
-    def scan(self, data: bytes | bytearray | memoryview, start: int = 0) -> tuple[int, bytes] | None:
-        """The first candidate that ends in `data[start:]`: the offset behind it and its octets, or None."""
-        octets = self._carry + bytes(memoryview(data)[start:])
-        border = start - len(self._carry)
-        at = octets.find(b"\n")
-        while at >= 0:
-            end = octets.find(b"\n", at + 1)
-            line = octets[at : end + 1] if end >= 0 else octets[at:]
+    def scan(self, data: bytes | bytearray, start: int = 0) -> tuple[int, bytes] | None:
+        """The first candidate that ends in `data[start:]`: the offset behind it and its octets, or None.
+
+        To go on in the same data, call it with `start` at that offset: each octet is looked at once.
+        """
+        while True:
+            if not self._carry:
+                begin = self._begin(data, start)
+                self._carry, start = bytes(data[begin : begin + 1]), begin + 1
+            end = data.find(b"\n", start)
+            line = self._carry + bytes(data[start : end + 1 if end >= 0 else len(data)])
             if end < 0:
                 self._carry = line if self._may_become(line) else b""
                 return None
             if self._is_candidate(line):
-                self._carry = b"\n"
-                return border + end + 1, line
-            at = end
-        self._carry = b""
-        return None
+                self._carry = b"\n"  # the LF at its end may begin the next
+                return end + 1, line
+            self._carry, start = b"", end
+
+    def _begin(self, data: bytes | bytearray, start: int) -> int:
+        """Where the next candidate can begin: at a prefix, else at the last LF."""
+        begin = data.find(self._prefix, start)
+        if begin < 0:
+            begin = data.rfind(b"\n", start)
+        return begin if begin >= 0 else len(data)
 
     def _is_candidate(self, line: bytes) -> bool:
         body = line[len(self._prefix) : -1].removesuffix(b"\r")
@@ -195,4 +215,4 @@ class ResetScanner:
 
 
 def _printable(octets: bytes) -> bool:
-    return all(0x20 <= octet <= 0x7E for octet in octets)
+    return octets.isascii() and octets.decode("ascii").isprintable()

@@ -96,7 +96,8 @@ def _start(role: str, path: str, agent: socket.socket, peer: socket.socket) -> s
 def _environment() -> dict[str, str]:
     """What the processes need to know of ours: where Kerberos' configuration is, and nothing else."""
     keep = ("PATH", "LANG", "LC_ALL", "KRB5_CONFIG", "KRB5RCACHEDIR", "KRB5_TRACE", "SSO_PURE")
-    return {name: os.environ[name] for name in keep if name in os.environ}
+    # Functions bound late leave register contents, pieces of a secret among them, on the stack.
+    return {name: os.environ[name] for name in keep if name in os.environ} | {"LD_BIND_NOW": "1"}
 
 
 def _end(children: list[subprocess.Popen[bytes]]) -> None:
