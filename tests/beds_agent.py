@@ -5,7 +5,7 @@ import pwd
 import select
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,27 @@ from sso.guest import records
 from sso.guest.account import Finding
 from sso.guest.agent import Agent
 from sso.guest.attempts import NO_DIGEST, Attempts
+from sso.guest.bus import Bus
 from sso.guest.config import GuestConfig
 from sso.guest.forked import Forked
 from sso.guest.local import Peer
+from sso.guest.logind import Found, Seat, Seated
 from sso.guest.mapping import Mapped
 from sso.guest.pam import Peers
 from sso.guest.reactor import Reactor
-from sso.guest.records import Authenticated, Begin, Confirm, End, Kind, Operation, Outcome, Reply, Request
+from sso.guest.records import (
+    Authenticated,
+    Begin,
+    Confirm,
+    End,
+    Gone,
+    Kind,
+    Operation,
+    Outcome,
+    Reply,
+    Request,
+)
+from sso.guest.unlock import Checked
 
 ATTEMPT = bytes(range(16))
 TURNS = 200
@@ -41,9 +55,12 @@ class FakeDriver:
     """A login screen that remembers what it was told."""
 
     service, place = "login", "tty1"
+    retry = 0.0
 
-    def __init__(self) -> None:
+    def __init__(self, token: bool = False, unlocks: bool = False) -> None:
         self.calls: list[str] = []
+        self.tokens: list[str] = []
+        self.token, self.unlocks = token, unlocks
         self.is_ready = True
         self.changed: Callable[[], None] = lambda: None
 
@@ -53,8 +70,9 @@ class FakeDriver:
     def ready(self, user: str) -> bool:
         return self.is_ready
 
-    def trigger(self, user: str) -> bool:
+    def trigger(self, user: str, token: str) -> bool:
         self.calls.append(f"trigger {user}")
+        self.tokens.append(token)
         return True
 
     def settled(self) -> None:
@@ -63,8 +81,73 @@ class FakeDriver:
     def cancel(self) -> None:
         self.calls.append("cancel")
 
+    def lock(self, session: Seated) -> bool:
+        return False
+
+    def is_locked(self, session: Seated) -> bool:
+        return session.locked
+
     def close(self) -> None:
         self.calls.append("close")
+
+
+class FakeSeat(Seat):
+    """A seat that a test sets, beside the real one of test_logind.py; it remembers what it was told."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        super().__init__(reactor, Bus(reactor, "unix:path=/nonexistent"))
+        self.calls: list[str] = []
+        self.found = Found(True)
+        self.obeys = True
+
+    def hint(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for done in waiting:
+            self._reactor.after(0.0, lambda done=done: done(self.found))  # type: ignore[misc]
+        for changed in self._watchers:
+            self._reactor.after(0.0, changed)
+
+    def put(self, *users: Seated, active: Seated | None = None) -> None:
+        """These sessions are there now."""
+        self.found = Found(True, active or next(iter(users), None), users)
+        self.hint()
+
+    def lock(self, session: str) -> None:
+        self.calls.append(f"lock {session}")
+        if self.obeys:
+            self._set(session, True)
+
+    def unlock(self, session: str) -> None:
+        self.calls.append(f"unlock {session}")
+        if self.obeys:
+            self._set(session, False)
+
+    def terminate(self, session: str) -> None:
+        self.calls.append(f"terminate {session}")
+        self.put(*(user for user in self.found.users if user.id != session))
+
+    def _set(self, session: str, locked: bool) -> None:
+        self.put(*(replace(user, locked=locked) if user.id == session else user for user in self.found.users))
+
+
+class FakeChecker:
+    """PAM without a login screen, as a test wants it."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+        self.calls: list[str] = []
+        self.answer = Checked.GOOD
+
+    def account(self, service: str, user: str, tty: str, done: Callable[[Checked], None]) -> Forked:
+        self.calls.append(f"account {service} {user}")
+        return self._work(done)
+
+    def password(self, service: str, user: str, secret: int, done: Callable[[Checked], None]) -> Forked:
+        self.calls.append(f"password {service} {user}")
+        return self._work(done)
+
+    def _work(self, done: Callable[[Checked], None]) -> Forked:
+        return Forked(self._reactor, lambda: b"", lambda _: done(self.answer), 5.0)
 
 
 class OwnPeers(Peers):
@@ -96,6 +179,14 @@ def secret_file(content: bytes = b"secret") -> int:
     return fd
 
 
+def let_in(folder: Path) -> None:
+    """Let every user into a folder of a test; the system's own folders above it stay as they are."""
+    for parent in (folder, *folder.parents):
+        if parent.stat().st_mode & 0o5 == 0o5:
+            break
+        parent.chmod(0o755)
+
+
 def open_fds() -> int:
     return len(os.listdir("/proc/self/fd"))
 
@@ -119,10 +210,13 @@ class Stage:
     reactor: Reactor
     clock: Clock
     driver: FakeDriver
+    seat: FakeSeat
+    checker: FakeChecker
     mapper: FakeMapper
     channel: socket.socket
     acceptor: socket.socket
     path: str
+    almost_locked_out: set[str]
     pam: list[socket.socket] = field(default_factory=list)
 
     def turn(self, until: Callable[[], Any] | None = None) -> None:
@@ -141,6 +235,15 @@ class Stage:
         records.send(self.channel, End(id))
         self.turn(lambda: has(self.channel))
         assert take(self.channel, Confirm) == Confirm(id)
+
+    def gone(self, id: int = 1) -> None:
+        """The client leaves; the confirmation is not waited for."""
+        records.send(self.channel, Gone(id))
+
+    def confirmed(self, id: int = 1) -> bool:
+        """Whether the agent says that nobody can go on."""
+        self.turn()
+        return has(self.channel) and bool(take(self.channel, Confirm) == Confirm(id))
 
     def claim(
         self,
@@ -235,32 +338,39 @@ class Asked:
 MakeStage = Callable[..., Stage]
 
 
+def raise_stage(folder: Path, driver: FakeDriver, options: dict[str, Any]) -> Stage:
+    """An agent on its loop, with everything around it played."""
+    folder.mkdir(mode=0o755)
+    config = GuestConfig(pam_socket=str(folder / "pam.sock"), **options)
+    clock = Clock()
+    reactor = Reactor(clock)
+    seat, checker, mapper = FakeSeat(reactor), FakeChecker(reactor), FakeMapper(reactor)
+    locked_out: set[str] = set()
+    agent = Agent(
+        config,
+        reactor,
+        seat=seat,
+        driver=driver,
+        checker=checker,
+        mapper=mapper,
+        peers=OwnPeers("", proc=folder / "no-proc"),
+        attempts=Attempts(clock, lambda user, since: False, lambda: 0.0),
+        would_lock=lambda user: user in locked_out,
+    )
+    channel, acceptor = (socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2))
+    agent.attach(channel[0], acceptor[0], reactor.stop)
+    ends = channel[1], acceptor[1]
+    return Stage(agent, reactor, clock, driver, seat, checker, mapper, *ends, config.pam_socket, locked_out)
+
+
 @pytest.fixture
 def make_stage(tmp_path: Path) -> Iterator[MakeStage]:
     """A function that makes an agent; options go to its configuration."""
     stages: list[Stage] = []
 
-    def make(**options: Any) -> Stage:
-        folder = tmp_path / f"run{len(stages)}"
-        folder.mkdir(mode=0o755)
-        config = GuestConfig(pam_socket=str(folder / "pam.sock"), **options)
-        clock, driver = Clock(), FakeDriver()
-        reactor = Reactor(clock)
-        mapper = FakeMapper(reactor)
-        ends = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
-        agent = Agent(
-            config,
-            ends[0][0],
-            ends[1][0],
-            reactor,
-            driver=driver,
-            mapper=mapper,
-            peers=OwnPeers("", proc=folder / "no-proc"),
-            attempts=Attempts(clock, lambda user, since: False, lambda: 0.0),
-        )
-        stage = Stage(agent, reactor, clock, driver, mapper, ends[0][1], ends[1][1], config.pam_socket)
-        stages.append(stage)
-        return stage
+    def make(driver: FakeDriver | None = None, **options: Any) -> Stage:
+        stages.append(raise_stage(tmp_path / f"run{len(stages)}", driver or FakeDriver(), options))
+        return stages[-1]
 
     yield make
     for stage in stages:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds_agent import ATTEMPT, MakeStage, Stage
+from beds_agent import ATTEMPT, MakeStage, Stage, let_in
 
 from sso.guest import records
 from sso.guest.account import Finding
@@ -216,8 +216,7 @@ def cache(tmp_path: Path) -> Path:
     folder = tmp_path / "caches"
     folder.mkdir()
     folder.chmod(0o1777)
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
+    let_in(tmp_path)
     path = folder / "krb5cc_1"
     path.write_bytes(b"old ticket")
     path.chmod(0o600)
@@ -232,7 +231,9 @@ def test_a_renewed_ticket_is_put_in_place_at_most_once_a_minute(make_stage: Make
     stage.signed_in(path=str(cache))
     assert renew(stage, 2, b"2", 5000) == LOGGED_IN and cache.read_bytes() == b"old ticket", "not later"
     assert renew(stage, 3, b"3", 6000) == LOGGED_IN and cache.read_bytes() == b"new ticket"
-    cache.write_bytes(b"untouched")
+    with cache.open("r+b") as file:  # to create would be refused (fs.protected_regular)
+        file.write(b"untouched")
+        file.truncate()
     assert renew(stage, 4, b"4", 7000) == LOGGED_IN and cache.read_bytes() == b"untouched", "too soon"
     stage.clock.now += 60
     assert renew(stage, 5, b"5", 7000) == LOGGED_IN and cache.read_bytes() == b"new ticket"
@@ -282,9 +283,9 @@ def test_an_acceptor_that_reads_nothing_ends_it(make_stage: MakeStage) -> None:
     stage.acceptor.setblocking(True)
     for id in range(100_000):
         stage.agent._outcome(id, 0)
-        if stage.reactor._stopped:
-            return
-    raise AssertionError("it would have waited")
+        if stage.agent._acceptor is None:
+            break
+    stage.reactor.run()
 
 
 def test_it_can_reach_no_parser_of_a_peers_octets() -> None:

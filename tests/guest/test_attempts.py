@@ -8,7 +8,7 @@ from beds_agent import Clock
 
 from sso.guest.attempts import ENTRIES_MAX, NO_DIGEST, Attempts, Outcomes
 from sso.guest.records import Verdict
-from sso.guest.wtmp import signed_in_since
+from sso.guest.utmp import signed_in_since
 
 BAD, GOOD = b"b" * 32, b"g" * 32
 LATER = Verdict.TRY_LATER

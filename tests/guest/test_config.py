@@ -64,10 +64,19 @@ def test_every_option_can_be_set() -> None:
         "login_cgroup": "",
         "pam_socket": "/p",
         "getty_socket": "/g",
+        "greeter_socket": "/r",
+        "greeter_user": "greeter",
+        "verdict_socket": "/v",
+        "lockers": ["my-locker"],
+        "channel_socket": "/h",
+        "acceptor_socket": "/a",
         "accept_identity": True,
         "min_uid": 500,
         "allowed_groups": ["staff"],
         "grant_seconds": 60,
+        "disconnect": "log-off",
+        "grace_seconds": 0,
+        "park_tickets": True,
     }
     assert values.keys() == {field.name for field in fields(GuestConfig)}
     found = parse(values)
@@ -80,6 +89,13 @@ def test_every_option_can_be_set() -> None:
         ("prot = 1", "prot", "no such option"),
         ("port = 1", "port", "in quotes"),
         ('port = "serial0"', "port", "virtio:NAME"),
+        ('disconnect = "shutdown"', "disconnect", '"lock", "nothing" or "log-off"'),
+        ("grace_seconds = 86401", "grace_seconds", "0 to 86400"),
+        (
+            'verdict_socket = "/run/console-sso/pam.sock"',
+            "verdict_socket",
+            "another path than that of pam_socket",
+        ),
         ("mechanisms = []", "mechanisms", "at least one"),
         ('mechanisms = ["TLS", "TLS"]', "mechanisms", "each once"),
         ('mechanisms = ["TLS", 1]', "mechanisms", "a list of texts"),

@@ -16,7 +16,8 @@ from sso.guest.reactor import Reactor
 
 def test_getty_is_there_without_a_scan(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(login, "_installed", lambda name: pytest.fail("scanned"))
-    assert login.load("getty") is GettyDriver
+    loaded: object = login.load("getty")
+    assert loaded is GettyDriver
 
 
 def test_getty_is_a_login_driver(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from beds_agent import Clock, account, open_fds
+from beds_agent import Clock, account, let_in, open_fds
 
 from sso.guest import mapping
 from sso.guest.account import Finding, Rules
@@ -47,8 +47,7 @@ def reactor() -> Iterator[Reactor]:
 
 @pytest.fixture
 def kerberos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
+    let_in(tmp_path)
     (tmp_path / "krb5.conf").write_text(CONFIGURATION.format(folder=tmp_path))
     (tmp_path / "k5login").mkdir()
     monkeypatch.setenv("KRB5_CONFIG", str(tmp_path / "krb5.conf"))

@@ -6,7 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from beds_agent import Asked, MakeStage, Stage, has, open_fds
+from beds_agent import Asked, MakeStage, Stage, has, let_in, open_fds
 
 from sso.errors import ConfigError
 from sso.guest import local, records
@@ -74,8 +74,7 @@ def as_nobody(work: str, stage: Stage) -> int:
 
 @pytest.fixture
 def open_folder(tmp_path: Path) -> None:
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
+    let_in(tmp_path)
 
 
 @pytest.mark.e2e
@@ -293,8 +292,7 @@ def test_a_folder_that_others_can_change_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.e2e
 def test_a_foreign_listener_is_not_talked_to(tmp_path: Path) -> None:
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
+    let_in(tmp_path)
     path = str(tmp_path / "x.sock")
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(path)

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from beds_agent import open_fds, secret_file
+from beds_agent import let_in, open_fds, secret_file
 
 from sso.guest import ccache
 from sso.guest.reactor import Reactor
@@ -17,8 +17,7 @@ NEW = b"new ticket" * 3000
 
 @pytest.fixture
 def cache(tmp_path: Path) -> Path:
-    for parent in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
+    let_in(tmp_path)
     folder = tmp_path / "tmp"
     folder.mkdir()
     folder.chmod(0o1777)

@@ -100,13 +100,13 @@ def test_a_grant_dies_of_age(given: bool, make_stage: MakeStage) -> None:
         records.close_all(used.fds)
 
 
-def test_without_a_screen_the_peer_waits_five_seconds(make_stage: MakeStage) -> None:
+def test_without_a_screen_the_peer_waits_twenty_seconds(make_stage: MakeStage) -> None:
     stage = make_stage()
     stage.driver.is_ready = False
     stage.begin()
     stage.claim()
     stage.turn(lambda: len(stage.agent.judge._grants))
-    stage.clock.now += 4.9
+    stage.clock.now += 19.9
     assert stage.silent()
     stage.clock.now += 0.2
     assert stage.outcome() == (1, NO_SCREEN) and stage.driver.calls == []

@@ -130,4 +130,6 @@ class Guest:
             f'keytab = "{KEYTAB}"',
             f'tty = "{self.tty}"',
         ]
+        if not any(line.startswith("login = ") for line in self._settings):
+            lines.append('login = "getty"')
         self.sandbox.write(CONFIG, "\n".join([*lines, *self._settings]) + "\n")

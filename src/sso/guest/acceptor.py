@@ -13,7 +13,7 @@ from collections.abc import Callable
 from hashlib import sha256
 
 from sso.errors import ConfigError, MechanismError
-from sso.guest import records
+from sso.guest import notify, records
 from sso.guest.records import Kind
 from sso.guest.stand_in import BIND, CREDENTIAL, EXPORT, JUDGE, MAKE, NO, PACKET_MAX, STEP, VERDICT, YES
 from sso.mech import Mechanism, Pair
@@ -162,7 +162,8 @@ class Acceptor:
     def run(self) -> None:
         """Serve until the agent or the channel process is gone."""
         while self._running:
-            for key, _ in self._selector.select():
+            notify.alive()
+            for key, _ in self._selector.select(notify.watchdog()):
                 key.data()
 
     def _on_child(self) -> None:

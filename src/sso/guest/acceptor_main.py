@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sso.errors import ConfigError
+from sso.guest import notify
 from sso.guest.acceptor import Acceptor
 from sso.guest.config import GuestConfig
 from sso.guest.confine import confine, owned_folder
@@ -26,6 +27,7 @@ def run(config: GuestConfig, agent: socket.socket, channel: socket.socket) -> in
     pairs = {name: load(name, config.mechanisms) for name in config.mechanisms if name != "TLS"}
     confine(config.acceptor_user)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    notify.ready(f"accepting for {config.spn}" if config.spn else "accepting")
     Acceptor(agent, channel, _make(config, pairs), _load(pairs), log_as("sso-acceptor")).run()
     return 0
 

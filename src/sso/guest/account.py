@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from sso.guest.records import USER_SIZE, fits
+from sso.guest.fields import fits
+from sso.guest.records import USER_SIZE
 
 NO_SHELLS = ("nologin", "false")
 

@@ -8,62 +8,98 @@ import socket
 from collections.abc import Callable
 
 from sso.errors import RemoteProtocolError
-from sso.guest import journal, login, records
+from sso.guest import journal, login, notify, records
 from sso.guest.account import Rules
 from sso.guest.attempts import Attempts
+from sso.guest.bus import Bus
 from sso.guest.config import GuestConfig
 from sso.guest.confine import confine
+from sso.guest.console import Console
 from sso.guest.journal import note
-from sso.guest.judge import Judge, Mapping
+from sso.guest.judge import Judge, Mapping, would_lock_out
+from sso.guest.links import Links
 from sso.guest.login import LoginDriver
+from sso.guest.logind import Seat
 from sso.guest.mapping import Mapper
 from sso.guest.pam import Connection, PamServer, Peers
 from sso.guest.reactor import Reactor
-from sso.guest.records import Authenticated, Begin, Confirm, End, Outcome
+from sso.guest.records import Authenticated, Begin, Confirm, End, Gone, Outcome
+from sso.guest.unlock import Checker, PamChecker
 
 
 class Agent:
-    """All parts of the agent on one reactor. `driver`, `mapper`, `peers`, `attempts` are for tests."""
+    """All parts of the agent on one reactor, and the links to the two other processes once `attach`ed.
+
+    What is given beside configuration and reactor is for tests.
+    """
 
     def __init__(
         self,
         config: GuestConfig,
-        channel: socket.socket,
-        acceptor: socket.socket,
         reactor: Reactor,
         *,
+        seat: Seat | None = None,
         driver: LoginDriver | None = None,
+        checker: Checker | None = None,
         mapper: Mapping | None = None,
         peers: Peers | None = None,
         attempts: Attempts | None = None,
+        would_lock: Callable[[str], bool] = would_lock_out,
     ) -> None:
-        self._channel, self._acceptor, self._reactor = channel, acceptor, reactor
-        self._driver = driver or login.load(config.login)(config, reactor)
+        self._reactor = reactor
+        self._channel: socket.socket | None = None
+        self._acceptor: socket.socket | None = None
+        self._lost: Callable[[], None] = reactor.stop
+        self._bus = Bus(reactor)
+        self.seat = seat or Seat(reactor, self._bus, config.tty)
+        self._driver = driver or login.load(config.login)(config, reactor, self.seat)
         self.judge = Judge(
             reactor,
-            self._driver,
+            Console(reactor, self.seat, self._driver, config),
             mapper or Mapper(reactor, Rules(config.min_uid, config.allowed_groups)),
             self._outcome,
             self._withdraw,
             attempts or Attempts(reactor.clock),
-            accept_identity=config.accept_identity,
-            grant_seconds=config.grant_seconds,
+            config,
+            checker=checker or PamChecker(reactor),
+            would_lock=would_lock,
         )
         refusal = (peers or Peers(config.login_cgroup)).refusal
         self.pam = PamServer(config.pam_socket, reactor, self.judge, refusal)
         self._driver.start(self.judge.screen_changed)
+        if seat is None:
+            self._bus.open()
+
+    def attach(self, channel: socket.socket, acceptor: socket.socket, lost: Callable[[], None]) -> None:
+        """Serve the two processes; when one of them is gone both links are closed, and `lost` is called.
+
+        It is called when nobody can go on at the console: who was there then, nobody knows any more.
+        """
+        self._channel, self._acceptor, self._lost = channel, acceptor, lost
         for link, callback in ((channel, self._on_channel), (acceptor, self._on_acceptor)):
             link.setblocking(False)
-            reactor.watch(link.fileno(), callback)
+            self._reactor.watch(link.fileno(), callback)
 
     def close(self) -> None:
         """Revoke all grants, hang up on everybody, remove the sockets."""
         self.judge.close()
         self._driver.close()
+        self._bus.close()
         self.pam.close()
-        for link in (self._channel, self._acceptor):
-            self._reactor.forget(link.fileno())
-            link.close()
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        links = self._channel, self._acceptor
+        self._channel = self._acceptor = None
+        for link in links:
+            if link is not None:
+                self._reactor.forget(link.fileno())
+                link.close()
+
+    def _detach(self) -> None:
+        if self._channel is not None:
+            self._hang_up()
+            self.judge.gone(self._lost)
 
     # Records
 
@@ -76,30 +112,40 @@ class Agent:
         self._drain(self._take_acceptor)
 
     def _drain(self, take: Callable[[], bool]) -> None:
-        """Take records until none is left; a process that is gone or broken is the end of all three."""
+        """Take records until none is left; a process that is gone or broken is the end of both links."""
         try:
             while take():
                 pass
-            self._reactor.stop()
+            self._detach()
         except BlockingIOError:
             pass
         except RemoteProtocolError as error:
             note("record-malformed", reason=error)
-            self._reactor.stop()
+            self._detach()
 
     def _take_channel(self) -> bool:
-        received = records.receive(self._channel, Begin, End)
+        link = self._channel
+        received = records.receive(link, Begin, End, Gone) if link is not None else None
         if received is None:
             return False
         record, _ = received
         if isinstance(record, Begin):
             self.judge.begin(record.id)
-            return True
-        self.judge.end(record.id)
-        return records.send(self._channel, Confirm(record.id))
+        elif isinstance(record, End):
+            self.judge.end(record.id)
+            self._confirm(link, record.id)
+        else:
+            self.judge.gone(lambda: self._confirm(link, record.id))
+        return True
+
+    def _confirm(self, link: socket.socket | None, id: int) -> None:
+        """Tell the channel process that asked, if it is the same still."""
+        if link is not None and link is self._channel and not records.send(link, Confirm(id)):
+            self._detach()
 
     def _take_acceptor(self) -> bool:
-        received = records.receive(self._acceptor, Authenticated)
+        link = self._acceptor
+        received = records.receive(link, Authenticated) if link is not None else None
         if received is None:
             return False
         record, fds = received
@@ -107,26 +153,48 @@ class Agent:
         return True
 
     def _outcome(self, id: int, code: int) -> None:
-        if not records.send(self._acceptor, Outcome(id, code)):
-            self._reactor.stop()
+        if self._acceptor is not None and not records.send(self._acceptor, Outcome(id, code)):
+            self._detach()
 
     def _withdraw(self, connection: Connection) -> bool:
         return self.pam.withdraw(connection)
 
 
-def run_agent(config: GuestConfig, channel_sock: socket.socket, acceptor_sock: socket.socket) -> None:
-    """Be the agent until the channel or the acceptor is gone; both sockets are SOCK_SEQPACKET and ours.
+def _beat(reactor: Reactor) -> None:
+    """Tell the service manager that the loop turns, as often as it wants to hear it."""
+    pulse = notify.watchdog()
+    if pulse is not None:
+        notify.alive()
+        reactor.after(pulse, lambda: _beat(reactor))
 
-    Raises ConfigError when a socket of the configuration or the login driver cannot be used.
+
+def run_agent(config: GuestConfig, links: tuple[socket.socket, socket.socket] | None = None) -> None:
+    """Be the agent: with two links (channel, acceptor) until one of them is gone, else for all that dial.
+
+    Both are SOCK_SEQPACKET and ours. Raises ConfigError when a socket of the configuration or the login
+    driver cannot be used.
     """
     journal.to_stderr()
     confine()
     reactor = Reactor()
-    agent = Agent(config, channel_sock, acceptor_sock, reactor)
+    agent = Agent(config, reactor)
+    door: Links | None = None
+    if links is not None:
+        agent.attach(links[0], links[1], reactor.stop)
+    else:
+        door = Links(config, reactor, lambda channel, acceptor: agent.attach(channel, acceptor, resume))
+        resume = door.resume
+        # Whoever was at the console before we were, we do not know her.
+        agent.judge.gone(resume)
     note("agent-started", login=config.login, tty=config.tty)
+    notify.ready(f"login screen: {config.login}")
+    _beat(reactor)
     try:
         reactor.run()
     finally:
+        notify.stopping()
+        if door is not None:
+            door.close()
         agent.close()
         reactor.close()
         note("agent-ended")

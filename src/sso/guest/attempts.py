@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from sso.guest import wtmp
+from sso.guest import utmp
 from sso.guest.records import Verdict
 
 PAUSES = (30.0, 120.0, 600.0)  # seconds after the first, second, third and further failures
@@ -60,7 +60,7 @@ class Attempts:
     def __init__(
         self,
         clock: Callable[[], float],
-        by_hand: Callable[[str, float], bool] = wtmp.signed_in_since,
+        by_hand: Callable[[str, float], bool] = utmp.signed_in_since,
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._clock, self._by_hand, self._wall = clock, by_hand, wall

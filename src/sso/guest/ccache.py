@@ -1,7 +1,7 @@
-"""A renewed ticket in the place of the old one, in the cache of a session that is open.
+"""The cache of a session that is open: a renewed ticket in the place of the old one, or none for a while.
 
-Done by a forked process with the user's ids. It never makes a cache: the exchange of the two files fails
-when the old one is gone, also when that happens at the same moment.
+Done by a forked process with the user's ids. A refresh never makes a cache: the exchange of the two files
+fails when the old one is gone, also when that happens at the same moment. Only what was parked is made anew.
 """
 
 import ctypes
@@ -26,23 +26,36 @@ def refresh(
     uid: int,
     secret: int,
     done: Callable[[bool], None],
-    seconds: float = REFRESH_SECONDS,
+    *,
+    parked: bool = False,
 ) -> Forked:
     """Put all of the file `secret` in the place of the cache `path` of user `uid`; `done` says if it worked.
 
-    The descriptor stays the caller's, who may close it at once.
+    The descriptor stays the caller's, who may close it at once. A `parked` cache must not be there.
     """
     return Forked(
         reactor,
-        lambda: _replace(path, uid, secret),
+        lambda: _replace(path, uid, secret, parked),
         lambda answer: done(answer == DONE),
-        seconds,
+        REFRESH_SECONDS,
         keep=[secret],
     )
 
 
-def _replace(path: str, uid: int, secret: int) -> bytes:
-    """In the worker: raises OSError, and nothing has changed."""
+def remove(reactor: Reactor, path: str, uid: int, done: Callable[[bool], None]) -> Forked:
+    """Remove the cache `path` of user `uid`; `done` says if it was there and is gone."""
+    return Forked(reactor, lambda: _remove(path, uid), lambda answer: done(answer == DONE), REFRESH_SECONDS)
+
+
+def _remove(path: str, uid: int) -> bytes:
+    directory, name = _enter(path, uid)
+    _check_own(directory, name, uid)
+    os.unlink(name, dir_fd=directory)
+    return DONE
+
+
+def _enter(path: str, uid: int) -> tuple[int, str]:
+    """Become the user, and open the cache's folder."""
     entry = pwd.getpwuid(uid)
     os.setgroups([])
     os.setgid(entry.pw_gid)
@@ -52,17 +65,31 @@ def _replace(path: str, uid: int, secret: int) -> bytes:
     if not os.path.isabs(path) or not name or ".." in path.split("/"):
         raise OSError("no path of a cache")
     directory = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    return directory, name
+
+
+def _check_own(directory: int, name: str, uid: int) -> None:
     found = os.stat(name, dir_fd=directory, follow_symlinks=False)
     if not stat.S_ISREG(found.st_mode) or found.st_uid != uid or found.st_nlink != 1:
         raise OSError("not a private file of the user")
+
+
+def _replace(path: str, uid: int, secret: int, parked: bool) -> bytes:
+    """In the worker: raises OSError, and nothing has changed."""
+    directory, name = _enter(path, uid)
+    if not parked:
+        _check_own(directory, name, uid)
     fresh = f".{name}.{secrets.token_hex(8)}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     file = os.open(fresh, flags, 0o600, dir_fd=directory)
     try:
         _copy(secret, file)
-        _exchange(directory, fresh, name)
+        if parked:
+            os.link(fresh, name, src_dir_fd=directory, dst_dir_fd=directory)
+        else:
+            _exchange(directory, fresh, name)
     finally:
-        # After the exchange this is the old ticket, else the new one: neither may stay.
+        # After the exchange this is the old ticket, else a second name of the new one: neither may stay.
         os.unlink(fresh, dir_fd=directory)
     return DONE
 

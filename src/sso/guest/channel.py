@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
-from sso.guest import child, records
+from sso.guest import child, notify, records
 from sso.port import Port
 from sso.watch import PortWatch
 
@@ -70,7 +70,8 @@ class Channel:
         self._number = 0
         self._wanted = False  # a child is due, as soon as the rate and the agent allow
         self._heard = 0.0  # when the child's pulse was last felt
-        self._confirming: float | None = None  # until when the agent has to confirm the end
+        self._unconfirmed = 0  # ends that the agent has not confirmed
+        self._confirming: float | None = None  # until when it has to
         self._due = 0.0  # when the next fork is allowed
 
     # The loop
@@ -85,6 +86,7 @@ class Channel:
 
     def _turn(self) -> bool:
         """One wait and what it brings; False when the other processes are gone."""
+        notify.alive()
         fds = {self._agent.fileno(), self._acceptor.fileno(), self._watch.fileno()}
         if self._life is not None:
             fds |= {self._life.pidfd, self._life.pulse}
@@ -104,8 +106,10 @@ class Channel:
         return True
 
     def _timeout(self) -> int | None:
-        """Milliseconds until something is due; None while the port is idle."""
+        """Milliseconds until something is due; None while the port is idle and no watchdog is awake."""
         now, due = self._clock(), []
+        if (pulse := notify.watchdog()) is not None:
+            due.append(pulse)
         if self._life is not None:
             due.append(self._heard + PULSE_TIME - now)
         if self._confirming is not None:
@@ -118,6 +122,7 @@ class Channel:
         if edge == "closed":
             self._wanted = False
             self._end_child("peer-gone", flush=True)
+            self._tell(records.Gone(self._number))
         elif self._life is None:
             self._wanted = True
 
@@ -149,8 +154,8 @@ class Channel:
         received = records.receive(self._agent, records.Confirm)
         if received is None:
             return False
-        record, _ = received
-        if record.id == self._number:
+        self._unconfirmed -= 1
+        if self._unconfirmed == 0:
             self._confirming = None
         return True
 
@@ -196,6 +201,8 @@ class Channel:
         if status not in (child.DONE, child.SILENT):
             self._flush()
         self._wanted = status == child.RESET
+        if self._wanted:
+            self._tell(records.Gone(life.id))  # another client, for all that is known
         self._watch.rearm()
 
     def _end_child(self, reason: str, flush: bool = False) -> None:
@@ -213,9 +220,14 @@ class Channel:
         os.close(life.pidfd)
         os.close(life.pulse)
         self._life = None
-        self._confirming = self._clock() + CONFIRM_TIME
         self._due = self._clock()
-        records.send(self._agent, records.End(life.id))
+        self._tell(records.End(life.id))
+
+    def _tell(self, record: records.End | records.Gone) -> None:
+        """Say that something is over; until the agent has confirmed it nobody is served."""
+        if records.send(self._agent, record):
+            self._unconfirmed += 1
+            self._confirming = self._clock() + CONFIRM_TIME
 
     def _flush(self) -> None:
         """Drop what the last peer left behind; for a device that means to close and reopen it."""

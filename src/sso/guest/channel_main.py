@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sso.errors import ConfigError
-from sso.guest import child
+from sso.guest import child, notify
 from sso.guest.channel import Channel
 from sso.guest.config import GuestConfig
 from sso.guest.confine import confine
@@ -32,6 +32,7 @@ def run(config: GuestConfig, agent: socket.socket, acceptor: socket.socket) -> i
     def serve(connection: socket.socket, pulse: int) -> int:
         return child.run(port, connection, pulse, _policy(config, pairs), tls, _info(config), log)
 
+    notify.ready("at the port")
     channel = Channel(port, PortWatch(port), agent, acceptor, serve, log)
     try:
         channel.run()

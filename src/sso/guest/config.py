@@ -11,17 +11,28 @@ tls_key          ""                     its key, PEM; "" = it is in the certific
 require_tls      false                  take nothing outside TLS, not even Kerberos' own layer
 channel_user     "sso-agent"            who the process at the port becomes
 acceptor_user    "sso-acceptor"         who the process with the keytab becomes; not the same
-login            "getty"                the login driver
-service          "login"                the PAM service of the login screen
-tty              "tty1"                 its terminal, without /dev/
+login            "auto"                 the login driver: getty, greetd, lightdm, gdm, sddm, another one's
+                                        name, or "auto": what display-manager.service is, else getty
+service          ""                     the PAM service of the login screen; "" = the driver's own
+tty              "tty1"                 the terminal of a text login, without /dev/
 login_cgroup     "/system.slice/"       below which cgroup login screens run, checked where systemd
                                         runs; "" = not checked
 pam_socket       "/run/console-sso/pam.sock"     where the PAM module asks
 getty_socket     "/run/console-sso/getty.sock"   where sso-getty waits for its word
+greeter_socket   "/run/console-sso/greeter.sock"   where greetd's greeter waits for its word
+greeter_user     "_greetd"              who runs that greeter
+verdict_socket   "/run/console-sso/verdict.sock"   where lockers ask that run as the user
+lockers          ["kde", "i3lock", ...] their PAM services
+channel_socket   "/run/console-sso/channel.sock"    where the process at the port finds the agent
+acceptor_socket  "/run/console-sso/acceptor.sock"   where the process with the keytab does
 accept_identity  false                  sign in who was authenticated and brought no ticket
 min_uid          1000                   accounts below are never signed in; root never is
 allowed_groups   []                     only members of one of these; [] = everybody
 grant_seconds    30                     how long a login screen may take to fetch a credential, 1 to 60
+disconnect       "lock"                 what happens when the client leaves: "lock", "nothing", or
+                                        "log-off" (locked at once, ended after the grace)
+grace_seconds    60                     how long a session is kept for its user to come back, 0 to 86400
+park_tickets     false                  take the ticket away while the client is gone
 """
 
 import os
@@ -36,6 +47,8 @@ from typing import Any
 from sso.errors import ConfigError
 
 GRANT_SECONDS_MAX = 60
+GRACE_MAX = 86400
+LOCK, NOTHING, LOG_OFF = ACTIONS = ("lock", "nothing", "log-off")
 SIZE_MAX = 1024 * 1024  # octets of a configuration file
 PATH_MAX = 107  # octets of a socket's path (unix(7))
 
@@ -53,16 +66,25 @@ class GuestConfig:
     require_tls: bool = False
     channel_user: str = "sso-agent"
     acceptor_user: str = "sso-acceptor"
-    login: str = "getty"
-    service: str = "login"
+    login: str = "auto"
+    service: str = ""
     tty: str = "tty1"
     login_cgroup: str = "/system.slice/"
     pam_socket: str = "/run/console-sso/pam.sock"
     getty_socket: str = "/run/console-sso/getty.sock"
+    greeter_socket: str = "/run/console-sso/greeter.sock"
+    greeter_user: str = "_greetd"
+    verdict_socket: str = "/run/console-sso/verdict.sock"
+    lockers: tuple[str, ...] = ("kde", "i3lock", "swaylock", "xscreensaver")
+    channel_socket: str = "/run/console-sso/channel.sock"
+    acceptor_socket: str = "/run/console-sso/acceptor.sock"
     accept_identity: bool = False
     min_uid: int = 1000
     allowed_groups: tuple[str, ...] = ()
     grant_seconds: int = 30
+    disconnect: str = "lock"
+    grace_seconds: int = 60
+    park_tickets: bool = False
 
 
 # What a value has to look like, and how that is said.
@@ -70,6 +92,8 @@ class GuestConfig:
 Check = tuple[Callable[[Any], bool], str]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}")
+_NAME_OR_NONE = re.compile(f"({_NAME.pattern})?")
+_ACTION = re.compile("|".join(ACTIONS))
 _PORT = re.compile(r"stdio|fd:\d+|unix:/.+|tcp:.+:\d+|virtio:[^/\s]+|/dev/.+")
 _SPN = re.compile(r"[A-Za-z][A-Za-z0-9-]*/[A-Za-z0-9][A-Za-z0-9.-]*(@[A-Za-z0-9.-]+)?")
 _TTY = re.compile(r"[A-Za-z0-9:][A-Za-z0-9:._/-]{0,62}")
@@ -107,13 +131,21 @@ _CHECKS: dict[str, Check] = {
     "channel_user": _USER,
     "acceptor_user": _USER,
     "login": _matches(_NAME, "the name of a login driver, such as getty"),
-    "service": _matches(_NAME, "the name of a PAM service, such as login"),
+    "service": _matches(_NAME_OR_NONE, 'the name of a PAM service, such as login, or ""'),
     "tty": _matches(_TTY, "a terminal without /dev/, such as tty1"),
     "login_cgroup": (lambda value: not value or _is_path(value), 'a cgroup such as /system.slice/, or ""'),
     "pam_socket": _SOCKET,
     "getty_socket": _SOCKET,
+    "greeter_socket": _SOCKET,
+    "greeter_user": _USER,
+    "verdict_socket": _SOCKET,
+    "lockers": _names(0),
+    "channel_socket": _SOCKET,
+    "acceptor_socket": _SOCKET,
     "min_uid": (lambda value: 1 <= value < 2**32 - 1, "a number from 1 on: root is never signed in"),
     "allowed_groups": _names(0),
+    "disconnect": _matches(_ACTION, '"lock", "nothing" or "log-off"'),
+    "grace_seconds": (lambda value: 0 <= value <= GRACE_MAX, f"a number of seconds, 0 to {GRACE_MAX}"),
     "grant_seconds": (lambda value: 1 <= value <= GRANT_SECONDS_MAX, f"a number, 1 to {GRANT_SECONDS_MAX}"),
 }
 _KINDS: dict[type, str] = {
@@ -192,5 +224,8 @@ def _check_together(config: GuestConfig) -> None:
         raise ConfigError('mechanisms: write "TLS" beside "password", and tls_certificate')
     if config.channel_user == config.acceptor_user:
         raise ConfigError("acceptor_user: write another user than channel_user, who must not read the keytab")
-    if config.pam_socket == config.getty_socket:
-        raise ConfigError("getty_socket: write another path than that of pam_socket")
+    paths: dict[str, str] = {}
+    for name in (field.name for field in fields(GuestConfig) if field.name.endswith("_socket")):
+        other = paths.setdefault(getattr(config, name), name)
+        if other != name:
+            raise ConfigError(f"{name}: write another path than that of {other}")

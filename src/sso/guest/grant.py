@@ -13,6 +13,7 @@ from sso.guest.records import Kind
 class Grant:
     """What is handed out: to which service and place (a tty or seat), for which user, of which session.
 
+    A place of "" is any: a display manager has one service for the one seat, wherever its screen is.
     `secret` is the descriptor of the ticket or password, None for an identity. `token` is "" where the
     login screen cannot carry one.
     """
@@ -28,7 +29,8 @@ class Grant:
     def fits(self, service: str, place: str, user: str, token: str) -> bool:
         """Whether a request is the one that this is for; a user that is not known yet is ""."""
         same_token = hmac.compare_digest(self.token.encode(), token.encode())
-        return same_token and self.service == service and self.place == place and user in ("", self.user)
+        here = self.service == service and self.place in ("", place)
+        return same_token and here and user in ("", self.user)
 
     def close(self) -> None:
         """Close the secret's descriptor; to be called once, by whoever owns the grant."""

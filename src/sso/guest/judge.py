@@ -1,24 +1,27 @@
 """The rules of a login: who was authenticated, who that is here, and whether the screen opens for her."""
 
-import os
-import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Protocol
 
-from sso.guest import ccache
 from sso.guest.account import Finding
 from sso.guest.attempts import Attempts, Outcomes
+from sso.guest.config import GuestConfig
+from sso.guest.console import Console
 from sso.guest.forked import Forked
 from sso.guest.grant import Grant, Grants
 from sso.guest.journal import note
-from sso.guest.login import LoginDriver
+from sso.guest.logind import Found, Seated
 from sso.guest.mapping import Mapped
+from sso.guest.opening import Opening, SignedIn, close, new_token, usable
 from sso.guest.pam import Connection, Stage
-from sso.guest.reactor import Reactor, Timer
-from sso.guest.records import PASSWORD_MAX, SECRET_MAX, Authenticated, Kind, Request, Verdict
+from sso.guest.reactor import Reactor
+from sso.guest.records import Authenticated, Kind, Request, Verdict
+from sso.guest.ticket import Tickets
+from sso.guest.unlock import Checker, Unlocker
 
-SCREEN_SECONDS = 5.0  # for a login screen to be there at all
+SCREEN_SECONDS = 20.0  # for a login screen to be there at all: the machine may just be booting
+UNLOCKED_SECONDS = 5.0  # for a session to be unlocked once PAM has nothing more to say
+OPENED_SECONDS = 60.0  # for a session to be open once PAM has accepted the user
 TRIGGERS_MAX = 3  # how often one login is begun on a screen that comes and goes
 
 _FINDINGS = {
@@ -28,32 +31,11 @@ _FINDINGS = {
 }
 
 
-@dataclass
-class SignedIn:
-    """The session that we opened, and that lives as long as its PAM connection."""
+def would_lock_out(user: str) -> bool:
+    """Whether one more failure would lock the account (pam_faillock's tally)."""
+    from sso.guest import faillock
 
-    connection: Connection
-    user: str
-    uid: int
-    principal: str
-    digest: bytes
-    expires: int
-    path: str = ""
-    refreshed: float = float("-inf")
-
-
-@dataclass
-class Login:
-    """What is being decided for the current peer session."""
-
-    claim: Authenticated
-    secret: int | None
-    user: str = ""
-    uid: int = -1
-    mapping: Forked | None = None
-    connection: Connection | None = None
-    triggers: int = 0
-    timers: list[Timer] = field(default_factory=list)
+    return faillock.would_lock(user)
 
 
 class Mapping(Protocol):
@@ -72,23 +54,28 @@ class Judge:
     def __init__(
         self,
         reactor: Reactor,
-        driver: LoginDriver,
+        console: Console,
         mapper: Mapping,
         answer: Callable[[int, int], None],
         withdraw: Callable[[Connection], bool],
         attempts: Attempts,
+        config: GuestConfig,
         *,
-        accept_identity: bool = False,
-        grant_seconds: float = 30.0,
+        checker: Checker,
+        would_lock: Callable[[str], bool] = would_lock_out,
     ) -> None:
-        self._reactor, self._driver, self._mapper = reactor, driver, mapper
-        self._answer, self._withdraw, self._attempts = answer, withdraw, attempts
-        self._accept_identity, self._grant_seconds = accept_identity, grant_seconds
+        self._reactor, self._console, self._driver = reactor, console, console.driver
+        self._mapper, self._answer, self._withdraw, self._attempts = mapper, answer, withdraw, attempts
+        self._config, self._would_lock = config, would_lock
         self._grants = Grants(reactor.clock)
         self._outcomes = Outcomes(reactor.clock)
+        self._tickets = Tickets(reactor, config.park_tickets)
+        self.unlocker = Unlocker(reactor, console, checker, config)
         self._current: int | None = None  # the peer session that may still claim something
-        self._login: Login | None = None
+        self._login: Opening | None = None
         self.signed_in: SignedIn | None = None
+        console.expects = self._expects
+        console.seat.watch(self._seat_changed)
 
     # Peer sessions
 
@@ -104,31 +91,46 @@ class Judge:
         if self._current == id:
             self._current = None
 
+    def gone(self, done: Callable[[], None]) -> None:
+        """The client has left: nothing that it was granted is left, and `done` when nobody can go on."""
+        self._revoke()
+        self._current = None
+        self.unlocker.forget()
+        note("client-gone")
+
+        def locked() -> None:
+            if self.signed_in is None:
+                done()
+            else:
+                self._tickets.client_gone(self.signed_in, done)
+
+        self._console.leave(locked)
+
     def close(self) -> None:
         """Revoke everything."""
         self._revoke()
         self._grants.close()
+        self._console.close()
 
     def decide(self, claim: Authenticated, secret: int | None) -> None:
         """Decide on what the acceptor says; the descriptor `secret` is ours from here on."""
         if claim.id != self._current or self._login is not None:
-            _close(secret)
+            close(secret)
             return
         self._current = None  # one claim a session
-        self._login = Login(claim, secret)
+        self._login = Opening(claim, secret)
         known = self._outcomes.find(claim.attempt, claim.principal, claim.digest)
         if known is not None:
             self._conclude("login-repeated", known)
-        elif not _usable(claim.kind, secret):
+        elif not usable(claim.kind, secret):
             self._conclude("login-secret-unusable", Verdict.CREDENTIAL_REFUSED)
         else:
-            self._login.mapping = self._mapper.ask(claim.kind, claim.principal, self._mapped)
+            self._login.worker = self._mapper.ask(claim.kind, claim.principal, self._mapped)
 
     def _mapped(self, mapped: Mapped) -> None:
         login = self._login
         assert login is not None  # a revoked login has cancelled its worker
-        login.mapping = None
-        claim = login.claim
+        login.worker = None
         if mapped.finding is not Finding.GOOD:
             broken = mapped.finding is Finding.BROKEN
             id = _FINDINGS.get(mapped.finding, "login-account-refused")
@@ -137,77 +139,143 @@ class Judge:
             )
             return
         login.user, login.uid = mapped.user, mapped.uid
+        self._console.seat.look(lambda found: self._seen(login, found))
+
+    def _seen(self, login: Opening, found: Found) -> None:
+        """Somebody may be signed in: the same user visits or unlocks, anybody else is refused."""
+        if self._login is not login:
+            return
+        seated, ours = found.user, self.signed_in
+        if (seated is not None and not seated.belongs_to(login.user, login.uid)) or (
+            ours is not None and ours.uid != login.uid
+        ):
+            self._conclude("login-other-signed-in", Verdict.DENIED)
+        elif seated is not None and found.known and self._console.is_locked(seated):
+            self._unlock(login, seated)
+        elif ours is not None or (seated is not None and (seated is found.active or not found.known)):
+            self._visit(login, ours, seated)
+        elif self._may_try(login):
+            self._arm(login)
+
+    # She is signed in
+
+    def _visit(self, login: Opening, ours: SignedIn | None, seated: Seated | None) -> None:
+        claim = login.claim
+        # A password is proved by PAM alone, and no login happens now; so it has to be the one that opened.
+        if claim.kind is Kind.PASSWORD and (ours is None or claim.digest != ours.digest):
+            self._conclude("login-other-signed-in", Verdict.DENIED)
+        elif ours is not None and self._tickets.is_renewal(claim, ours):
+            self._refresh(login, ours, lambda good: self._refreshed(login, good))
+        else:
+            if seated is not None:
+                self.unlocker.offer(login, seated)
+            self._conclude("login-already-signed-in", Verdict.LOGGED_IN)
+
+    def _refresh(self, login: Opening, ours: SignedIn, done: Callable[[bool], None]) -> None:
+        secret = login.take_secret()
+        assert secret is not None
+        try:
+            self._tickets.refresh(login.claim, ours, secret, done)
+        finally:
+            close(secret)
+
+    def _refreshed(self, login: Opening, good: bool) -> None:
+        if self._login is login:
+            self._conclude("login-already-signed-in", Verdict.LOGGED_IN if good else Verdict.INTERNAL)
+
+    def _unlock(self, login: Opening, seated: Seated) -> None:
+        """Her session is locked: by the screen's PAM, or by logind once PAM has nothing against it."""
+        if not self._may_try(login):
+            return
+        login.unlocking = seated
+        if self._driver.unlocks:
+            self._arm(login)
+            return
+        login.timers.append(self._reactor.after(self._config.grant_seconds, self._expired))
+
+        def checked(code: Verdict) -> None:
+            if self._login is not login:
+                return
+            login.worker = None
+            if code is Verdict.NOT_AUTHENTICATED:
+                self._failed(login)
+            elif code is not Verdict.LOGGED_IN:
+                self._conclude("login-account-refused", code)
+
+        login.worker = self.unlocker.check(login, seated, checked)
+
+    def _seat_changed(self) -> None:
+        login, found = self._login, self._console.seat.found
+        if login is not None and login.unlocking is not None:
+            seated = next((one for one in found.users if one.id == login.unlocking.id), None)
+            if seated is not None and found.known and not self._console.is_locked(seated):
+                self._unlocked(login)
+        if login is not None and not login.triggers:
+            self.screen_changed()
+
+    def _unlocked(self, login: Opening) -> None:
+        """The session that was locked is hers again; its cache gets the ticket, if that is a newer one."""
+        ours = self.signed_in
+        self._attempts.succeeded(login.user, self._driver.place)
+        self._driver.settled()
+        if ours is not None and self._tickets.is_renewal(login.claim, ours) and login.secret is not None:
+            self._refresh(login, ours, lambda good: None)
+        self._conclude("session-unlocked", Verdict.LOGGED_IN)
+
+    # Nobody is, or the screen has to ask PAM
+
+    def _may_try(self, login: Opening) -> bool:
+        """Whether an attempt may be made; answers when not."""
+        claim = login.claim
         refusal = self._attempts.refusal(login.user, self._driver.place, claim.digest)
-        if self.signed_in is not None:
-            self._visit(login, self.signed_in)
-        elif claim.kind is Kind.IDENTITY and not self._accept_identity:
+        if claim.kind is Kind.IDENTITY and not self._config.accept_identity:
             self._conclude("login-no-ticket", Verdict.NO_TICKET)
         elif refusal is not None:
             later = refusal is Verdict.TRY_LATER
             self._conclude("login-try-later" if later else "login-secret-failed-before", refusal)
+        elif claim.kind is Kind.PASSWORD and self._would_lock(login.user):
+            # A wrong one now would be the failure that locks her out.
+            self._conclude("login-locked-out", Verdict.TRY_LATER)
         else:
-            self._arm(login)
+            return True
+        return False
 
-    # Somebody is signed in
-
-    def _visit(self, login: Login, signed_in: SignedIn) -> None:
-        claim = login.claim
-        # A password is proved by PAM alone, and no login happens now; so it has to be the one that opened.
-        unproved = claim.kind is Kind.PASSWORD and claim.digest != signed_in.digest
-        if login.uid != signed_in.uid or unproved:
-            self._conclude("login-other-signed-in", Verdict.DENIED)
-        elif self._is_renewal(claim, signed_in):
-            self._refresh(login, signed_in)
-        else:
-            self._conclude("login-already-signed-in", Verdict.LOGGED_IN)
-
-    def _is_renewal(self, claim: Authenticated, signed_in: SignedIn) -> bool:
-        return (
-            claim.kind is Kind.KERBEROS
-            and bool(signed_in.path)
-            and claim.principal == signed_in.principal
-            and claim.expires > signed_in.expires
-            and self._reactor.clock() >= signed_in.refreshed + ccache.REFRESH_EVERY
-        )
-
-    def _refresh(self, login: Login, signed_in: SignedIn) -> None:
-        secret, login.secret = login.secret, None
-        assert secret is not None
-        signed_in.refreshed = self._reactor.clock()
-
-        def done(good: bool) -> None:
-            if good:
-                signed_in.expires = login.claim.expires
-            id = "ticket-refreshed" if good else "ticket-not-refreshed"
-            if self._login is login:
-                self._conclude(id, Verdict.LOGGED_IN if good else Verdict.INTERNAL)
-            else:
-                note(id, session=login.claim.id)
-
-        try:
-            ccache.refresh(self._reactor, signed_in.path, signed_in.uid, secret, done)
-        finally:
-            os.close(secret)
-
-    # Nobody is
-
-    def _arm(self, login: Login) -> None:
-        claim, driver = login.claim, self._driver
-        grant = Grant(claim.id, driver.service, driver.place, login.user, claim.kind, login.secret)
-        login.secret = None
-        self._grants.arm(grant, self._grant_seconds)
-        login.timers.append(self._reactor.after(self._grant_seconds, self._expired))
+    def _arm(self, login: Opening) -> None:
+        seconds = self._config.grant_seconds
+        self._grant(login, seconds)
+        login.timers.append(self._reactor.after(seconds, self._expired))
         login.timers.append(self._reactor.after(SCREEN_SECONDS, self._screen_is_late))
-        note("login-asked", session=claim.id, user=login.user, tty=driver.place)
+        if self._driver.retry:
+            login.timers.append(self._reactor.after(self._driver.retry, lambda: self._retry(login)))
+        note("login-asked", session=login.claim.id, user=login.user, tty=self._driver.place)
         self.screen_changed()
+
+    def _grant(self, login: Opening, seconds: float) -> None:
+        driver, claim = self._driver, login.claim
+        login.token = new_token() if driver.token else ""
+        grant = Grant(
+            claim.id, driver.service, driver.place, login.user, claim.kind, login.copy_secret(), login.token
+        )
+        self._grants.arm(grant, seconds)
 
     def screen_changed(self) -> None:
         """The login screen may be ready: begin the login that waits for it."""
         login = self._login
         if login is None or not len(self._grants) or login.triggers >= TRIGGERS_MAX:
             return
-        if self._driver.ready(login.user) and self._driver.trigger(login.user):
+        if login.triggers and self._driver.retry:
+            return  # it was told, and gets its time
+        self._trigger(login)
+
+    def _trigger(self, login: Opening) -> None:
+        if self._driver.ready(login.user) and self._driver.trigger(login.user, login.token):
             login.triggers += 1
+
+    def _retry(self, login: Opening) -> None:
+        """A screen that was told and has not asked is told again, with another token."""
+        if self._login is login and login.triggers and len(self._grants):
+            self._grant(login, self._config.grant_seconds - self._driver.retry)
+            self._trigger(login)
 
     def _screen_is_late(self) -> None:
         if self._login is not None and not self._login.triggers and self._login.connection is None:
@@ -227,6 +295,8 @@ class Judge:
         grant = self._grants.take(request.service, request.tty, request.user, request.token)
         if grant is not None and self._login is not None:
             self._login.connection = connection
+            if self._login.unlocking is None:
+                close(self._login.take_secret())
             note(
                 "login-given",
                 session=grant.session,
@@ -240,26 +310,49 @@ class Judge:
         """What a step of the PAM module means."""
         login, signed_in = self._login, self.signed_in
         if login is not None and login.connection is connection:
-            if connection.stage is Stage.ESTABLISHED:
-                self._established(login, connection, path)
+            if connection.stage is not Stage.ESTABLISHED:
+                self._ended(login)
+            elif login.unlocking is not None:
+                self._unlocked(login)
             else:
-                self._failed(login)
+                self._established(login, connection, path)
         elif signed_in is not None and signed_in.connection is connection:
             signed_in.path = path or signed_in.path
+            signed_in.opened = signed_in.opened or connection.stage is Stage.OPENED
             if connection.stage is Stage.ENDED:
                 self.signed_in = None
                 note("session-over", user=signed_in.user)
+                self._tickets.session_over(signed_in)
 
-    def _established(self, login: Login, connection: Connection, path: str) -> None:
+    def _established(self, login: Opening, connection: Connection, path: str) -> None:
         claim = login.claim
-        self.signed_in = SignedIn(
-            connection, login.user, login.uid, claim.principal, claim.digest, claim.expires, path
-        )
+        now, who = self._reactor.clock(), (login.user, login.uid, claim.principal)
+        self.signed_in = SignedIn(connection, *who, claim.digest, claim.expires, now, path)
         self._attempts.succeeded(login.user, self._driver.place)
         self._driver.settled()
         self._conclude("login-opened", Verdict.LOGGED_IN)
 
-    def _failed(self, login: Login) -> None:
+    def _expects(self) -> bool:
+        """Whether a session that PAM has accepted is still to appear."""
+        signed_in = self.signed_in
+        if signed_in is None or signed_in.opened:
+            return False
+        return self._reactor.clock() < signed_in.since + OPENED_SECONDS
+
+    def _ended(self, login: Opening) -> None:
+        """PAM has left without a word. Some lockers do so although they unlock: the seat will tell."""
+        if login.unlocking is None:
+            self._failed(login)
+            return
+        login.connection = None
+        login.timers.append(self._reactor.after(UNLOCKED_SECONDS, lambda: self._still_locked(login)))
+        self._console.seat.hint()
+
+    def _still_locked(self, login: Opening) -> None:
+        if self._login is login:
+            self._failed(login)
+
+    def _failed(self, login: Opening) -> None:
         claim = login.claim
         self._attempts.failed(login.user, self._driver.place, claim.digest)
         self._driver.settled()
@@ -268,7 +361,7 @@ class Judge:
 
     # Ends
 
-    def _take_back(self, login: Login) -> bool:
+    def _take_back(self, login: Opening) -> bool:
         """Withdraw what was handed out; False when it turns out that she is signed in."""
         assert login.connection is not None
         if not self._withdraw(login.connection):
@@ -293,30 +386,14 @@ class Judge:
         user = {"user": login.user} if login.user else {"principal": claim.principal}
         note(message, session=claim.id, **user, code=int(code), **values)
         self._forget(login)
+        if code == Verdict.LOGGED_IN:
+            self._console.back()
         if message != "login-repeated":
             self._outcomes.keep(claim.attempt, claim.principal, claim.digest, code)
         self._answer(claim.id, code)
 
-    def _forget(self, login: Login) -> None:
+    def _forget(self, login: Opening) -> None:
         """Nothing of a login is left: worker, timers, grant, secret."""
         self._login = None
-        if login.mapping is not None:
-            login.mapping.cancel()
-        for timer in login.timers:
-            timer.cancel()
         self._grants.revoke(login.claim.id)
-        _close(login.secret)
-
-
-def _usable(kind: Kind, secret: int | None) -> bool:
-    """Whether the secret is a plain file of a size that the PAM module takes; its octets are not read."""
-    if secret is None:
-        return not kind.files
-    found = os.fstat(secret)
-    most = PASSWORD_MAX if kind is Kind.PASSWORD else SECRET_MAX
-    return stat.S_ISREG(found.st_mode) and 0 < found.st_size <= most
-
-
-def _close(secret: int | None) -> None:
-    if secret is not None:
-        os.close(secret)
+        login.forget()

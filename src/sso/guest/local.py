@@ -1,13 +1,18 @@
-"""Local sockets that only root may use: SOCK_SEQPACKET below a folder of root, peers checked by uid."""
+"""Local sockets that only root may use: SOCK_SEQPACKET below a folder of root, peers checked by uid.
+
+Where the service manager holds a socket (sd_listen_fds(3)), that one is listened on: it outlives us.
+"""
 
 import os
 import socket
 import stat
 import struct
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from sso.errors import ConfigError
+from sso.guest import notify
 
 BACKLOG = 64
 
@@ -26,11 +31,14 @@ def peer(connection: socket.socket) -> Peer:
 
 
 def listen(path: str) -> socket.socket:
-    """A non-blocking listener at `path`, mode 0600; its folder is made (0755) when it is missing.
+    """A non-blocking listener at `path`: the service manager's, as it is, else a new one of mode 0600.
 
-    A socket that nobody listens on is replaced. Raises ConfigError when somebody does, when the folder
-    is not safe, or when the path cannot be used.
+    For a new one the folder is made (0755) when it is missing, and a socket that nobody listens on is
+    replaced. Raises ConfigError when somebody does, when the folder is not safe, or when the path cannot
+    be used. To be given back by `hang_up`.
     """
+    if path in _inherited():
+        return _inherited()[path].dup()
     folder = Path(path).parent
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
@@ -54,6 +62,13 @@ def listen(path: str) -> socket.socket:
     return listener
 
 
+def hang_up(listener: socket.socket, path: str) -> None:
+    """Stop listening, and remove the path unless the service manager keeps it for the next agent."""
+    listener.close()
+    if path not in _inherited():
+        Path(path).unlink(missing_ok=True)
+
+
 def dial(path: str) -> socket.socket | None:
     """A non-blocking connection to a listener of root (or of our own uid); None when there is none."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
@@ -65,6 +80,12 @@ def dial(path: str) -> socket.socket | None:
         pass
     connection.close()
     return None
+
+
+@cache
+def _inherited() -> dict[str, socket.socket]:
+    """What the service manager holds, by path; kept open, so that a path can be listened on again."""
+    return notify.inherited()
 
 
 def _check(folder: Path) -> None:

@@ -4,25 +4,35 @@ A driver never sees a credential. It makes the screen begin a login; the screen'
 what the agent has armed for (service, place, user).
 """
 
+import os
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any, Protocol
 
 from sso.errors import ConfigError
 from sso.guest.config import GuestConfig
+from sso.guest.logind import Seat, Seated
 from sso.guest.reactor import Reactor
 
 ENTRY_POINTS = "sso.logins"
+AUTO = "auto"
+DISPLAY_MANAGER = "/etc/systemd/system/display-manager.service"
 
 
 class LoginDriver(Protocol):
-    """One login screen. A class, called with the configuration and the agent's reactor.
+    """One login screen. A class, called with the configuration, the agent's reactor and the seat.
 
-    `service` and `place` (a tty without /dev/, or a seat) are what its PAM module will report.
+    `service` and `place` (a tty without /dev/, or a seat; "" where the screen tells PAM none) are what
+    its PAM module will report. `token`: the screen hands our token to PAM, which then says more than the
+    place. `unlocks`: `trigger` also opens a locked session of that user, by PAM; elsewhere logind does.
+    `retry`: seconds after which a screen that has not asked is told again; 0 for never.
     """
 
     service: str
     place: str
+    token: bool
+    unlocks: bool
+    retry: float
 
     def start(self, changed: Callable[[], None]) -> None:
         """Begin to watch the screen; `changed` is to be called whenever `ready` may have become true.
@@ -33,8 +43,8 @@ class LoginDriver(Protocol):
     def ready(self, user: str) -> bool:
         """Whether the screen can take a login of that user now."""
 
-    def trigger(self, user: str) -> bool:
-        """Make the screen begin the login; False when it could not be told."""
+    def trigger(self, user: str, token: str) -> bool:
+        """Make the screen begin the login; False when it could not be told. `token` is "" without `token`."""
 
     def settled(self) -> None:
         """The login that was triggered has come to its end: the screen is its own again."""
@@ -42,16 +52,45 @@ class LoginDriver(Protocol):
     def cancel(self) -> None:
         """Nothing is to come of the login that was triggered: bring the screen back to its start."""
 
+    def lock(self, session: Seated) -> bool:
+        """Lock the seat's session by the screen's own means; False where that is logind's part."""
+
+    def is_locked(self, session: Seated) -> bool:
+        """Whether nobody can use the session without unlocking it (mostly `session.locked`)."""
+
     def close(self) -> None:
         """Give everything back; may be called twice."""
 
 
+Make = Callable[[GuestConfig, Reactor, Seat], LoginDriver]
+
 # Ours by name, so that no scan of the installed distributions is needed.
-_OURS = {"getty": "sso.guest.drivers.getty:GettyDriver"}
+_OURS = {
+    "getty": "sso.guest.drivers.getty:GettyDriver",
+    "greetd": "sso.guest.drivers.greetd:GreetdDriver",
+    "lightdm": "sso.guest.drivers.lightdm:LightDMDriver",
+    "gdm": "sso.guest.drivers.gdm:GDMDriver",
+    "sddm": "sso.guest.drivers.sddm:SDDMDriver",
+}
+# What display-manager.service is a link to (the units' names in Debian, Fedora and RHEL), and its driver.
+_MANAGERS = {"gdm": "gdm", "gdm3": "gdm", "lightdm": "lightdm", "sddm": "sddm", "greetd": "greetd"}
 
 
-def load(name: str) -> Callable[[GuestConfig, Reactor], LoginDriver]:
-    """The driver of that name; only this one is imported. Raises ConfigError when there is none."""
+def find(link: str = DISPLAY_MANAGER) -> str:
+    """The driver for this machine: that of its display manager if we know it, else getty."""
+    try:
+        unit = os.path.basename(os.readlink(link)).removesuffix(".service")
+    except OSError:
+        return "getty"
+    return _MANAGERS.get(unit, "getty")
+
+
+def load(name: str) -> Make:
+    """The driver of that name, "auto" for what `find` says; only this one is imported.
+
+    Raises ConfigError when there is none.
+    """
+    name = find() if name == AUTO else name
     value = _OURS.get(name) or _installed(name)
     if value is None:
         raise ConfigError(f"login: no login driver {name} is installed")
@@ -60,7 +99,7 @@ def load(name: str) -> Callable[[GuestConfig, Reactor], LoginDriver]:
         driver: Any = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"login: the login driver {name} cannot be loaded: {error}") from None
-    made: Callable[[GuestConfig, Reactor], LoginDriver] = driver
+    made: Make = driver
     return made
 
 

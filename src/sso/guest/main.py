@@ -9,11 +9,11 @@ import sys
 from collections.abc import Sequence
 
 from sso import __version__
-from sso.errors import SSOError
+from sso.errors import PortClosed, SSOError
 from sso.guest.config import GuestConfig, load
 
 CONFIG = "/etc/console-sso/guest.toml"
-ROLES = ("channel", "acceptor")
+ROLES = ("agent", "channel", "acceptor")
 END_TIME = 3.0  # seconds for a process to end by itself
 
 
@@ -25,12 +25,17 @@ def main(arguments: list[str] | None = None) -> int:
         if given.role == "channel":
             from sso.guest.channel_main import run as run_channel
 
-            return run_channel(config, _socket(given.agent), _socket(given.peer))
+            return run_channel(config, *_links(given, config.channel_socket))
         if given.role == "acceptor":
             from sso.guest.acceptor_main import run as run_acceptor
 
-            return run_acceptor(config, _socket(given.agent), _socket(given.peer))
+            return run_acceptor(config, *_links(given, config.acceptor_socket))
+        if given.role == "agent":
+            return _agent(config)
         return _foreground(config, given.config)
+    except PortClosed as error:
+        print(f"sso-guest-agent: {error}", file=sys.stderr)
+        return 1
     except SSOError as error:
         print(f"sso-guest-agent: {error}", file=sys.stderr)
         return 2
@@ -46,15 +51,30 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--foreground", action="store_true", help="start all three processes here and log to stderr"
     )
+    parser.add_argument(
+        "--role", choices=ROLES, help="be one of the three, as the units start them; they find each other"
+    )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.add_argument("--role", choices=ROLES, help=argparse.SUPPRESS)
     parser.add_argument("--agent", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--peer", type=int, help=argparse.SUPPRESS)
     return parser
 
 
-def _socket(fd: int) -> socket.socket:
-    return socket.socket(fileno=fd)
+def _links(given: argparse.Namespace, path: str) -> tuple[socket.socket, socket.socket]:
+    """To the agent and to the other process: inherited from --foreground, else by the agent's socket."""
+    if given.agent is not None:
+        return socket.socket(fileno=given.agent), socket.socket(fileno=given.peer)
+    from sso.guest.links import join
+
+    return join(path)
+
+
+def _agent(config: GuestConfig) -> int:
+    from sso.guest.agent import run_agent
+
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+    run_agent(config)
+    return 0
 
 
 def _pair() -> tuple[socket.socket, socket.socket]:
@@ -78,7 +98,7 @@ def _foreground(config: GuestConfig, path: str) -> int:
         end.close()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     try:
-        run_agent(config, to_channel, to_acceptor)
+        run_agent(config, (to_channel, to_acceptor))
         return 1  # it ends by itself only when another process is gone
     except KeyboardInterrupt:
         return 0

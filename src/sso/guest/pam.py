@@ -119,8 +119,7 @@ class PamServer:
     def close(self) -> None:
         """Hang up on everybody, and remove the socket."""
         self._reactor.forget(self._listener.fileno())
-        self._listener.close()
-        Path(self._path).unlink(missing_ok=True)
+        local.hang_up(self._listener, self._path)
         for connection in list(self._connections):
             self._drop(connection)
 

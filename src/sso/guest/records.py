@@ -3,11 +3,14 @@
 All of them are one packet on an AF_UNIX SOCK_SEQPACKET socket. A record is a four-octet tag and fields
 of fixed size; a text is UTF-8 without control characters, ended by NUL and padded with NUL.
 
+    LINK              agent -> channel, acceptor   begin, with the socket to the other one
     BEGIN END CHILD   channel -> agent, acceptor   a peer session
-    CONFIRM           agent -> channel             everything of an ended session is revoked
+    GONE              channel -> agent             the client has left the port: lock
+    CONFIRM           agent -> channel             everything of an ended session is revoked, and locked
     AUTHENTICATED     acceptor -> agent            who was authenticated, with the secret's descriptor
     OUTCOME           agent -> acceptor            0, or an error code of PROTOCOL.md section 4
     HELLO GO TAKEN    getty -> agent -> getty ->   a login screen, the user for it, and that it obeys
+    SIGNIN            agent -> greeter             the user for it, with a token for PAM
     SSOP SSOR         PAM module -> agent -> ...   a request and the reply to a GET
 """
 
@@ -18,9 +21,10 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import ClassVar, Protocol, Self, TypeVar
 
 from sso.errors import LocalProtocolError, RemoteProtocolError
+from sso.guest.fields import fits, get, put, unpack
 
 FILES_MAX = 4  # descriptors that a packet may bring before the kernel drops the rest
 PAM_VERSION = 1
@@ -65,45 +69,6 @@ class Verdict(IntEnum):
     INTERNAL = 500
 
 
-# Fields
-
-
-def fits(text: str, size: int) -> bool:
-    """Whether a text can stand in a field of that many octets."""
-    return text.isprintable() and len(text.encode(errors="replace")) < size and _is_utf8(text)
-
-
-def _is_utf8(text: str) -> bool:
-    return not any("\ud800" <= letter <= "\udfff" for letter in text)
-
-
-def _put(text: str, size: int) -> bytes:
-    if not fits(text, size):
-        raise LocalProtocolError("a text does not fit its field of a record")
-    return text.encode()
-
-
-def _get(field: bytes) -> str:
-    text, _, rest = field.partition(b"\0")
-    if len(text) == len(field) or rest.strip(b"\0"):
-        raise RemoteProtocolError("a text of a record is not ended and padded with NUL")
-    try:
-        decoded = text.decode()
-    except UnicodeDecodeError:
-        raise RemoteProtocolError("a text of a record is not UTF-8") from None
-    if not decoded.isprintable():
-        raise RemoteProtocolError("a text of a record has control characters")
-    return decoded
-
-
-def _fields(layout: struct.Struct, data: bytes, *fixed: object) -> tuple[Any, ...]:
-    """The fields behind the fixed ones, which have to be as they are here."""
-    values = layout.unpack(data)
-    if values[: len(fixed)] != fixed:
-        raise RemoteProtocolError("a record does not begin as its kind does")
-    return values[len(fixed) :]
-
-
 # Records
 
 
@@ -139,7 +104,7 @@ class _Session:
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        (id,) = _fields(cls.LAYOUT, data, cls.TAG)
+        (id,) = unpack(cls.LAYOUT, data, cls.TAG)
         return cls(id)
 
 
@@ -155,10 +120,23 @@ class End(_Session):
     TAG = b"ENDS"
 
 
+class Gone(_Session):
+    """The client of this or an earlier peer session has left the port, or is another one now."""
+
+    TAG = b"GONE"
+
+
 class Confirm(_Session):
     """Nothing of an ended session is left."""
 
     TAG = b"CONF"
+
+
+class Link(_Session):
+    """The process may begin: beside it comes its socket to the other process."""
+
+    TAG = b"LINK"
+    FILES = 1
 
 
 class Child(_Session):
@@ -199,11 +177,11 @@ class Authenticated:
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        values = _fields(cls.LAYOUT, data, b"AUTH")
+        values = unpack(cls.LAYOUT, data, b"AUTH")
         id, attempt, kind, principal, digest, expires = values
         if kind not in (Kind.PASSWORD, Kind.KERBEROS, Kind.IDENTITY):
             raise RemoteProtocolError("an authentication of no known kind")
-        return cls(id, attempt, Kind(kind), _get(principal), digest, expires)
+        return cls(id, attempt, Kind(kind), get(principal), digest, expires)
 
 
 @dataclass(frozen=True)
@@ -223,7 +201,7 @@ class Outcome:
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        id, code = _fields(cls.LAYOUT, data, b"OUTC")
+        id, code = unpack(cls.LAYOUT, data, b"OUTC")
         return cls(id, code)
 
 
@@ -240,12 +218,12 @@ class _Name:
         return 0
 
     def pack(self) -> bytes:
-        return self.LAYOUT.pack(self.TAG, _put(self.text, 64))
+        return self.LAYOUT.pack(self.TAG, put(self.text, 64))
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        (text,) = _fields(cls.LAYOUT, data, cls.TAG)
-        return cls(_get(text))
+        (text,) = unpack(cls.LAYOUT, data, cls.TAG)
+        return cls(get(text))
 
 
 class Hello(_Name):
@@ -258,6 +236,26 @@ class Go(_Name):
     """The login screen is to log in the user `text`."""
 
     TAG = b"LOGN"
+
+
+@dataclass(frozen=True)
+class SignIn:
+    """A greeter is to sign in `user`, and to hand `token` to PAM."""
+
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct("4s64s72s")
+    user: str
+    token: str = field(repr=False)
+
+    @property
+    def files(self) -> int:
+        return 0
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(b"SIGN", put(self.user, USER_SIZE), put(self.token, 72))
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        return cls(*map(get, unpack(cls.LAYOUT, data, b"SIGN")))
 
 
 class Taken(_Name):
@@ -287,15 +285,15 @@ class Request:
 
     def pack(self) -> bytes:
         texts = (self.service, self.tty, self.user, self.token, self.path)
-        fields = map(_put, texts, (64, 64, USER_SIZE, 72, 240))
+        fields = map(put, texts, (64, 64, USER_SIZE, 72, 240))
         return self.LAYOUT.pack(b"SSOP", PAM_VERSION, self.operation, b"", *fields)
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        operation, zero, *texts = _fields(cls.LAYOUT, data, b"SSOP", PAM_VERSION)
+        operation, zero, *texts = unpack(cls.LAYOUT, data, b"SSOP", PAM_VERSION)
         if zero != b"\0\0" or operation not in list(Operation):
             raise RemoteProtocolError("a request of no known kind")
-        return cls(Operation(operation), *map(_get, texts))
+        return cls(Operation(operation), *map(get, texts))
 
 
 @dataclass(frozen=True)
@@ -312,15 +310,15 @@ class Reply:
         return self.kind.files
 
     def pack(self) -> bytes:
-        user = _put(self.user, USER_SIZE)
+        user = put(self.user, USER_SIZE)
         return self.LAYOUT.pack(b"SSOR", PAM_VERSION, self.kind, b"", self.length, user, b"")
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        kind, zero, length, user, rest = _fields(cls.LAYOUT, data, b"SSOR", PAM_VERSION)
+        kind, zero, length, user, rest = unpack(cls.LAYOUT, data, b"SSOR", PAM_VERSION)
         if zero != b"\0\0" or rest != bytes(52) or kind not in list(Kind):
             raise RemoteProtocolError("a reply of no known kind")
-        return cls(Kind(kind), length, _get(user))
+        return cls(Kind(kind), length, get(user))
 
 
 # Packets

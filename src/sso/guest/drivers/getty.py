@@ -20,6 +20,7 @@ from sso.guest import local, records
 from sso.guest.account import is_login_name
 from sso.guest.config import GuestConfig
 from sso.guest.journal import note
+from sso.guest.logind import Seat, Seated
 from sso.guest.reactor import Reactor, Timer
 from sso.guest.records import Go, Hello, Taken
 
@@ -45,8 +46,11 @@ class _Screen:
 class GettyDriver:
     """Listens for login screens of root; the one on our terminal can take a login."""
 
-    def __init__(self, config: GuestConfig, reactor: Reactor) -> None:
-        self.service, self.place = config.service, config.tty
+    token = unlocks = False
+    retry = 0.0
+
+    def __init__(self, config: GuestConfig, reactor: Reactor, seat: Seat | None = None) -> None:
+        self.service, self.place = config.service or "login", config.tty
         self._path, self._reactor = config.getty_socket, reactor
         self._listener: socket.socket | None = None
         self._unknown: set[_Screen] = set()  # they have not said where they are
@@ -63,7 +67,7 @@ class GettyDriver:
     def ready(self, user: str) -> bool:
         return self._waiting is not None and is_login_name(user)
 
-    def trigger(self, user: str) -> bool:
+    def trigger(self, user: str, token: str) -> bool:
         screen = self._waiting
         if screen is None or not records.send(screen.link, Go(user)):
             return False
@@ -88,15 +92,20 @@ class GettyDriver:
         if screen is not None:
             self._reactor.after(CANCEL_SECONDS, lambda: _end_login(screen))
 
+    def lock(self, session: Seated) -> bool:
+        return False
+
+    def is_locked(self, session: Seated) -> bool:
+        return session.locked
+
     def close(self) -> None:
         self.settled()
         for screen in [*self._unknown, *filter(None, (self._waiting, self._told))]:
             self._drop(screen)
         if self._listener is not None:
             self._reactor.forget(self._listener.fileno())
-            self._listener.close()
+            local.hang_up(self._listener, self._path)
             self._listener = None
-            os.unlink(self._path)
 
     def _accept(self) -> None:
         assert self._listener is not None

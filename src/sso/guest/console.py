@@ -1,0 +1,99 @@
+"""What is done to the seat when the client leaves: lock and see that it is locked, log off after a grace."""
+
+from collections.abc import Callable
+
+from sso.guest.config import LOG_OFF, NOTHING, GuestConfig
+from sso.guest.journal import note
+from sso.guest.login import LoginDriver
+from sso.guest.logind import Found, Seat, Seated
+from sso.guest.reactor import Reactor, Timer
+
+LOCK_EVERY = 2.0  # seconds; a session that is just starting hears nobody
+LATE = 5  # times that a session is told to lock before the log says that it does not
+
+
+class Console:
+    """The seat and its login screen. `expects` tells whether a session that we opened is still on its way."""
+
+    def __init__(self, reactor: Reactor, seat: Seat, driver: LoginDriver, config: GuestConfig) -> None:
+        self.seat, self.driver = seat, driver
+        self.expects: Callable[[], bool] = lambda: False
+        self._reactor, self._action, self._grace = reactor, config.disconnect, config.grace_seconds
+        self._leaving: list[Callable[[], None]] = []
+        self._told: dict[str, int] = {}  # how often each session was told to lock
+        self._again: Timer | None = None
+        self._log_off: Timer | None = None
+        seat.watch(lambda: self._lock(seat.found))
+
+    def is_locked(self, session: Seated) -> bool:
+        """Whether nobody can use the session without unlocking it."""
+        return self.driver.is_locked(session)
+
+    def leave(self, done: Callable[[], None]) -> None:
+        """The client is gone: lock what is open, and call back when nobody can use it.
+
+        Sessions in text cannot be locked, and without logind nothing can: the log says so.
+        """
+        if self._action == NOTHING:
+            done()
+            return
+        if self._action == LOG_OFF and self._log_off is None:
+            note("grace-began", seconds=self._grace)
+            self._log_off = self._reactor.after(self._grace, lambda: self.seat.look(self._terminate))
+        self._leaving.append(done)
+        self.seat.look(self._lock)
+
+    def back(self) -> None:
+        """The user is there again: nobody is logged off."""
+        if self._log_off is not None:
+            self._log_off.cancel()
+            self._log_off = None
+
+    def close(self) -> None:
+        """Forget what waits."""
+        for timer in (self._again, self._log_off):
+            if timer is not None:
+                timer.cancel()
+        self._leaving.clear()
+
+    def _lock(self, found: Found) -> None:
+        if not self._leaving:
+            return
+        still_open = [one for one in found.users if found.known and not self._is_done(one)]
+        if not still_open and not (found.known and self.expects()):
+            self._confirm(found)
+        elif self._again is None or self._again.cancelled:
+            for session in still_open:
+                self._tell(session)
+            self._again = self._reactor.after(LOCK_EVERY, lambda: self.seat.look(self._lock))
+
+    def _is_done(self, session: Seated) -> bool:
+        return not session.graphical or self.driver.is_locked(session)
+
+    def _tell(self, session: Seated) -> None:
+        if not self.driver.lock(session):
+            self.seat.lock(session.id)
+        self._told[session.id] = self._told.get(session.id, 0) + 1
+        if self._told[session.id] == LATE:
+            note("session-not-locked", user=session.user, kind=session.kind, reason="late")
+
+    def _confirm(self, found: Found) -> None:
+        if self._again is not None:
+            self._again.cancel()
+        for session in found.users:
+            locked = found.known and session.graphical
+            reason = {} if locked else {"reason": "text" if found.known else "no-logind"}
+            note("session-locked" if locked else "session-not-locked", user=session.user, **reason)
+        self._told.clear()
+        leaving, self._leaving = self._leaving, []
+        for done in leaving:
+            done()
+
+    def _terminate(self, found: Found) -> None:
+        if self._log_off is None:
+            return
+        self._log_off = None
+        for session in found.users:
+            note("grace-over", user=session.user)
+            if found.known:
+                self.seat.terminate(session.id)

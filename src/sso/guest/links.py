@@ -1,0 +1,110 @@
+"""The agent's links to the two other processes, as installed: they dial, each on a socket of its own uid.
+
+When both are there each gets one end of a socket pair between them. When one is lost both are, and both
+dial again: a peer session that was known to one of them alone is worth nothing.
+"""
+
+import pwd
+import socket
+from collections.abc import Callable
+
+from sso.errors import ConfigError, PortClosed, RemoteProtocolError
+from sso.guest import local, records
+from sso.guest.config import GuestConfig
+from sso.guest.journal import note
+from sso.guest.reactor import Reactor
+from sso.guest.records import Link
+
+Attach = Callable[[socket.socket, socket.socket], None]
+
+
+class Links:
+    """Listens for both processes; `attach(channel, acceptor)` is called for each pair that is complete."""
+
+    def __init__(self, config: GuestConfig, reactor: Reactor, attach: Attach) -> None:
+        self._reactor, self._attach = reactor, attach
+        self._listeners: list[tuple[socket.socket, str]] = []
+        self._waiting: dict[str, socket.socket] = {}
+        self._roles = ("channel", "acceptor")
+        self._open = False
+        for role in self._roles:
+            path, user = getattr(config, f"{role}_socket"), getattr(config, f"{role}_user")
+            self._listen(role, path, _uid(user))
+
+    def resume(self) -> None:
+        """Hand over the next pair, as soon as there is one."""
+        self._open = True
+        self._join()
+
+    def close(self) -> None:
+        for listener, path in self._listeners:
+            self._reactor.forget(listener.fileno())
+            local.hang_up(listener, path)
+        for role in list(self._waiting):
+            self._drop(role)
+
+    def _listen(self, role: str, path: str, uid: int) -> None:
+        listener = local.listen(path)
+        self._listeners.append((listener, path))
+
+        def accept() -> None:
+            try:
+                link, _ = listener.accept()
+            except OSError:
+                return
+            if local.peer(link).uid not in (0, uid):
+                note("link-refused", role=role, uid=local.peer(link).uid)
+                link.close()
+                return
+            self._drop(role)  # an older one waited in vain
+            link.setblocking(False)
+            self._waiting[role] = link
+            # It has nothing to say before it has heard from us: this is its end.
+            self._reactor.watch(link.fileno(), lambda: self._drop(role))
+            self._join()
+
+        self._reactor.watch(listener.fileno(), accept)
+
+    def _join(self) -> None:
+        if not self._open or len(self._waiting) < len(self._roles):
+            return
+        self._open = False
+        links = [self._waiting.pop(role) for role in self._roles]
+        ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for link, end in zip(links, ends, strict=True):
+            self._reactor.forget(link.fileno())
+            records.send(link, Link(0), [end.fileno()])
+            end.close()
+        self._attach(links[0], links[1])
+
+    def _drop(self, role: str) -> None:
+        link = self._waiting.pop(role, None)
+        if link is not None:
+            self._reactor.forget(link.fileno())
+            link.close()
+
+
+def join(path: str) -> tuple[socket.socket, socket.socket]:
+    """From a process: the link to the agent that listens at `path`, and the one to the other process.
+
+    Waits until both processes have come. Raises PortClosed when there is no agent or it hangs up.
+    """
+    agent = local.dial(path)
+    if agent is None:
+        raise PortClosed(f"{path}: no agent listens there")
+    agent.setblocking(True)
+    try:
+        received = records.receive(agent, Link)
+    except RemoteProtocolError:
+        received = None
+    if received is None:
+        agent.close()
+        raise PortClosed(f"{path}: the agent has gone")
+    return agent, socket.socket(fileno=received[1][0])
+
+
+def _uid(user: str) -> int:
+    try:
+        return pwd.getpwnam(user).pw_uid
+    except KeyError:
+        raise ConfigError(f"there is no user {user}: create it, or name another one in guest.toml") from None

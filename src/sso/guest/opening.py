@@ -1,0 +1,84 @@
+"""A login or an unlocking that is under way, and the session that it leads to."""
+
+import os
+import secrets
+import stat
+from dataclasses import dataclass, field
+
+from sso.guest.forked import Forked
+from sso.guest.logind import Seated
+from sso.guest.pam import Connection
+from sso.guest.reactor import Timer
+from sso.guest.records import PASSWORD_MAX, SECRET_MAX, Authenticated, Kind
+
+TOKEN_SIZE = 32  # octets
+
+
+@dataclass
+class SignedIn:
+    """The session that we opened, and that lives as long as its PAM connection."""
+
+    connection: Connection
+    user: str
+    uid: int
+    principal: str
+    digest: bytes
+    expires: int
+    since: float
+    path: str = ""
+    refreshed: float = float("-inf")
+    parked: bool = False
+    opened: bool = False
+
+
+@dataclass
+class Opening:
+    """What is being decided for the current peer session; `unlocking` names the session to be unlocked."""
+
+    claim: Authenticated
+    secret: int | None
+    user: str = ""
+    uid: int = -1
+    worker: Forked | None = None
+    unlocking: Seated | None = None
+    connection: Connection | None = None
+    token: str = field(default="", repr=False)
+    triggers: int = 0
+    timers: list[Timer] = field(default_factory=list)
+
+    def take_secret(self) -> int | None:
+        """The secret's descriptor, from here on the caller's."""
+        secret, self.secret = self.secret, None
+        return secret
+
+    def copy_secret(self) -> int | None:
+        """A second descriptor of the secret, the caller's."""
+        return None if self.secret is None else os.dup(self.secret)
+
+    def forget(self) -> None:
+        """Nothing is left of it: worker, timers, secret."""
+        if self.worker is not None:
+            self.worker.cancel()
+        for timer in self.timers:
+            timer.cancel()
+        close(self.take_secret())
+
+
+def new_token() -> str:
+    """A nonce of 256 bits for a greeter to hand to PAM."""
+    return secrets.token_hex(TOKEN_SIZE)
+
+
+def usable(kind: Kind, secret: int | None) -> bool:
+    """Whether the secret is a plain file of a size that the PAM module takes; its octets are not read."""
+    if secret is None:
+        return not kind.files
+    found = os.fstat(secret)
+    most = PASSWORD_MAX if kind is Kind.PASSWORD else SECRET_MAX
+    return stat.S_ISREG(found.st_mode) and 0 < found.st_size <= most
+
+
+def close(secret: int | None) -> None:
+    """Close a secret's descriptor, if there is one."""
+    if secret is not None:
+        os.close(secret)

@@ -1,0 +1,61 @@
+"""The living ticket: the cache of the session that we opened, renewed in place, parked, gone at the end."""
+
+from collections.abc import Callable
+
+from sso.guest import ccache
+from sso.guest.journal import note
+from sso.guest.opening import SignedIn
+from sso.guest.reactor import Reactor
+from sso.guest.records import Authenticated, Kind
+
+
+class Tickets:
+    """All that happens to a session's cache; `park` takes it away while the client is gone."""
+
+    def __init__(self, reactor: Reactor, park: bool = False) -> None:
+        self._reactor, self._park = reactor, park
+
+    def is_renewal(self, claim: Authenticated, session: SignedIn) -> bool:
+        """Whether a ticket is to take the place of the session's: the same principal's, and a later end.
+
+        At most once a minute; a parked one always comes back.
+        """
+        if claim.kind is not Kind.KERBEROS or not session.path or claim.principal != session.principal:
+            return False
+        if session.parked:
+            return True
+        due = self._reactor.clock() >= session.refreshed + ccache.REFRESH_EVERY
+        return due and claim.expires > session.expires
+
+    def refresh(
+        self, claim: Authenticated, session: SignedIn, secret: int, done: Callable[[bool], None]
+    ) -> None:
+        """Put the ticket `secret`, whose descriptor stays the caller's, into the session's cache."""
+        session.refreshed = self._reactor.clock()
+
+        def replaced(good: bool) -> None:
+            if good:
+                session.expires, session.parked = claim.expires, False
+            note("ticket-refreshed" if good else "ticket-not-refreshed", session=claim.id, user=session.user)
+            done(good)
+
+        ccache.refresh(self._reactor, session.path, session.uid, secret, replaced, parked=session.parked)
+
+    def client_gone(self, session: SignedIn, done: Callable[[], None]) -> None:
+        """Take the ticket away, if that is wanted, and go on."""
+        if not self._park or not session.path or session.parked:
+            done()
+            return
+        session.parked = True  # whatever becomes of it: a cache that is still there makes the refill fail
+
+        def removed(good: bool) -> None:
+            session.parked = good
+            note("ticket-parked" if good else "ticket-not-parked", user=session.user)
+            done()
+
+        ccache.remove(self._reactor, session.path, session.uid, removed)
+
+    def session_over(self, session: SignedIn) -> None:
+        """Remove what the PAM module left: it does so itself unless its process was killed."""
+        if session.path and not session.parked:
+            ccache.remove(self._reactor, session.path, session.uid, lambda good: None)

@@ -1,0 +1,109 @@
+"""Unlocking where the login screen does not: PAM is asked without a screen, then logind or the locker acts.
+
+The session's own programs unlock it when logind says so. A locker that does not listen asks us instead
+when its user presses a key, and gets a verdict: yes, for this user, once (sso.guest.verdict).
+"""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Protocol
+
+from sso.guest.config import GuestConfig
+from sso.guest.console import Console
+from sso.guest.forked import Forked
+from sso.guest.logind import Seated
+from sso.guest.opening import Opening
+from sso.guest.reactor import Reactor
+from sso.guest.records import Kind, Verdict
+
+
+class Checked(Enum):
+    """What PAM says without a login screen."""
+
+    GOOD = "good"
+    WRONG = "wrong"
+    REFUSED = "refused"
+    BROKEN = "broken"
+
+
+_VERDICTS = {
+    Checked.GOOD: Verdict.LOGGED_IN,
+    Checked.WRONG: Verdict.NOT_AUTHENTICATED,
+    Checked.REFUSED: Verdict.DENIED,
+    Checked.BROKEN: Verdict.INTERNAL,
+}
+
+
+class Checker(Protocol):
+    """Asks PAM in a forked process (sso.guest.verify)."""
+
+    def account(self, service: str, user: str, tty: str, done: Callable[[Checked], None]) -> Forked:
+        """Whether the account may be used now (pam_acct_mgmt)."""
+
+    def password(self, service: str, user: str, secret: int, done: Callable[[Checked], None]) -> Forked:
+        """The same after one attempt with the password of a file."""
+
+
+class PamChecker:
+    """The Checker of the running agent."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        self._reactor = reactor
+
+    def account(self, service: str, user: str, tty: str, done: Callable[[Checked], None]) -> Forked:
+        from sso.guest import verify
+
+        return verify.account(self._reactor, service, user, tty, done)
+
+    def password(self, service: str, user: str, secret: int, done: Callable[[Checked], None]) -> Forked:
+        from sso.guest import verify
+
+        return verify.password(self._reactor, service, user, secret, done)
+
+
+class Unlocker:
+    """One offer at a time: who may unlock, until when. It outlives the peer session, not its client."""
+
+    def __init__(self, reactor: Reactor, console: Console, checker: Checker, config: GuestConfig) -> None:
+        self._reactor, self._console, self._checker, self._config = reactor, console, checker, config
+        self._service = config.service or console.driver.service
+        self._offer: tuple[int, str, float] | None = None  # uid, user, until when
+
+    def check(self, login: Opening, seated: Seated, done: Callable[[Verdict], None]) -> Forked:
+        """Ask PAM; when it has nothing against her, have the session unlocked. `done` gets PAM's answer."""
+
+        def checked(found: Checked) -> None:
+            if found is Checked.GOOD:
+                self._arm(login)
+                self._console.seat.unlock(seated.id)
+            done(_VERDICTS[found])
+
+        if login.claim.kind is Kind.PASSWORD and login.secret is not None:
+            return self._checker.password(self._service, login.user, login.secret, checked)
+        return self._checker.account(self._service, login.user, seated.tty, checked)
+
+    def offer(self, login: Opening, seated: Seated) -> None:
+        """Her screen may be locked without that logind knows: a locker that asks gets a verdict."""
+        if not seated.graphical or self._console.driver.unlocks:
+            return
+
+        def checked(found: Checked) -> None:
+            if found is Checked.GOOD:
+                self._arm(login)
+
+        self._checker.account(self._service, login.user, seated.tty, checked)
+
+    def verdict(self, uid: int, user: str, service: str) -> bool:
+        """Whether a locker of `uid` may unlock for `user`, once."""
+        offer = self._offer
+        if offer is None or offer[:2] != (uid, user) or service not in self._config.lockers:
+            return False
+        self._offer = None
+        return self._reactor.clock() < offer[2]
+
+    def forget(self) -> None:
+        """The client has left: nobody is unlocked by what it has shown."""
+        self._offer = None
+
+    def _arm(self, login: Opening) -> None:
+        self._offer = login.uid, login.user, self._reactor.clock() + self._config.grant_seconds

@@ -1,0 +1,53 @@
+"""The login records that login(1) and the display managers leave: utmp now, wtmp ever (utmp(5))."""
+
+import os
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+UTMP = "/run/utmp"
+WTMP = "/var/log/wtmp"
+USER_PROCESS = 7
+TAIL = 256  # records from the end that are looked at
+_RECORD = struct.Struct("=h2xi32s4s32s256shhiii16s20s")
+
+
+class Entry(NamedTuple):
+    """Somebody's login on a line (a tty without /dev/, or a display)."""
+
+    user: str
+    line: str
+    seconds: int
+
+
+def signed_in_since(user: str, since: float, path: str = WTMP) -> bool:
+    """Whether `user` began a session after `since` (wall clock); False when nothing is known."""
+    return any(name == user and seconds > since for _, name, _, seconds in _logins(path))
+
+
+def on_line(line: str, path: str = UTMP) -> Entry | None:
+    """Who is signed in on a line now: the last record whose process still lives, None for nobody."""
+    found = None
+    for pid, name, at, seconds in _logins(path):
+        if line in ("", at) and os.path.isdir(f"/proc/{pid}"):
+            found = Entry(name, at, seconds)
+    return found
+
+
+def _logins(path: str) -> Iterator[tuple[int, str, str, int]]:
+    """Process, user, line and time of the last records that are logins."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size // _RECORD.size - TAIL) * _RECORD.size)
+            data = file.read(TAIL * _RECORD.size)
+    except OSError:
+        return
+    whole = len(data) - len(data) % _RECORD.size
+    for kind, pid, line, _, name, _, _, _, _, seconds, *_ in _RECORD.iter_unpack(data[:whole]):
+        if kind == USER_PROCESS:
+            yield pid, _text(name), _text(line), seconds
+
+
+def _text(field: bytes) -> str:
+    return field.partition(b"\0")[0].decode(errors="replace")

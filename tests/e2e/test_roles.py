@@ -1,0 +1,97 @@
+"""The three processes as units start them, each by itself: they find each other, and outlive one another."""
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from beds_guest import SPN, MakeGuest, caches, shell, sign_in
+
+from sso.client.exits import Exit
+from sso.demo.guest import PYTHON, Guest
+from sso.demo.realm import Realm
+
+pytestmark = pytest.mark.e2e
+ROLES = ("agent", "channel", "acceptor")
+SECONDS = 30.0
+
+
+class Manager:
+    """Starts the roles, and anew when they end, as systemd would."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def tend(self) -> None:
+        for role in ROLES:
+            if role not in self.running or self.running[role].poll() is not None:
+                argv = self._guest.sandbox.command([*PYTHON, "sso.guest.main", "--role", role])
+                log = self._guest._log
+                self.running[role] = subprocess.Popen(
+                    argv, env=self._guest.sandbox.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                )
+
+    def wait(self, until: Callable[[], Any]) -> None:
+        limit = time.monotonic() + SECONDS
+        while not until():
+            assert time.monotonic() < limit, self._guest.log()
+            self.tend()
+            try:
+                self.running["agent"].wait(0.02)
+            except subprocess.TimeoutExpired:
+                continue
+
+    def close(self) -> None:
+        for process in self.running.values():
+            process.terminate()
+        for process in self.running.values():
+            process.wait(SECONDS)
+
+
+@pytest.fixture
+def roles(make_guest: MakeGuest) -> Iterator[tuple[Guest, Manager]]:
+    guest = make_guest()
+    guest.stop()
+    guest.port.unlink(missing_ok=True)
+    manager = Manager(guest)
+    yield guest, manager
+    manager.close()
+
+
+def test_they_find_each_other_and_sign_in(roles: tuple[Guest, Manager], realm: Realm) -> None:
+    guest, manager = roles
+    realm.kinit("alice", "-f")
+    manager.wait(guest.port.is_socket)
+    assert sign_in(guest, realm, "--spn", SPN).code == Exit.SIGNED_IN
+    with shell(guest) as command:
+        assert command("id -un") == "alice"
+
+
+@pytest.mark.parametrize("victim", ROLES)
+def test_when_one_is_killed_the_next_login_works(
+    roles: tuple[Guest, Manager], realm: Realm, victim: str
+) -> None:
+    guest, manager = roles
+    realm.kinit("alice", "-f")
+    manager.wait(guest.port.is_socket)
+    survivors = {role: process.pid for role, process in manager.running.items()}
+    manager.running[victim].send_signal(signal.SIGKILL)
+    manager.running[victim].wait()
+    if victim != "agent":
+        # The two that talk to a peer go together; the agent remembers who is signed in.
+        other = next(role for role in ROLES[1:] if role != victim)
+        manager.running[other].wait(SECONDS)
+        assert manager.running["agent"].poll() is None
+    else:
+        for role in ROLES[1:]:
+            manager.running[role].wait(SECONDS)
+    guest.port.unlink(missing_ok=True)
+    manager.wait(guest.port.is_socket)
+    assert sign_in(guest, realm, "--spn", SPN).code == Exit.SIGNED_IN
+    assert (manager.running["agent"].pid == survivors["agent"]) == (victim != "agent")
+    with shell(guest) as command:
+        assert command("id -un") == "alice"
+    assert len(caches(guest)) == 1
