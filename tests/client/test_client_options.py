@@ -1,12 +1,13 @@
 """The client's options: what is refused, what wins, and that errors name what to mend."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from sso.client.exits import MEANING, Exit
 from sso.client.main import main
-from sso.client.options import parse
+from sso.client.options import _SWITCHES, _TEXTS, parse
 from sso.errors import ConfigError
 
 PIN = "sha256:" + "ab" * 32
@@ -29,6 +30,9 @@ def test_options_become_policy() -> None:
     pinned = parse(["--no-config", "--tls-pin", PIN, "--password", "--user", "alice"])
     assert pinned.policy.required == "tls" and pinned.policy.tls_pins == (bytes.fromhex("ab" * 32),)
     assert pinned.user == "alice"
+    assert not options.stay and options.status_fd is None
+    staying = parse(["--no-config", "--stay", "--status-fd", "2"])
+    assert staying.stay and staying.status_fd == 2
 
 
 @pytest.mark.parametrize(
@@ -40,6 +44,7 @@ def test_options_become_policy() -> None:
         (["--offer-tgt", "--trust-any-spn"], "choose one"),
         (["--tls-pin", "sha256:abc"], "64 hexadecimal"),
         (["--tls-pin", "ab" * 32], "sha256:"),
+        (["--status-fd", "1"], "is the port itself"),
     ],
 )
 def test_weak_or_wrong_combinations_are_refused(
@@ -59,6 +64,23 @@ def test_a_file_gives_defaults_and_tables_for_some_guests(tmp_path: Path) -> Non
     lab = parse(["--config", str(path), "--spn", "host/lab-1"])
     assert not lab.policy.offer_tgt and lab.user == "ann"
     assert parse(["--config", str(path), "--spn", "host/lab-1", "--offer-tgt"]).policy.offer_tgt
+
+
+def test_a_file_may_say_where_to_stay(tmp_path: Path) -> None:
+    path = tmp_path / "client.toml"
+    path.write_text('[[guest]]\nspn = "host/lab-*"\nstay = true\n')
+    assert not parse(["--config", str(path), "--spn", "host/vm"]).stay
+    assert parse(["--config", str(path), "--spn", "host/lab-1"]).stay
+
+
+def test_the_example_file_names_every_key_and_each_default(tmp_path: Path) -> None:
+    """data/client.toml with nothing commented out is a configuration that changes nothing."""
+    example = Path(__file__).parents[2] / "data" / "client.toml"
+    keys = re.findall(r"^#([a-z-]+ = .*)$", example.read_text().partition("#[[guest]]")[0], re.MULTILINE)
+    path = tmp_path / "client.toml"
+    path.write_text("\n".join(keys))
+    assert len(keys) == len(_SWITCHES) + len(_TEXTS) + 2
+    assert parse(["--config", str(path)]) == parse(["--no-config"])
 
 
 @pytest.mark.parametrize(
@@ -101,3 +123,9 @@ def test_a_wrong_port_names_the_known_forms(address: str, capsys: pytest.Capture
 def test_a_port_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--no-config", "--port", f"unix:{tmp_path}/none"]) == Exit.LOST
     assert "none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("fd", ["987", "-1", "99999999999999999999"])
+def test_a_status_descriptor_that_is_not_open_is_named(fd: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--no-config", "--port", "fd:2", "--status-fd", fd]) == Exit.USAGE
+    assert f"--status-fd {fd}" in capsys.readouterr().err

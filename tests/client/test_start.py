@@ -27,6 +27,7 @@ NEVER = (
     "pyasn1",
     "tomllib",
     "subprocess",
+    "sso.client.staying",
     "sso.guest",
 )
 RUN = f"""

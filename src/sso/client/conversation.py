@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from os import urandom
+from time import time
 from typing import Any, NamedTuple
 
 from sso.client.exits import Exit, Outcome, by_cause, by_code
@@ -39,11 +40,21 @@ class Person(NamedTuple):
     accept_spn: Callable[[str], bool] = lambda spn: False
 
 
+class Shown(NamedTuple):
+    """The ticket that a login shows: whose, for which service, and its end in seconds since the epoch."""
+
+    principal: str
+    spn: str
+    until: float
+
+
 class Conversation:
     """One login over one port; a Pump drives it, or a test.
 
-    `load` finds mechanisms by name; `progress` is told what happens, in words for a person.
-    When `finished`, `outcome` says how it ended.
+    `load` finds mechanisms by name; `progress` is told what happens, in words for a person, and `status`
+    who signs in, in words for a viewer. `spn_of_guest` is what a person has accepted before.
+    When `finished`, `outcome` says how it ended, `shown` with which ticket, and `handed_over` whether the
+    guest has that ticket or a forwarded one now.
     """
 
     def __init__(
@@ -53,20 +64,24 @@ class Conversation:
         *,
         person: Person = Person(),
         progress: Callable[[str], None] = lambda text: None,
+        status: Callable[[str], None] = lambda text: None,
         random: Callable[[int], bytes] = urandom,
         ccache: str | None = None,
+        spn_of_guest: str = "",
     ) -> None:
         self.policy = policy
         self.outcome: Outcome | None = None
         self.deadline: float | None = None
-        self._load, self._person, self._progress, self._random = load, person, progress, random
+        self.shown: Shown | None = None
+        self.handed_over = False
+        self._load, self._person, self._random = load, person, random
+        self._progress, self._status = progress, status
         self._ccache = ccache
         self._attempt = random(NONCE_SIZE)
         self._restarts = 0
         self._now = 0.0
-        self._spn_of_guest = ""
+        self._spn_of_guest = spn_of_guest
         self._kerberos_cause: MechanismError | None = None
-        self._initiator: Any = None
         self._begin()
 
     def _begin(self) -> None:
@@ -158,6 +173,7 @@ class Conversation:
 
     def _layer_started(self, event: LayerStarted) -> None:
         self._request, self._types = None, ()  # what was said outside of the layer counts no more
+        self.handed_over = event.kind == "sasl" and getattr(event.mechanism, "delegated", False)
         who = event.mechanism.peer or "nobody known"
         self._progress(f"{event.name} stands with {who}, layer {event.mechanism.layer}")
 
@@ -202,6 +218,10 @@ class Conversation:
         elif isinstance(request, StartTLS) and code == Code.UNSUPPORTED:
             self._progress("the guest refuses TLS")
             self._without_tls()
+        elif isinstance(request, StartSASL) and code == Code.UNSUPPORTED:
+            self._start_password("the guest takes no Kerberos ticket", "it may lack its key: see its log")
+        elif request == Info("spn") and code == Code.NO_VALUE:
+            self._start_password("the guest does not say which service it is", "name it with --spn")
         else:
             self._finish(by_code(code))
 
@@ -271,7 +291,8 @@ class Conversation:
             )
             return
         self._sasl_tried = True
-        self._initiator = half
+        self.shown = Shown(half.own_name, spn, time() + half.lifetime)
+        self._status(f"signing-in {half.own_name}")
         self._progress(f"getting a ticket for {spn} as {half.own_name}")
         self._ask_for_layer(StartSASL("GSSAPI"), half)
 
@@ -309,13 +330,14 @@ class Conversation:
             self._progress("handing over the ticket")
             self.session.send(Ok())
             self.session.send(Credentials("kerberos", secret))
+            self.handed_over = True
         else:
             self.session.send(Error(Code.UNSUPPORTED))
 
-    def _start_password(self, reason: str) -> None:
+    def _start_password(self, reason: str, hint: str = "") -> None:
         if "password" not in self._types or not self._may_send("password"):
             cause = self._kerberos_cause
-            nothing = Outcome(Exit.NO_CREDENTIAL, f"nothing to sign in with: {reason}")
+            nothing = Outcome(Exit.NO_CREDENTIAL, f"nothing to sign in with: {reason}", hint)
             self._finish(by_cause(cause.cause, str(cause)) if cause else nothing)
             return
         self._progress("a password is needed")
@@ -326,6 +348,7 @@ class Conversation:
         if credential is None or credential.secret is None:
             self._finish(Outcome(Exit.NO_CREDENTIAL, "no password was given"))
             return
+        self._status(f"signing-in {credential.principal}")
         pair = self._load("password")
         half = pair.initiate(user=credential.principal, password=credential.secret)
         blob = bytearray(half.step(b""))
@@ -347,8 +370,6 @@ class Conversation:
 
     def _name_clock(self, value: str) -> None:
         """The guest's time after a clock error: say by how much the two clocks differ."""
-        from time import time
-
         seconds = round(int(value) - time()) if value.isdigit() and len(value) < 12 else 0
         ahead = f"the guest's clock is {abs(seconds)} s {'ahead' if seconds > 0 else 'behind'}"
         self._finish(Outcome(Exit.CLOCK, ahead, "set the guest's clock, for example after a resume"))
@@ -375,7 +396,10 @@ class Conversation:
             self.deadline = self._now + (VERDICT_TIME if deciding else STEP_TIME)
 
     def _finish(self, outcome: Outcome) -> None:
-        if self.outcome is None:
-            self.outcome = outcome
-            self.deadline = None
-            self.session.close()
+        if self.outcome is not None:
+            return
+        self.outcome, self.deadline = outcome, None
+        ended_by_guest = self.session.state in (State.DONE, State.ENDED)
+        self.session.close()
+        if ended_by_guest:  # it would take a close_notify now for the next client
+            self.session.data_to_send()

@@ -30,7 +30,7 @@ class Exit(IntEnum):
 
 
 MEANING = {
-    Exit.SIGNED_IN: "signed in, or already signed in",
+    Exit.SIGNED_IN: "signed in, or already signed in; with --stay: and the console was left",
     Exit.INTERNAL: "an error of our own: please report it",
     Exit.USAGE: "wrong option or configuration",
     Exit.NO_GUEST: "nobody on the port speaks this protocol",

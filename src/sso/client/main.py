@@ -1,11 +1,13 @@
 """`spice-client-sso`: one login over one port, spawned by a viewer or by hand."""
 
+import signal
 import sys
 
 from sso.client.conversation import Conversation, Person
 from sso.client.exits import Exit, Outcome
 from sso.client.options import Options, complain, parse
 from sso.client.prompts import Prompts
+from sso.client.status import Status
 from sso.errors import ConfigError, PortClosed
 from sso.loop import Pump
 from sso.mech import load
@@ -14,34 +16,47 @@ from sso.port import open_port
 
 def main(arguments: list[str] | None = None) -> int:
     """Run once and return the exit code of sso.client.exits; success is silent without --verbose."""
-    verbose = 0
+    # As Ctrl-C: the terminal gets its echo back, and shared descriptors their flags.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    verbose, status = 0, Status()
     try:
         options = parse(arguments)
-        verbose = options.verbose
-        outcome = sign_in(options)
+        verbose, status = options.verbose, Status(options.status_fd)
+        outcome = sign_in(options, status)
     except ConfigError as error:
         outcome = Outcome(Exit.USAGE, str(error))
     except PortClosed as error:
         outcome = Outcome(Exit.LOST, str(error))
     except KeyboardInterrupt:
         outcome = Outcome(Exit.LOST, "interrupted")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    if outcome.exit is not Exit.SIGNED_IN:
+        status(f"failed {int(outcome.exit)} {outcome.line}")
     if outcome.exit is not Exit.SIGNED_IN or verbose:
         complain(outcome.line, outcome.hint)
     return int(outcome.exit)
 
 
-def sign_in(options: Options) -> Outcome:
+def sign_in(options: Options, status: Status) -> Outcome:
     """Open the port, hold the conversation, and say how it ended."""
     port = open_port(options.port)
     try:
-        conversation = _conversation(options)
+        if options.stay:
+            from sso.client import staying
+
+            return staying.run(port, _conversation(options, status), options, status)
+        conversation = _conversation(options, status)
         Pump(port, conversation).run()
-        return conversation.outcome or Outcome(Exit.LOST, "the connection ended in the middle")
+        outcome = conversation.outcome or Outcome(Exit.LOST, "the connection ended in the middle")
+        if outcome.exit is Exit.SIGNED_IN:
+            status("signed-in")
+        return outcome
     finally:
         port.close()
 
 
-def _conversation(options: Options) -> Conversation:
+def _conversation(options: Options, status: Status) -> Conversation:
     prompts = Prompts(
         user=options.user, spn=options.policy.spn, password_fd=options.password_fd, keyring=options.keyring
     )
@@ -49,7 +64,8 @@ def _conversation(options: Options) -> Conversation:
         options.policy,
         load,
         person=Person(prompts.password, prompts.accept_spn),
-        progress=complain if options.verbose else lambda text: None,
+        progress=options.progress,
+        status=status,
         ccache=options.ccache,
     )
 

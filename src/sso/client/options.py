@@ -3,6 +3,7 @@
 import os
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from sso import __version__
@@ -12,13 +13,13 @@ from sso.policy import SASL_CONF, TLS, ClientPolicy
 
 SYSTEM_CONFIG = "/etc/console-sso/client.toml"
 PIN_PREFIX = "sha256:"
-_SWITCHES = ("trust-any-spn", "offer-tgt", "send-ticket", "password")
+_SWITCHES = ("trust-any-spn", "offer-tgt", "send-ticket", "password", "stay")
 _SWITCH: dict[str, Any] = {"action": "store_true", "default": None}
 _TEXTS = ("require", "tls-name", "tls-ca", "user")
 
 
 class Options(NamedTuple):
-    """Everything a run needs: the port's address, the policy, where a password comes from."""
+    """Everything a run needs: the port, the policy, where a password comes from, whether it stays."""
 
     port: str
     policy: ClientPolicy
@@ -26,7 +27,14 @@ class Options(NamedTuple):
     password_fd: int | None
     keyring: bool
     ccache: str | None
+    stay: bool
+    status_fd: int | None
     verbose: int
+
+    @property
+    def progress(self) -> Callable[[str], None]:
+        """What tells a person each step, if she wants to know."""
+        return complain if self.verbose else lambda text: None
 
 
 def parse(arguments: list[str] | None = None) -> Options:
@@ -50,8 +58,19 @@ def parse(arguments: list[str] | None = None) -> Options:
         password=bool(settings.get("password", False)),
     )
     _check(policy)
-    user = str(settings.get("user", ""))
-    return Options(given.port, policy, user, given.password_fd, given.keyring, given.ccache, given.verbose)
+    if given.port == "stdio" and given.status_fd in (0, 1):
+        raise ConfigError(f"--status-fd {given.status_fd} is the port itself: open another one")
+    return Options(
+        port=given.port,
+        policy=policy,
+        user=str(settings.get("user", "")),
+        password_fd=given.password_fd,
+        keyring=given.keyring,
+        ccache=given.ccache,
+        stay=bool(settings.get("stay", False)),
+        status_fd=given.status_fd,
+        verbose=given.verbose,
+    )
 
 
 def _check(policy: ClientPolicy) -> None:
@@ -132,6 +151,18 @@ _OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "--require",
         {"choices": (TLS, SASL_CONF)},
         "the least protection (default: tls if a name or pin is given, else sasl-conf)",
+    ),
+    (
+        "--stay",
+        _SWITCH,
+        "stay on the port after signing in, and hand the ticket over again whenever it was renewed;"
+        " to end this program is then to leave the console (default: off)",
+    ),
+    (
+        "--status-fd",
+        {"type": int, "metavar": "N"},
+        "write a line for each state to this file descriptor: signing-in NAME, signed-in,"
+        " staying until=EPOCH, renewed until=EPOCH, not-renewed EXIT TEXT, failed EXIT TEXT (default: none)",
     ),
     ("--ccache", {"metavar": "NAME"}, "Kerberos credential cache (default: KRB5CCNAME or the system's)"),
     ("--config", {"metavar": "FILE"}, "read this file instead of the usual ones (default: see below)"),

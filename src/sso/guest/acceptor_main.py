@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,18 +12,20 @@ from sso.guest.acceptor import Acceptor
 from sso.guest.config import GuestConfig
 from sso.guest.confine import confine, owned_folder
 from sso.guest.lines import log_as
+from sso.guest.links import Join
 from sso.mech import CONFIDENTIALITY, NO_LAYER, Mechanism, Pair, load
 
 STATE = Path("/var/lib/console-sso/acceptor")  # the replay cache: it has to outlive a restart
 
 
-def run(config: GuestConfig, agent: socket.socket, channel: socket.socket) -> int:
-    """Serve until the other processes are gone; 0 then, and at SIGTERM."""
+def run(config: GuestConfig, join: Join) -> int:
+    """Serve until the other processes are gone; 0 then, and at SIGTERM. `join` finds agent and channel."""
     folder = owned_folder(STATE, config.acceptor_user)
     # Where libkrb5 remembers the AP-REQs it saw. A cache that this process cannot write, or that is
     # forgotten at a restart, would let a recorded login in again.
     os.environ["KRB5RCACHEDIR"] = str(folder)
     pairs = {name: load(name, config.mechanisms) for name in config.mechanisms if name != "TLS"}
+    agent, channel = join()  # late: they need not wait for what we load
     confine(config.acceptor_user)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     notify.ready(f"accepting for {config.spn}" if config.spn else "accepting")

@@ -135,6 +135,7 @@ class Agent:
             self.judge.end(record.id)
             self._confirm(link, record.id)
         else:
+            note("client-gone")
             self.judge.gone(lambda: self._confirm(link, record.id))
         return True
 

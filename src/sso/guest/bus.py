@@ -7,7 +7,7 @@ bus may send one to us; and it is a hint to look, never a fact.
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ from jeepney import (
     new_method_call,
     new_signal,
 )
-from jeepney.auth import AuthenticationError, Authenticator
+from jeepney.auth import BEGIN, AuthenticationError, Authenticator
 from jeepney.bus import get_connectable_addresses
 
 from sso.guest.journal import note
@@ -157,19 +157,12 @@ class Bus:
     def _say(self) -> None:
         """The next line of the authentication, then Hello (D-Bus specification, Authentication Protocol)."""
         assert self._login is not None
-        for line in self._lines(self._login):
-            if not self._write(line):
-                return
         if self._login.authenticated:
             self._login = None
+            self._write(BEGIN)
             self.call(_DAEMON, "Hello", done=self._greeted)
-
-    @staticmethod
-    def _lines(login: Authenticator) -> Iterator[bytes]:
-        while line := login.data_to_send():
-            yield line
-            if login.authenticated:
-                return
+        elif line := self._login.data_to_send():
+            self._write(line)
 
     def _greeted(self, reply: Reply) -> None:
         if reply is None:

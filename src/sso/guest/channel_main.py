@@ -13,19 +13,21 @@ from sso.guest.channel import Channel
 from sso.guest.config import GuestConfig
 from sso.guest.confine import confine
 from sso.guest.lines import log_as
+from sso.guest.links import Join
 from sso.mech import Mechanism, load
 from sso.policy import GuestPolicy
 from sso.port import open_port
 from sso.watch import PortWatch
 
 
-def run(config: GuestConfig, agent: socket.socket, acceptor: socket.socket) -> int:
-    """Serve until the other processes are gone; 0 then, and at SIGTERM."""
+def run(config: GuestConfig, join: Join) -> int:
+    """Serve until the other processes are gone; 0 then, and at SIGTERM. `join` finds agent and acceptor."""
     log = log_as("sso-channel")
     port = open_port(config.port, listen=True)
     tls = _tls(config)
     # Everything that a child needs is imported before it is forked: it may not be able to read it later.
     pairs = [load(name, config.mechanisms) for name in config.mechanisms if name != "TLS"]
+    agent, acceptor = join()  # late: they need not wait for what we load
     confine(config.channel_user)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
 

@@ -37,11 +37,8 @@ class Console:
         if self._action == NOTHING:
             done()
             return
-        if self._action == LOG_OFF and self._log_off is None:
-            note("grace-began", seconds=self._grace)
-            self._log_off = self._reactor.after(self._grace, lambda: self.seat.look(self._terminate))
         self._leaving.append(done)
-        self.seat.look(self._lock)
+        self.seat.look(self._left)
 
     def back(self) -> None:
         """The user is there again: nobody is logged off."""
@@ -55,6 +52,12 @@ class Console:
             if timer is not None:
                 timer.cancel()
         self._leaving.clear()
+
+    def _left(self, found: Found) -> None:
+        if self._action == LOG_OFF and self._log_off is None and found.known and found.users:
+            note("grace-began", seconds=self._grace)
+            self._log_off = self._reactor.after(self._grace, lambda: self.seat.look(self._terminate))
+        self._lock(found)
 
     def _lock(self, found: Found) -> None:
         if not self._leaving:
@@ -95,5 +98,4 @@ class Console:
         self._log_off = None
         for session in found.users:
             note("grace-over", user=session.user)
-            if found.known:
-                self.seat.terminate(session.id)
+            self.seat.terminate(session.id)

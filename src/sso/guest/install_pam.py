@@ -175,11 +175,7 @@ def install(options: Namespace) -> None:
         new = remove_lines(old)
     else:
         new = add_lines(old, arguments=_arguments(options))
-        with tempfile.TemporaryDirectory() as build:
-            content = _module(options, Path(build))
-        if not options.dry_run:
-            _replace(folder / MODULE, content, 0o644)
-        print(f"{folder / MODULE}: {'would be ' if options.dry_run else ''}installed")
+        _install_module(options, folder)
     if new == old:
         print(f"{service}: nothing to change")
     elif options.dry_run:
@@ -191,6 +187,18 @@ def install(options: Namespace) -> None:
             _replace(service.with_name(service.name + BACKUP), old.encode(), mode)
         _replace(service, new.encode(), mode)
         print(f"{service}: changed; the file as it was is {service.name}{BACKUP}")
+
+
+def _install_module(options: Namespace, folder: Path) -> None:
+    """Put the module into the system's folder, unless a package has done that and no other is named."""
+    if not options.module and not options.source and (folder / MODULE).is_file():
+        print(f"{folder / MODULE}: is there")
+        return
+    with tempfile.TemporaryDirectory() as build:
+        content = _module(options, Path(build))
+    if not options.dry_run:
+        _replace(folder / MODULE, content, 0o644)
+    print(f"{folder / MODULE}: {'would be ' if options.dry_run else ''}installed")
 
 
 def pam_folder(root: Path) -> Path:
@@ -272,9 +280,11 @@ def _options(arguments: list[str] | None) -> Namespace:
     parser.add_argument("--service", required=True, help="the PAM service of the login screen, such as login")
     parser.add_argument("--remove", action="store_true", help="take our lines away; the module stays")
     parser.add_argument("--root", type=Path, default=Path("/"), help="the system to change (default: /)")
-    parser.add_argument("--module", type=Path, help="a built pam_sso.so (default: compile the source)")
+    parser.add_argument("--module", type=Path, help="a built pam_sso.so (default: the one that is there)")
     parser.add_argument(
-        "--source", type=Path, help="the folder of pam_sso.c (default: pam/ of this checkout)"
+        "--source",
+        type=Path,
+        help="compile the module from this folder (default, where there is none: pam/ of this checkout)",
     )
     parser.add_argument("--socket", help="the agent's socket (default: /run/console-sso/pam.sock)")
     parser.add_argument("--agent-uid", type=int, default=0, help="the uid the agent runs as (default: 0)")

@@ -1,13 +1,29 @@
-"""What the agent says: one line an event, a stable word first, then key=value. Never a secret."""
+"""What the agent says: one line an event, a stable word first, then key=value. Never a secret.
+
+Where journald reads our standard error, an event is an entry with fields (systemd's Native Journal Protocol):
+MESSAGE the line, PRIORITY, and each value as CONSOLE_SSO_KEY, such as CONSOLE_SSO_USER and
+CONSOLE_SSO_SESSION. MESSAGE_ID is the UUID of the event's dotted name (version 5, RFC 4122, in NAMESPACE),
+which a shell makes so:
+
+    uuidgen --sha1 --namespace 88f4a691-3233-4348-bfcf-bdcbe8da7875 --name sso.login.opened | tr -d -
+
+Elsewhere the line goes to standard error.
+"""
 
 import logging
+import os
+import socket
+import struct
 import sys
+from collections.abc import Mapping
+from uuid import UUID, uuid5
 
 # The stable words, and under which key their explanation stands.
 MESSAGE_IDS = {
     "agent-started": "sso.agent.started",
     "agent-ended": "sso.agent.ended",
     "record-malformed": "sso.agent.record.malformed",
+    "link-refused": "sso.link.refused",
     "login-asked": "sso.login.asked",
     "login-given": "sso.login.given",
     "login-opened": "sso.login.opened",
@@ -29,6 +45,24 @@ MESSAGE_IDS = {
     "session-over": "sso.session.over",
     "ticket-refreshed": "sso.ticket.refreshed",
     "ticket-not-refreshed": "sso.ticket.not-refreshed",
+    "session-locked": "sso.session.locked",
+    "session-unlocked": "sso.session.unlocked",
+    "session-not-locked": "sso.session.not-locked",
+    "session-ended": "sso.session.ended",
+    "client-gone": "sso.client.gone",
+    "screen-found": "sso.screen.found",
+    "bus-lost": "sso.bus.lost",
+    "bus-back": "sso.bus.back",
+    "bus-name-refused": "sso.bus.name-refused",
+    "login-not-local": "sso.login.not-local",
+    "login-locked-out": "sso.login.locked-out",
+    "verdict-given": "sso.verdict.given",
+    "verdict-refused": "sso.verdict.refused",
+    "ticket-parked": "sso.ticket.parked",
+    "ticket-unparked": "sso.ticket.unparked",
+    "ticket-not-parked": "sso.ticket.not-parked",
+    "grace-began": "sso.grace.began",
+    "grace-over": "sso.grace.over",
     "pam-refused": "sso.pam.refused",
     "pam-malformed": "sso.pam.malformed",
     "screen-ready": "sso.screen.ready",
@@ -36,24 +70,115 @@ MESSAGE_IDS = {
     "screen-ended": "sso.screen.ended",
 }
 
+INFO, NOTICE, WARNING = 6, 5, 4  # syslog(3)
+
+# What is no matter of course: somebody was refused, or something failed.
+_PRIORITIES = {
+    NOTICE: (
+        *("login-unknown-user", "login-not-authorised", "login-account-refused", "login-other-signed-in"),
+        *("login-no-ticket", "login-try-later", "login-secret-failed-before", "login-not-local"),
+        *("login-locked-out", "verdict-refused", "pam-refused", "screen-refused", "link-refused"),
+    ),
+    WARNING: (
+        *("login-failed", "login-secret-unusable", "login-no-screen", "login-expired"),
+        *("login-mapping-failed", "session-not-locked", "ticket-not-refreshed", "ticket-not-parked"),
+        *("bus-lost", "bus-name-refused", "record-malformed", "pam-malformed"),
+    ),
+}
+PRIORITIES = {id: priority for priority, ids in _PRIORITIES.items() for id in ids}  # the others: INFO
+
+NAMESPACE = UUID("88f4a691-3233-4348-bfcf-bdcbe8da7875")
+SOCKET = "/run/systemd/journal/socket"
+VALUE_MAX = 1024  # characters of a field's value
+
+Fields = Mapping[str, str]
+
 _log = logging.getLogger("sso.guest")
 
 
 def note(id: str, **values: object) -> None:
     """Log one event; a blank or a control character in a value makes it appear quoted."""
-    if id not in MESSAGE_IDS:
-        raise KeyError(id)
     words = [id, *(f"{key}={_plain(value)}" for key, value in values.items())]
-    _log.info(" ".join(words), extra={"message_id": MESSAGE_IDS[id]})
+    fields = {f"CONSOLE_SSO_{key.upper()}": str(value) for key, value in values.items()}
+    fields |= {"MESSAGE_ID": message_id(MESSAGE_IDS[id]), "PRIORITY": str(PRIORITIES.get(id, INFO))}
+    level = logging.WARNING if PRIORITIES.get(id) == WARNING else logging.INFO
+    _log.log(level, " ".join(words), extra={"message_id": MESSAGE_IDS[id], "fields": fields})
 
 
 def to_stderr() -> None:
-    """Show the events on standard error, unless the program has set up logging already."""
-    if not _log.hasHandlers():
-        handler = logging.StreamHandler(sys.stderr)
+    """Show the events on standard error, as entries where journald reads it.
+
+    Nothing is changed when the program has set up logging already.
+    """
+    if _log.hasHandlers():
+        return
+    journal = open_journal()
+    if journal is None:
+        handler: logging.Handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("sso-agent: %(message)s"))
-        _log.addHandler(handler)
-        _log.setLevel(logging.INFO)
+    else:
+        handler = _Entries(journal)
+    _log.addHandler(handler)
+    _log.setLevel(logging.INFO)
+
+
+def message_id(name: str) -> str:
+    """The MESSAGE_ID that belongs to a dotted name."""
+    return uuid5(NAMESPACE, name).hex
+
+
+class Journal:
+    """journald's native socket: an entry is one datagram, and nobody waits for it."""
+
+    def __init__(self, path: str = SOCKET) -> None:
+        self._path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+    def send(self, fields: Fields) -> bool:
+        """Whether the entry was taken; what journald is too busy for is lost, and counts as taken."""
+        entry = b"".join(_field(key, value[:VALUE_MAX]) for key, value in fields.items())
+        try:
+            self._socket.sendto(entry, self._path)
+        except BlockingIOError:
+            pass
+        except OSError:
+            return False
+        return True
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def open_journal(path: str = SOCKET) -> Journal | None:
+    """journald, if it is what reads our standard error (JOURNAL_STREAM, systemd.exec(5))."""
+    try:
+        found = os.fstat(2)
+    except OSError:
+        return None
+    ours = os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
+    return Journal(path) if ours and os.path.exists(path) else None
+
+
+class _Entries(logging.Handler):
+    """Events as entries; what journald does not take goes the way of all output."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        fields: Fields = getattr(record, "fields", {})
+        if not self._journal.send({"MESSAGE": message, "SYSLOG_IDENTIFIER": "sso-agent", **fields}):
+            print(f"sso-agent: {message}", file=sys.stderr, flush=True)
+
+
+def _field(key: str, value: str) -> bytes:
+    """One field; a value with a line break is preceded by its length instead of "="."""
+    data = value.encode(errors="backslashreplace")
+    if b"\n" not in data:
+        return b"%s=%s\n" % (key.encode(), data)
+    return b"%s\n%s%s\n" % (key.encode(), struct.pack("<Q", len(data)), data)
 
 
 def _plain(value: object) -> str:

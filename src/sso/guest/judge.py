@@ -96,7 +96,6 @@ class Judge:
         self._revoke()
         self._current = None
         self.unlocker.forget()
-        note("client-gone")
 
         def locked() -> None:
             if self.signed_in is None:

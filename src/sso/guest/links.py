@@ -16,6 +16,7 @@ from sso.guest.reactor import Reactor
 from sso.guest.records import Link
 
 Attach = Callable[[socket.socket, socket.socket], None]
+Join = Callable[[], tuple[socket.socket, socket.socket]]  # to the agent, to the other process
 
 
 class Links:

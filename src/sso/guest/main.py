@@ -25,11 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
         if given.role == "channel":
             from sso.guest.channel_main import run as run_channel
 
-            return run_channel(config, *_links(given, config.channel_socket))
+            return run_channel(config, lambda: _links(given, config.channel_socket))
         if given.role == "acceptor":
             from sso.guest.acceptor_main import run as run_acceptor
 
-            return run_acceptor(config, *_links(given, config.acceptor_socket))
+            return run_acceptor(config, lambda: _links(given, config.acceptor_socket))
         if given.role == "agent":
             return _agent(config)
         return _foreground(config, given.config)

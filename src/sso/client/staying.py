@@ -1,0 +1,205 @@
+"""Staying on the port after signing in: a renewed ticket follows in a session of its own.
+
+PROTOCOL.md section 10.1. The cache is looked at once a minute instead of being watched: one look costs
+a fraction of a millisecond and serves every kind of cache, while a watched /tmp would wake us for every
+file of everybody.
+"""
+
+import time
+from collections.abc import Callable
+from math import inf
+from typing import Any
+
+from sso.client.conversation import Conversation, Shown
+from sso.client.exits import Exit, Outcome, by_cause
+from sso.client.options import Options, complain
+from sso.errors import FramingError, MechanismError, RemoteProtocolError
+from sso.loop import Pump
+from sso.mech import load
+from sso.policy import NO
+from sso.port import Port
+from sso.wire import Wire
+
+LOOK_EVERY = 60.0  # seconds between two looks at the cache, and at least between two renewals
+PAUSE_MAX = 600.0  # seconds: the pause after a failure begins with a minute and doubles up to here
+LATER = 5.0  # seconds by which a ticket has to end later: the library rounds
+
+LEFT = Outcome(Exit.SIGNED_IN, "signed in, and the console was left")
+LOST = Outcome(Exit.LOST, "the connection ended in the middle")
+
+
+class Staying:
+    """A conversation that goes on after its login, until the port is closed; a Pump drives it.
+
+    `first` signs in, and `again` makes the one for each session after it; `ends` says when the ticket of
+    that principal in the cache ends now, 0 for none; `say` tells a person a line and a hint, `status` a
+    viewer a line. Nothing of a session is kept between two of them but what Shown has.
+    """
+
+    def __init__(
+        self,
+        first: Conversation,
+        again: Callable[[Shown], Conversation],
+        ends: Callable[[Shown], float],
+        *,
+        say: Callable[[str, str], None],
+        status: Callable[[str], None],
+    ) -> None:
+        self.outcome: Outcome | None = None
+        self.signed_in = False
+        self._again, self._ends, self._say, self._status = again, ends, say, status
+        self._talk: Conversation | None = first
+        self._output = b""
+        self._ear = Wire()  # for announcements between two sessions
+        self._shown: Shown | None = None
+        self._given = inf  # the end of the ticket that the guest has; for ever when none is to be renewed
+        self._tried = 0.0  # the end of the ticket that was shown last, taken or not
+        self._called = self._answering = False  # an announcement waits for its session, or is being answered
+        self._pause, self._free_at = 0.0, 0.0
+        self._look_at: float | None = None
+        self._complained = False
+
+    @property
+    def finished(self) -> bool:
+        return self.outcome is not None
+
+    @property
+    def deadline(self) -> float | None:
+        return self._talk.deadline if self._talk else self._look_at
+
+    @property
+    def asking(self) -> bool:
+        return self._talk is not None and self._talk.asking
+
+    # Driven from outside
+
+    def start(self, now: float) -> None:
+        if self._talk is not None:
+            self._talk.start(now)
+
+    def receive_data(self, data: bytes, now: float) -> None:
+        if self._talk is not None:
+            self._talk.receive_data(data, now)
+        if not data and self.signed_in:
+            self.outcome = LEFT
+        elif self._talk is not None:
+            self._talked(now)
+        else:
+            self._listen(data, now)
+
+    def data_to_send(self) -> bytes:
+        if self._talk is not None:
+            return self._talk.data_to_send()
+        output, self._output = self._output, b""
+        return output
+
+    def deadline_passed(self, now: float) -> None:
+        if self._talk is None:
+            self._look(now)
+            return
+        self._talk.deadline_passed(now)
+        self._talked(now)
+
+    # A session ends
+
+    def _talked(self, now: float) -> None:
+        """Drop a session that is over, and all that it held."""
+        talk = self._talk
+        if talk is None or talk.outcome is None:
+            return
+        self._talk, self._ear = None, Wire()
+        self._output = talk.data_to_send()
+        good = talk.outcome.exit is Exit.SIGNED_IN
+        if good and talk.session.authenticated is not None:
+            self._shown = talk.shown
+        if good and talk.handed_over and self._shown is not None:
+            self._given = self._shown.until
+        if self.signed_in:
+            self._went_on(good, talk.outcome, now)
+        elif good:
+            self._stay(now)
+        else:
+            self.outcome = talk.outcome
+
+    def _stay(self, now: float) -> None:
+        self.signed_in = True
+        self._status("signed-in")
+        self._status("staying" if self._given == inf else f"staying until={self._given:.0f}")
+        if self._shown is not None:
+            self._tried = self._shown.until
+            self._look_at = now + LOOK_EVERY
+
+    def _went_on(self, good: bool, outcome: Outcome, now: float) -> None:
+        """After a renewal or an answer: rest, the longer the more often something was wrong."""
+        if good:
+            self._status("signed-in" if self._given == inf else f"renewed until={self._given:.0f}")
+        else:
+            self._called |= self._answering  # it still waits
+            self._status(f"not-renewed {int(outcome.exit)} {outcome.line}")
+            if not self._complained:
+                self._say(f"the ticket was not handed over again: {outcome.line}", outcome.hint)
+        self._complained = not good
+        # An answer counts too: a guest that goes on announcing itself is not to keep us busy.
+        if (good and not self._answering) or now >= self._free_at + PAUSE_MAX:
+            self._pause = 0.0
+        if not good or self._answering:
+            self._pause = min(max(2 * self._pause, LOOK_EVERY), PAUSE_MAX)
+        self._free_at, self._look_at = now + self._pause, now + LOOK_EVERY
+
+    # Between two sessions
+
+    def _listen(self, data: bytes, now: float) -> None:
+        """Hear a guest that was started anew; nothing else that comes now has a meaning."""
+        try:
+            self._ear.count(data)
+            heard = [signature for _, signature, _ in self._ear.signatures(data)]
+        except (FramingError, RemoteProtocolError) as error:
+            self.outcome = by_cause("protocol", str(error))
+            return
+        if self._shown is not None and any(one.role == "guest" and one.echo is None for one in heard):
+            self._called = True
+            self._look_at = min(self._look_at or inf, max(now, self._free_at))
+
+    def _look(self, now: float) -> None:
+        """Begin a session if there is a reason, a ticket for it, and no pause, or a ticket that is new."""
+        shown, self._look_at = self._shown, now + LOOK_EVERY
+        until = self._ends(shown) if shown is not None else 0.0
+        wanted = until > self._given + LATER or (self._called and until > 0)
+        if shown is None or not wanted or (now < self._free_at and until <= self._tried + LATER):
+            return
+        self._answering, self._called = self._called, False
+        self._tried = until
+        self._talk = self._again(shown)
+        self._talk.start(now)
+
+
+def run(port: Port, first: Conversation, options: Options, status: Callable[[str], None]) -> Outcome:
+    """Sign in, stay until the port is closed or we are told to end, and say how it ended.
+
+    Nobody is asked anything after the login, and no password leaves again; a ticket goes to the service
+    of the login only.
+    """
+
+    def again(shown: Shown) -> Conversation:
+        policy, spn = options.policy._replace(password=False), shown.spn
+        return Conversation(policy, load, progress=options.progress, ccache=options.ccache, spn_of_guest=spn)
+
+    staying = Staying(first, again, lambda shown: ends(shown, options.ccache), say=complain, status=status)
+    del first  # it is dropped with all that it holds as soon as it is over
+    try:
+        Pump(port, staying).run()
+    except KeyboardInterrupt:
+        if not staying.signed_in:
+            raise
+        staying.outcome = LEFT
+    return staying.outcome or LOST
+
+
+def ends(shown: Shown, ccache: str | None) -> float:
+    """When the TGT of the same principal in the cache ends, in seconds since the epoch; 0 for none."""
+    try:
+        probe: Any = load("GSSAPI").initiate(spn=shown.spn, delegate=NO, ccache=ccache)
+    except MechanismError:
+        return 0.0
+    probe.dispose()
+    return time.time() + probe.lifetime if probe.own_name == shown.principal else 0.0

@@ -1,0 +1,229 @@
+"""The client as its own process: two pipes as stdio, signals, the lines for a viewer, what ends how."""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beds_guest import children
+
+from sso.client.exits import Exit
+from sso.client.status import Status
+from sso.demo.realm import Realm
+from sso.demo.terminal import spawn
+from sso.guest.conversation import Claim, Conversation
+from sso.loop import Pump
+from sso.mech import load
+from sso.messages import Code
+from sso.policy import GuestPolicy
+from sso.port import FilePort, Port
+
+SPN = "host/deleg.test.example"
+SECONDS = 30.0
+ARGV = [sys.executable, "-I", "-m", "sso.client.main", "--no-config"]
+
+
+class Guest(threading.Thread):
+    """Serves whoever speaks on two pipes, session by session, while somebody is there and `sessions` last."""
+
+    def __init__(self, reader: int, writer: int, keytab: Path, code: int = 0, sessions: int = 9) -> None:
+        super().__init__()
+        self._port = FilePort("pipes", reader, writer)
+        self._keytab, self._code, self._sessions = keytab, code, sessions
+        self.claims: list[Claim] = []
+
+    def run(self) -> None:
+        poll = select.poll()
+        poll.register(self._port, select.POLLIN)
+        while self._sessions and poll.poll() and self._serve(self._port):
+            self._sessions -= 1
+        self._port.close()
+
+    def _serve(self, port: Port) -> bool:
+        def make(name: str, **arguments: Any) -> Any:
+            return load(name).accept(spn=SPN, keytab=str(self._keytab))
+
+        def judge(claim: Claim) -> None:
+            self.claims.append(claim)
+            conversation.verdict(self._code, time.monotonic())
+
+        conversation = Conversation(GuestPolicy(), make, judge)
+        return Pump(port, conversation).run() == "finished"
+
+
+class Run:
+    """One process: `lines` of its status descriptor as they come, stderr and exit code at its end."""
+
+    def __init__(self, process: "subprocess.Popen[str]", status: int) -> None:
+        self.process, self.status, self._rest = process, status, b""
+        self.lines: list[str] = []
+
+    def expect(self, beginning: str) -> str:
+        """Wait for the next line; it begins so."""
+        while b"\n" not in self._rest:
+            data = os.read(self.status, 4096)
+            assert data, (self.lines, self.process.communicate())
+            self._rest += data
+        line, _, self._rest = self._rest.partition(b"\n")
+        self.lines.append(line.decode())
+        assert self.lines[-1].startswith(beginning), self.lines
+        return self.lines[-1]
+
+    def end(self) -> tuple[int, str]:
+        said = self.process.communicate(timeout=SECONDS)[1]
+        return self.process.returncode, said
+
+
+@contextmanager
+def running(realm: Realm, stdin: int, stdout: int, *arguments: str) -> Iterator[Run]:
+    status, theirs = os.pipe()
+    process = subprocess.Popen(
+        [*ARGV, "--status-fd", str(theirs), *arguments],
+        stdin=stdin,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        pass_fds=[theirs],
+        env={"PATH": os.environ["PATH"], **realm.env},
+        text=True,
+    )
+    os.close(theirs)
+    try:
+        yield Run(process, status)
+    finally:
+        process.kill()
+        process.communicate()
+        with suppress(OSError):
+            os.close(status)
+
+
+@pytest.fixture
+def start(
+    realm: Realm, keytabs: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., tuple[Run, Guest]]]:
+    """A function that starts a guest and the client, with a pipe for each direction between them."""
+    for name, value in realm.env.items():
+        monkeypatch.setenv(name, value)
+    realm.kinit("alice", "-f", "-l", "1h")
+    guests: list[Guest] = []
+    with ExitStack() as stack:
+
+        def begin(*arguments: str, **guest: int) -> tuple[Run, Guest]:
+            to_guest, from_client = os.pipe()
+            to_client, from_guest = os.pipe()
+            guests.append(Guest(to_guest, from_guest, keytabs["deleg"], **guest))
+            guests[-1].start()
+            run = stack.enter_context(running(realm, to_client, from_client, "--spn", SPN, *arguments))
+            os.close(to_client)
+            os.close(from_client)
+            return run, guests[-1]
+
+        yield begin
+    for guest in guests:
+        guest.join(SECONDS)
+        assert not guest.is_alive()
+
+
+Start = Callable[..., tuple[Run, Guest]]
+
+
+def test_two_pipes_are_a_port(start: Start) -> None:
+    run, guest = start()
+    run.expect("signing-in alice@TEST.EXAMPLE")
+    run.expect("signed-in")
+    assert run.end() == (0, "")
+    assert [claim.principal for claim in guest.claims] == ["alice@TEST.EXAMPLE"]
+
+
+def test_a_failure_is_one_line_for_a_person_and_one_for_a_viewer(start: Start) -> None:
+    run, _ = start("--stay", code=int(Code.DENIED), sessions=1)
+    run.expect("signing-in ")
+    run.expect("failed 10 the guest does not let this user in")
+    code, said = run.end()
+    assert (code, said) == (Exit.DENIED, "spice-client-sso: the guest does not let this user in\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("verbose", [(), ("-v",)])
+def test_a_client_that_stays_is_told_to_end(
+    start: Start, number: signal.Signals, verbose: tuple[str]
+) -> None:
+    run, guest = start("--stay", *verbose)
+    run.expect("signing-in ")
+    run.expect("signed-in")
+    until = int(run.expect("staying until=").rpartition("=")[2])
+    assert abs(until - time.time() - 3600) < 120
+    assert run.process.poll() is None
+    run.process.send_signal(number)
+    code, said = run.end()
+    assert code == 0
+    assert said.splitlines()[-1:] == ["spice-client-sso: signed in, and the console was left"] * len(verbose)
+    guest.join(SECONDS)
+    assert not guest.is_alive(), "the guest has seen the hang-up"
+
+
+def test_a_client_that_stays_ends_with_the_port(start: Start) -> None:
+    run, _ = start("--stay", sessions=1)
+    for beginning in ("signing-in", "signed-in", "staying"):
+        run.expect(beginning)
+    assert run.end() == (0, "")
+
+
+def test_nobody_has_to_read_the_states(start: Start) -> None:
+    run, _ = start("--stay", sessions=1)
+    os.close(run.status)
+    assert run.end() == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_client_that_waits_for_a_guest_is_told_to_end(realm: Realm, number: signal.Signals) -> None:
+    reader, writer = os.pipe()
+    from_client, to_nobody = os.pipe()
+    with running(realm, reader, to_nobody, "--stay") as run:
+        assert os.read(from_client, 100).startswith(b"\nSIGNATURE")
+        run.process.send_signal(number)
+        run.expect("failed 14 interrupted")
+        assert run.end() == (Exit.LOST, "spice-client-sso: interrupted\n")
+    assert os.get_blocking(reader) and os.get_blocking(to_nobody), "shared flags are as they were"
+    for fd in (reader, writer, from_client, to_nobody):
+        os.close(fd)
+
+
+PROMPT = """
+import sys
+from sso.client import main
+from sso.client.prompts import Prompts
+main.sign_in = lambda options, status: Prompts(user="alice").password()
+sys.exit(main.main(["--no-config"]))
+"""
+
+
+def test_a_terminal_has_its_echo_again_when_a_prompt_is_ended() -> None:
+    argv = ["sh", "-c", '"$@"; echo "exit $?"; stty -a', "sh", sys.executable, "-I", "-c", PROMPT]
+    with spawn(argv) as screen:
+        screen.expect("Password for alice")
+        (prompt,) = children(screen.pid)
+        os.kill(prompt, signal.SIGTERM)
+        screen.expect(f"exit {int(Exit.LOST)}")
+        assert screen.expect(re.compile(r"\s(-?)echo\s"))[1] == ""
+
+
+def test_states_are_single_lines_and_wait_for_nobody() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    Status(writer)("failed 6 two\nlines and a \u2028 word")
+    assert os.read(reader, 100) == b"failed 6 two lines and a word\n"
+    for _ in range(20_000):
+        Status(writer)("renewed until=1")  # far more than a pipe holds
+    os.close(reader)
+    Status(writer)("renewed until=2")
+    os.close(writer)
+    Status()("nobody")

@@ -1,0 +1,308 @@
+"""sso-greetd on a real terminal: a person at it, a greetd that is broken, another greeter before it."""
+
+import json
+import os
+import pty
+import pwd
+import signal
+import struct
+import subprocess
+import termios
+
+import pytest
+from beds_greeter import PROGRAM, PROMPT, SUCCESS, Bed, framed, make_bed, problem, question
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sso.errors import RemoteProtocolError
+from sso.guest.drivers import greetd_greeter
+from sso.guest.drivers.greetd_ipc import MESSAGE_MAX, Greetd, _quoted
+
+__all__ = ["make_bed"]
+
+pytestmark = pytest.mark.e2e  # the agent's end is root's
+
+# A person at the greeter
+
+
+def test_a_person_signs_in(bed: Bed) -> None:
+    greetd = bed.greetd(
+        question("info", "Welcome\x1b[2J"),
+        question("visible", "Token code: "),
+        question("secret", "Password: "),
+        question("error", "Your password expires soon"),
+        SUCCESS,
+        SUCCESS,
+    )
+    screen = bed.screen("--session", "sway --debug", "--env", "XDG_SESSION_TYPE=wayland")
+    screen.expect(PROMPT)
+    screen.send("alice@TEST.EXAMPLE")
+    screen.expect("Welcome[2J")
+    screen.expect("Token code: ")
+    screen.send("123456")
+    screen.expect("123456")
+    screen.expect("Password: ")
+    screen.send('se"c\\ret\tü')
+    screen.expect("expires soon")
+    assert screen.wait() == 0
+    assert greetd.requests == [
+        {"type": "cancel_session"},
+        {"type": "create_session", "username": "alice@TEST.EXAMPLE"},
+        {"type": "post_auth_message_response", "response": None},
+        {"type": "post_auth_message_response", "response": "123456"},
+        {"type": "post_auth_message_response", "response": 'se"c\\ret\tü'},
+        {"type": "post_auth_message_response", "response": None},
+        {"type": "start_session", "cmd": ["sway --debug"], "env": ["XDG_SESSION_TYPE=wayland"]},
+    ]
+    assert "ret" not in screen.transcript
+
+
+def test_the_session_is_the_users_own_shell(bed: Bed) -> None:
+    greetd = bed.greetd(SUCCESS, SUCCESS)
+    screen = bed.screen()
+    screen.expect(PROMPT)
+    screen.send("root")
+    assert screen.wait() == 0
+    assert greetd.requests[-1] == {
+        "type": "start_session",
+        "cmd": [pwd.getpwnam("root").pw_shell, "-l"],
+        "env": [],
+    }
+
+
+def test_a_user_whom_only_pam_knows_gets_a_shell_too(bed: Bed) -> None:
+    greetd = bed.greetd(SUCCESS, SUCCESS)
+    screen = bed.screen()
+    screen.expect(PROMPT)
+    screen.send("no-such-user")
+    assert screen.wait() == 0
+    assert greetd.requests[-1]["cmd"] == ["/bin/sh", "-l"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "shown"),
+    [
+        (problem("auth_error", "pam_authenticate: AUTH_ERR"), "Login incorrect"),
+        (problem("error", "a session is already scheduled"), "a session is already scheduled"),
+    ],
+)
+def test_a_refusal_is_shown_and_the_prompt_is_back(bed: Bed, reply: dict[str, str], shown: str) -> None:
+    greetd = bed.greetd(question("secret", "Password: "), reply)
+    screen = bed.screen()
+    screen.expect(PROMPT)
+    screen.send("alice")
+    screen.expect("Password: ")
+    screen.send("wrong")
+    screen.expect(shown)
+    screen.expect(PROMPT)
+    assert greetd.words() == ["create_session", "post_auth_message_response", "cancel_session"]
+
+
+def test_a_session_that_cannot_start_is_cancelled(bed: Bed) -> None:
+    greetd = bed.greetd(SUCCESS, problem("error", "no such command"))
+    screen = bed.screen()
+    screen.expect(PROMPT)
+    screen.send("alice")
+    screen.expect("no such command")
+    screen.expect(PROMPT)
+    assert greetd.words() == ["create_session", "start_session", "cancel_session"]
+
+
+@pytest.mark.parametrize("typed", [b"half\x03", b"\x04", b"x" * 512 + b"\n", b"caf\xe9\n"])
+def test_what_is_no_answer_is_not_sent(bed: Bed, typed: bytes) -> None:
+    """Given up, at the end, longer than PAM takes, no UTF-8."""
+    greetd = bed.greetd(question("secret", "Password: "))
+    screen = bed.screen()
+    screen.expect(PROMPT)
+    screen.send("alice")
+    screen.expect("Password: ")
+    os.write(screen._master, typed)
+    screen.expect("Login incorrect")
+    screen.expect(PROMPT)
+    assert greetd.words() == ["create_session", "cancel_session"]
+
+
+@pytest.mark.parametrize("typed", [b"\n", b"   \n", b"\x04", b"ali\x03", b"\x1b[A\n"])
+def test_what_is_no_name_prompts_again(bed: Bed, typed: bytes) -> None:
+    greetd = bed.greetd(SUCCESS, SUCCESS)
+    screen = bed.screen()
+    screen.expect(PROMPT)
+    os.write(screen._master, typed)
+    screen.expect(PROMPT)
+    screen.send("alice")
+    assert screen.wait() == 0
+    assert greetd.requests[1]["username"] == "alice"
+
+
+def test_the_terminal_is_given_back_in_order() -> None:
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    raw = [*before]
+    raw[3] &= ~(termios.ECHO | termios.ICANON | termios.ISIG)  # as a program that was killed has left it
+    termios.tcsetattr(slave, termios.TCSANOW, raw)
+    terminal = greetd_greeter.Terminal(slave)
+    terminal.begin()
+    assert not termios.tcgetattr(slave)[3] & termios.ISIG
+    terminal.give_back()
+    assert termios.tcgetattr(slave)[1:] == before[1:]
+    for fd in (master, slave):
+        os.close(fd)
+
+
+def test_who_does_not_answer_in_time_gives_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(greetd_greeter, "ANSWER_SECONDS", 0.0)
+    master, slave = pty.openpty()
+    terminal = greetd_greeter.Terminal(slave)
+    assert terminal.ask("Password: ", False, bytearray(10)) == -1
+    assert termios.tcgetattr(slave)[3] & termios.ECHO
+    for fd in (master, slave):
+        os.close(fd)
+
+
+def test_the_end_of_the_terminal_is_the_end(bed: Bed) -> None:
+    master, slave = pty.openpty()
+    argv = [*PROGRAM, "--socket", bed.agent]
+    with subprocess.Popen(argv, stdin=slave, stdout=slave, stderr=subprocess.PIPE, env=bed.env) as process:
+        os.close(slave)
+        assert b"login: " in os.read(master, 100)
+        os.close(master)
+        assert process.stderr is not None and process.stderr.read().startswith(b"sso-greetd: the terminal ")
+        assert process.wait(10) == 1
+
+
+@given(st.text(st.characters(codec="utf-8"), max_size=60))
+def test_an_answer_is_the_same_in_json(text: str) -> None:
+    assert json.loads(bytes(_quoted(memoryview(bytearray(text.encode()))))) == text
+
+
+def test_an_answer_is_wiped(bed: Bed) -> None:
+    greetd = bed.greetd(SUCCESS)
+    secret = bytearray(b"correct horse")
+    with Greetd(str(greetd.path)) as link:
+        assert link.answer(memoryview(secret)) == ("success", "", "")
+    assert greetd.requests == [{"type": "post_auth_message_response", "response": "correct horse"}]
+    assert secret == bytes(13)
+
+
+# A greetd that is broken
+
+BROKEN = {
+    "zero": struct.pack("=I", 0),
+    "huge": struct.pack("=I", 2**32 - 1),
+    "over the cap": struct.pack("=I", MESSAGE_MAX + 1),
+    "cut": struct.pack("=I", 100) + b"{",
+    "cut length": b"\x01",
+    "nothing": b"",
+    "no JSON": framed(b"hello"),
+    "no UTF-8": framed(b'{"type":"\xff"}'),
+    "deep": framed(b"[" * MESSAGE_MAX),
+    "a list": framed(b"[]"),
+    "a number": framed(b"5"),
+    "no type": framed(b"{}"),
+    "type is a list": framed(b'{"type":[]}'),
+    "unknown type": framed(b'{"type":"hologram"}'),
+    "no text": framed(b'{"type":"error","error_type":"error"}'),
+    "text is a number": framed(b'{"type":"error","error_type":"error","description":5}'),
+    "text is a list": framed(b'{"type":"error","error_type":"error","description":[]}'),
+    "unknown style": framed(b'{"type":"auth_message","auth_message_type":"smell","auth_message":""}'),
+}
+
+
+@pytest.mark.parametrize("reply", BROKEN.values(), ids=BROKEN)
+def test_a_broken_reply_is_one_clear_error(bed: Bed, reply: bytes) -> None:
+    greetd = bed.greetd(reply)
+    with Greetd(str(greetd.path)) as link, pytest.raises(RemoteProtocolError, match=r"^greetd "):
+        link.ask("create_session", username="alice")
+
+
+def test_it_ends_with_one_line_when_greetd_is_broken(bed: Bed) -> None:
+    bed.greetd(b"")
+    screen = bed.screen()
+    screen.expect(PROMPT)
+    screen.send("alice")
+    screen.expect("sso-greetd: greetd has hung up")
+    assert screen.wait() == 1 and "Traceback" not in screen.transcript
+
+
+def test_it_does_not_answer_for_ever(bed: Bed) -> None:
+    greetd = bed.greetd(*[question("info", "again")] * 200)
+    screen = bed.screen()
+    screen.expect(PROMPT)
+    screen.send("alice")
+    screen.expect("sso-greetd: greetd has more to ask")
+    assert screen.wait() == 1 and len(greetd.requests) < 110
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "code", "said"),
+    [
+        ((), {"GREETD_SOCK": ""}, 2, "GREETD_SOCK is not set"),
+        ((), {}, 2, "standard input has to be a terminal"),
+        (("--chain",), {}, 2, "--chain: name the greeter"),
+        (("--env", "=x"), {}, 2, "write NAME=VALUE"),
+        (("--chain", "/no/such/greeter"), {}, 1, "/no/such/greeter cannot be started: No such file"),
+    ],
+)
+def test_wrong_use_is_told(
+    bed: Bed, options: tuple[str, ...], env: dict[str, str], code: int, said: str
+) -> None:
+    argv = [*PROGRAM, *options]
+    done = subprocess.run(
+        argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env={**bed.env, **env}
+    )
+    assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_greetd_that_is_not_there_is_told(bed: Bed) -> None:
+    screen = bed.screen()
+    screen.expect(PROMPT)
+    screen.send("alice")
+    screen.expect("sso-greetd: greetd cannot be reached at ")
+    assert screen.wait() == 1
+
+
+# Another greeter for people
+
+CHAINED = "trap 'echo was told to end; exit 0' TERM; echo the other greeter; while :; do sleep 0.05; done"
+
+
+def test_another_greeter_ends_when_the_agent_names_a_user(bed: Bed) -> None:
+    greetd = bed.greetd(SUCCESS, SUCCESS)
+    screen = bed.screen("--session", "sway", "--chain", "/bin/sh", "-c", CHAINED)
+    screen.expect("the other greeter")
+    bed.desk().sign_in("alice")
+    screen.expect("was told to end")
+    assert screen.wait() == 0
+    assert greetd.words() == ["create_session", "start_session"] and PROMPT not in screen.transcript
+
+
+def test_another_greeter_is_started_anew_after_a_login_in_vain(bed: Bed) -> None:
+    bed.greetd(problem("auth_error", "pam_authenticate: AUTH_ERR"))
+    screen, desk = bed.screen("--chain", "/bin/sh", "-c", CHAINED), bed.desk()
+    screen.expect("the other greeter")
+    desk.sign_in("alice")
+    screen.expect("Login incorrect")
+    screen.expect("the other greeter")
+    desk.turn(lambda: desk.driver.ready("alice"))
+
+
+def test_another_greeters_end_is_ours(bed: Bed) -> None:
+    assert bed.screen("--chain", "/bin/sh", "-c", "exit 7").wait() == 7
+
+
+def test_another_greeter_ends_with_us(bed: Bed) -> None:
+    screen = bed.screen("--chain", "/bin/sh", "-c", CHAINED)
+    screen.expect("the other greeter")
+    os.kill(screen.pid, signal.SIGTERM)
+    screen.expect("was told to end")
+    assert screen.wait() == 0
+
+
+@pytest.mark.slow
+def test_another_greeter_that_stays_is_killed(bed: Bed) -> None:
+    bed.greetd(SUCCESS, SUCCESS)
+    stays = "trap '' TERM; echo the other greeter; stty raw -echo; while :; do sleep 0.05; done"
+    screen = bed.screen("--chain", "/bin/sh", "-c", stays)
+    screen.expect("the other greeter")
+    bed.desk().sign_in("alice")
+    assert screen.wait() == 0

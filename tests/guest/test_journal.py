@@ -1,0 +1,186 @@
+"""The journal's entries over a real datagram socket, and the same lines on standard error."""
+
+import ast
+import logging
+import os
+import re
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sso.guest import journal, lines
+
+SECONDS = 10
+GUEST = Path(journal.__file__).parent
+
+
+@pytest.fixture
+def journald(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as found:
+        found.settimeout(SECONDS)
+        found.bind(str(tmp_path / "journal"))
+        yield found
+
+
+@pytest.fixture
+def reads_stderr(journald: socket.socket, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The same, and our standard error is said to end there."""
+    opened: list[journal.Journal] = []
+    found_by_environment = journal.open_journal
+
+    def open_journal() -> journal.Journal | None:
+        found = os.fstat(2)
+        monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
+        entries = found_by_environment(journald.getsockname())
+        opened.extend(filter(None, [entries]))
+        return entries
+
+    monkeypatch.setattr(journal, "open_journal", open_journal)
+    yield journald
+    for entries in opened:
+        entries.close()
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
+    """The events' logger as a program of its own has it: nobody else has set it up."""
+    found = logging.Logger("events")
+    monkeypatch.setattr(journal, "_log", found)
+    return found
+
+
+def entry(datagram: bytes) -> dict[str, str]:
+    """The fields of an entry, read as systemd's description of the protocol says."""
+    found = {}
+    while datagram:
+        line, _, rest = datagram.partition(b"\n")
+        key, equals, value = line.partition(b"=")
+        if not equals:
+            (length,) = struct.unpack_from("<Q", rest)
+            value, end, rest = rest[8 : 8 + length], rest[8 + length : 9 + length], rest[9 + length :]
+            assert end == b"\n"
+        assert re.fullmatch(rb"[A-Z][A-Z0-9_]{0,63}", key)
+        found[key.decode()] = value.decode()
+        datagram = rest
+    return found
+
+
+def test_an_event_is_an_entry_with_fields(reads_stderr: socket.socket, log: logging.Logger) -> None:
+    journal.to_stderr()
+    journal.note("login-opened", session=7, user="alice", code=0)
+    assert entry(reads_stderr.recv(65536)) == {
+        "MESSAGE": "login-opened session=7 user=alice code=0",
+        "SYSLOG_IDENTIFIER": "sso-agent",
+        "PRIORITY": "6",
+        "MESSAGE_ID": "9968b3de67a2557d82718250c4f908e1",
+        "CONSOLE_SSO_SESSION": "7",
+        "CONSOLE_SSO_USER": "alice",
+        "CONSOLE_SSO_CODE": "0",
+    }
+
+
+@pytest.mark.parametrize(
+    ("id", "priority"), [("login-opened", "6"), ("login-other-signed-in", "5"), ("login-failed", "4")]
+)
+def test_refusals_are_notices_and_failures_warnings(
+    id: str, priority: str, reads_stderr: socket.socket, log: logging.Logger
+) -> None:
+    journal.to_stderr()
+    journal.note(id)
+    assert entry(reads_stderr.recv(65536))["PRIORITY"] == priority
+
+
+def test_a_value_can_make_no_field_of_its_own(reads_stderr: socket.socket, log: logging.Logger) -> None:
+    journal.to_stderr()
+    forged = "x\nMESSAGE_ID=00\n_UID=0\n\x1b[31m\udcff"
+    journal.note("pam-refused", reason=forged, pid="9" * 5000)
+    found = entry(reads_stderr.recv(65536))
+    assert found["CONSOLE_SSO_REASON"] == forged.replace("\udcff", "\\udcff")
+    assert found["MESSAGE_ID"] == journal.message_id("sso.pam.refused")
+    assert found["MESSAGE"].isprintable() and "_UID" not in found
+    assert len(found["CONSOLE_SSO_PID"]) == len(found["MESSAGE"]) == journal.VALUE_MAX
+
+
+def test_a_journald_that_is_gone_leaves_standard_error(
+    reads_stderr: socket.socket, log: logging.Logger, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    journal.to_stderr()
+    os.unlink(tmp_path / "journal")
+    journal.note("agent-started", login="getty")
+    assert capfd.readouterr().err == "sso-agent: agent-started login=getty\n"
+
+
+def test_nobody_waits_for_a_busy_journald(reads_stderr: socket.socket, log: logging.Logger) -> None:
+    journal.to_stderr()
+    for number in range(10_000):  # far beyond a datagram queue
+        journal.note("login-asked", session=number)
+    assert entry(reads_stderr.recv(65536))["CONSOLE_SSO_SESSION"] == "0"
+
+
+@pytest.mark.parametrize("stream", ["", "1:1", "text"])
+def test_without_journald_the_lines_go_to_standard_error(
+    stream: str,
+    journald: socket.socket,
+    log: logging.Logger,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", stream)
+    assert journal.open_journal(journald.getsockname()) is None
+    journal.to_stderr()
+    journal.to_stderr()  # no second line of each
+    journal.note("login-opened", user="alice liddell")
+    assert capsys.readouterr().err == "sso-agent: login-opened user='alice liddell'\n"
+
+
+def test_an_unknown_event_is_a_mistake() -> None:
+    with pytest.raises(KeyError):
+        journal.note("no-such-event")
+
+
+def test_ids_are_stable_and_each_its_own() -> None:
+    ids = [journal.message_id(name) for name in journal.MESSAGE_IDS.values()]
+    assert len(set(ids)) == len(ids) and all(re.fullmatch("[0-9a-f]{32}", id) for id in ids)
+    assert journal.message_id("sso.agent.started") == "787c1a69ef1d5671bdc85b99ab693131"
+    assert set(journal.PRIORITIES) <= set(journal.MESSAGE_IDS)
+
+
+def test_every_event_of_the_guest_is_listed() -> None:
+    used = {
+        call.args[0].value
+        for path in GUEST.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call)
+        and getattr(call.func, "id", getattr(call.func, "attr", "")) in ("note", "_note")
+        and isinstance(call.args[0], ast.Constant)
+    }
+    assert used and used <= set(journal.MESSAGE_IDS)
+
+
+# The unprivileged processes
+
+
+def test_their_lines_are_entries_too(reads_stderr: socket.socket) -> None:
+    log = lines.log_as("sso-channel")
+    log("session-end", "session=12 status=0")
+    log("child-stopped", "its pulse stopped")
+    first, second = (entry(reads_stderr.recv(65536)) for _ in range(2))
+    assert first == {
+        "MESSAGE": "session-end session=12 status=0",
+        "PRIORITY": "6",
+        "SYSLOG_IDENTIFIER": "sso-channel",
+        "MESSAGE_ID": journal.message_id("sso.channel.session-end"),
+        "CONSOLE_SSO_SESSION": "12",
+    }
+    assert second["PRIORITY"] == "4" and "CONSOLE_SSO_SESSION" not in second
+
+
+def test_their_lines_on_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    lines.log_as("sso-acceptor")("mechanism-failed", "")
+    assert capsys.readouterr().err == "sso-acceptor: mechanism-failed\n"

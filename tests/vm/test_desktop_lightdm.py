@@ -1,0 +1,65 @@
+"""The LightDM film: the seat switches to alice with her ticket, to the greeter when she leaves, and back."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from beds_vm import enrol
+from vm_console import (
+    SPN,
+    artefact,
+    caches,
+    pam_failures,
+    session_of,
+    sign_in,
+    start,
+    staying,
+    tickets_of,
+    wait_for_event,
+)
+
+from sso.client.exits import Exit
+from sso.demo.realm import Realm
+from sso.demo.vm import Machine
+
+pytestmark = pytest.mark.desktop
+
+
+@pytest.fixture
+def lightdm(desktop: Callable[[str], Machine], realm: Realm) -> Machine:
+    """A guest with LightDM's greeter on its screen."""
+    vm = desktop("lightdm")
+    enrol(vm, realm, SPN, login="lightdm")
+    start(vm, "sso install-pam --service lightdm")
+    return vm
+
+
+@pytest.mark.proves("S026")
+def test_sign_in_lock_and_unlock(lightdm: Machine, realm: Realm, tmp_path: Path) -> None:
+    artefact(lightdm, "lightdm-1-greeter")
+    realm.kinit("alice", "-f")
+    with staying(lightdm, realm):
+        opened = session_of(lightdm, "alice", Active="yes")
+        assert (opened["Service"], opened["Type"], opened["Seat"]) == ("lightdm", "x11", "seat0")
+        lightdm.wait("pgrep -u alice -x openbox", 120)
+        assert "Default principal: alice@TEST.EXAMPLE" in tickets_of(lightdm, "alice", "openbox")
+        (cache,) = caches(lightdm)
+        assert re.fullmatch(r"600 alice /tmp/krb5cc_4001_\w+", cache)
+        artefact(lightdm, "lightdm-2-signed-in")
+    wait_for_event(lightdm, "session-locked user=alice")
+    session_of(lightdm, "alice", Active="no")
+    artefact(lightdm, "lightdm-3-locked")
+
+    realm.kinit("bob", "-f", ccache=tmp_path / "bob")
+    other = sign_in(lightdm, realm, "--spn", SPN, "--ccache", f"FILE:{tmp_path / 'bob'}")
+    assert other.code == Exit.DENIED and pam_failures(lightdm) == 0
+    assert session_of(lightdm, "alice")["Active"] == "no"
+
+    with staying(lightdm, realm):
+        session_of(lightdm, "alice", Active="yes")
+        assert caches(lightdm) == [cache], "unlocking made no second one"
+    session_of(lightdm, "alice", Active="no")
+    lightdm.run("loginctl terminate-user alice", check=True)
+    wait_for_event(lightdm, "session-over user=alice")
+    lightdm.wait("! ls /tmp/krb5cc_*", 60)
