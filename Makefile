@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Every target does its own set-up; YES=1 lets it install Debian packages unasked.
 PYTHON_VENV := .venv/bin/python
-FAST := not slow and not e2e and not packaging
+FAST := not slow and not e2e and not packaging and not vm and not desktop
 export SSO_EXTENSION ?= yes
 
 # Real logins need root. With sudo, nothing that root owns is left in the tree.
@@ -10,10 +10,10 @@ NO_TRACE := -p no:cacheprovider
 endif
 
 .NOTPARALLEL:
-.PHONY: help demo test quick bench checklist lint format pam clean setup-demo setup-test setup-bench
+.PHONY: help demo test test-desktop quick bench checklist lint format pam clean setup-demo setup-test setup-bench
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 demo: setup-demo  ## a ticket opens a login shell, all on this machine; without root or sudo as far as it goes
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) -s pam && .venv/bin/sso demo; \
@@ -26,9 +26,12 @@ test: setup-test pam  ## everything, on both builds
 	{ $(MAKE) --no-print-directory lint && \
 	  SSO_PURE=1 $(PYTHON_VENV) -m pytest -q -m "$(FAST)" -p no:cacheprovider --basetemp="$$tmp/pytest"; } \
 		> build/pure.log 2>&1 & pure=$$!; \
-	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q $(NO_TRACE); status=$$?; \
+	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "not desktop" $(NO_TRACE); status=$$?; \
 	wait $$pure || { status=1; cat build/pure.log; }; rm -rf "$$tmp"; \
 	echo "lint and pure build: $$(tail -n 1 build/pure.log)"; exit $$status
+
+test-desktop: setup-test pam  ## the films: GDM with GNOME Shell, and LightDM, in a virtual machine
+	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m desktop $(NO_TRACE)
 
 quick: setup-test lint  ## in under a minute: lint, types, the fast tests
 	$(PYTHON_VENV) -m pytest -q -m "$(FAST)"

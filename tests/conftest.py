@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["beds", "beds_guest", "flows"]
+pytest_plugins = ["beds", "beds_guest", "beds_vm", "flows"]
 
 CHECKLIST = Path(__file__).parent.parent / "docs" / "checklist.md"
 

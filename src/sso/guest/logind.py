@@ -3,6 +3,7 @@
 Sources: org.freedesktop.login1(5), utmp(5).
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -11,16 +12,18 @@ from jeepney import DBusAddress
 
 from sso.guest import utmp
 from sso.guest.bus import Bus, Match, Reply
-from sso.guest.reactor import Reactor
+from sso.guest.reactor import Reactor, Timer
 
 LOGIN1 = "org.freedesktop.login1"
 ROOT = "/org/freedesktop/login1"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 SEAT = "seat0"
 UNKNOWN_UID = -1
-SESSIONS_MAX = 16  # of one seat; more are not looked at
+SESSIONS_MAX = 16  # of one seat, the one in front first; more are not looked at
+PAUSE = 0.1  # seconds between two looks that nobody asked for: any user can make logind send signals
 GRAPHICAL = ("x11", "wayland", "mir")
 
+_SESSION = re.compile(f"{ROOT}/session/[A-Za-z0-9_]{{1,255}}")
 _MANAGER = DBusAddress(ROOT, LOGIN1, f"{LOGIN1}.Manager")
 
 
@@ -51,7 +54,7 @@ class Seated:
 
 
 class Found(NamedTuple):
-    """What a look found. Without `known` nobody could tell for certain, and `users` is what utmp says.
+    """What a look found. Without `known` nobody could tell for certain: `users` is what utmp says, or a part.
 
     `active` is the session in front, a greeter's too; `users` are the users' sessions of the seat, the
     one in front first.
@@ -78,6 +81,7 @@ class Seat:
         self._waiting: list[Callable[[Found], None]] = []
         self._looking = False
         self._again = False
+        self._pause: Timer | None = None
         bus.when_ready(self.hint)
         for interface, member in (
             (PROPERTIES, "PropertiesChanged"),
@@ -114,40 +118,33 @@ class Seat:
     # Looking
 
     def hint(self) -> None:
-        """Look, once for any number of hints that come while a look is under way."""
+        """Look, once for any number of hints that come while a look is under way, and soon after."""
         if self._looking:
             self._again = True
-            return
+        elif self._waiting or self._pause is None or self._pause.cancelled:
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
         self._looking, self._again = True, False
-        self._properties(f"{ROOT}/seat/{SEAT}", f"{LOGIN1}.Seat", self._on_seat)
+        # Who asks from here on gets the next look, and nobody's hints keep these from their answer.
+        asked, self._waiting = self._waiting, []
+        _Look(self.bus, lambda found: self._conclude(found or self._without_logind(), asked))
 
-    def _properties(self, path: str, interface: str, done: Callable[[dict[str, Any] | None], None]) -> None:
-        def reply(body: Reply) -> None:
-            done({name: value for name, (_, value) in body[0].items()} if body else None)
-
-        self.bus.call(DBusAddress(path, LOGIN1, PROPERTIES), "GetAll", "s", (interface,), reply)
-
-    def _on_seat(self, seat: dict[str, Any] | None) -> None:
-        if seat is None:
-            self._conclude(self._without_logind())
+    def _conclude(self, found: Found, asked: list[Callable[[Found], None]]) -> None:
+        self._looking = False
+        self.found = found
+        for done in asked:
+            done(found)
+        for changed in self._watchers:
+            changed()
+        if self._looking:
             return
-        active = seat.get("ActiveSession", ("", "/"))[0]
-        paths = [path for _, path in seat.get("Sessions", [])][:SESSIONS_MAX]
-        sessions: list[Seated] = []
-
-        def next_session() -> None:
-            if paths:
-                self._properties(paths.pop(0), f"{LOGIN1}.Session", add)
-            else:
-                self._conclude(_found(sessions, active))
-
-        def add(properties: dict[str, Any] | None) -> None:
-            # A session that is closing, or gone meanwhile, is nobody's.
-            if properties is not None and properties.get("State") != "closing":
-                sessions.append(_session(properties))
-            next_session()
-
-        next_session()
+        if self._waiting:
+            self._begin()
+        elif self._again:
+            self._pause = self._reactor.after(PAUSE, self._begin)
 
     def _without_logind(self) -> Found:
         entry = utmp.on_line(self._tty, self._utmp_path)
@@ -155,19 +152,78 @@ class Seat:
             return Found(False)
         return Found(False, None, (Seated("", entry.user, UNKNOWN_UID, "tty", tty=entry.line),))
 
-    def _conclude(self, found: Found) -> None:
-        self._looking = False
-        self.found = found
-        waiting, self._waiting = self._waiting, []
-        if self._again:
-            # Who asked meanwhile wants to know what is true after the hint.
-            self._waiting = waiting
-            self.hint()
-            return
-        for done in waiting:
-            done(found)
-        for changed in self._watchers:
-            changed()
+
+class _Look:
+    """One look at the seat: its properties, then those of one session after the other.
+
+    `done` gets None when logind does not answer, or not with what is known of it. What it says is not
+    trusted to be of any form.
+    """
+
+    def __init__(self, bus: Bus, done: Callable[[Found | None], None]) -> None:
+        self._bus, self._done = bus, done
+        self._active = ""
+        self._paths: list[str] = []
+        self._sessions: list[Seated] = []
+        self._missed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._get_all(f"{ROOT}/seat/{SEAT}", f"{LOGIN1}.Seat", self._on_seat)
+
+    def _get_all(self, path: str, interface: str, done: Callable[[dict[str, Any] | None], None]) -> None:
+        def reply(body: Reply) -> None:
+            done(_values(body))
+
+        self._bus.call(DBusAddress(path, LOGIN1, PROPERTIES), "GetAll", "s", (interface,), reply)
+
+    def _on_seat(self, seat: dict[str, Any] | None) -> None:
+        match seat:
+            case {"ActiveSession": (str(active), str(front)), "Sessions": list(listed)}:
+                paths = [path for _, path in filter(_is_session, listed)]
+                self._active, self._sessions = active, []
+                self._paths = sorted(paths, key=lambda path: path != front)[:SESSIONS_MAX]
+                self._next()
+            case _:
+                self._done(None)
+
+    def _next(self) -> None:
+        if self._paths:
+            self._get_all(self._paths.pop(0), f"{LOGIN1}.Session", self._on_session)
+        else:
+            self._done(_found(self._sessions, self._active))
+
+    def _on_session(self, properties: dict[str, Any] | None) -> None:
+        session = _session(properties or {})
+        if session is None and not self._missed:
+            # It may have ended meanwhile; then the seat does not list it any more.
+            self._missed = True
+            self._begin()
+        elif session is None:
+            self._done(_found(self._sessions, self._active)._replace(known=False))
+        else:
+            self._add(session, properties or {})
+
+    def _add(self, session: Seated, properties: dict[str, Any]) -> None:
+        # A session that is closing is nobody's.
+        if properties.get("State") != "closing":
+            self._sessions.append(session)
+        self._next()
+
+
+def _is_session(entry: object) -> bool:
+    match entry:
+        case (str(), str(path)):
+            return _SESSION.fullmatch(path) is not None
+    return False
+
+
+def _values(body: Reply) -> dict[str, Any] | None:
+    """The properties without their types; None when these are no properties."""
+    match body:
+        case (dict(properties),):
+            return {name: value[1] for name, value in properties.items() if isinstance(value, tuple)}
+    return None
 
 
 def _found(sessions: list[Seated], active: str) -> Found:
@@ -176,16 +232,24 @@ def _found(sessions: list[Seated], active: str) -> Found:
     return Found(True, front, tuple(users))
 
 
-def _session(properties: dict[str, Any]) -> Seated:
-    uid = properties.get("User", (2**32 - 1, "/"))[0]
-    return Seated(
-        id=str(properties.get("Id", "")),
-        user=str(properties.get("Name", "")),
-        uid=int(uid),
-        kind=str(properties.get("Type", "")),
-        service=str(properties.get("Service", "")),
-        tty=str(properties.get("TTY", "")),
-        greeter=properties.get("Class") in ("greeter", "lock-screen"),
-        active=bool(properties.get("Active", False)),
-        locked=bool(properties.get("LockedHint", False)),
-    )
+def _session(properties: dict[str, Any]) -> Seated | None:
+    """A session by its properties; None without those that tell whose it is."""
+
+    def text(name: str) -> str:
+        value = properties.get(name)
+        return value if isinstance(value, str) else ""
+
+    match properties:
+        case {"Id": str(id), "Name": str(user), "User": (int(uid), str())}:
+            return Seated(
+                id=id,
+                user=user,
+                uid=uid,
+                kind=text("Type"),
+                service=text("Service"),
+                tty=text("TTY"),
+                greeter=text("Class") in ("greeter", "lock-screen"),
+                active=properties.get("Active") is True,
+                locked=properties.get("LockedHint") is True,
+            )
+    return None

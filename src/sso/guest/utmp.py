@@ -8,7 +8,8 @@ from typing import NamedTuple
 UTMP = "/run/utmp"
 WTMP = "/var/log/wtmp"
 USER_PROCESS = 7
-TAIL = 256  # records from the end that are looked at
+TAIL = 256  # records of wtmp, from its end, that are looked at
+LINES = 4096  # records of utmp that are looked at: one for each line that was ever used, in no order of time
 _RECORD = struct.Struct("=h2xi32s4s32s256shhiii16s20s")
 
 
@@ -22,25 +23,25 @@ class Entry(NamedTuple):
 
 def signed_in_since(user: str, since: float, path: str = WTMP) -> bool:
     """Whether `user` began a session after `since` (wall clock); False when nothing is known."""
-    return any(name == user and seconds > since for _, name, _, seconds in _logins(path))
+    return any(name == user and seconds > since for _, name, _, seconds in _logins(path, TAIL))
 
 
 def on_line(line: str, path: str = UTMP) -> Entry | None:
     """Who is signed in on a line now: the last record whose process still lives, None for nobody."""
     found = None
-    for pid, name, at, seconds in _logins(path):
+    for pid, name, at, seconds in _logins(path, LINES):
         if line in ("", at) and os.path.isdir(f"/proc/{pid}"):
             found = Entry(name, at, seconds)
     return found
 
 
-def _logins(path: str) -> Iterator[tuple[int, str, str, int]]:
+def _logins(path: str, most: int) -> Iterator[tuple[int, str, str, int]]:
     """Process, user, line and time of the last records that are logins."""
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size // _RECORD.size - TAIL) * _RECORD.size)
-            data = file.read(TAIL * _RECORD.size)
+            file.seek(max(0, size // _RECORD.size - most) * _RECORD.size)
+            data = file.read(most * _RECORD.size)
     except OSError:
         return
     whole = len(data) - len(data) % _RECORD.size

@@ -1,0 +1,357 @@
+"""A system bus of a test's own: a real dbus-daemon with Debian's default policy, and logind as a mock.
+
+The mock is python-dbusmock's logind template in a process of its own; the real one is in the tests with a
+virtual machine.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beds_agent import Clock, let_in
+from jeepney import DBusAddress, MessageType, new_method_call, new_signal
+from jeepney.io.blocking import DBusConnection, open_dbus_connection
+
+from sso.demo.programs import BedError, find_program
+from sso.guest.bus import Bus
+from sso.guest.logind import LOGIN1, ROOT, Found, Seat
+from sso.guest.reactor import Reactor
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+TURNS = 400
+PATIENCE = 10.0
+MOCK = "org.freedesktop.DBus.Mock"
+
+# What system.conf of dbus says by default, and that we may do what root may.
+CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>system</type>
+  <auth>EXTERNAL</auth>
+  <listen>unix:path={socket}</listen>
+  <policy context="default">
+    <allow user="*"/>
+    <deny own="*"/>
+    <deny send_type="method_call"/>
+    <allow send_type="signal"/>
+    <allow send_requested_reply="true" send_type="method_return"/>
+    <allow send_requested_reply="true" send_type="error"/>
+    <allow receive_type="method_call"/>
+    <allow receive_type="method_return"/>
+    <allow receive_type="error"/>
+    <allow receive_type="signal"/>
+    <allow send_destination="org.freedesktop.DBus" send_interface="org.freedesktop.DBus"/>
+  </policy>
+  <policy user="{uid}">
+    <allow own="*"/>
+    <allow send_type="method_call"/>
+  </policy>
+  {more}
+</busconfig>
+"""
+
+
+class Daemon:
+    """A dbus-daemon; `address` is the same over restarts."""
+
+    def __init__(self, folder: Path, more: str = "") -> None:
+        self._socket = folder / "bus"
+        self._config = folder / "bus.conf"
+        self._config.write_text(CONFIG.format(socket=self._socket, uid=os.geteuid(), more=more))
+        self._process: subprocess.Popen[str] | None = None
+        self.address = f"unix:path={self._socket}"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self) -> None:
+        self._socket.unlink(missing_ok=True)
+        argv = [find_program("dbus-daemon"), f"--config-file={self._config}", "--nofork", "--print-address=1"]
+        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        assert self._process.stdout is not None and self._process.stdout.readline()
+
+    def kill(self) -> None:
+        """End it at once; may be called twice."""
+        if self._process is not None and self._process.stdout is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process.stdout.close()
+            self._process = None
+
+    def pause(self) -> None:
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+
+class Somebody:
+    """A program on the bus."""
+
+    def __init__(self, address: str) -> None:
+        self.link: DBusConnection = open_dbus_connection(bus=address)
+        self.name: str = self.link.unique_name
+
+    def call(self, address: DBusAddress, member: str, signature: str = "", *body: Any) -> tuple[Any, ...]:
+        message = new_method_call(address, member, signature or None, body)
+        reply = self.link.send_and_get_reply(message, timeout=PATIENCE)
+        assert reply.header.message_type is MessageType.method_return, reply.body
+        answer: tuple[Any, ...] = reply.body
+        return answer
+
+    def own(self, name: str, flags: int = 0) -> int:
+        return int(self.call(THE_BUS, "RequestName", "su", name, flags)[0])
+
+    def release(self, name: str) -> None:
+        self.call(THE_BUS, "ReleaseName", "s", name)
+
+    def owner(self, name: str) -> str:
+        return str(self.call(THE_BUS, "GetNameOwner", "s", name)[0])
+
+    def signal(
+        self, emitter: DBusAddress, member: str, to: str = "", signature: str = "", *body: Any
+    ) -> None:
+        """To everybody, or to one unique name."""
+        message = new_signal(emitter, member, signature or None, body)
+        if to:
+            message.header.fields[6] = to
+        self.link.send(message)
+
+    def answer(self, seconds: float = PATIENCE) -> Any:
+        """The next message."""
+        return self.link.receive(timeout=seconds)
+
+    def sync(self) -> None:
+        """All that was sent before has passed the bus when this returns."""
+        self.call(THE_BUS, "GetId")
+
+    def close(self) -> None:
+        self.link.close()
+
+
+THE_BUS = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
+
+
+class Desk:
+    """The agent's loop and its bus; the test turns the loop and moves the clock."""
+
+    def __init__(self, address: str) -> None:
+        self.clock = Clock()
+        self.reactor = Reactor(self.clock)
+        self.bus = Bus(self.reactor, address)
+
+    def turn(self, until: Callable[[], Any] | None = None) -> None:
+        """Let the loop work until something is true; without that, until nothing is left to be done."""
+        for _ in range(TURNS):
+            if until is None and not self._busy():
+                return
+            if until is not None and until():
+                return
+            self.reactor.turn(0.05)
+        assert until is None, "it did not happen"
+
+    def _busy(self) -> bool:
+        """Whether the bus owes us an answer: all that others sent before is there when it comes."""
+        answered: list[Any] = []
+        if not self.bus.ready:
+            self.reactor.turn(0.0)
+            return False
+        self.bus.call(THE_BUS, "GetId", done=answered.append)
+        for _ in range(TURNS):
+            self.reactor.turn(0.05)
+            if answered:
+                return False
+        raise AssertionError("the bus is silent")
+
+    def later(self, seconds: float) -> None:
+        """Time passes."""
+        self.clock.now += seconds
+        self.reactor.turn(0.0)
+
+    def up(self) -> "Desk":
+        self.bus.open()
+        self.turn(lambda: self.bus.ready)
+        return self
+
+    def ask(self, address: DBusAddress, member: str, signature: str = "", *body: Any) -> list[Any]:
+        """Where the answer will be."""
+        answers: list[Any] = []
+        self.bus.call(address, member, signature or None, body, answers.append)
+        return answers
+
+    def close(self) -> None:
+        self.bus.close()
+        self.reactor.close()
+
+
+class LogindMock:
+    """python-dbusmock's logind, and what is in it."""
+
+    def __init__(
+        self, daemon: Daemon, folder: Path, more: tuple[str, ...] = ("--template", "logind")
+    ) -> None:
+        self._log = folder / "logind.log"
+        argv = [SYSTEM_PYTHON, "-m", "dbusmock", "--system", "--logfile", str(self._log), *more]
+        env = {"DBUS_SYSTEM_BUS_ADDRESS": daemon.address, "PATH": "/usr/bin:/bin"}
+        self._argv, self._env = argv, env
+        self._client = Somebody(daemon.address)
+        self.start()
+
+    def start(self) -> None:
+        """Start it; it is there when this returns."""
+        self._process = subprocess.Popen(self._argv, env=self._env, stdin=subprocess.DEVNULL)
+        rule = f"type='signal',sender='{THE_BUS.bus_name}',member='NameOwnerChanged',arg0='{LOGIN1}'"
+        self._client.call(THE_BUS, "AddMatch", "s", rule)
+        while not self._client.call(THE_BUS, "NameHasOwner", "s", LOGIN1)[0]:
+            if self._process.poll() is not None:
+                raise BedError(
+                    "the mock of logind does not start; on Debian: apt-get install python3-dbusmock"
+                )
+            try:
+                self._client.answer(0.2)
+            except TimeoutError:
+                continue
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def close(self) -> None:
+        self.kill()
+        self._client.close()
+
+    def seat(self, name: str = "seat0") -> None:
+        self._mock(ROOT, "AddSeat", "s", name)
+
+    def session(self, id: str, user: str, uid: int, seat: str = "seat0", **properties: Any) -> str:
+        """A session of the seat, from here on the one in front."""
+        (path,) = self._mock(ROOT, "AddSession", "ssusb", id, seat, uid, user, True)
+        if properties:
+            self.change(path, **properties)
+        return str(path)
+
+    def change(self, path: str, **properties: Any) -> None:
+        """New properties, with the signal."""
+        kinds = {str: "s", bool: "b", int: "u", tuple: "(so)"}
+        values = {name: self._variant(value, kinds) for name, value in properties.items()}
+        kind = "Session" if "/session/" in path else "Seat"
+        self._mock(path, "UpdateProperties", "sa{sv}", f"{LOGIN1}.{kind}", values)
+
+    def front(self, id: str, path: str) -> None:
+        self.change(f"{ROOT}/seat/seat0", ActiveSession=(id, path))
+
+    def end(self, path: str, *left: tuple[str, str]) -> None:
+        """The session is gone; `left` are those that are still there."""
+        self._mock(path, "RemoveObject", "s", path)
+        self.change(f"{ROOT}/seat/seat0", Sessions=("a(so)", list(left)))
+
+    def calls(self) -> list[str]:
+        """What the manager was told: member and arguments, without what is ours."""
+        (calls,) = self._mock(ROOT, "GetCalls")
+        said = []
+        for _, member, arguments in calls:
+            said.append(" ".join([member, *(str(value) for _, value in arguments)]))
+        return said
+
+    def manager_signal(self, member: str, id: str, path: str) -> None:
+        body = [("s", id), ("o", path)]
+        self._mock(ROOT, "EmitSignal", "sssav", f"{LOGIN1}.Manager", member, "so", body)
+
+    def _variant(self, value: Any, kinds: dict[type, str]) -> tuple[str, Any]:
+        if isinstance(value, tuple) and isinstance(value[1], list):
+            return value[0], value[1]
+        return kinds[type(value)], value
+
+    def _mock(self, path: str, member: str, signature: str = "", *body: Any) -> tuple[Any, ...]:
+        return self._client.call(DBusAddress(path, LOGIN1, MOCK), member, signature, *body)
+
+
+@contextmanager
+def silent_bus(path: Path) -> Iterator[socket.socket]:
+    """A listening socket where a bus is expected."""
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(str(path))
+        door.listen()
+        yield door
+
+
+MakeDaemon = Callable[..., Daemon]
+
+
+@pytest.fixture
+def make_daemon(tmp_path: Path) -> Iterator[MakeDaemon]:
+    """A function that starts a bus; `more` goes to its configuration."""
+    with ExitStack() as stack:
+
+        def make(more: str = "") -> Daemon:
+            daemon = Daemon(tmp_path, more)
+            stack.callback(daemon.kill)
+            daemon.start()
+            let_in(tmp_path)
+            return daemon
+
+        yield make
+
+
+@pytest.fixture
+def daemon(make_daemon: MakeDaemon) -> Daemon:
+    """A bus that is up."""
+    return make_daemon()
+
+
+@pytest.fixture
+def desk(daemon: Daemon) -> Iterator[Desk]:
+    """An agent's loop that is not on the bus yet."""
+    desk = Desk(daemon.address)
+    yield desk
+    desk.close()
+
+
+@pytest.fixture
+def make_somebody(daemon: Daemon) -> Iterator[Callable[[], Somebody]]:
+    """A function that brings another program on the bus."""
+    with ExitStack() as stack:
+
+        def make() -> Somebody:
+            somebody = Somebody(daemon.address)
+            stack.callback(somebody.close)
+            return somebody
+
+        yield make
+
+
+@pytest.fixture
+def somebody(make_somebody: Callable[[], Somebody]) -> Somebody:
+    """Another program on the bus."""
+    return make_somebody()
+
+
+@pytest.fixture
+def logind(daemon: Daemon, tmp_path: Path) -> Iterator[LogindMock]:
+    """logind with an empty seat0."""
+    mock = LogindMock(daemon, tmp_path)
+    mock.seat()
+    yield mock
+    mock.close()
+
+
+@pytest.fixture
+def seat(desk: Desk, tmp_path: Path) -> Seat:
+    """The seat as the agent sees it; there is no utmp."""
+    return Seat(desk.reactor, desk.bus, "tty1", str(tmp_path / "utmp"))
+
+
+def look(desk: Desk, seat: Seat) -> Found:
+    """What a look finds now."""
+    found: list[Found] = []
+    seat.look(found.append)
+    desk.turn(lambda: found)
+    return found[0]
