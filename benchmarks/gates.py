@@ -12,6 +12,8 @@ GATES = [
     # The goal is 1.3: what is above it is Python around the library, the work of a later issue.
     ("GSSAPI conf, TGT delegated and stored", "console-sso", "python-gssapi alone", 3.0),
     ("password over TLS 1.3", "console-sso", "ssl.MemoryBIO alone", 2.5),
+    ("greetd: credential accepted to shell", "console-sso", "name typed, PAM asks nothing", 3.0),
+    ("login: credential accepted to shell", "console-sso", "name typed, PAM asks nothing", 3.0),
     # The goal is 0.5.
     ("client process delivers a delegated TGT", "spice-client-sso", "ssh -K, curve25519, no shell", 0.9),
 ]

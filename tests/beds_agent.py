@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sso.guest import records
-from sso.guest.account import Finding
+from sso.guest.account import Checked, Finding
 from sso.guest.agent import Agent
 from sso.guest.attempts import NO_DIGEST, Attempts
 from sso.guest.bus import Bus
@@ -35,7 +35,6 @@ from sso.guest.records import (
     Reply,
     Request,
 )
-from sso.guest.unlock import Checked
 
 ATTEMPT = bytes(range(16))
 TURNS = 200
@@ -341,7 +340,8 @@ MakeStage = Callable[..., Stage]
 def raise_stage(folder: Path, driver: FakeDriver, options: dict[str, Any]) -> Stage:
     """An agent on its loop, with everything around it played."""
     folder.mkdir(mode=0o755)
-    config = GuestConfig(pam_socket=str(folder / "pam.sock"), **options)
+    paths = {"pam_socket": str(folder / "pam.sock"), "verdict_socket": str(folder / "verdict.sock")}
+    config = GuestConfig(**paths | options)
     clock = Clock()
     reactor = Reactor(clock)
     seat, checker, mapper = FakeSeat(reactor), FakeChecker(reactor), FakeMapper(reactor)

@@ -53,26 +53,24 @@ def greetd_toml(greeter: Sequence[str]) -> str:
 def make_guest_with_greetd(
     realm: Realm, keytabs: dict[str, Path], certificates: Certificates
 ) -> Iterator[MakeGreetd]:
-    """A function that starts a guest with greetd; `service` is the PAM file that gets our lines."""
+    """A function that starts a guest with greetd; `options` are those of sso-greetd."""
     with ExitStack() as stack:
 
         def make(
             *options: str,
             settings: Sequence[str] = (),
-            service: str = "login",
-            greeter: Sequence[str] = (GREETER,),
             before: Callable[[Sandbox], None] = lambda sandbox: None,
         ) -> Guest:
             greetd = find_program("greetd")
             sandbox = stack.enter_context(Sandbox())
             sandbox.use_realm(realm)
-            sandbox.use_pam_module(MODULE, service)
+            sandbox.use_pam_module(MODULE)  # of login: Debian's greetd includes that
             sandbox.path("/etc/console-sso").mkdir(exist_ok=True)
             for name in ("certificate", "key"):
                 text = getattr(certificates.guest, name).read_text()
                 sandbox.write(f"/etc/console-sso/{name}.pem", text, 0o600)
             install_greeter(sandbox)
-            sandbox.write(CONFIG, greetd_toml([*greeter, *options]))
+            sandbox.write(CONFIG, greetd_toml([GREETER, *options]))
             before(sandbox)
             lines = ['login = "greetd"', *settings]
             lines += [f'tls_{name} = "/etc/console-sso/{name}.pem"' for name in ("certificate", "key")]

@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 from beds_agent import Clock, let_in
-from jeepney import DBusAddress, MessageType, new_method_call, new_signal
+from jeepney import DBusAddress, HeaderFields, MessageType, new_method_call, new_signal
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
 
 from sso.demo.programs import BedError, find_program
 from sso.guest.bus import Bus
-from sso.guest.logind import LOGIN1, ROOT, Found, Seat
+from sso.guest.logind import LOGIN1, PROPERTIES, ROOT, Found, Seat
 from sso.guest.reactor import Reactor
 
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -75,7 +75,13 @@ class Daemon:
     def start(self) -> None:
         self._socket.unlink(missing_ok=True)
         argv = [find_program("dbus-daemon"), f"--config-file={self._config}", "--nofork", "--print-address=1"]
-        self._process = subprocess.Popen(argv, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+        self._process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,  # it says that it may not raise its limits
+            text=True,
+        )
         assert self._process.stdout is not None and self._process.stdout.readline()
 
     def kill(self) -> None:
@@ -122,8 +128,18 @@ class Somebody:
         """To everybody, or to one unique name."""
         message = new_signal(emitter, member, signature or None, body)
         if to:
-            message.header.fields[6] = to
+            message.header.fields[HeaderFields.destination] = to
         self.link.send(message)
+
+    def octets(self, octets: bytes) -> None:
+        """Anything."""
+        self.link.sock.sendall(octets)
+
+    def question(self) -> Any:
+        """The next call that somebody makes."""
+        while (message := self.answer()).header.message_type is not MessageType.method_call:
+            pass
+        return message
 
     def answer(self, seconds: float = PATIENCE) -> Any:
         """The next message."""
@@ -240,18 +256,22 @@ class LogindMock:
 
     def change(self, path: str, **properties: Any) -> None:
         """New properties, with the signal."""
-        kinds = {str: "s", bool: "b", int: "u", tuple: "(so)"}
-        values = {name: self._variant(value, kinds) for name, value in properties.items()}
+        kinds = {str: "s", bool: "b", int: "u"}
+        values = {name: (kinds[type(value)], value) for name, value in properties.items()}
         kind = "Session" if "/session/" in path else "Seat"
         self._mock(path, "UpdateProperties", "sa{sv}", f"{LOGIN1}.{kind}", values)
 
     def front(self, id: str, path: str) -> None:
-        self.change(f"{ROOT}/seat/seat0", ActiveSession=(id, path))
+        """Another session comes to the front."""
+        self._seat("ActiveSession", ("(so)", (id, path)))
 
-    def end(self, path: str, *left: tuple[str, str]) -> None:
-        """The session is gone; `left` are those that are still there."""
-        self._mock(path, "RemoveObject", "s", path)
-        self.change(f"{ROOT}/seat/seat0", Sessions=("a(so)", list(left)))
+    def end(self, path: str) -> None:
+        """The session is gone, and the seat has not heard of it."""
+        self._mock(ROOT, "RemoveObject", "s", path)
+
+    def listed(self, *sessions: str) -> None:
+        """These are the sessions of the seat, by their paths."""
+        self._seat("Sessions", ("a(so)", [(path.rpartition("/")[2], path) for path in sessions]))
 
     def calls(self) -> list[str]:
         """What the manager was told: member and arguments, without what is ours."""
@@ -265,10 +285,10 @@ class LogindMock:
         body = [("s", id), ("o", path)]
         self._mock(ROOT, "EmitSignal", "sssav", f"{LOGIN1}.Manager", member, "so", body)
 
-    def _variant(self, value: Any, kinds: dict[type, str]) -> tuple[str, Any]:
-        if isinstance(value, tuple) and isinstance(value[1], list):
-            return value[0], value[1]
-        return kinds[type(value)], value
+    def _seat(self, name: str, value: tuple[str, Any]) -> None:
+        # The mock's own UpdateProperties takes no structures.
+        address = DBusAddress(f"{ROOT}/seat/seat0", LOGIN1, PROPERTIES)
+        self._client.call(address, "Set", "ssv", f"{LOGIN1}.Seat", name, value)
 
     def _mock(self, path: str, member: str, signature: str = "", *body: Any) -> tuple[Any, ...]:
         return self._client.call(DBusAddress(path, LOGIN1, MOCK), member, signature, *body)

@@ -112,7 +112,6 @@ EARLY, DECIDE, SESSION = (
                 SESSION,
             ],
         ),
-        ("@include login\n", [EARLY, DECIDE, "@include login", SESSION]),
         ("auth required pam_env.so\n", [EARLY, "auth required pam_env.so", DECIDE]),
         (
             "AUTH required /lib/security/pam_nologin.so\nauth required \\\n  pam_unix.so",
@@ -122,6 +121,11 @@ EARLY, DECIDE, SESSION = (
 )
 def test_other_services(before: str, after: list[str]) -> None:
     assert codes(add_lines(before)) == after
+
+
+def test_lines_that_come_from_another_service_are_changed_there() -> None:
+    with pytest.raises(ConfigError, match="use --service login"):
+        add_lines("@include login\n")  # Debian's greetd
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ class Layer:
     def __init__(self, mechanism: Mechanism) -> None:
         self.mechanism = mechanism
 
-    def encrypt(self, data: bytes) -> bytes:
+    def encrypt(self, data: bytes | bytearray) -> bytes:
         raise NotImplementedError
 
     def decrypt(self, data: bytes) -> bytes | bytearray:
@@ -74,8 +74,8 @@ class Layer:
 class TLSLayer(Layer):
     """The record layer frames itself: chunks go straight through the mechanism."""
 
-    def encrypt(self, data: bytes) -> bytes:
-        return self.mechanism.wrap(data)
+    def encrypt(self, data: bytes | bytearray) -> bytes:
+        return self.mechanism.wrap(data)  # type: ignore[arg-type]  # no copy: what it holds is to be wiped
 
     def decrypt(self, data: bytes) -> bytes | bytearray:
         return self.mechanism.unwrap(data)
@@ -88,9 +88,10 @@ class SASLLayer(Layer):
         super().__init__(mechanism)
         self._frames = FrameReader()
 
-    def encrypt(self, data: bytes) -> bytes:
-        size = self.mechanism.plain_max
-        return b"".join(frame(self.mechanism.wrap(data[i : i + size])) for i in range(0, len(data), size))
+    def encrypt(self, data: bytes | bytearray) -> bytes:
+        size, parts = self.mechanism.plain_max, range(0, len(data), self.mechanism.plain_max)
+        with memoryview(data) as view:
+            return b"".join(frame(self.mechanism.wrap(bytes(view[i : i + size]))) for i in parts)
 
     def decrypt(self, data: bytes) -> bytearray:
         self._frames.feed(data)

@@ -60,7 +60,7 @@ class Wire:
         """Protect octets by every layer and put them into the output."""
         if data:
             for layer in reversed(self.layers):
-                data = layer.encrypt(bytes(data))
+                data = layer.encrypt(data)
             self._output += data
             self._crossed += len(data)
 

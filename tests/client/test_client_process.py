@@ -8,18 +8,21 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from beds import GUEST, Certificates
 from beds_guest import children
+from flows import PASSWORD, tls_guest
 
 from sso.client.exits import Exit
 from sso.client.status import Status
 from sso.demo.realm import Realm
 from sso.demo.terminal import spawn
+from sso.framing import b64encode
 from sso.guest.conversation import Claim, Conversation
 from sso.loop import Pump
 from sso.mech import load
@@ -35,10 +38,14 @@ ARGV = [sys.executable, "-I", "-m", "sso.client.main", "--no-config"]
 class Guest(threading.Thread):
     """Serves whoever speaks on two pipes, session by session, while somebody is there and `sessions` last."""
 
-    def __init__(self, reader: int, writer: int, keytab: Path, code: int = 0, sessions: int = 9) -> None:
+    def __init__(
+        self, reader: int, writer: int, keytab: Path, code: int = 0, sessions: int = 9, tls: Any = None
+    ) -> None:
         super().__init__()
+        self._policy = GuestPolicy(tls=tls is not None, types=("kerberos", "password"))
+        self._arguments = {"TLS": tls or {}, "GSSAPI": {"spn": SPN, "keytab": str(keytab)}}
         self._port = FilePort("pipes", reader, writer)
-        self._keytab, self._code, self._sessions = keytab, code, sessions
+        self._code, self._sessions = code, sessions
         self.claims: list[Claim] = []
 
     def run(self) -> None:
@@ -50,13 +57,13 @@ class Guest(threading.Thread):
 
     def _serve(self, port: Port) -> bool:
         def make(name: str, **arguments: Any) -> Any:
-            return load(name).accept(spn=SPN, keytab=str(self._keytab))
+            return load(name).accept(**self._arguments.get(name, {}))
 
         def judge(claim: Claim) -> None:
             self.claims.append(claim)
             conversation.verdict(self._code, time.monotonic())
 
-        conversation = Conversation(GuestPolicy(), make, judge)
+        conversation = Conversation(self._policy, make, judge)
         return Pump(port, conversation).run() == "finished"
 
 
@@ -84,14 +91,16 @@ class Run:
 
 
 @contextmanager
-def running(realm: Realm, stdin: int, stdout: int, *arguments: str) -> Iterator[Run]:
+def running(
+    realm: Realm, stdin: int, stdout: int, *arguments: str, keep: Sequence[int] = ()
+) -> Iterator[Run]:
     status, theirs = os.pipe()
     process = subprocess.Popen(
         [*ARGV, "--status-fd", str(theirs), *arguments],
         stdin=stdin,
         stdout=stdout,
         stderr=subprocess.PIPE,
-        pass_fds=[theirs],
+        pass_fds=[theirs, *keep],
         env={"PATH": os.environ["PATH"], **realm.env},
         text=True,
     )
@@ -197,6 +206,7 @@ def test_a_client_that_waits_for_a_guest_is_told_to_end(realm: Realm, number: si
         os.close(fd)
 
 
+WINDOW = 12
 PROMPT = """
 import sys
 from sso.client import main
@@ -227,3 +237,39 @@ def test_states_are_single_lines_and_wait_for_nobody() -> None:
     Status(writer)("renewed until=2")
     os.close(writer)
     Status()("nobody")
+
+
+def memory_of(pid: int) -> bytes:
+    """All that a process has in its writable memory."""
+    found = bytearray()
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            start, end = (int(place, 16) for place in line.split()[0].split("-"))
+            if line.split()[1].startswith("rw"):
+                memory.seek(start)
+                found += memory.read(end - start) or b""
+    return bytes(found)
+
+
+def test_no_password_is_left_in_the_memory_of_a_client_that_stays(
+    realm: Realm, certificates: Certificates, keytabs: dict[str, Path]
+) -> None:
+    to_guest, from_client = os.pipe()
+    to_client, from_guest = os.pipe()
+    guest = Guest(to_guest, from_guest, keytabs["deleg"], tls=tls_guest(certificates))
+    guest.start()
+    secret, writer = os.pipe()
+    os.write(writer, PASSWORD + b"\n")
+    os.close(writer)
+    trust = ("--tls-name", GUEST, "--tls-ca", str(certificates.ca), "--password", "--user", "alice")
+    fd = ("--password-fd", str(secret))
+    with running(realm, to_client, from_client, "--stay", *trust, *fd, keep=[secret]) as run:
+        for beginning in ("signing-in alice", "signed-in", "staying"):
+            run.expect(beginning)
+        memory = memory_of(run.process.pid)
+    forms = [PASSWORD, *(b64encode(bytes(shift) + PASSWORD)[4:-4] for shift in range(3))]
+    windows = [form[i : i + WINDOW] for form in forms for i in range(len(form) - WINDOW)]
+    assert b"sso.client.staying" in memory and not [window for window in windows if window in memory]
+    for end in (secret, to_client, from_client):
+        os.close(end)
+    guest.join(SECONDS)

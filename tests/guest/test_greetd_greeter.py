@@ -283,6 +283,7 @@ def test_another_greeter_is_started_anew_after_a_login_in_vain(bed: Bed) -> None
     desk.sign_in("alice")
     screen.expect("Login incorrect")
     screen.expect("the other greeter")
+    desk.driver.cancel()
     desk.turn(lambda: desk.driver.ready("alice"))
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from beds_agent import FakeDriver, MakeStage, Stage
 
+from sso.guest.account import Checked
 from sso.guest.logind import Seated
 from sso.guest.records import Kind, Operation
-from sso.guest.unlock import Checked
 
 ALICE = Seated("c2", "alice", 4001, "wayland", service="gdm-password", tty="tty2")
 LOCKED = Seated("c2", "alice", 4001, "wayland", service="gdm-password", tty="tty2", locked=True)
@@ -97,7 +97,9 @@ def test_a_locker_that_leaves_pam_without_a_word_is_believed_by_the_seat(make_st
             assert stage.silent()
             stage.clock.now += 5.1
         assert stage.outcome() == (1, code)
-        stage.end()
+        stage.gone()
+        stage.seat.put(LOCKED)
+        assert stage.confirmed()
 
 
 def test_an_unlocked_session_is_left_alone(make_stage: MakeStage) -> None:
@@ -263,17 +265,39 @@ def test_a_verdict_is_for_one_user_once_and_dies_with_the_client(make_stage: Mak
     unlocker = stage.agent.judge.unlocker
     for end in ("used", "gone", "late"):
         assert visit(stage) == 0
-        stage.end()
         stage.turn(lambda: unlocker._offer)
         assert not unlocker.verdict(4002, "bob", "i3lock")
         assert not unlocker.verdict(4001, "alice", "sudo")
         if end == "gone":
             stage.gone()
             stage.turn()
-            stage.seat.put(ALICE)
-            assert stage.confirmed()
         elif end == "late":
             stage.clock.now += 30.1
         assert unlocker.verdict(4001, "alice", "i3lock") is (end == "used")
         assert not unlocker.verdict(4001, "alice", "i3lock")
+        if end != "gone":
+            stage.gone()
+            stage.turn()
+        assert stage.confirmed()
+        stage.seat.put(ALICE)
         stage.clock.now += 200.0  # the answers that are kept are forgotten
+
+
+def test_a_renewal_unlocks_nothing_and_opens_nothing(make_stage: MakeStage) -> None:
+    stage = make_stage(FakeDriver(unlocks=True))
+    stage.signed_in()
+    for seats, code in (((LOCKED,), 0), ((), 411)):
+        stage.clock.now += 200.0
+        stage.seat.put(*seats)
+        if not seats:
+            stage.pam[0].close()
+            stage.turn(lambda: stage.agent.judge.signed_in is None)
+        assert visit(stage, id=2, expires=9000 - code) == code
+        stage.end(2)
+        assert not stage.seat.calls and not any("trigger" in call for call in stage.driver.calls)
+    stage.gone()
+    stage.turn()
+    assert stage.confirmed()
+    stage.begin(3)
+    stage.claim(3, attempt=bytes(15) + b"3")
+    stage.armed()  # who has left and is back signs in

@@ -9,12 +9,16 @@ from ..errors import SSOError
 
 # Debian 12 names; a plain user's PATH often lacks the sbin folders, so they are searched too.
 _PACKAGES = {
+    "busybox": "busybox-static",
     "krb5kdc": "krb5-kdc",
     "kdb5_util": "krb5-kdc",
     "kadmin.local": "krb5-admin-server",
     "kinit": "krb5-user",
+    "mke2fs": "e2fsprogs",
     "openssl": "openssl",
     "nsenter": "util-linux",
+    "qemu-img": "qemu-utils",
+    "qemu-system-x86_64": "qemu-system-x86",
     "setpriv": "util-linux",
     "unshare": "util-linux",
 }

@@ -5,7 +5,7 @@ import os
 import pwd
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 
 from sso.guest.fields import fits
 from sso.guest.records import USER_SIZE
@@ -24,6 +24,15 @@ class Finding(IntEnum):
     NOT_IN_GROUP = 5
     NO_SHELL = 6
     BROKEN = 7
+
+
+class Checked(Enum):
+    """What PAM says without a login screen."""
+
+    GOOD = "good"
+    WRONG = "wrong"
+    REFUSED = "refused"
+    BROKEN = "broken"
 
 
 @dataclass(frozen=True)

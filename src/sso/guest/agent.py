@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 
 from sso.errors import RemoteProtocolError
-from sso.guest import journal, login, notify, records
+from sso.guest import faillock, journal, login, notify, records
 from sso.guest.account import Rules
 from sso.guest.attempts import Attempts
 from sso.guest.bus import Bus
@@ -16,15 +16,17 @@ from sso.guest.config import GuestConfig
 from sso.guest.confine import confine
 from sso.guest.console import Console
 from sso.guest.journal import note
-from sso.guest.judge import Judge, Mapping, would_lock_out
+from sso.guest.judge import Judge
 from sso.guest.links import Links
 from sso.guest.login import LoginDriver
 from sso.guest.logind import Seat
-from sso.guest.mapping import Mapper
+from sso.guest.mapping import Mapper, Mapping
 from sso.guest.pam import Connection, PamServer, Peers
 from sso.guest.reactor import Reactor
 from sso.guest.records import Authenticated, Begin, Confirm, End, Gone, Outcome
-from sso.guest.unlock import Checker, PamChecker
+from sso.guest.unlock import Checker
+from sso.guest.verdict import VerdictServer
+from sso.guest.verify import PamChecker
 
 
 class Agent:
@@ -44,7 +46,7 @@ class Agent:
         mapper: Mapping | None = None,
         peers: Peers | None = None,
         attempts: Attempts | None = None,
-        would_lock: Callable[[str], bool] = would_lock_out,
+        would_lock: Callable[[str], bool] = faillock.would_lock,
     ) -> None:
         self._reactor = reactor
         self._channel: socket.socket | None = None
@@ -66,6 +68,7 @@ class Agent:
         )
         refusal = (peers or Peers(config.login_cgroup)).refusal
         self.pam = PamServer(config.pam_socket, reactor, self.judge, refusal)
+        self._verdicts = VerdictServer(config.verdict_socket, reactor, self.judge.unlocker.verdict)
         self._driver.start(self.judge.screen_changed)
         if seat is None:
             self._bus.open()
@@ -86,6 +89,7 @@ class Agent:
         self._driver.close()
         self._bus.close()
         self.pam.close()
+        self._verdicts.close()
         self._hang_up()
 
     def _hang_up(self) -> None:

@@ -112,6 +112,12 @@ class _Line:
         return os.path.basename(words[0]).removesuffix(".so") if words else ""
 
     @property
+    def service(self) -> str:
+        """The other service that is included here whole, checks and all; "" for Debian's shared files."""
+        word, _, name = self.code.partition(" ")
+        return name if word.lower() == "@include" and name not in _INCLUDED else ""
+
+    @property
     def asks(self) -> bool:
         """Whether this auth line may ask for a secret, or jumps over lines that do."""
         control = self.code.partition("[")[2].partition("]")[0]
@@ -134,6 +140,8 @@ def add_lines(text: str, module: str = MODULE, arguments: str | Sequence[str] = 
     if not auth:
         raise ConfigError("the service has no auth line: nobody logs in by it")
     decide = next((index for index in auth if lines[index].asks), auth[-1] + 1)
+    if decide < len(lines) and (other := lines[decide].service):
+        raise ConfigError(f"it takes its lines from {other}, where ours belong too: use --service {other}")
     sessions = [index for index, line in enumerate(lines) if line.may_be("session")]
     groups = [lines[index].code for index in auth if index >= decide and lines[index].module == "pam_group"]
     # From the last place to the first, so that the places stay right.

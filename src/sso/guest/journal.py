@@ -38,6 +38,7 @@ MESSAGE_IDS = {
     "login-try-later": "sso.login.try-later",
     "login-secret-failed-before": "sso.login.secret-failed-before",
     "login-secret-unusable": "sso.login.secret-unusable",
+    "login-not-again": "sso.login.not-again",
     "login-no-screen": "sso.login.no-screen",
     "login-expired": "sso.login.expired",
     "login-revoked": "sso.login.revoked",

@@ -1,17 +1,16 @@
 """The rules of a login: who was authenticated, who that is here, and whether the screen opens for her."""
 
 from collections.abc import Callable
-from typing import Protocol
 
+from sso.guest import faillock
 from sso.guest.account import Finding
 from sso.guest.attempts import Attempts, Outcomes
 from sso.guest.config import GuestConfig
 from sso.guest.console import Console
-from sso.guest.forked import Forked
 from sso.guest.grant import Grant, Grants
 from sso.guest.journal import note
 from sso.guest.logind import Found, Seated
-from sso.guest.mapping import Mapped
+from sso.guest.mapping import Mapped, Mapping
 from sso.guest.opening import Opening, SignedIn, close, new_token, usable
 from sso.guest.pam import Connection, Stage
 from sso.guest.reactor import Reactor
@@ -29,19 +28,6 @@ _FINDINGS = {
     Finding.NOT_AUTHORISED: "login-not-authorised",
     Finding.BROKEN: "login-mapping-failed",
 }
-
-
-def would_lock_out(user: str) -> bool:
-    """Whether one more failure would lock the account (pam_faillock's tally)."""
-    from sso.guest import faillock
-
-    return faillock.would_lock(user)
-
-
-class Mapping(Protocol):
-    """Starts the answer to who a principal is here (sso.guest.mapping.Mapper)."""
-
-    def ask(self, kind: Kind, principal: str, done: Callable[[Mapped], None]) -> Forked: ...
 
 
 class Judge:
@@ -62,7 +48,7 @@ class Judge:
         config: GuestConfig,
         *,
         checker: Checker,
-        would_lock: Callable[[str], bool] = would_lock_out,
+        would_lock: Callable[[str], bool] = faillock.would_lock,
     ) -> None:
         self._reactor, self._console, self._driver = reactor, console, console.driver
         self._mapper, self._answer, self._withdraw, self._attempts = mapper, answer, withdraw, attempts
@@ -72,6 +58,7 @@ class Judge:
         self._tickets = Tickets(reactor, config.park_tickets)
         self.unlocker = Unlocker(reactor, console, checker, config)
         self._current: int | None = None  # the peer session that may still claim something
+        self._present = ""  # the principal who has signed in and not left since
         self._login: Opening | None = None
         self.signed_in: SignedIn | None = None
         console.expects = self._expects
@@ -94,7 +81,7 @@ class Judge:
     def gone(self, done: Callable[[], None]) -> None:
         """The client has left: nothing that it was granted is left, and `done` when nobody can go on."""
         self._revoke()
-        self._current = None
+        self._current, self._present = None, ""
         self.unlocker.forget()
 
         def locked() -> None:
@@ -149,6 +136,8 @@ class Judge:
             ours is not None and ours.uid != login.uid
         ):
             self._conclude("login-other-signed-in", Verdict.DENIED)
+        elif self._present == login.claim.principal:
+            self._renew(login, ours)
         elif seated is not None and found.known and self._console.is_locked(seated):
             self._unlock(login, seated)
         elif ours is not None or (seated is not None and (seated is found.active or not found.known)):
@@ -169,6 +158,13 @@ class Judge:
             if seated is not None:
                 self.unlocker.offer(login, seated)
             self._conclude("login-already-signed-in", Verdict.LOGGED_IN)
+
+    def _renew(self, login: Opening, ours: SignedIn | None) -> None:
+        """She has not left since she signed in: what comes is a renewal, and opens and unlocks nothing."""
+        if ours is None and self._console.seat.found.user is None:
+            self._conclude("login-not-again", Verdict.NO_LOGIN_SCREEN)
+        else:
+            self._visit(login, ours, None)
 
     def _refresh(self, login: Opening, ours: SignedIn, done: Callable[[bool], None]) -> None:
         secret = login.take_secret()
@@ -386,6 +382,7 @@ class Judge:
         note(message, session=claim.id, **user, code=int(code), **values)
         self._forget(login)
         if code == Verdict.LOGGED_IN:
+            self._present = claim.principal
             self._console.back()
         if message != "login-repeated":
             self._outcomes.keep(claim.attempt, claim.principal, claim.digest, code)

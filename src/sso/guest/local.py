@@ -30,8 +30,8 @@ def peer(connection: socket.socket) -> Peer:
     return Peer(*struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
 
 
-def listen(path: str) -> socket.socket:
-    """A non-blocking listener at `path`: the service manager's, as it is, else a new one of mode 0600.
+def listen(path: str, mode: int = 0o600) -> socket.socket:
+    """A non-blocking listener at `path`: the service manager's, as it is, else a new one of that mode.
 
     For a new one the folder is made (0755) when it is missing, and a socket that nobody listens on is
     replaced. Raises ConfigError when somebody does, when the folder is not safe, or when the path cannot
@@ -47,7 +47,7 @@ def listen(path: str) -> socket.socket:
         if _is_alive(path):
             raise ConfigError(f"{path}: another agent listens there")
         Path(path).unlink(missing_ok=True)
-        before = os.umask(0o177)
+        before = os.umask(0o777 & ~mode)
         try:
             listener.bind(path)
         finally:

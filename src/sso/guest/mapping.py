@@ -9,7 +9,7 @@ import os
 import pwd
 import struct
 from collections.abc import Callable
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 from sso.guest.account import Finding, Rules, is_login_name
 from sso.guest.forked import Forked
@@ -38,6 +38,12 @@ class Mapped(NamedTuple):
             return cls(Finding.BROKEN)
         finding, uid, user = _LAYOUT.unpack(data)
         return cls(Finding(finding), uid, user.rstrip(b"\0").decode())
+
+
+class Mapping(Protocol):
+    """Starts the answer to who a principal is here; Mapper is the real one."""
+
+    def ask(self, kind: Kind, principal: str, done: Callable[[Mapped], None]) -> Forked: ...
 
 
 class Mapper:

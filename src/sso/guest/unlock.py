@@ -5,9 +5,9 @@ when its user presses a key, and gets a verdict: yes, for this user, once (sso.g
 """
 
 from collections.abc import Callable
-from enum import Enum
 from typing import Protocol
 
+from sso.guest.account import Checked
 from sso.guest.config import GuestConfig
 from sso.guest.console import Console
 from sso.guest.forked import Forked
@@ -15,16 +15,6 @@ from sso.guest.logind import Seated
 from sso.guest.opening import Opening
 from sso.guest.reactor import Reactor
 from sso.guest.records import Kind, Verdict
-
-
-class Checked(Enum):
-    """What PAM says without a login screen."""
-
-    GOOD = "good"
-    WRONG = "wrong"
-    REFUSED = "refused"
-    BROKEN = "broken"
-
 
 _VERDICTS = {
     Checked.GOOD: Verdict.LOGGED_IN,
@@ -42,23 +32,6 @@ class Checker(Protocol):
 
     def password(self, service: str, user: str, secret: int, done: Callable[[Checked], None]) -> Forked:
         """The same after one attempt with the password of a file."""
-
-
-class PamChecker:
-    """The Checker of the running agent."""
-
-    def __init__(self, reactor: Reactor) -> None:
-        self._reactor = reactor
-
-    def account(self, service: str, user: str, tty: str, done: Callable[[Checked], None]) -> Forked:
-        from sso.guest import verify
-
-        return verify.account(self._reactor, service, user, tty, done)
-
-    def password(self, service: str, user: str, secret: int, done: Callable[[Checked], None]) -> Forked:
-        from sso.guest import verify
-
-        return verify.password(self._reactor, service, user, secret, done)
 
 
 class Unlocker:

@@ -7,6 +7,9 @@ greeter, and a stack without our module would try the token as a password. A tok
 greetd services of one machine; without it, whoever types that user's name at the other one in that moment
 opens the session there, for that same user.
 
+A word is given once. A login that greetd cancels at PAM's question for a password may count as a failure
+(pam_faillock), so a greeter that comes back from one does not get the same word again.
+
 greetd tells PAM no terminal before the user is authenticated, so the place is "".
 """
 
@@ -52,6 +55,7 @@ class GreetdDriver:
         self._greeters: set[_Greeter] = set()
         self._waiting: list[_Greeter] = []
         self._told: _Greeter | None = None
+        self._in_vain = False  # the greeter that was told has hung up by itself
         self._next_note = 0.0
         self._changed: Callable[[], None] = lambda: None
 
@@ -72,10 +76,11 @@ class GreetdDriver:
         self._reactor.watch(self._listener.fileno(), self._accept)
 
     def ready(self, user: str) -> bool:
-        return bool(self._waiting) and self._told is None and is_login_name(user)
+        busy = self._told is not None or self._in_vain
+        return bool(self._waiting) and not busy and is_login_name(user)
 
     def trigger(self, user: str, token: str) -> bool:
-        while self._waiting and self._told is None:
+        while self.ready(user):
             greeter = self._waiting.pop()
             if records.send(greeter.link, SignIn(user, token)):
                 self._told = greeter
@@ -85,12 +90,13 @@ class GreetdDriver:
 
     def settled(self) -> None:
         # The greeter still has to start the session: it hangs up when that is done, or in vain.
-        self._told = None
+        self._told, self._in_vain = None, False
 
     def cancel(self) -> None:
         """Hang up: a greeter starts a session only while we hear it, else it shows its prompt again."""
         if self._told is not None:
             self._drop(self._told)
+        self._in_vain = False
 
     def lock(self, session: Seated) -> bool:
         return False
@@ -164,4 +170,4 @@ class GreetdDriver:
             self._waiting.remove(greeter)
             note("screen-ended", tty=HELLO)
         if greeter is self._told:
-            self._told = None
+            self._told, self._in_vain = None, True

@@ -25,6 +25,7 @@ from sso.errors import RemoteProtocolError, SSOError
 from sso.framing import wipe
 from sso.guest import local, records
 from sso.guest.account import is_login_name
+from sso.guest.confine import confine
 from sso.guest.drivers.greetd_ipc import Greetd, Reply
 from sso.guest.records import Hello, SignIn, Taken
 
@@ -347,6 +348,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = os.environ.get("GREETD_SOCK", "")
     if not path:
         return _fail("GREETD_SOCK is not set: greetd has to start this", 2)
+    if not given.chain:
+        confine()  # passwords are typed here
     try:
         face = Chain(given.chain) if given.chain else Prompt()
     except termios.error:

@@ -1,0 +1,105 @@
+"""The second PAM socket: lockers that run as the user ask here, and get a verdict, never a secret.
+
+pam_sso in the locker's service is told to use it by `socket=`. Everybody may connect; the kernel says who
+it is, and the answer is yes only for the user whom an authentication of the console's client has just named.
+"""
+
+import socket
+from collections.abc import Callable
+
+from sso.errors import RemoteProtocolError
+from sso.guest import local, records
+from sso.guest.journal import note
+from sso.guest.reactor import Reactor, Timer
+from sso.guest.records import Kind, Operation, Reply, Request
+
+CONNECTIONS_MAX = 32
+OF_ONE_UID_MAX = 4  # so that no user keeps another one out
+ASK_SECONDS = 2.0  # to ask after connecting
+LIFE_SECONDS = 60.0  # for the locker to say what became of it
+NOTE_EVERY = 1.0  # seconds between two log lines about refusals
+
+Verdict = Callable[[int, str, str], bool]  # uid, user, service
+
+
+class _Locker:
+    """One connection."""
+
+    def __init__(self, link: socket.socket, uid: int, timer: Timer) -> None:
+        self.link, self.uid, self.timer = link, uid, timer
+        self.answered = False
+
+
+class VerdictServer:
+    """Listens at `path` for everybody; `verdict` decides, and each yes is said once."""
+
+    def __init__(self, path: str, reactor: Reactor, verdict: Verdict) -> None:
+        self._path, self._reactor, self._verdict = path, reactor, verdict
+        self._lockers: set[_Locker] = set()
+        self._next_note = 0.0
+        self._listener = local.listen(path, mode=0o666)
+        reactor.watch(self._listener.fileno(), self._accept)
+
+    def __len__(self) -> int:
+        return len(self._lockers)
+
+    def close(self) -> None:
+        """Hang up on everybody, and give the socket back."""
+        self._reactor.forget(self._listener.fileno())
+        local.hang_up(self._listener, self._path)
+        for locker in list(self._lockers):
+            self._drop(locker)
+
+    def _accept(self) -> None:
+        try:
+            link, _ = self._listener.accept()
+        except OSError:
+            return
+        link.setblocking(False)
+        uid = local.peer(link).uid
+        same = sum(locker.uid == uid for locker in self._lockers)
+        # Root has the other socket, which asks for more.
+        if uid == 0 or same >= OF_ONE_UID_MAX or len(self) >= CONNECTIONS_MAX:
+            link.close()
+            self._note_refusal(uid)
+            return
+        locker = _Locker(link, uid, self._reactor.after(ASK_SECONDS, lambda: self._drop(locker)))
+        self._lockers.add(locker)
+        self._reactor.watch(link.fileno(), lambda: self._on_packet(locker))
+
+    def _on_packet(self, locker: _Locker) -> None:
+        try:
+            received = records.receive(locker.link, Request)
+        except BlockingIOError:
+            return
+        except RemoteProtocolError:
+            received = None
+        if received is None:
+            self._drop(locker)
+        elif not locker.answered:
+            self._answer(locker, received[0])
+
+    def _answer(self, locker: _Locker, request: Request) -> None:
+        get = request.operation is Operation.GET
+        if get and request.user and self._verdict(locker.uid, request.user, request.service):
+            note("verdict-given", user=request.user, service=request.service)
+            locker.answered = True
+            locker.timer.cancel()
+            locker.timer = self._reactor.after(LIFE_SECONDS, lambda: self._drop(locker))
+            records.send(locker.link, Reply(Kind.IDENTITY, 0, request.user))
+            return
+        records.send(locker.link, Reply())
+        self._note_refusal(locker.uid)
+        self._drop(locker)
+
+    def _drop(self, locker: _Locker) -> None:
+        locker.timer.cancel()
+        if locker in self._lockers:
+            self._lockers.remove(locker)
+            self._reactor.forget(locker.link.fileno())
+            locker.link.close()
+
+    def _note_refusal(self, uid: int) -> None:
+        if self._reactor.clock() >= self._next_note:
+            self._next_note = self._reactor.clock() + NOTE_EVERY
+            note("verdict-refused", uid=uid)

@@ -1,0 +1,471 @@
+"""Who sits at seat0: python-dbusmock's logind on a real bus, beside the real logind of the VM tests."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beds_agent import open_fds
+from dbus_bed import (
+    Daemon,
+    Desk,
+    LogindMock,
+    Somebody,
+    daemon,
+    desk,
+    logind,
+    look,
+    make_daemon,
+    make_somebody,
+    seat,
+    somebody,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+from jeepney import DBusAddress, new_method_return
+
+from sso.guest import logind as source
+from sso.guest.bus import CALL_SECONDS, DIAL_EVERY, Done
+from sso.guest.logind import LOGIN1, PAUSE, PROPERTIES, ROOT, SESSIONS_MAX, Found, Seat, Seated
+
+__all__ = ["daemon", "desk", "logind", "make_daemon", "make_somebody", "seat", "somebody"]
+
+GREETER: dict[str, Any] = {"Class": "greeter", "Type": "wayland"}
+SESSION_1 = f"{ROOT}/session/1"
+
+
+# Who is there
+
+
+def test_nobody(desk: Desk, logind: LogindMock, seat: Seat) -> None:
+    assert look(desk.up(), seat) == Found(True, None, ())
+
+
+def test_a_greeter_is_in_front_and_no_user(desk: Desk, logind: LogindMock, seat: Seat) -> None:
+    logind.session("c1", "gdm", 112, **GREETER)
+    found = look(desk.up(), seat)
+    assert found.known and found.active is not None and found.active.greeter and found.user is None
+
+
+@pytest.mark.parametrize("locked", [False, True])
+def test_a_user_with_all_that_is_known_of_her(
+    locked: bool, desk: Desk, logind: LogindMock, seat: Seat
+) -> None:
+    logind.session("7", "alice", 4001, Type="x11", Service="lightdm", TTY="tty7", LockedHint=locked)
+    alice = Seated("7", "alice", 4001, "x11", "lightdm", "tty7", False, True, locked)
+    assert look(desk.up(), seat) == Found(True, alice, (alice,))
+    assert alice.graphical and alice.belongs_to("whoever", 4001) and not alice.belongs_to("alice", 4002)
+
+
+def test_a_text_session_cannot_be_locked(desk: Desk, logind: LogindMock, seat: Seat) -> None:
+    logind.session("2", "alice", 4001, Type="tty", TTY="tty1")
+    user = look(desk.up(), seat).user
+    assert user is not None and not user.graphical
+
+
+def test_the_session_in_front_is_first(desk: Desk, logind: LogindMock, seat: Seat) -> None:
+    logind.session("1", "bob", 4002, Type="x11", Active=False, State="online")
+    path = logind.session("2", "alice", 4001, Type="x11")
+    logind.session("3", "mallory", 4003, Type="tty", Active=False, State="online")
+    logind.front("2", path)
+    found = look(desk.up(), seat)
+    assert [user.user for user in found.users] == ["alice", "bob", "mallory"] and found.user is found.active
+
+
+def test_a_greeter_in_front_of_a_locked_user(desk: Desk, logind: LogindMock, seat: Seat) -> None:
+    """The fast user switching of GDM, and LightDM's way to lock."""
+    logind.session("1", "alice", 4001, Type="x11", Active=False, State="online")
+    logind.session("c1", "lightdm", 113, **GREETER)
+    found = look(desk.up(), seat)
+    assert found.active is not None and found.active.greeter
+    assert found.user is not None and found.user.user == "alice" and not found.user.active
+
+
+def test_a_closing_session_is_nobodys(desk: Desk, logind: LogindMock, seat: Seat) -> None:
+    logind.session("1", "alice", 4001, Type="x11", State="closing")
+    assert look(desk.up(), seat) == Found(True, None, ())
+
+
+def test_a_session_that_ends_during_a_look_is_nobodys(desk: Desk, logind: LogindMock, seat: Seat) -> None:
+    bob = logind.session("1", "bob", 4002, Type="x11", Active=False, State="online")
+    alice = logind.session("2", "alice", 4001, Type="x11")
+    logind.end(bob)
+    desk.up()
+    ask, asked = desk.bus.call, []
+
+    def call(address: DBusAddress, *arguments: Any, **more: Any) -> None:
+        asked.append(address.object_path)
+        if asked.count(bob) == 1 and address.object_path == f"{ROOT}/seat/seat0":
+            logind.listed(alice)
+        ask(address, *arguments, **more)
+
+    desk.bus.call = call  # type: ignore[method-assign]
+    found = look(desk, seat)
+    assert found.known and [user.user for user in found.users] == ["alice"] and bob in asked
+
+
+def test_a_session_that_nobody_can_tell_of_makes_all_uncertain(
+    desk: Desk, logind: LogindMock, seat: Seat
+) -> None:
+    """Else a slow logind would make a user vanish, and her console be given to the next one."""
+    path = logind.session("1", "alice", 4001, Type="x11")
+    gone = logind.session("2", "bob", 4002, Type="x11", Active=False, State="online")
+    logind.front("1", path)
+    logind.end(gone)
+    found = look(desk.up(), seat)
+    assert not found.known and [user.user for user in found.users] == ["alice"]
+
+
+def test_the_session_in_front_is_looked_at_however_many_there_are(
+    desk: Desk, logind: LogindMock, seat: Seat
+) -> None:
+    paths = [logind.session(str(n), "alice", 4001, Type="tty") for n in range(SESSIONS_MAX + 3)]
+    found = look(desk.up(), seat)
+    assert len(found.users) == SESSIONS_MAX
+    assert found.active is not None and paths[-1].endswith(found.active.id)
+
+
+def test_other_seats_are_not_looked_at(desk: Desk, logind: LogindMock, seat: Seat) -> None:
+    logind.session("1", "alice", 4001, "seat1", Type="x11")
+    assert look(desk.up(), seat) == Found(True, None, ())
+
+
+def test_no_seat_is_nothing_that_anybody_could_tell(
+    desk: Desk, daemon: Daemon, seat: Seat, tmp_path: Path
+) -> None:
+    mock = LogindMock(daemon, tmp_path)
+    try:
+        assert look(desk.up(), seat) == Found(False)
+    finally:
+        mock.close()
+
+
+def test_no_logind_and_no_bus(desk: Desk, daemon: Daemon, seat: Seat) -> None:
+    assert look(desk.up(), seat) == Found(False)
+    daemon.kill()
+    desk.turn(lambda: not desk.bus.ready)
+    assert look(desk, seat) == Found(False)
+
+
+# Hints
+
+
+def test_a_change_brings_a_look(desk: Desk, logind: LogindMock, seat: Seat) -> None:
+    path = logind.session("1", "alice", 4001, Type="x11")
+    desk.up().turn(lambda: seat.found.user)
+    desk.turn()
+    desk.later(PAUSE)
+    desk.turn()
+    logind.change(path, LockedHint=True)
+    desk.turn(lambda: seat.found.user and seat.found.user.locked)
+    desk.later(PAUSE)
+    logind.change(path, LockedHint=False)
+    desk.turn(lambda: seat.found.user and not seat.found.user.locked)
+
+
+@pytest.mark.parametrize("member", ["SessionNew", "SessionRemoved"])
+def test_sessions_that_come_and_go_bring_a_look(
+    member: str, desk: Desk, logind: LogindMock, seat: Seat
+) -> None:
+    desk.up().turn(lambda: seat.found.known)
+    desk.turn()
+    looks: list[Found] = []
+    seat.watch(lambda: looks.append(seat.found))
+    logind.manager_signal(member, "9", SESSION_1)
+    desk.turn(lambda: looks)
+
+
+def test_logind_begins_anew(desk: Desk, logind: LogindMock, seat: Seat) -> None:
+    """Another process with another unique name: its signals count, the old one's sessions are forgotten."""
+    logind.session("1", "alice", 4001, Type="x11")
+    desk.up().turn(lambda: seat.found.user)
+    logind.kill()
+    desk.turn(lambda: seat.found == Found(False))
+    desk.later(PAUSE)
+    logind.start()
+    logind.seat()
+    desk.later(PAUSE)
+    desk.turn(lambda: seat.found.known)
+    desk.turn()
+    desk.later(PAUSE)
+    path = logind.session("1", "bob", 4002, Type="x11")
+    logind.change(path, LockedHint=True)
+    desk.turn(lambda: seat.found.user and seat.found.user.locked)
+    assert seat.found.user is not None and seat.found.user.user == "bob"
+
+
+def test_a_stranger_brings_no_look(desk: Desk, logind: LogindMock, seat: Seat, somebody: Somebody) -> None:
+    desk.up().turn(lambda: seat.found.known)
+    desk.turn()
+    desk.later(PAUSE)
+    looks: list[Found] = []
+    seat.watch(lambda: looks.append(seat.found))
+    for emitter, member in (
+        (DBusAddress(SESSION_1, LOGIN1, PROPERTIES), "PropertiesChanged"),
+        (DBusAddress(ROOT, LOGIN1, f"{LOGIN1}.Manager"), "SessionNew"),
+    ):
+        somebody.signal(emitter, member)
+    somebody.sync()
+    desk.turn()
+    assert not looks
+
+
+# A flood
+
+
+class SlowBus:
+    """A bus whose answers come when the test wants; it counts the questions."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.questions: list[Done] = []
+        self.most = 0
+        self._desk = desk
+        desk.bus.call = self._call  # type: ignore[method-assign]
+
+    def _call(self, address: Any, member: str, signature: Any, body: Any, done: Done) -> None:
+        self.questions.append(done)
+        self.most = max(self.most, len(self.questions))
+
+    def answer(self) -> None:
+        self.questions.pop(0)(({"ActiveSession": ("(so)", ("", "/")), "Sessions": ("a(so)", [])},))
+
+
+@pytest.fixture
+def slow(desk: Desk) -> SlowBus:
+    return SlowBus(desk)
+
+
+def test_any_number_of_hints_is_one_look_and_one_more(desk: Desk, seat: Seat, slow: SlowBus) -> None:
+    looks: list[Found] = []
+    seat.watch(lambda: looks.append(seat.found))
+    for _ in range(1000):
+        seat.hint()
+    slow.answer()
+    assert len(looks) == 1 and not slow.questions, "the next look waits"
+    for _ in range(1000):
+        seat.hint()
+    assert not slow.questions
+    desk.later(PAUSE)
+    slow.answer()
+    desk.later(PAUSE)
+    assert len(looks) == 2 and not slow.questions and slow.most == 1
+
+
+def test_hints_without_end_keep_nobody_from_an_answer(desk: Desk, seat: Seat, slow: SlowBus) -> None:
+    """Any user can make logind send signals; a console that waits for a look has to lock all the same."""
+    answers: list[str] = []
+    seat.look(lambda found: answers.append("first"))
+    for _ in range(3):
+        seat.hint()
+    seat.look(lambda found: answers.append("second"))
+    seat.hint()
+    slow.answer()
+    assert answers == ["first"]
+    seat.hint()
+    assert len(slow.questions) == 1, "who asked is not kept waiting by the pause"
+    slow.answer()
+    assert answers == ["first", "second"]
+
+
+def test_who_asks_in_the_pause_is_answered_at_once(desk: Desk, seat: Seat, slow: SlowBus) -> None:
+    seat.hint()
+    seat.hint()
+    slow.answer()
+    answers: list[Found] = []
+    seat.look(answers.append)
+    slow.answer()
+    assert len(answers) == 1
+    desk.later(PAUSE)
+    assert not slow.questions, "the look of the pause has become needless"
+
+
+def test_who_asks_out_of_an_answer_gets_a_look_of_its_own(desk: Desk, seat: Seat, slow: SlowBus) -> None:
+    answers: list[str] = []
+
+    def again(found: Found) -> None:
+        answers.append("first")
+        seat.look(lambda found: answers.append("second"))
+
+    seat.look(again)
+    seat.hint()
+    slow.answer()
+    assert answers == ["first"] and len(slow.questions) == 1
+    slow.answer()
+    assert answers == ["first", "second"]
+
+
+def test_a_flood_of_real_signals(desk: Desk, logind: LogindMock, seat: Seat) -> None:
+    path = logind.session("1", "alice", 4001, Type="x11")
+    desk.up().turn(lambda: seat.found.user)
+    desk.turn()
+    desk.later(PAUSE)
+    looks: list[Found] = []
+    seat.watch(lambda: looks.append(seat.found))
+    for n in range(100):
+        logind.change(path, LockedHint=bool(n % 2))
+    desk.turn()
+    desk.later(PAUSE)
+    desk.turn()
+    assert len(looks) <= 3
+    assert look(desk, seat).users[0].locked
+
+
+# What is told to logind
+
+
+def test_what_is_done_to_sessions_arrives(desk: Desk, logind: LogindMock, seat: Seat) -> None:
+    desk.up().turn()
+    seat.lock("3")
+    seat.unlock("4")
+    seat.terminate("5")
+    seat.power_off()
+    desk.turn()
+    wanted = ["LockSession 3", "UnlockSession 4", "TerminateSession 5", "PowerOff False"]
+    assert [call for call in logind.calls() if call in wanted] == wanted
+
+
+def test_a_late_logind_is_no_answer(desk: Desk, somebody: Somebody, seat: Seat) -> None:
+    somebody.own(LOGIN1)
+    desk.up()
+    found: list[Found] = []
+    seat.look(found.append)
+    desk.turn()
+    for _ in range(4):
+        desk.later(CALL_SECONDS)
+    assert found == [Found(False)] and desk.bus.ready
+
+
+# A logind that is hostile, or of the future
+
+ODD: list[Any] = [
+    ("u", 7),
+    ("s", "x"),
+    ("s", ""),
+    ("b", True),
+    ("i", -1),
+    ("as", ["a", "b"]),
+    ("ay", b"\x00\xff"),
+    ("a{sv}", {}),
+    ("(so)", ("1", "/")),
+    ("(su)", ("1", 1)),
+    ("(us)", (1, "x")),
+    ("a(so)", [("1", SESSION_1)] * 3),
+    ("a(ss)", [("1", "no path"), ("1", f"{ROOT}/session/../seat"), ("1", "/")]),
+    ("a(so)", [("1", "/somewhere/else"), ("1", ROOT)]),
+    ("a(sos)", [("1", SESSION_1, "more")]),
+    ("v", ("s", "x")),
+    ("()", ()),
+]
+GOOD_SEAT = {"ActiveSession": ("(so)", ("1", SESSION_1)), "Sessions": ("a(so)", [("1", SESSION_1)])}
+GOOD_SESSION = {
+    "Id": ("s", "1"),
+    "Name": ("s", "alice"),
+    "User": ("(uo)", (4001, f"{ROOT}/user/_4001")),
+    "Type": ("s", "x11"),
+    "Class": ("s", "user"),
+    "State": ("s", "active"),
+    "Active": ("b", True),
+    "LockedHint": ("b", False),
+    "Service": ("s", "gdm"),
+    "TTY": ("s", "tty2"),
+}
+
+
+class OddBus:
+    """Answers at once with what a test wants."""
+
+    def __init__(self, desk: Desk, seat: Any, session: Any) -> None:
+        self._answers = {f"{LOGIN1}.Seat": seat, f"{LOGIN1}.Session": session}
+        self._reactor = desk.reactor
+        desk.bus.call = self._call  # type: ignore[method-assign]
+
+    def _call(self, address: Any, member: str, signature: Any, body: Any, done: Done) -> None:
+        answer = self._answers[body[0]]
+        self._reactor.after(0.0, lambda: done(answer))
+
+
+def odd_look(seat_body: Any, session_body: Any) -> Found:
+    desk = Desk("unix:path=/nonexistent")
+    OddBus(desk, seat_body, session_body)
+    found = look(desk, Seat(desk.reactor, desk.bus, "tty1", "/nonexistent"))
+    desk.close()
+    return found
+
+
+@pytest.mark.parametrize("name", GOOD_SEAT)
+def test_a_seat_with_odd_properties(name: str) -> None:
+    assert odd_look(({**GOOD_SEAT, name: GOOD_SEAT[name]},), (GOOD_SESSION,)).user is not None
+    for odd in ODD:
+        found = odd_look(({**GOOD_SEAT, name: odd},), (GOOD_SESSION,))
+        assert found.user is None or found.user.user == "alice"
+    left = {key: value for key, value in GOOD_SEAT.items() if key != name}
+    assert odd_look((left,), (GOOD_SESSION,)) == Found(False)
+
+
+@pytest.mark.parametrize("name", GOOD_SESSION)
+def test_a_session_with_odd_properties(name: str) -> None:
+    """Who cannot be told from nobody makes all uncertain; no user ever vanishes with certainty."""
+    for odd in ODD:
+        found = odd_look((GOOD_SEAT,), ({**GOOD_SESSION, name: odd},))
+        assert not found.known or found.user is not None
+    left = {key: value for key, value in GOOD_SESSION.items() if key != name}
+    assert odd_look((GOOD_SEAT,), (left,)).known is (name not in ("Id", "Name", "User"))
+
+
+@pytest.mark.parametrize("body", [None, (), (1,), ("x",), ([],), ({},), ({"a": 1},), ({1: ("s", "x")}, 2)])
+def test_answers_that_are_no_properties(body: Any) -> None:
+    assert odd_look(body, (GOOD_SESSION,)) == Found(False)
+    assert odd_look((GOOD_SEAT,), body) == Found(False)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.binary(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text(max_size=4), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+NAMES = st.sampled_from([*GOOD_SEAT, *GOOD_SESSION])
+
+
+@given(
+    st.dictionaries(NAMES, st.tuples(st.just("v"), VALUES)),
+    st.dictionaries(NAMES, st.tuples(st.just("v"), VALUES)),
+)
+def test_any_answers(seat_odd: dict[str, Any], session_odd: dict[str, Any]) -> None:
+    found = odd_look(({**GOOD_SEAT, **seat_odd},), ({**GOOD_SESSION, **session_odd},))
+    assert len(found.users) <= SESSIONS_MAX
+
+
+def test_odd_answers_over_the_bus(desk: Desk, somebody: Somebody, seat: Seat) -> None:
+    """A real message with types of the future."""
+    somebody.own(LOGIN1)
+    desk.up()
+    answers = [{"ActiveSession": ("a{sv}", {"x": ("t", 2**63)}), "Sessions": ("d", 0.5)}]
+    looks: list[Found] = []
+    seat.watch(lambda: looks.append(seat.found))
+    somebody.link.send(new_method_return(somebody.question(), "a{sv}", (answers[0],)))
+    desk.turn(lambda: looks)
+    assert looks == [Found(False)] and desk.bus.ready
+
+
+# No leaks
+
+
+def test_a_seat_leaks_nothing(desk: Desk, logind: LogindMock, seat: Seat) -> None:
+    logind.session("1", "alice", 4001, Type="x11")
+    desk.up()
+    look(desk, seat)
+    before = open_fds()
+    for _ in range(20):
+        look(desk, seat)
+    assert open_fds() == before and not seat._waiting
+    desk.bus._lost("test")
+    assert look(desk, seat) == Found(False)
+    desk.later(DIAL_EVERY)
+    desk.turn(lambda: seat.found.user)
+
+
+def test_the_names_are_logind_s() -> None:
+    assert source.LOGIN1 == "org.freedesktop.login1"
