@@ -152,8 +152,8 @@ class FakeChecker:
 class OwnPeers(Peers):
     """As if we were root, so that these tests need not be; everybody else is refused as ever."""
 
-    def refusal(self, peer: Peer) -> str:
-        return super().refusal(peer._replace(uid=0) if peer.uid == os.geteuid() else peer)
+    def refusal(self, peer: Peer, unlocking: int) -> str:
+        return super().refusal(peer._replace(uid=0) if peer.uid == os.geteuid() else peer, unlocking)
 
 
 class FakeMapper:

@@ -93,22 +93,35 @@ class Daemon:
             self._process = None
 
     def pause(self) -> None:
+        """It stands still when this returns."""
         os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
     def resume(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
 
 class Somebody:
-    """A program on the bus."""
+    """A program on the bus; with `uid` that of another user, for which we have to be root."""
 
-    def __init__(self, address: str) -> None:
-        self.link: DBusConnection = open_dbus_connection(bus=address)
+    def __init__(self, address: str, uid: int | None = None) -> None:
+        ours = os.geteuid()
+        # The bus asks the kernel who we were when we connected.
+        os.seteuid(ours if uid is None else uid)
+        try:
+            self.link: DBusConnection = open_dbus_connection(bus=address)
+        finally:
+            os.seteuid(ours)
         self.name: str = self.link.unique_name
 
-    def call(self, address: DBusAddress, member: str, signature: str = "", *body: Any) -> tuple[Any, ...]:
+    def ask(self, address: DBusAddress, member: str, signature: str = "", *body: Any) -> Any:
+        """The reply to a call, of whatever kind."""
         message = new_method_call(address, member, signature or None, body)
-        reply = self.link.send_and_get_reply(message, timeout=PATIENCE)
+        return self.link.send_and_get_reply(message, timeout=PATIENCE)
+
+    def call(self, address: DBusAddress, member: str, signature: str = "", *body: Any) -> tuple[Any, ...]:
+        """The body of the reply to a call."""
+        reply = self.ask(address, member, signature, *body)
         assert reply.header.message_type is MessageType.method_return, reply.body
         answer: tuple[Any, ...] = reply.body
         return answer
@@ -335,13 +348,16 @@ def desk(daemon: Daemon) -> Iterator[Desk]:
     desk.close()
 
 
+MakeSomebody = Callable[..., Somebody]
+
+
 @pytest.fixture
-def make_somebody(daemon: Daemon) -> Iterator[Callable[[], Somebody]]:
-    """A function that brings another program on the bus."""
+def make_somebody(daemon: Daemon) -> Iterator[MakeSomebody]:
+    """A function that brings another program on the bus, with `uid` that of another user."""
     with ExitStack() as stack:
 
-        def make() -> Somebody:
-            somebody = Somebody(daemon.address)
+        def make(uid: int | None = None) -> Somebody:
+            somebody = Somebody(daemon.address, uid)
             stack.callback(somebody.close)
             return somebody
 
@@ -349,7 +365,7 @@ def make_somebody(daemon: Daemon) -> Iterator[Callable[[], Somebody]]:
 
 
 @pytest.fixture
-def somebody(make_somebody: Callable[[], Somebody]) -> Somebody:
+def somebody(make_somebody: MakeSomebody) -> Somebody:
     """Another program on the bus."""
     return make_somebody()
 

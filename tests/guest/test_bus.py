@@ -1,6 +1,7 @@
 """The agent's bus against a real dbus-daemon: calls, names, signals, and all that others may send us."""
 
 import os
+import pwd
 import select
 import socket
 import struct
@@ -14,6 +15,7 @@ from dbus_bed import (
     THE_BUS,
     Daemon,
     Desk,
+    MakeSomebody,
     Somebody,
     daemon,
     desk,
@@ -28,6 +30,7 @@ from jeepney import (
     DBusAddress,
     HeaderFields,
     Message,
+    MessageType,
     new_error,
     new_method_call,
     new_method_return,
@@ -39,11 +42,10 @@ from sso.guest.bus import CALL_SECONDS, DIAL_EVERY, MESSAGE_MAX, SERIALS, Bus, I
 
 __all__ = ["daemon", "desk", "make_daemon", "make_somebody", "somebody"]
 
+MALLORY = pwd.getpwnam("nobody").pw_uid
 NAME = "org.example.Screen"
 ITEM = DBusAddress("/org/example/screen/item", NAME, f"{NAME}.Item")
 CHANGED = Match(NAME, f"{NAME}.Item", "Changed", "/org/example/screen")
-
-MakeSomebody = Callable[[], Somebody]
 
 
 @pytest.fixture
@@ -211,8 +213,8 @@ def test_a_bus_that_dies_and_comes_back(
 ) -> None:
     desk.bus.own("org.example.Ours")
     desk.up().turn(lambda: desk.bus.owned)
-    waiting = desk.ask(THE_BUS, "GetId")
     daemon.pause()
+    waiting = desk.ask(THE_BUS, "GetId")
     daemon.kill()
     desk.turn(lambda: not desk.bus.ready)
     assert waiting == [None] and not desk.bus.owned and notes == ["bus-back", "bus-lost"]
@@ -499,6 +501,32 @@ def test_a_flood_does_not_keep_the_loop(desk: Desk, hints: list[str], somebody: 
     somebody.sync()
     desk.turn()
     assert desk.bus.ready and not hints and not desk.bus._incoming._data and not desk.bus._calls
+
+
+@pytest.mark.e2e
+def test_another_user_of_the_machine_reaches_nothing(
+    desk: Desk, hints: list[str], make_somebody: MakeSomebody, notes: list[str]
+) -> None:
+    """With the system bus's own policy: her signals come to us and count for nothing, the rest is refused."""
+    screen, mallory = make_somebody(), make_somebody(MALLORY)
+    screen.own(NAME)
+    answers, question = asked(desk.up(), screen)
+    ours = str(question.header.fields[HeaderFields.sender])
+    mallory.signal(ITEM, "Changed", ours)
+    mallory.signal(ITEM, "Changed", ours, "ay", bytes(MESSAGE_MAX))
+    mallory.link.send(new_method_return(question, "s", ("forged",)))
+    refused = [
+        mallory.ask(DBusAddress("/", ours, "org.freedesktop.DBus.Peer"), "Ping"),
+        mallory.ask(THE_BUS, "RequestName", "su", "org.freedesktop.login1", 2),
+    ]
+    assert all(reply.header.message_type is MessageType.error for reply in refused)
+    mallory.sync()
+    desk.turn()
+    assert not hints and not answers and notes == ["bus-back"]
+    screen.link.send(new_method_return(question, "s", ("true",)))
+    screen.signal(ITEM, "Changed")
+    desk.turn(lambda: answers and hints)
+    assert answers == [("true",)]
 
 
 # A daemon that is none

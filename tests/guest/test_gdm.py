@@ -1,5 +1,6 @@
 """The GDM driver on a real bus: who hears the signal, and when it is sent. GNOME's part: tests/e2e."""
 
+import pwd
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from dbus_bed import (
     seat,
     somebody,
 )
-from jeepney import HeaderFields
+from jeepney import HeaderFields, MessageType
 
 from sso.guest.config import GuestConfig
 from sso.guest.drivers.gdm import NAME, GDMDriver
@@ -28,6 +29,7 @@ from sso.guest.logind import Seat, Seated
 
 __all__ = ["daemon", "desk", "logind", "make_daemon", "make_somebody", "seat", "somebody"]
 
+MALLORY = pwd.getpwnam("nobody").pw_uid
 TOKEN = "0123456789abcdef" * 4
 POLICY = Path(__file__).parents[2] / "data/dbus-1/system.d/org.ovirt.vdsm.Credentials.conf"
 ALICE: dict[str, Any] = {"Type": "wayland", "Service": "gdm-ovirtcred"}
@@ -85,9 +87,7 @@ def test_without_a_bus_nobody_could_be_told(driver: GDMDriver, desk: Desk, daemo
     assert not driver.trigger("alice", TOKEN)
 
 
-def test_a_greeter_in_front_is_ready(
-    driver: GDMDriver, desk: Desk, logind: LogindMock, seat: Seat
-) -> None:
+def test_a_greeter_in_front_is_ready(driver: GDMDriver, desk: Desk, logind: LogindMock, seat: Seat) -> None:
     logind.session("c1", "Debian-gdm", 112, **GREETER)
     look(desk, seat)
     assert driver.ready("alice") and driver.ready("bob")
@@ -108,9 +108,7 @@ def test_an_unlocked_session_is_never_told(
     assert not driver.ready("alice")
 
 
-def test_nobody_in_front_is_not_ready(
-    driver: GDMDriver, desk: Desk, logind: LogindMock, seat: Seat
-) -> None:
+def test_nobody_in_front_is_not_ready(driver: GDMDriver, desk: Desk, logind: LogindMock, seat: Seat) -> None:
     look(desk, seat)
     assert not driver.ready("alice")
     logind.session("2", "alice", 4001, LockedHint=True, **ALICE)
@@ -175,11 +173,17 @@ def test_the_service_is_the_hooks_unless_told_otherwise(desk: Desk, seat: Seat) 
 # The policy that is installed
 
 
-@pytest.fixture
-def policed(make_daemon: Callable[[str], Daemon]) -> Daemon:
-    return make_daemon(f"<include>{POLICY}</include>")
-
-
 @pytest.mark.e2e
-def test_others_may_hear_and_may_not_be_it(policed: Daemon, seat: Seat) -> None:
-    """As another user of the machine: the bus refuses her the name, and lets her hear what root says."""
+def test_others_may_hear_and_may_not_be_it(make_daemon: Callable[[str], Daemon]) -> None:
+    """The bus refuses another user the name, and lets her hear what root says."""
+    daemon = make_daemon(f"<include>{POLICY}</include>")
+    desk, mallory = Desk(daemon.address), Somebody(daemon.address, MALLORY)
+    driver = GDMDriver(GuestConfig(), desk.reactor, Seat(desk.reactor, desk.bus))
+    driver.start(lambda: None)
+    assert mallory.ask(THE_BUS, "RequestName", "su", NAME, 0).header.message_type is MessageType.error
+    desk.up().turn(lambda: NAME in desk.bus.owned)
+    listen(mallory)
+    driver.trigger("alice", TOKEN)
+    assert heard(mallory).body == (TOKEN,)
+    mallory.close()
+    desk.close()

@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 from jeepney import DBusAddress, new_method_return
 
 from sso.guest import logind as source
-from sso.guest.bus import CALL_SECONDS, DIAL_EVERY, Done
+from sso.guest.bus import CALL_SECONDS, DIAL_EVERY, Bus, Done
 from sso.guest.logind import LOGIN1, PAUSE, PROPERTIES, ROOT, SESSIONS_MAX, Found, Seat, Seated
+from sso.guest.reactor import Reactor
 
 __all__ = ["daemon", "desk", "logind", "make_daemon", "make_somebody", "seat", "somebody"]
 
@@ -85,7 +86,9 @@ def test_a_closing_session_is_nobodys(desk: Desk, logind: LogindMock, seat: Seat
     assert look(desk.up(), seat) == Found(True, None, ())
 
 
-def test_a_session_that_ends_during_a_look_is_nobodys(desk: Desk, logind: LogindMock, seat: Seat) -> None:
+def test_a_session_that_ends_during_a_look_is_nobodys(
+    desk: Desk, logind: LogindMock, seat: Seat, monkeypatch: pytest.MonkeyPatch
+) -> None:
     bob = logind.session("1", "bob", 4002, Type="x11", Active=False, State="online")
     alice = logind.session("2", "alice", 4001, Type="x11")
     logind.end(bob)
@@ -98,7 +101,7 @@ def test_a_session_that_ends_during_a_look_is_nobodys(desk: Desk, logind: Logind
             logind.listed(alice)
         ask(address, *arguments, **more)
 
-    desk.bus.call = call  # type: ignore[method-assign]
+    monkeypatch.setattr(desk.bus, "call", call)
     found = look(desk, seat)
     assert found.known and [user.user for user in found.users] == ["alice"] and bob in asked
 
@@ -112,7 +115,16 @@ def test_a_session_that_nobody_can_tell_of_makes_all_uncertain(
     logind.front("1", path)
     logind.end(gone)
     found = look(desk.up(), seat)
-    assert not found.known and [user.user for user in found.users] == ["alice"]
+    assert not found.known and [user.user for user in found.users] == ["alice", ""]
+
+
+def test_a_session_in_front_that_nobody_can_tell_of_is_a_strangers(
+    desk: Desk, logind: LogindMock, seat: Seat
+) -> None:
+    logind.end(logind.session("1", "alice", 4001, Type="x11"))
+    found = look(desk.up(), seat)
+    assert not found.known and found.user is not None
+    assert not any(found.user.belongs_to(*user) for user in (("alice", 4001), ("root", 0)))
 
 
 def test_the_session_in_front_is_looked_at_however_many_there_are(
@@ -212,17 +224,16 @@ def test_a_stranger_brings_no_look(desk: Desk, logind: LogindMock, seat: Seat, s
 # A flood
 
 
-class SlowBus:
+class SlowBus(Bus):
     """A bus whose answers come when the test wants; it counts the questions."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, reactor: Reactor) -> None:
+        super().__init__(reactor)
         self.questions: list[Done] = []
         self.most = 0
-        self._desk = desk
-        desk.bus.call = self._call  # type: ignore[method-assign]
 
-    def _call(self, address: Any, member: str, signature: Any, body: Any, done: Done) -> None:
-        self.questions.append(done)
+    def call(self, *arguments: Any, done: Done = lambda reply: None, **more: Any) -> None:
+        self.questions.append(arguments[4] if len(arguments) > 4 else done)
         self.most = max(self.most, len(self.questions))
 
     def answer(self) -> None:
@@ -231,18 +242,25 @@ class SlowBus:
 
 @pytest.fixture
 def slow(desk: Desk) -> SlowBus:
-    return SlowBus(desk)
+    """A bus that answers when the test wants."""
+    return SlowBus(desk.reactor)
 
 
-def test_any_number_of_hints_is_one_look_and_one_more(desk: Desk, seat: Seat, slow: SlowBus) -> None:
+@pytest.fixture
+def slow_seat(desk: Desk, slow: SlowBus) -> Seat:
+    """The seat on the slow bus."""
+    return Seat(desk.reactor, slow)
+
+
+def test_any_number_of_hints_is_one_look_and_one_more(desk: Desk, slow_seat: Seat, slow: SlowBus) -> None:
     looks: list[Found] = []
-    seat.watch(lambda: looks.append(seat.found))
+    slow_seat.watch(lambda: looks.append(slow_seat.found))
     for _ in range(1000):
-        seat.hint()
+        slow_seat.hint()
     slow.answer()
     assert len(looks) == 1 and not slow.questions, "the next look waits"
     for _ in range(1000):
-        seat.hint()
+        slow_seat.hint()
     assert not slow.questions
     desk.later(PAUSE)
     slow.answer()
@@ -250,43 +268,43 @@ def test_any_number_of_hints_is_one_look_and_one_more(desk: Desk, seat: Seat, sl
     assert len(looks) == 2 and not slow.questions and slow.most == 1
 
 
-def test_hints_without_end_keep_nobody_from_an_answer(desk: Desk, seat: Seat, slow: SlowBus) -> None:
+def test_hints_without_end_keep_nobody_from_an_answer(desk: Desk, slow_seat: Seat, slow: SlowBus) -> None:
     """Any user can make logind send signals; a console that waits for a look has to lock all the same."""
     answers: list[str] = []
-    seat.look(lambda found: answers.append("first"))
+    slow_seat.look(lambda found: answers.append("first"))
     for _ in range(3):
-        seat.hint()
-    seat.look(lambda found: answers.append("second"))
-    seat.hint()
+        slow_seat.hint()
+    slow_seat.look(lambda found: answers.append("second"))
+    slow_seat.hint()
     slow.answer()
     assert answers == ["first"]
-    seat.hint()
+    slow_seat.hint()
     assert len(slow.questions) == 1, "who asked is not kept waiting by the pause"
     slow.answer()
     assert answers == ["first", "second"]
 
 
-def test_who_asks_in_the_pause_is_answered_at_once(desk: Desk, seat: Seat, slow: SlowBus) -> None:
-    seat.hint()
-    seat.hint()
+def test_who_asks_in_the_pause_is_answered_at_once(desk: Desk, slow_seat: Seat, slow: SlowBus) -> None:
+    slow_seat.hint()
+    slow_seat.hint()
     slow.answer()
     answers: list[Found] = []
-    seat.look(answers.append)
+    slow_seat.look(answers.append)
     slow.answer()
     assert len(answers) == 1
     desk.later(PAUSE)
     assert not slow.questions, "the look of the pause has become needless"
 
 
-def test_who_asks_out_of_an_answer_gets_a_look_of_its_own(desk: Desk, seat: Seat, slow: SlowBus) -> None:
+def test_who_asks_out_of_an_answer_gets_a_look_of_its_own(desk: Desk, slow_seat: Seat, slow: SlowBus) -> None:
     answers: list[str] = []
 
     def again(found: Found) -> None:
         answers.append("first")
-        seat.look(lambda found: answers.append("second"))
+        slow_seat.look(lambda found: answers.append("second"))
 
-    seat.look(again)
-    seat.hint()
+    slow_seat.look(again)
+    slow_seat.hint()
     slow.answer()
     assert answers == ["first"] and len(slow.questions) == 1
     slow.answer()
@@ -319,6 +337,9 @@ def test_what_is_done_to_sessions_arrives(desk: Desk, logind: LogindMock, seat: 
     seat.terminate("5")
     seat.power_off()
     desk.turn()
+    seat.lock_all()
+    desk.turn()
+    assert "LockSessions" in logind.calls()
     wanted = ["LockSession 3", "UnlockSession 4", "TerminateSession 5", "PowerOff False"]
     assert [call for call in logind.calls() if call in wanted] == wanted
 
@@ -370,23 +391,24 @@ GOOD_SESSION = {
 }
 
 
-class OddBus:
-    """Answers at once with what a test wants."""
+class OddBus(Bus):
+    """Answers with what a test wants."""
 
-    def __init__(self, desk: Desk, seat: Any, session: Any) -> None:
+    def __init__(self, reactor: Reactor, seat: Any, session: Any) -> None:
+        super().__init__(reactor)
         self._answers = {f"{LOGIN1}.Seat": seat, f"{LOGIN1}.Session": session}
-        self._reactor = desk.reactor
-        desk.bus.call = self._call  # type: ignore[method-assign]
 
-    def _call(self, address: Any, member: str, signature: Any, body: Any, done: Done) -> None:
-        answer = self._answers[body[0]]
-        self._reactor.after(0.0, lambda: done(answer))
+    def call(
+        self, address: DBusAddress, member: str, signature: str | None = None, *arguments: Any, **more: Any
+    ) -> None:
+        body, done = arguments
+        self._reactor.after(0.0, lambda: done(self._answers[body[0]]))
 
 
 def odd_look(seat_body: Any, session_body: Any) -> Found:
     desk = Desk("unix:path=/nonexistent")
-    OddBus(desk, seat_body, session_body)
-    found = look(desk, Seat(desk.reactor, desk.bus, "tty1", "/nonexistent"))
+    bus = OddBus(desk.reactor, seat_body, session_body)
+    found = look(desk, Seat(desk.reactor, bus, "tty1", "/nonexistent"))
     desk.close()
     return found
 
@@ -406,7 +428,7 @@ def test_a_session_with_odd_properties(name: str) -> None:
     """Who cannot be told from nobody makes all uncertain; no user ever vanishes with certainty."""
     for odd in ODD:
         found = odd_look((GOOD_SEAT,), ({**GOOD_SESSION, name: odd},))
-        assert not found.known or found.user is not None
+        assert found.user is not None
     left = {key: value for key, value in GOOD_SESSION.items() if key != name}
     assert odd_look((GOOD_SEAT,), (left,)).known is (name not in ("Id", "Name", "User"))
 
@@ -414,7 +436,8 @@ def test_a_session_with_odd_properties(name: str) -> None:
 @pytest.mark.parametrize("body", [None, (), (1,), ("x",), ([],), ({},), ({"a": 1},), ({1: ("s", "x")}, 2)])
 def test_answers_that_are_no_properties(body: Any) -> None:
     assert odd_look(body, (GOOD_SESSION,)) == Found(False)
-    assert odd_look((GOOD_SEAT,), body) == Found(False)
+    found = odd_look((GOOD_SEAT,), body)
+    assert not found.known and found.user is not None and not found.user.belongs_to("alice", 4001)
 
 
 VALUES = st.recursive(

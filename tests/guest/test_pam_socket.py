@@ -242,7 +242,7 @@ def test_only_root_without_a_login_session(
     uid: int, loginuid: str | None, reason: str, tmp_path: Path
 ) -> None:
     peers = Peers("/system.slice/", proc(tmp_path / "proc", loginuid), tmp_path / "no-systemd")
-    assert peers.refusal(Peer(7, uid, 0)) == reason
+    assert peers.refusal(Peer(7, uid, 0), -1) == reason
 
 
 @pytest.mark.parametrize(
@@ -261,14 +261,35 @@ def test_only_root_without_a_login_session(
 def test_where_systemd_runs_the_cgroup_counts(cgroup: str, good: bool, tmp_path: Path) -> None:
     folder = proc(tmp_path / "proc", "4294967295", cgroup)
     (tmp_path / "systemd").mkdir()
-    assert (Peers("/system.slice/", folder, tmp_path / "systemd").refusal(Peer(7, 0, 0)) == "") is good
-    assert Peers("/system.slice/", folder, tmp_path / "none").refusal(Peer(7, 0, 0)) == ""
-    assert Peers("", folder, tmp_path / "systemd").refusal(Peer(7, 0, 0)) == ""
+    assert (Peers("/system.slice/", folder, tmp_path / "systemd").refusal(Peer(7, 0, 0), -1) == "") is good
+    assert Peers("/system.slice/", folder, tmp_path / "none").refusal(Peer(7, 0, 0), -1) == ""
+    assert Peers("", folder, tmp_path / "systemd").refusal(Peer(7, 0, 0), -1) == ""
+
+
+@pytest.mark.parametrize(
+    ("loginuid", "cgroup", "reason"),
+    [
+        ("4001", "0::/user.slice/user-4001.slice/session-2.scope\n", ""),  # GDM's own, at her lock screen
+        ("4001", "0::/system.slice/gdm.service\n", ""),
+        ("4294967295", "0::/system.slice/gdm.service\n", ""),
+        ("4002", "0::/user.slice/user-4001.slice/session-2.scope\n", "login-uid"),
+        ("4001", "0::/user.slice/user-4002.slice/session-2.scope\n", "cgroup"),
+        ("4001", "0::/user.slice/user-40010.slice/x\n", "cgroup"),
+    ],
+)
+def test_who_is_to_be_unlocked_may_be_proved_from_her_own_session(
+    loginuid: str, cgroup: str, reason: str, tmp_path: Path
+) -> None:
+    folder = proc(tmp_path / "proc", loginuid, cgroup)
+    (tmp_path / "systemd").mkdir()
+    peers = Peers("/system.slice/", folder, tmp_path / "systemd")
+    assert peers.refusal(Peer(7, 0, 0), 4001) == reason
+    assert bool(peers.refusal(Peer(7, 0, 0), -1)) == ("user.slice" in cgroup or loginuid == "4001")
 
 
 def test_a_process_that_is_gone_is_refused(tmp_path: Path) -> None:
     (tmp_path / "systemd").mkdir()
-    assert Peers("/system.slice/", tmp_path, tmp_path / "systemd").refusal(Peer(7, 0, 0)) == "cgroup"
+    assert Peers("/system.slice/", tmp_path, tmp_path / "systemd").refusal(Peer(7, 0, 0), -1) == "cgroup"
 
 
 # The listener

@@ -49,8 +49,8 @@ def gnome(desktop: Callable[[str], Machine], realm: Realm, certificates: Certifi
 
 
 def password_of(user: str, certificates: Certificates) -> tuple[str, ...]:
-    words = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca))
-    return (*words, "--password", "--user", user)
+    words = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca), "--ccache", "FILE:/none")
+    return (*words, "--spn", SPN, "--password", "--user", user)
 
 
 @pytest.mark.proves("S001", "S035", "S076", "S109", "S150")

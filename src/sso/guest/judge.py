@@ -285,6 +285,11 @@ class Judge:
 
     # The PAM module's side (sso.guest.pam.Desk)
 
+    def unlocking(self) -> int:
+        """Whom a lock screen is to prove again. Only with a token: without one any root process could ask."""
+        login = self._login
+        return login.uid if login is not None and login.unlocking is not None and login.token else -1
+
     def answer(self, connection: Connection, request: Request) -> Grant | None:
         """What a GET gets."""
         grant = self._grants.take(request.service, request.tty, request.user, request.token)

@@ -54,7 +54,8 @@ class Seated:
 
 
 class Found(NamedTuple):
-    """What a look found. Without `known` nobody could tell for certain: `users` is what utmp says, or a part.
+    """What a look found. Without `known` nobody could tell for certain: `users` is what utmp says, or those
+    that logind told of before a session that it could not tell of, and then a stranger.
 
     `active` is the session in front, a greeter's too; `users` are the users' sessions of the seat, the
     one in front first.
@@ -102,6 +103,10 @@ class Seat:
     def lock(self, session: str) -> None:
         """Ask the session's own programs to lock it; whether they did, a look tells."""
         self.bus.call(_MANAGER, "LockSession", "s", (session,))
+
+    def lock_all(self) -> None:
+        """Ask the programs of every session, where nobody can tell which there are."""
+        self.bus.call(_MANAGER, "LockSessions")
 
     def unlock(self, session: str) -> None:
         """Ask the session's own programs to unlock it, without PAM."""
@@ -200,7 +205,8 @@ class _Look:
             self._missed = True
             self._begin()
         elif session is None:
-            self._done(_found(self._sessions, self._active)._replace(known=False))
+            found = _found(self._sessions, self._active)
+            self._done(found._replace(known=False, users=(*found.users, _STRANGER)))
         else:
             self._add(session, properties or {})
 
@@ -209,6 +215,10 @@ class _Look:
         if properties.get("State") != "closing":
             self._sessions.append(session)
         self._next()
+
+
+# Who sits at a session that logind lists and does not tell of: nobody whom we know.
+_STRANGER = Seated("", "", UNKNOWN_UID, "")
 
 
 def _is_session(entry: object) -> bool:

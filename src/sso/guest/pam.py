@@ -47,7 +47,8 @@ _STEPS = {
 class Peers:
     """Who may ask: root, in no login session of its own, and where systemd runs, below `cgroup`.
 
-    A program that a signed-in person started (su, sudo) has a login uid and another cgroup.
+    A program that a signed-in person started (su, sudo) has a login uid and another cgroup. So has the
+    process by which GDM proves a user again at her lock screen: while she is to be unlocked, it may ask.
     """
 
     def __init__(
@@ -55,8 +56,8 @@ class Peers:
     ) -> None:
         self._cgroup, self._proc, self._systemd = cgroup, proc, systemd
 
-    def refusal(self, peer: Peer) -> str:
-        """Why a peer may not ask, or ""."""
+    def refusal(self, peer: Peer, unlocking: int) -> str:
+        """Why a peer may not ask, or "". `unlocking` is the uid that is to be proved again, -1 for none."""
         if peer.uid != 0:
             return "not-root"
         folder = self._proc / str(peer.pid)
@@ -66,13 +67,14 @@ class Peers:
             loginuid = NO_LOGINUID  # a kernel without audit
         except OSError:
             return "gone"
-        if loginuid != NO_LOGINUID:
+        if loginuid not in (NO_LOGINUID, str(unlocking)):
             return "login-uid"
-        if self._cgroup and self._systemd.is_dir() and not self._in_cgroup(folder):
+        places = (self._cgroup, f"/user.slice/user-{unlocking}.slice/")
+        if self._cgroup and self._systemd.is_dir() and not self._in_cgroup(folder, places):
             return "cgroup"
         return ""
 
-    def _in_cgroup(self, folder: Path) -> bool:
+    def _in_cgroup(self, folder: Path, places: tuple[str, ...]) -> bool:
         try:
             lines = (folder / "cgroup").read_text().splitlines()
         except OSError:
@@ -80,7 +82,7 @@ class Peers:
         # "0::PATH" is the unified hierarchy, "N:name=systemd:PATH" the one of a mixed set-up (cgroups(7)).
         paths = {line.split(":", 2)[1]: line.split(":", 2)[2] for line in lines if line.count(":") >= 2}
         path = paths.get("name=systemd") or paths.get("", "")
-        return f"{path}/".startswith(self._cgroup)
+        return f"{path}/".startswith(places)
 
 
 class Connection:
@@ -96,6 +98,9 @@ class Connection:
 class Desk(Protocol):
     """Who decides: what a GET is answered with, and what a step means."""
 
+    def unlocking(self) -> int:
+        """The uid that a screen with a token is to prove again now, or -1."""
+
     def answer(self, connection: Connection, request: Request) -> Grant | None:
         """The grant that the request gets, now the server's to close; None for nothing."""
 
@@ -106,7 +111,7 @@ class Desk(Protocol):
 class PamServer:
     """The listener and its connections. What breaks the contract is closed, and burns nothing."""
 
-    def __init__(self, path: str, reactor: Reactor, desk: Desk, refusal: Callable[[Peer], str]) -> None:
+    def __init__(self, path: str, reactor: Reactor, desk: Desk, refusal: Callable[[Peer, int], str]) -> None:
         self._path, self._reactor, self._desk, self._refusal = path, reactor, desk, refusal
         self._connections: set[Connection] = set()
         self._next_note = 0.0
@@ -148,7 +153,7 @@ class PamServer:
         link.setblocking(False)
         peer = local.peer(link)
         waiting = sum(connection.stage is Stage.WAITING for connection in self._connections)
-        reason = self._refusal(peer)
+        reason = self._refusal(peer, self._desk.unlocking())
         if not reason and (waiting >= HALF_OPEN_MAX or len(self) >= CONNECTIONS_MAX):
             reason = "too-many"
         if reason:
