@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from beds import Certificates
 from beds_guest import Run, secret_fd
+from beds_vm import enrol
 
 from sso.demo.realm import Realm
 from sso.demo.vm import Machine
@@ -107,6 +109,21 @@ def artefact(vm: Machine, name: str) -> Path:
     path = folder / f"{name}.png"
     vm.screenshot(path)
     return path
+
+
+def enrol_with_passwords(
+    vm: Machine, realm: Realm, certificates: Certificates, **options: object
+) -> tuple[str, ...]:
+    """Make a guest take tickets and, inside TLS, passwords; the client's options for alice's password."""
+    files = {"tls_certificate": "/etc/console-sso/tls.pem", "tls_key": "/etc/console-sso/tls.key"}
+    mechanisms = ["TLS", "GSSAPI", "kerberos", "password"]
+    enrol(vm, realm, SPN, mechanisms=mechanisms, **files, **options)
+    for path, source in zip(
+        files.values(), (certificates.guest.certificate, certificates.guest.key), strict=True
+    ):
+        vm.write(path, source.read_bytes(), 0o600, "sso-agent:sso-agent")
+    tls = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca))
+    return (*tls, "--ccache", "FILE:/none", "--spn", SPN, "--password", "--user", "alice")
 
 
 def start(vm: Machine, *commands: str) -> None:

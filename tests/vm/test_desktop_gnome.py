@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 from beds import Certificates
-from beds_vm import enrol
 from vm_console import (
     SPN,
     artefact,
     caches,
+    enrol_with_passwords,
     pam_failures,
     session_of,
     sign_in,
@@ -25,38 +25,20 @@ from sso.demo.realm import Realm
 from sso.demo.vm import Machine
 
 pytestmark = pytest.mark.desktop
-TLS = "/etc/console-sso/tls"
 
 
 @pytest.fixture
-def gnome(desktop: Callable[[str], Machine], realm: Realm, certificates: Certificates) -> Machine:
-    """A guest with GDM's greeter on its screen; tickets and passwords are taken."""
-    vm = desktop("gdm3")
-    enrol(
-        vm,
-        realm,
-        SPN,
-        login="gdm",
-        mechanisms=["TLS", "GSSAPI", "kerberos", "password"],
-        tls_certificate=f"{TLS}.pem",
-        tls_key=f"{TLS}.key",
-    )
-    for name in ("certificate", "key"):
-        octets = getattr(certificates.guest, name).read_bytes()
-        vm.write(f"{TLS}.{'pem' if name == 'certificate' else 'key'}", octets, 0o600, "sso-agent:sso-agent")
-    start(vm)
-    return vm
-
-
-def password_of(user: str, certificates: Certificates) -> tuple[str, ...]:
-    words = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca), "--ccache", "FILE:/none")
-    return (*words, "--spn", SPN, "--password", "--user", user)
+def gnome(desktop: Callable[[str], Machine]) -> Machine:
+    """A guest with GDM's greeter on its screen."""
+    return desktop("gdm3")
 
 
 @pytest.mark.proves("S001", "S035", "S076", "S109", "S150")
 def test_sign_in_lock_and_unlock(
     gnome: Machine, realm: Realm, certificates: Certificates, tmp_path: Path
 ) -> None:
+    by_password = enrol_with_passwords(gnome, realm, certificates, login="gdm")
+    start(gnome)
     artefact(gnome, "gnome-1-greeter")
     realm.kinit("alice", "-f")
     with staying(gnome, realm):
@@ -76,7 +58,7 @@ def test_sign_in_lock_and_unlock(
     realm.kinit("bob", "-f", ccache=tmp_path / "bob")
     other = sign_in(gnome, realm, "--spn", SPN, "--ccache", f"FILE:{tmp_path / 'bob'}")
     assert other.code == Exit.DENIED and pam_failures(gnome) == 0
-    wrong = sign_in(gnome, realm, *password_of("alice", certificates), secret="not-her-password")
+    wrong = sign_in(gnome, realm, *by_password, secret="not-her-password")
     assert wrong.code == Exit.NOT_ACCEPTED and pam_failures(gnome) == 1
     assert session_of(gnome, "alice")["LockedHint"] == "yes"
     artefact(gnome, "gnome-4-refused")
@@ -95,7 +77,8 @@ def test_sign_in_lock_and_unlock(
 
 
 def test_a_password_opens_the_desktop(gnome: Machine, realm: Realm, certificates: Certificates) -> None:
-    secret = "alice-on-the-console"
-    with staying(gnome, realm, *password_of("alice", certificates), secret=secret):
+    by_password = enrol_with_passwords(gnome, realm, certificates, login="gdm")
+    start(gnome)
+    with staying(gnome, realm, *by_password, secret="alice-on-the-console"):
         session_of(gnome, "alice", Active="yes", Service="gdm-ovirtcred")
         assert not caches(gnome) and pam_failures(gnome) == 0

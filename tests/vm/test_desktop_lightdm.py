@@ -5,11 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from beds import Certificates
 from beds_vm import enrol
 from vm_console import (
     SPN,
     artefact,
     caches,
+    enrol_with_passwords,
     pam_failures,
     session_of,
     sign_in,
@@ -27,16 +29,15 @@ pytestmark = pytest.mark.desktop
 
 
 @pytest.fixture
-def lightdm(desktop: Callable[[str], Machine], realm: Realm) -> Machine:
+def lightdm(desktop: Callable[[str], Machine]) -> Machine:
     """A guest with LightDM's greeter on its screen."""
-    vm = desktop("lightdm")
-    enrol(vm, realm, SPN, login="lightdm")
-    start(vm, "sso install-pam --service lightdm")
-    return vm
+    return desktop("lightdm")
 
 
 @pytest.mark.proves("S026")
 def test_sign_in_lock_and_unlock(lightdm: Machine, realm: Realm, tmp_path: Path) -> None:
+    enrol(lightdm, realm, SPN, login="lightdm")
+    start(lightdm, "sso install-pam --service lightdm")
     artefact(lightdm, "lightdm-1-greeter")
     realm.kinit("alice", "-f")
     with staying(lightdm, realm):
@@ -63,3 +64,16 @@ def test_sign_in_lock_and_unlock(lightdm: Machine, realm: Realm, tmp_path: Path)
     lightdm.run("loginctl terminate-user alice", check=True)
     wait_for_event(lightdm, "session-over user=alice")
     lightdm.wait("! ls /tmp/krb5cc_*", 60)
+
+
+def test_a_wrong_password_counts_once_and_the_right_one_opens(
+    lightdm: Machine, realm: Realm, certificates: Certificates
+) -> None:
+    by_password = enrol_with_passwords(lightdm, realm, certificates, login="lightdm")
+    start(lightdm, "sso install-pam --service lightdm")
+    wrong = sign_in(lightdm, realm, *by_password, secret="not-her-password")
+    assert wrong.code == Exit.NOT_ACCEPTED and pam_failures(lightdm) == 1
+    lightdm.run("sleep 30", timeout=200)  # the pause after a failure
+    with staying(lightdm, realm, *by_password, secret="alice-on-the-console"):
+        session_of(lightdm, "alice", Active="yes", Service="lightdm")
+        assert not caches(lightdm) and pam_failures(lightdm) == 1
