@@ -1,10 +1,7 @@
-"""A system bus of a test's own: a real dbus-daemon with Debian's default policy, and logind as a mock.
-
-The mock is python-dbusmock's logind template in a process of its own; the real one is in the tests with a
-virtual machine.
-"""
+"""A system bus of a test's own: a real dbus-daemon with Debian's default policy, and others on it."""
 
 import os
+import pwd
 import signal
 import socket
 import subprocess
@@ -15,18 +12,16 @@ from typing import Any
 
 import pytest
 from beds_agent import Clock, let_in
-from jeepney import DBusAddress, HeaderFields, MessageType, new_method_call, new_signal
+from jeepney import DBusAddress, HeaderFields, Message, MessageType, new_method_call, new_signal
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
 
-from sso.demo.programs import BedError, find_program
-from sso.guest.bus import Bus
-from sso.guest.logind import LOGIN1, PROPERTIES, ROOT, Found, Seat
+from sso.demo.programs import find_program
+from sso.guest.bus import Bus, Match
 from sso.guest.reactor import Reactor
 
-SYSTEM_PYTHON = "/usr/bin/python3"
 TURNS = 400
 PATIENCE = 10.0
-MOCK = "org.freedesktop.DBus.Mock"
+STRANGER = pwd.getpwnam("nobody").pw_uid  # another user of the machine
 
 # What system.conf of dbus says by default, and that we may do what root may.
 CONFIG = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
@@ -221,92 +216,6 @@ class Desk:
         self.reactor.close()
 
 
-class LogindMock:
-    """python-dbusmock's logind, and what is in it."""
-
-    def __init__(
-        self, daemon: Daemon, folder: Path, more: tuple[str, ...] = ("--template", "logind")
-    ) -> None:
-        self._log = folder / "logind.log"
-        argv = [SYSTEM_PYTHON, "-m", "dbusmock", "--system", "--logfile", str(self._log), *more]
-        env = {"DBUS_SYSTEM_BUS_ADDRESS": daemon.address, "PATH": "/usr/bin:/bin"}
-        self._argv, self._env = argv, env
-        self._client = Somebody(daemon.address)
-        self.start()
-
-    def start(self) -> None:
-        """Start it; it is there when this returns."""
-        self._process = subprocess.Popen(self._argv, env=self._env, stdin=subprocess.DEVNULL)
-        rule = f"type='signal',sender='{THE_BUS.bus_name}',member='NameOwnerChanged',arg0='{LOGIN1}'"
-        self._client.call(THE_BUS, "AddMatch", "s", rule)
-        while not self._client.call(THE_BUS, "NameHasOwner", "s", LOGIN1)[0]:
-            if self._process.poll() is not None:
-                raise BedError(
-                    "the mock of logind does not start; on Debian: apt-get install python3-dbusmock"
-                )
-            try:
-                self._client.answer(0.2)
-            except TimeoutError:
-                continue
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def close(self) -> None:
-        self.kill()
-        self._client.close()
-
-    def seat(self, name: str = "seat0") -> None:
-        self._mock(ROOT, "AddSeat", "s", name)
-
-    def session(self, id: str, user: str, uid: int, seat: str = "seat0", **properties: Any) -> str:
-        """A session of the seat, from here on the one in front."""
-        (path,) = self._mock(ROOT, "AddSession", "ssusb", id, seat, uid, user, True)
-        if properties:
-            self.change(path, **properties)
-        return str(path)
-
-    def change(self, path: str, **properties: Any) -> None:
-        """New properties, with the signal."""
-        kinds = {str: "s", bool: "b", int: "u"}
-        values = {name: (kinds[type(value)], value) for name, value in properties.items()}
-        kind = "Session" if "/session/" in path else "Seat"
-        self._mock(path, "UpdateProperties", "sa{sv}", f"{LOGIN1}.{kind}", values)
-
-    def front(self, id: str, path: str) -> None:
-        """Another session comes to the front."""
-        self._seat("ActiveSession", ("(so)", (id, path)))
-
-    def end(self, path: str) -> None:
-        """The session is gone, and the seat has not heard of it."""
-        self._mock(ROOT, "RemoveObject", "s", path)
-
-    def listed(self, *sessions: str) -> None:
-        """These are the sessions of the seat, by their paths."""
-        self._seat("Sessions", ("a(so)", [(path.rpartition("/")[2], path) for path in sessions]))
-
-    def calls(self) -> list[str]:
-        """What the manager was told: member and arguments, without what is ours."""
-        (calls,) = self._mock(ROOT, "GetCalls")
-        said = []
-        for _, member, arguments in calls:
-            said.append(" ".join([member, *(str(value) for _, value in arguments)]))
-        return said
-
-    def manager_signal(self, member: str, id: str, path: str) -> None:
-        body = [("s", id), ("o", path)]
-        self._mock(ROOT, "EmitSignal", "sssav", f"{LOGIN1}.Manager", member, "so", body)
-
-    def _seat(self, name: str, value: tuple[str, Any]) -> None:
-        # The mock's own UpdateProperties takes no structures.
-        address = DBusAddress(f"{ROOT}/seat/seat0", LOGIN1, PROPERTIES)
-        self._client.call(address, "Set", "ssv", f"{LOGIN1}.Seat", name, value)
-
-    def _mock(self, path: str, member: str, signature: str = "", *body: Any) -> tuple[Any, ...]:
-        return self._client.call(DBusAddress(path, LOGIN1, MOCK), member, signature, *body)
-
-
 @contextmanager
 def silent_bus(path: Path) -> Iterator[socket.socket]:
     """A listening socket where a bus is expected."""
@@ -370,24 +279,45 @@ def somebody(make_somebody: MakeSomebody) -> Somebody:
     return make_somebody()
 
 
-@pytest.fixture
-def logind(daemon: Daemon, tmp_path: Path) -> Iterator[LogindMock]:
-    """logind with an empty seat0."""
-    mock = LogindMock(daemon, tmp_path)
-    mock.seat()
-    yield mock
-    mock.close()
+# A signal that a test waits for, and whose it is.
+NAME = "org.example.Screen"
+ITEM = DBusAddress("/org/example/screen/item", NAME, f"{NAME}.Item")
+CHANGED = Match(NAME, f"{NAME}.Item", "Changed", "/org/example/screen")
 
 
 @pytest.fixture
-def seat(desk: Desk, tmp_path: Path) -> Seat:
-    """The seat as the agent sees it; there is no utmp."""
-    return Seat(desk.reactor, desk.bus, "tty1", str(tmp_path / "utmp"))
+def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the agent says of its bus."""
+    said: list[str] = []
+    monkeypatch.setattr("sso.guest.bus.note", lambda id, **values: said.append(id))
+    return said
 
 
-def look(desk: Desk, seat: Seat) -> Found:
-    """What a look finds now."""
-    found: list[Found] = []
-    seat.look(found.append)
-    desk.turn(lambda: found)
-    return found[0]
+@pytest.fixture
+def hints(desk: Desk) -> list[str]:
+    """Filled when the signal that we wait for comes, or its sender."""
+    hints: list[str] = []
+    desk.bus.match(CHANGED, lambda: hints.append("hint"))
+    return hints
+
+
+def asked(desk: Desk, somebody: Somebody) -> tuple[list[Any], Any]:
+    """Where the answer will be, and the question that somebody has got."""
+    answers = desk.ask(DBusAddress("/", somebody.name, "org.example.Ask"), "Ask")
+    return answers, somebody.question()
+
+
+def own_name(desk: Desk) -> str:
+    """Our unique name, as the bus tells it."""
+    desk.bus.own("org.example.Me")
+    desk.turn(lambda: "org.example.Me" in desk.bus.owned)
+    answers = desk.ask(THE_BUS, "GetNameOwner", "s", "org.example.Me")
+    desk.turn(lambda: answers)
+    return str(answers[0][0])
+
+
+def unreadable(message: Message) -> bytes:
+    """With a body that names a descriptor where there is none: the bus lets it pass."""
+    octets: bytes = message.serialise(serial=99)
+    assert octets.count(b"\x08\x01g\x00\x01u\x00") == 1
+    return octets.replace(b"\x08\x01g\x00\x01u\x00", b"\x08\x01g\x00\x01h\x00")

@@ -10,6 +10,7 @@ from sso import __version__
 COMMANDS = {
     "demo": ("sso.demo.main", "a ticket opens a login shell, all on this machine; nothing is left behind"),
     "install-pam": ("sso.guest.install_pam", "add the PAM module to the services that you name"),
+    "doctor": ("sso.doctor", "check the guest or the client here, and say what to mend"),
 }
 
 

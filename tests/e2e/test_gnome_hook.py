@@ -4,14 +4,13 @@ The whole of GDM is in the tests with the desktop's virtual machine.
 """
 
 import os
-import pwd
 import select
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dbus_bed import PATIENCE, Daemon, Desk, MakeDaemon, Somebody, make_daemon
+from dbus_bed import PATIENCE, STRANGER, Daemon, Desk, MakeDaemon, Somebody, make_daemon
 from jeepney import DBusAddress
 
 from sso.demo.programs import BedError, find_program, run_program
@@ -28,7 +27,6 @@ pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).parents[2]
 LIBRARY = ROOT / "build/gnome-shell/libgnome-shell.so"
 POLICY = ROOT / "data/dbus-1/system.d/org.ovirt.vdsm.Credentials.conf"
-NOBODY = pwd.getpwnam("nobody").pw_uid
 EMITTER = DBusAddress("/org/ovirt/vdsm/Credentials", NAME, NAME)
 PARTS = ("gdm/oVirt", "gdm/credentialManager", "misc/signals", "misc/signalTracker")
 # What loginDialog.js and screenShield.js of the shell do with the hook: wait for the event, know the service.
@@ -49,7 +47,7 @@ class Shell:
         argv = [find_program("gjs"), "-c", SHELL, str(scripts)]
         env = {"DBUS_SYSTEM_BUS_ADDRESS": address, "HOME": "/nonexistent", "PATH": os.environ["PATH"]}
         self._process = subprocess.Popen(
-            argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, user=NOBODY
+            argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, user=STRANGER
         )
         assert self._process.stdout is not None
         self._out, self._said = self._process.stdout.fileno(), b""
@@ -155,7 +153,7 @@ def test_the_shell_does_not_hear_a_forger(
     driver: GDMDriver, desk: Desk, daemon: Daemon, shell: Shell
 ) -> None:
     """Neither while the agent is away nor beside it; what comes first afterwards is the agent's."""
-    forger = Somebody(daemon.address, NOBODY)
+    forger = Somebody(daemon.address, STRANGER)
     forger.signal(EMITTER, "UserAuthenticated", "", "s", "forged")
     desk.up().turn(lambda: NAME in desk.bus.owned)
     forger.signal(EMITTER, "UserAuthenticated", "", "s", "forged")

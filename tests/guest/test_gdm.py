@@ -1,27 +1,26 @@
 """The GDM driver on a real bus: who hears the signal, and when it is sent. GNOME's part: tests/e2e."""
 
-import pwd
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from dbus_bed import (
+    ITEM,
+    STRANGER,
     THE_BUS,
     Daemon,
     Desk,
-    LogindMock,
+    MakeDaemon,
     Somebody,
     daemon,
     desk,
-    logind,
-    look,
     make_daemon,
     make_somebody,
-    seat,
     somebody,
 )
 from jeepney import HeaderFields, MessageType
+from logind_bed import LogindMock, logind, look, seat
 
 from sso.guest.config import GuestConfig
 from sso.guest.drivers.gdm import NAME, GDMDriver
@@ -29,7 +28,6 @@ from sso.guest.logind import Seat, Seated
 
 __all__ = ["daemon", "desk", "logind", "make_daemon", "make_somebody", "seat", "somebody"]
 
-MALLORY = pwd.getpwnam("nobody").pw_uid
 TOKEN = "0123456789abcdef" * 4
 POLICY = Path(__file__).parents[2] / "data/dbus-1/system.d/org.ovirt.vdsm.Credentials.conf"
 ALICE: dict[str, Any] = {"Type": "wayland", "Service": "gdm-ovirtcred"}
@@ -177,7 +175,7 @@ def test_the_service_is_the_hooks_unless_told_otherwise(desk: Desk, seat: Seat) 
 def test_others_may_hear_and_may_not_be_it(make_daemon: Callable[[str], Daemon]) -> None:
     """The bus refuses another user the name, and lets her hear what root says."""
     daemon = make_daemon(f"<include>{POLICY}</include>")
-    desk, mallory = Desk(daemon.address), Somebody(daemon.address, MALLORY)
+    desk, mallory = Desk(daemon.address), Somebody(daemon.address, STRANGER)
     driver = GDMDriver(GuestConfig(), desk.reactor, Seat(desk.reactor, desk.bus))
     driver.start(lambda: None)
     assert mallory.ask(THE_BUS, "RequestName", "su", NAME, 0).header.message_type is MessageType.error
@@ -185,5 +183,23 @@ def test_others_may_hear_and_may_not_be_it(make_daemon: Callable[[str], Daemon])
     listen(mallory)
     driver.trigger("alice", TOKEN)
     assert heard(mallory).body == (TOKEN,)
+    mallory.close()
+    desk.close()
+
+
+@pytest.mark.e2e
+def test_others_may_send_the_agent_nothing(make_daemon: MakeDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the policy: not even a signal of another user reaches us, neither by name nor by number."""
+    daemon = make_daemon(f"<include>{POLICY}</include>")
+    desk, mallory = Desk(daemon.address), Somebody(daemon.address, STRANGER)
+    desk.bus.own(NAME)
+    desk.up().turn(lambda: NAME in desk.bus.owned)
+    came: list[bytes] = []
+    monkeypatch.setattr(desk.bus, "_signal", lambda header, raw: came.append(raw))
+    for to in (NAME, mallory.owner(NAME)):
+        mallory.signal(ITEM, "Changed", to)
+    mallory.sync()
+    desk.turn()
+    assert not came
     mallory.close()
     desk.close()

@@ -3,21 +3,9 @@
 from typing import Any
 
 import pytest
-from dbus_bed import (
-    Daemon,
-    Desk,
-    LogindMock,
-    Somebody,
-    daemon,
-    desk,
-    logind,
-    look,
-    make_daemon,
-    make_somebody,
-    seat,
-    somebody,
-)
+from dbus_bed import Daemon, Desk, Somebody, daemon, desk, make_daemon, make_somebody, somebody
 from jeepney import HeaderFields, new_error
+from logind_bed import LogindMock, logind, look, seat
 
 from sso.guest.config import GuestConfig
 from sso.guest.drivers.lightdm import NAME, LightDMDriver
@@ -149,3 +137,13 @@ def test_the_judge_hears_when_the_bus_is_there(desk: Desk, seat: Seat) -> None:
         True,
     )
     assert LightDMDriver(GuestConfig(service="other"), desk.reactor, seat).service == "other"
+
+
+def test_a_session_behind_a_text_login_is_not_locked(
+    driver: LightDMDriver, desk: Desk, logind: LogindMock, seat: Seat
+) -> None:
+    """A key brings it to the front, without a greeter."""
+    logind.session("2", "alice", 4001, Type="x11", Active=False, State="online")
+    logind.session("3", "bob", 4002, Type="tty")
+    alice = next(user for user in look(desk, seat).users if user.user == "alice")
+    assert not driver.is_locked(alice)

@@ -153,5 +153,8 @@ def test_no_descriptor_is_left_after_many_logins(make_stage: MakeStage) -> None:
             assert stage.outcome() == (id, LOGGED_IN)
             asked.hang_up()
         stage.end(id)
+        stage.gone(id)
+        stage.turn()
+        assert stage.confirmed(id)
         stage.pam.clear()
     stage.turn(lambda: open_fds() == before)

@@ -8,9 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from dbus_bed import Desk, look
+from dbus_bed import Desk
 from hypothesis import given
 from hypothesis import strategies as st
+from logind_bed import look
 
 from sso.guest import utmp
 from sso.guest.logind import Found, Seat, Seated

@@ -130,6 +130,11 @@ class Outcomes:
         if any(attempt):
             self._kept[attempt, principal, digest] = self._clock() + OUTCOME_SECONDS, code
 
+    def left(self) -> None:
+        """The client has left, and the console is locked: that it was let in is no answer any more."""
+        for key in [key for key, (_, code) in self._kept.items() if code == Verdict.LOGGED_IN]:
+            del self._kept[key]
+
     def find(self, attempt: bytes, principal: str, digest: bytes) -> int | None:
         """The same answer for the same key, or None."""
         until, code = self._kept.get((attempt, principal, digest), (0.0, 0))

@@ -71,6 +71,7 @@ class Channel:
         self._wanted = False  # a child is due, as soon as the rate and the agent allow
         self._heard = 0.0  # when the child's pulse was last felt
         self._unconfirmed = 0  # ends that the agent has not confirmed
+        self._gone = False  # the agent knows that the client has left, and has not confirmed
         self._confirming: float | None = None  # until when it has to
         self._due = 0.0  # when the next fork is allowed
 
@@ -122,7 +123,7 @@ class Channel:
         if edge == "closed":
             self._wanted = False
             self._end_child("peer-gone", flush=True)
-            self._tell(records.Gone(self._number))
+            self._tell_gone()
         elif self._life is None:
             self._wanted = True
 
@@ -130,8 +131,10 @@ class Channel:
         life = self._life
         if life is None:
             return
+        if life.pulse in ready and not os.read(life.pulse, 64):
+            self._end_child("child-stopped", flush=True)  # it has closed its pulse
+            return
         if life.pulse in ready:
-            os.read(life.pulse, 64)
             self._heard = self._clock()
         if life.pidfd in ready:
             self._child_ended(life)
@@ -156,7 +159,7 @@ class Channel:
             return False
         self._unconfirmed -= 1
         if self._unconfirmed == 0:
-            self._confirming = None
+            self._confirming, self._gone = None, False
         return True
 
     # Children
@@ -202,7 +205,7 @@ class Channel:
             self._flush()
         self._wanted = status == child.RESET
         if self._wanted:
-            self._tell(records.Gone(life.id))  # another client, for all that is known
+            self._tell_gone()  # another client, for all that is known
         self._watch.rearm()
 
     def _end_child(self, reason: str, flush: bool = False) -> None:
@@ -228,6 +231,12 @@ class Channel:
         if records.send(self._agent, record):
             self._unconfirmed += 1
             self._confirming = self._clock() + CONFIRM_TIME
+
+    def _tell_gone(self) -> None:
+        """Say that the client has left; once, however often it comes and goes before that is confirmed."""
+        if not self._gone:
+            self._gone = True
+            self._tell(records.Gone(self._number))
 
     def _flush(self) -> None:
         """Drop what the last peer left behind; for a device that means to close and reopen it."""

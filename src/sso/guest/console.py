@@ -20,6 +20,7 @@ class Console:
         self.expects: Callable[[], bool] = lambda: False
         self._reactor, self._action, self._grace = reactor, config.disconnect, config.grace_seconds
         self._leaving: list[Callable[[], None]] = []
+        self._blind = 0  # how often nobody could tell who is there
         self._told: dict[str, int] = {}  # how often each session was told to lock
         self._again: Timer | None = None
         self._log_off: Timer | None = None
@@ -62,16 +63,27 @@ class Console:
     def _lock(self, found: Found) -> None:
         if not self._leaving:
             return
+        if not found.known and self.seat.bus.ready and self._blind < LATE:
+            self._blind += 1
+            self._wait(lambda: self.seat.lock_all())
+            return
         still_open = [one for one in found.users if found.known and not self._is_done(one)]
         if not still_open and not (found.known and self.expects()):
             self._confirm(found)
-        elif self._again is None or self._again.cancelled:
-            for session in still_open:
-                self._tell(session)
+        else:
+            self._wait(lambda: self._tell_all(still_open))
+
+    def _wait(self, lock: Callable[[], None]) -> None:
+        if self._again is None or self._again.cancelled:
+            lock()
             self._again = self._reactor.after(LOCK_EVERY, lambda: self.seat.look(self._lock))
 
     def _is_done(self, session: Seated) -> bool:
         return not session.graphical or self.driver.is_locked(session)
+
+    def _tell_all(self, sessions: list[Seated]) -> None:
+        for session in sessions:
+            self._tell(session)
 
     def _tell(self, session: Seated) -> None:
         if not self.driver.lock(session):
@@ -87,7 +99,10 @@ class Console:
             locked = found.known and session.graphical
             reason = {} if locked else {"reason": "text" if found.known else "no-logind"}
             note("session-locked" if locked else "session-not-locked", user=session.user, **reason)
+        if not found.known and not found.users:
+            note("session-not-locked", reason="no-logind")
         self._told.clear()
+        self._blind = 0
         leaving, self._leaving = self._leaving, []
         for done in leaving:
             done()

@@ -82,6 +82,7 @@ class Judge:
         """The client has left: nothing that it was granted is left, and `done` when nobody can go on."""
         self._revoke()
         self._current, self._present = None, ""
+        self._outcomes.left()
         self.unlocker.forget()
 
         def locked() -> None:
@@ -345,12 +346,8 @@ class Judge:
             self._failed(login)
             return
         login.connection = None
-        login.timers.append(self._reactor.after(UNLOCKED_SECONDS, lambda: self._still_locked(login)))
+        login.timers.append(self._reactor.after(UNLOCKED_SECONDS, lambda: self._failed(login)))
         self._console.seat.hint()
-
-    def _still_locked(self, login: Opening) -> None:
-        if self._login is login:
-            self._failed(login)
 
     def _failed(self, login: Opening) -> None:
         claim = login.claim

@@ -238,8 +238,7 @@ def _values(body: Reply) -> dict[str, Any] | None:
 
 def _found(sessions: list[Seated], active: str) -> Found:
     front = next((session for session in sessions if session.id == active), None)
-    users = sorted((one for one in sessions if not one.greeter), key=lambda one: one.id != active)
-    return Found(True, front, tuple(users))
+    return Found(True, front, tuple(session for session in sessions if not session.greeter))
 
 
 def _session(properties: dict[str, Any]) -> Seated | None:

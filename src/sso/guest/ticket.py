@@ -14,6 +14,8 @@ class Tickets:
 
     def __init__(self, reactor: Reactor, park: bool = False) -> None:
         self._reactor, self._park = reactor, park
+        self._refreshing = 0
+        self._waiting: list[Callable[[], None]] = []  # for the refresh that is under way
 
     def is_renewal(self, claim: Authenticated, session: SignedIn) -> bool:
         """Whether a ticket is to take the place of the session's: the same principal's, and a later end.
@@ -32,17 +34,25 @@ class Tickets:
     ) -> None:
         """Put the ticket `secret`, whose descriptor stays the caller's, into the session's cache."""
         session.refreshed = self._reactor.clock()
+        self._refreshing += 1
 
         def replaced(good: bool) -> None:
             if good:
                 session.expires, session.parked = claim.expires, False
             note("ticket-refreshed" if good else "ticket-not-refreshed", session=claim.id, user=session.user)
             done(good)
+            self._refreshing -= 1
+            waiting, self._waiting = self._waiting, []
+            for go_on in waiting:
+                go_on()
 
         ccache.refresh(self._reactor, session.path, session.uid, secret, replaced, parked=session.parked)
 
     def client_gone(self, session: SignedIn, done: Callable[[], None]) -> None:
         """Take the ticket away, if that is wanted, and go on."""
+        if self._refreshing:
+            self._waiting.append(lambda: self.client_gone(session, done))
+            return
         if not self._park or not session.path or session.parked:
             done()
             return
@@ -57,5 +67,8 @@ class Tickets:
 
     def session_over(self, session: SignedIn) -> None:
         """Remove what the PAM module left: it does so itself unless its process was killed."""
+        if self._refreshing:
+            self._waiting.append(lambda: self.session_over(session))
+            return
         if session.path and not session.parked:
             ccache.remove(self._reactor, session.path, session.uid, lambda good: None)

@@ -41,6 +41,7 @@ class Unlocker:
         self._reactor, self._console, self._checker, self._config = reactor, console, checker, config
         self._service = config.service or console.driver.service
         self._offer: tuple[int, str, float] | None = None  # uid, user, until when
+        self._asking: Forked | None = None  # whether an offer may be made
 
     def check(self, login: Opening, seated: Seated, done: Callable[[Verdict], None]) -> Forked:
         """Ask PAM; when it has nothing against her, have the session unlocked. `done` gets PAM's answer."""
@@ -57,14 +58,16 @@ class Unlocker:
 
     def offer(self, login: Opening, seated: Seated) -> None:
         """Her screen may be locked without that logind knows: a locker that asks gets a verdict."""
-        if not seated.graphical or self._console.driver.unlocks:
+        proved = login.claim.kind is not Kind.IDENTITY or self._config.accept_identity
+        if not proved or not seated.graphical or self._console.driver.unlocks:
             return
+        self.forget()
 
         def checked(found: Checked) -> None:
             if found is Checked.GOOD:
                 self._arm(login)
 
-        self._checker.account(self._service, login.user, seated.tty, checked)
+        self._asking = self._checker.account(self._service, login.user, seated.tty, checked)
 
     def verdict(self, uid: int, user: str, service: str) -> bool:
         """Whether a locker of `uid` may unlock for `user`, once."""
@@ -75,8 +78,10 @@ class Unlocker:
         return self._reactor.clock() < offer[2]
 
     def forget(self) -> None:
-        """The client has left: nobody is unlocked by what it has shown."""
-        self._offer = None
+        """The client has left: nobody is unlocked by what it has shown, nor by what PAM says of it later."""
+        if self._asking is not None:
+            self._asking.cancel()
+        self._offer = self._asking = None
 
     def _arm(self, login: Opening) -> None:
         self._offer = login.uid, login.user, self._reactor.clock() + self._config.grant_seconds

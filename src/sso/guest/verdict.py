@@ -2,8 +2,12 @@
 
 pam_sso in the locker's service is told to use it by `socket=`. Everybody may connect; the kernel says who
 it is, and the answer is yes only for the user whom an authentication of the console's client has just named.
+
+Nobody may send descriptors: closing a stranger's file can take as long as he likes (a socket that lingers, a
+file system of his own), also if it is never received. Before Linux 6.16 the kernel cannot refuse them.
 """
 
+import contextlib
 import socket
 from collections.abc import Callable
 
@@ -18,6 +22,7 @@ OF_ONE_UID_MAX = 4  # so that no user keeps another one out
 ASK_SECONDS = 2.0  # to ask after connecting
 LIFE_SECONDS = 60.0  # for the locker to say what became of it
 NOTE_EVERY = 1.0  # seconds between two log lines about refusals
+SO_PASSRIGHTS = 83  # asm-generic/socket.h; what a listener has its connections inherit
 
 Verdict = Callable[[int, str, str], bool]  # uid, user, service
 
@@ -35,9 +40,11 @@ class VerdictServer:
 
     def __init__(self, path: str, reactor: Reactor, verdict: Verdict) -> None:
         self._path, self._reactor, self._verdict = path, reactor, verdict
-        self._lockers: set[_Locker] = set()
+        self._lockers: dict[_Locker, None] = {}  # the oldest first
         self._next_note = 0.0
         self._listener = local.listen(path, mode=0o666)
+        with contextlib.suppress(OSError):
+            self._listener.setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
         reactor.watch(self._listener.fileno(), self._accept)
 
     def __len__(self) -> int:
@@ -59,13 +66,20 @@ class VerdictServer:
         uid = local.peer(link).uid
         same = sum(locker.uid == uid for locker in self._lockers)
         # Root has the other socket, which asks for more.
-        if uid == 0 or same >= OF_ONE_UID_MAX or len(self) >= CONNECTIONS_MAX:
+        if uid == 0 or same >= OF_ONE_UID_MAX or not self._room():
             link.close()
             self._note_refusal(uid)
             return
         locker = _Locker(link, uid, self._reactor.after(ASK_SECONDS, lambda: self._drop(locker)))
-        self._lockers.add(locker)
+        self._lockers[locker] = None
         self._reactor.watch(link.fileno(), lambda: self._on_packet(locker))
+
+    def _room(self) -> bool:
+        """Whether one more is let in. The oldest silent one goes for it: one user may have many uids."""
+        silent = next((locker for locker in self._lockers if not locker.answered), None)
+        if len(self) >= CONNECTIONS_MAX and silent is not None:
+            self._drop(silent)
+        return len(self) < CONNECTIONS_MAX
 
     def _on_packet(self, locker: _Locker) -> None:
         try:
@@ -95,7 +109,7 @@ class VerdictServer:
     def _drop(self, locker: _Locker) -> None:
         locker.timer.cancel()
         if locker in self._lockers:
-            self._lockers.remove(locker)
+            del self._lockers[locker]
             self._reactor.forget(locker.link.fileno())
             locker.link.close()
 

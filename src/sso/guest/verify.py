@@ -16,7 +16,7 @@ SECONDS = 15.0  # PAM delays the answer to a wrong password by some seconds
 LIBPAM = "libpam.so.0"
 
 # security/_pam_types.h
-SUCCESS, AUTH_ERR, CONV_ERR, USER_UNKNOWN, MAXTRIES = 0, 7, 19, 10, 8
+SUCCESS, CONV_ERR = 0, 19
 PROMPT_ECHO_OFF, TEXT_INFO, ERROR_MSG = 1, 4, 3
 TTY, SILENT, DISALLOW_NULL_AUTHTOK = 3, 0x8000, 0x0001
 
@@ -75,10 +75,10 @@ class PamChecker:
 
 
 def _read(secret: int) -> bytearray:
-    octets = bytearray(PASSWORD_MAX)
+    octets = bytearray(PASSWORD_MAX + 1)
     del octets[os.preadv(secret, [octets], 0) :]
-    if b"\0" in octets:
-        raise OSError("the password is not a text")
+    if b"\0" in octets or len(octets) > PASSWORD_MAX:
+        raise OSError("the password is not a text that PAM takes")
     return octets
 
 
@@ -100,9 +100,10 @@ class _Login:
 
     def password(self) -> Checked:
         code = self._pam.pam_authenticate(self._handle, SILENT | DISALLOW_NULL_AUTHTOK)
-        if code in (AUTH_ERR, MAXTRIES, USER_UNKNOWN):
-            return Checked.WRONG
-        return Checked.GOOD if code == SUCCESS else Checked.REFUSED
+        if self._secret is not None:
+            return Checked.REFUSED  # nobody wanted it: neither right nor wrong, whatever the stack says
+        # Stacks name a failure as they like (behind pam_faillock it is PAM_PERM_DENIED), and it was counted.
+        return Checked.GOOD if code == SUCCESS else Checked.WRONG
 
     def account(self) -> Checked:
         code = self._pam.pam_acct_mgmt(self._handle, SILENT | DISALLOW_NULL_AUTHTOK)

@@ -2,7 +2,8 @@
 
 Seat.SwitchToUser runs PAM's service lightdm without a conversation: a grant that waits lets her in, anything
 else ends at the greeter. Locking is LightDM's own as well: it puts a greeter in front of the session, and
-logind's LockedHint stays what it is; so a session that is not in front counts as locked.
+logind's LockedHint stays what it is; so a session behind a greeter counts as locked. One behind another
+session, such as a text login, does not: a key brings it to the front.
 """
 
 from collections.abc import Callable
@@ -53,7 +54,8 @@ class LightDMDriver:
         return True
 
     def is_locked(self, session: Seated) -> bool:
-        return session.locked or not session.active
+        front = self._seat.found.active
+        return session.locked or (front is not None and front.greeter)
 
     def close(self) -> None:
         pass

@@ -1,0 +1,254 @@
+"""What may be wrong with a client (sso.doctor): its options, its ticket, the guest's service."""
+
+import os
+import shutil
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from sso.client.exits import by_cause
+from sso.client.options import SYSTEM_CONFIG, Options, parse
+from sso.doctor import KRB5_CONF, Finding, Step, System, default_realm, not_checked, ok, warning, wrong
+from sso.errors import ConfigError, MechanismError
+from sso.mech import Mechanism, load
+from sso.policy import ALWAYS, AS_KDC_SAYS
+
+SOON = 600  # seconds of a ticket's life that are worth a warning
+INSTALL = "On Debian: apt install python3-gssapi (elsewhere: pip install 'console-sso[kerberos]')"
+_NOBODY = "host/nobody.invalid"  # a name for a context that asks nobody
+
+
+@dataclass(frozen=True)
+class Client:
+    """The client that is looked at, with the options as spice-client-sso would take them."""
+
+    system: System
+    options: Options
+    ask_kdc: bool
+
+    def initiate(self, delegate: str = AS_KDC_SAYS) -> Mechanism:
+        """Kerberos' half as the client makes it; nobody is asked yet. Raises MechanismError."""
+        spn = self.options.policy.spn or _NOBODY
+        return load("GSSAPI").initiate(spn=spn, delegate=delegate, ccache=self.options.ccache)
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """The options of `sso doctor client`."""
+    client = parser.add_argument_group(
+        "of the client",
+        "and every option of spice-client-sso, which is checked as that program would take it",
+    )
+    client.add_argument(
+        "--ask-kdc",
+        action="store_true",
+        help="get the ticket for the service of --spn from the KDC (default: off, nobody is asked)",
+    )
+
+
+def steps(system: System, options: Namespace, rest: list[str]) -> Iterator[Step]:
+    """The configuration first: where it is wrong, the others look at what the defaults say."""
+    try:
+        parsed = parse(rest)
+        files = ", ".join(_files()) or "no file, so the defaults hold"
+        found = ok(f"{files}; at least {parsed.policy.required} is required")
+    except ConfigError as error:
+        parsed = parse(["--no-config"])
+        found = wrong(str(error), "Write that option, or that key of the file, as it says")
+    yield "configuration", lambda: [found]
+    client = Client(system, parsed, options.ask_kdc)
+    for name, check in (
+        ("mechanisms", mechanisms),
+        ("ticket", ticket),
+        ("realm", realm),
+        ("service", service),
+        ("TLS", tls),
+        ("password", password),
+    ):
+        yield name, partial(check, client)
+
+
+def _files() -> list[str]:
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return [path for path in (SYSTEM_CONFIG, f"{home}/console-sso/client.toml") if os.path.exists(path)]
+
+
+def mechanisms(client: Client) -> Iterator[Finding]:
+    """What the options need is installed."""
+    policy = client.options.policy
+    wanted = ["GSSAPI"]
+    wanted += (
+        ["TLS"] * policy.wants_tls() + ["kerberos"] * policy.send_ticket + ["password"] * policy.password
+    )
+    good = []
+    for name in wanted:
+        try:
+            load(name)
+            good.append(name)
+        except MechanismError as error:
+            # Without Kerberos a password may do.
+            make = warning if name == "GSSAPI" and policy.password else wrong
+            yield make(str(error), INSTALL)
+    if good:
+        yield ok(", ".join(good))
+
+
+def ticket(client: Client) -> Iterator[Finding]:
+    """There is a ticket, it lives on, and it may be forwarded."""
+    try:
+        ours = client.initiate()
+    except MechanismError as error:
+        yield _failed(client, error)
+        return
+    name, left = str(getattr(ours, "own_name", "")), int(getattr(ours, "lifetime", 0))
+    until = time.strftime("%H:%M on %Y-%m-%d", time.localtime(time.time() + left))
+    if left < SOON:
+        yield warning(f"{name}, only until {until}", "Run: kinit -R, or kinit")
+    else:
+        yield ok(f"{name}, until {until}")
+    yield from _forwardable(client)
+
+
+def _failed(client: Client, error: MechanismError) -> Finding:
+    """What a mechanism's cause means, and what mends it; without a ticket a password may do."""
+    outcome, spn = by_cause(error.cause, str(error)), client.options.policy.spn
+    mends = {
+        "no-ticket": "Run: kinit",
+        "ticket-expired": "Run: kinit",
+        "unavailable": INSTALL,
+        "clock-skew": "Set this machine's clock: timedatectl set-ntp true",
+        "kdc-unreachable": f"See to it that the KDC of {KRB5_CONF} can be reached",
+        "unknown-service": f"Write the right --spn, or add it on the KDC: kadmin addprinc -randkey {spn}",
+        "unknown-realm": f"Write the realm's KDC to {KRB5_CONF}, or the right --spn",
+    }
+    mend = mends.get(
+        error.cause, outcome.hint or "Run it again with KRB5_TRACE=/dev/stderr, which tells more"
+    )
+    wanted = not client.options.policy.password
+    return wrong(outcome.line, mend) if wanted else warning(outcome.line, mend)
+
+
+def _forwardable(client: Client) -> Iterator[Finding]:
+    cache = ["-c", client.options.ccache] if client.options.ccache else []
+    answer = client.system.ask(["klist", "-f", *cache])
+    if answer is None or answer.code:
+        yield not_checked("whether it may be forwarded: klist is not there (Debian: krb5-user)")
+        return
+    lines = answer.output.splitlines()
+    at = next((index for index, line in enumerate(lines) if " krbtgt/" in line), len(lines))
+    flags = " ".join(line for line in lines[at + 1 : at + 3] if "Flags:" in line).rpartition("Flags: ")[2]
+    if "F" in flags:
+        yield ok("the ticket may be forwarded")
+        return
+    found = "the ticket may not be forwarded, so the guest gets none"
+    mend = f"Run: kinit -f (or write forwardable = true below [libdefaults] in {KRB5_CONF})"
+    alone = client.options.policy.send_ticket or client.options.policy.password
+    yield warning(found, mend) if alone else wrong(found, mend)
+
+
+def realm(client: Client) -> Iterator[Finding]:
+    """The ticket's realm, and the one in which a service without a realm is looked for."""
+    files = os.environ.get("KRB5_CONFIG", KRB5_CONF).split(":")
+    default = next(filter(None, (default_realm(client.system, file) for file in files)), "")
+    try:
+        own = str(getattr(client.initiate(), "own_name", "")).rpartition("@")[2]
+    except MechanismError:
+        own = ""
+    if not default and "@" not in client.options.policy.spn:
+        yield warning(
+            f"{files[0]} has no default_realm",
+            f"Write default_realm = {own or 'REALM'} below [libdefaults] there",
+        )
+    elif own and default and own != default:
+        yield warning(
+            f"the ticket is of {own}, and a service without a realm is looked for in {default}",
+            "Give the realm with the service: --spn host/NAME@REALM",
+        )
+    else:
+        yield ok(default or own)
+
+
+def service(client: Client) -> Iterator[Finding]:
+    """The guest's service: whether it may be talked to, and with --ask-kdc what the KDC says of it."""
+    policy, spn = client.options.policy, client.options.policy.spn
+    if not spn:
+        yield not_checked("no --spn is given; without one the guest says its own name, and you are asked")
+        return
+    try:
+        ours = client.initiate(policy.delegation(guests_spn=False))
+    except MechanismError:
+        yield not_checked(f"{spn}: there is no ticket to ask with")
+        return
+    own_realm = str(getattr(ours, "own_name", "")).rpartition("@")[2]
+    if not policy.may_use_spn(spn, own_realm):
+        patterns = ", ".join(policy.spn_patterns)
+        yield wrong(f"{spn} is none of the allowed services ({patterns})", f'Add it: --allowed-spn "{spn}"')
+    elif not client.ask_kdc:
+        yield not_checked(f"whether the KDC knows {spn}: --ask-kdc asks it")
+    else:
+        yield from _asked(client, ours, spn)
+
+
+def _asked(client: Client, ours: Mechanism, spn: str) -> Iterator[Finding]:
+    """The first token, as the client makes it; it goes nowhere."""
+    try:
+        ours.bind(b"")
+        ours.step(b"")
+    except MechanismError as error:
+        yield _failed(client, error)
+        return
+    finally:
+        ours.dispose()
+    yield ok(f"the KDC gives a ticket for {spn}, and takes this machine's clock")
+    policy = client.options.policy
+    if getattr(ours, "delegated", False):
+        always = policy.delegation(guests_spn=False) == ALWAYS
+        yield ok("your ticket goes along: " + ("--offer-tgt" if always else "the service is ok-as-delegate"))
+    elif not policy.send_ticket and not policy.password:
+        yield wrong(
+            "your ticket does not go along, and guests sign nobody in without one",
+            f"On the KDC: kadmin modprinc +ok_as_delegate {spn} (or --offer-tgt for a guest you trust)",
+        )
+    else:
+        yield warning("your ticket does not go along with the service's")
+
+
+def tls(client: Client) -> Iterator[Finding]:
+    """The CA's file, where one is given."""
+    policy = client.options.policy
+    if not policy.wants_tls():
+        yield ok("not asked for: no --tls-name and no --tls-pin")
+        return
+    if not policy.tls_ca:
+        who = f"{policy.tls_name}, by the system's CAs" if policy.tls_name else "by the pins alone"
+        yield ok(who)
+        return
+    import ssl
+
+    path = policy.tls_ca
+    try:
+        Path(path).read_bytes()
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        yield wrong(f"{path} holds no certificate in PEM", f"Write the CA's certificate as PEM to {path}")
+    except OSError as error:
+        yield wrong(f"{path}: {error.strerror}", "Write the right path as --tls-ca (tls-ca in client.toml)")
+    else:
+        yield ok(f"{policy.tls_name}, by {path}")
+
+
+def password(client: Client) -> Iterator[Finding]:
+    """Where a password would come from."""
+    options = client.options
+    if not options.policy.password:
+        yield ok("not allowed, which is the default")
+    elif options.keyring and shutil.which("secret-tool") is None:
+        yield wrong(
+            "--keyring needs secret-tool, which is not there", "On Debian: apt install libsecret-tools"
+        )
+    else:
+        askpass = os.environ.get("SSO_ASKPASS") or os.environ.get("SSH_ASKPASS")
+        places = ["the keyring"] * options.keyring + ["the terminal"] + [f"{askpass}"] * bool(askpass)
+        yield ok(f"from {' or '.join(places)}")

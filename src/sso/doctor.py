@@ -1,0 +1,311 @@
+"""`sso doctor`: look at a guest or a client step by step, and say for everything wrong how to mend it.
+
+The checks themselves are in sso.guest.checks and sso.client.checks; here is what they share: what a finding
+is, the machine that is looked at, and how it is told. Nothing is changed and no secret is shown.
+"""
+
+import grp
+import json
+import os
+import pwd
+import re
+import socket
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import import_module
+from pathlib import Path
+from typing import NamedTuple, Protocol, cast
+
+RUN_SECONDS = 5.0  # for a program that is asked
+KRB5_CONF = "/etc/krb5.conf"
+NESTED_MAX = 8  # files that include one another
+TEXT_MAX = 400  # characters of what a line says
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+GUEST, CLIENT = "guest", "client"
+_CHECKS = {GUEST: "sso.guest.checks", CLIENT: "sso.client.checks"}  # each imported only when it is asked for
+# What tells that one of them is installed here, or configured.
+_TRACES = {
+    GUEST: ("/etc/console-sso/guest.toml", "/lib/systemd/system/console-sso-agent.service"),
+    CLIENT: ("/etc/console-sso/client.toml", "/usr/bin/spice-client-sso"),
+}
+
+
+class State(StrEnum):
+    """How one thing was found."""
+
+    OK = "ok"
+    WARNING = "warning"
+    WRONG = "wrong"
+    NOT_CHECKED = "not checked"
+
+
+class Finding(NamedTuple):
+    """What was found, and in one sentence what mends it; only `wrong` always has that."""
+
+    state: State
+    found: str
+    mend: str = ""
+
+
+Check = Callable[[], Iterable[Finding]]
+Step = tuple[str, Check]  # its name, and what looks
+Line = tuple[str, Finding]
+
+
+def ok(found: str) -> Finding:
+    return Finding(State.OK, found)
+
+
+def warning(found: str, mend: str = "") -> Finding:
+    return Finding(State.WARNING, found, mend)
+
+
+def wrong(found: str, mend: str) -> Finding:
+    return Finding(State.WRONG, found, mend)
+
+
+def not_checked(why: str) -> Finding:
+    return Finding(State.NOT_CHECKED, why)
+
+
+def examine(steps: Iterable[Step]) -> Iterator[Line]:
+    """Take the steps; one that may not look, or fails itself, is told and ends nothing."""
+    for name, check in steps:
+        try:
+            for finding in check():
+                yield name, finding
+        except PermissionError as error:
+            yield name, not_checked(f"only root may look at {error.filename or 'it'}")
+        except Exception as error:
+            yield name, not_checked(f"the check itself failed, please report it ({type(error).__name__})")
+
+
+# The machine that is looked at
+
+
+class Answer(NamedTuple):
+    """What a program said."""
+
+    code: int
+    output: str
+
+
+class Account(NamedTuple):
+    """A user, by what counts here."""
+
+    uid: int
+    gid: int
+
+
+def ask(argv: Sequence[str]) -> Answer | None:
+    """Run a program that only tells something; None when it is not there, or too slow."""
+    kept = {name: os.environ[name] for name in ("KRB5CCNAME", "KRB5_CONFIG") if name in os.environ}
+    environment = {"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8", **kept}
+    try:
+        done = subprocess.run(
+            argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=RUN_SECONDS
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return Answer(done.returncode, (done.stdout + done.stderr).decode(errors="replace").strip())
+
+
+@dataclass(frozen=True)
+class System:
+    """A machine: its folders below `root`, a way to `ask` its programs, its system bus ("" for the usual).
+
+    Tests look at a folder of their own; then users and groups are those of its /etc.
+    """
+
+    root: Path = Path("/")
+    ask: Callable[[Sequence[str]], Answer | None] = ask
+    bus: str = ""
+
+    def path(self, inside: str) -> Path:
+        """Where a file of the machine is for us."""
+        return self.root / inside.lstrip("/")
+
+    def read(self, inside: str) -> str:
+        """A text file; "" when there is none."""
+        try:
+            return self.path(inside).read_text(errors="replace")
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return ""
+
+    @property
+    def is_ours(self) -> bool:
+        return self.root == Path("/")
+
+    @property
+    def has_systemd(self) -> bool:
+        """Whether systemd runs (sd_booted(3))."""
+        return self.path("/run/systemd/system").is_dir()
+
+    @property
+    def hostname(self) -> str:
+        return socket.gethostname() if self.is_ours else self.read("/etc/hostname").strip()
+
+    def user(self, name: str) -> Account | None:
+        """An account by name; None when there is none."""
+        if self.is_ours:
+            try:
+                entry = pwd.getpwnam(name)
+            except KeyError:
+                return None
+            return Account(entry.pw_uid, entry.pw_gid)
+        fields = self._entries("/etc/passwd").get(name)
+        return Account(int(fields[2]), int(fields[3])) if fields else None
+
+    def has_group(self, name: str) -> bool:
+        if not self.is_ours:
+            return name in self._entries("/etc/group")
+        try:
+            return bool(grp.getgrnam(name))
+        except KeyError:
+            return False
+
+    def user_name(self, uid: int) -> str:
+        """Who that is; the number when nobody has it."""
+        if self.is_ours:
+            try:
+                return pwd.getpwuid(uid).pw_name
+            except KeyError:
+                return f"uid {uid}"
+        names = (name for name, fields in self._entries("/etc/passwd").items() if fields[2] == str(uid))
+        return next(names, f"uid {uid}")
+
+    def _entries(self, file: str) -> dict[str, list[str]]:
+        entries = (line.split(":") for line in self.read(file).splitlines())
+        return {fields[0]: fields for fields in entries if len(fields) > 3}
+
+
+def default_realm(system: System, path: str = KRB5_CONF, depth: int = 0) -> str:
+    """What krb5.conf and the files that it includes say first; "" when they say nothing."""
+    section = ""
+    for line in system.read(path).splitlines():
+        line = line.strip()
+        if match := re.match(r"\[(\w+)\]", line):
+            section = match[1]
+        elif match := re.match(r"include(dir)?\s+(/\S+)", line):
+            for file in _included(system, match[2], bool(match[1])) if depth < NESTED_MAX else ():
+                if realm := default_realm(system, file, depth + 1):
+                    return realm
+        elif section == "libdefaults" and (match := re.match(r"default_realm\s*=\s*(\S+)", line)):
+            return match[1]
+    return ""
+
+
+def _included(system: System, path: str, is_folder: bool) -> list[str]:
+    if not is_folder:
+        return [path]
+    names = (file.name for file in system.path(path).glob("*") if file.is_file())
+    good = re.compile(r"[\w-]+|[^.].*\.conf")
+    return [f"{path.rstrip('/')}/{name}" for name in sorted(names) if good.fullmatch(name)]
+
+
+class Checks(Protocol):
+    """What sso.guest.checks and sso.client.checks have."""
+
+    def add_options(self, parser: ArgumentParser) -> None:
+        """The options of its own."""
+
+    def steps(self, system: System, options: Namespace, rest: list[str]) -> Iterable[Step]:
+        """The steps in their order; `rest` is what the parser did not know. Wrong usage exits with 2."""
+
+
+# Telling it
+
+
+def text(line: Line) -> str:
+    """One line for a person."""
+    step, finding = line
+    mend = f". {_plain(finding.mend)}" if finding.mend else ""
+    return f"{finding.state:11}  {step}: {_plain(finding.found)}{mend}"
+
+
+def as_json(role: str, line: Line) -> dict[str, str]:
+    step, (state, found, mend) = line
+    return {"role": role, "step": step, "state": state, "found": _plain(found), "mend": _plain(mend)}
+
+
+def _plain(said: str) -> str:
+    """Files and logs are quoted here: nothing that steers a terminal, no end of a line, no long text."""
+    shown = "".join(letter if letter.isprintable() else " " for letter in said)
+    return shown if len(shown) <= TEXT_MAX else f"{shown[:TEXT_MAX]}..."
+
+
+# The command
+
+
+def main(arguments: list[str] | None = None, system: System | None = None) -> int:
+    """Look, tell, and return 0 when nothing is wrong, 1 when something is; wrong usage exits with 2."""
+    system = system or System()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    given = _role(words)
+    roles = given or here(system)
+    options, checks, rest = _parse(words, roles, bool(given))
+    lines: list[tuple[str, Line]] = []
+    for role in roles:
+        if not options.json:
+            print(f"sso doctor: the {role} on this machine")
+        for line in examine(checks[role].steps(system, options, rest)):
+            lines.append((role, line))
+            if not options.json:
+                print(text(line), flush=True)
+    bad = sum(finding.state == State.WRONG for _, (_, finding) in lines)
+    if options.json:
+        print(json.dumps({"wrong": bad, "findings": [as_json(*each) for each in lines]}, indent=1))
+    else:
+        print(f"sso doctor: {bad} wrong" if bad else "sso doctor: nothing is wrong")
+    return 1 if bad else 0
+
+
+def here(system: System) -> tuple[str, ...]:
+    """What is installed or configured on the machine; where nothing is, a client: it needs neither."""
+    found = (role for role, traces in _TRACES.items() if any(system.path(path).exists() for path in traces))
+    return tuple(found) or (CLIENT,)
+
+
+def _role(words: list[str]) -> tuple[str, ...]:
+    """Take the role out of the arguments, where it is the first of them but for --json."""
+    for index, word in enumerate(words):
+        if word in _CHECKS:
+            del words[index]
+            return (word,)
+        if word != "--json":
+            break
+    return ()
+
+
+def _parse(
+    words: list[str], roles: Sequence[str], given: bool
+) -> tuple[Namespace, dict[str, Checks], list[str]]:
+    """The options, what checks each role, and the arguments that only the client's own parser knows."""
+    parser = ArgumentParser(
+        prog="sso doctor",
+        usage="sso doctor [guest | client] [OPTION ...]",
+        description="Check a guest or a client step by step, and say for everything wrong how to mend it.\n"
+        "Without guest or client: what is installed here. Nothing is changed, nothing secret is shown.\n"
+        "Each line says ok, warning, wrong or not checked; for root, a guest's lines are complete.",
+        epilog="exit codes: 0 nothing is wrong, 1 something is wrong, 2 wrong usage",
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--json", action="store_true", help="say it as one JSON object (default: off)")
+    # Without a role, --help is about all of them.
+    shown = roles if given or not {"-h", "--help"} & set(words) else tuple(_CHECKS)
+    checks = {role: cast(Checks, import_module(_CHECKS[role])) for role in shown}
+    for role in checks:
+        checks[role].add_options(parser)
+    options, rest = parser.parse_known_args(words)
+    if rest and roles != (CLIENT,):
+        parser.error(f"{rest[0]} is not understood")
+    return options, checks, rest
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""What may be wrong with a guest (sso.doctor); each module looks at one part of it."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterable
+from importlib.util import find_spec
+
+from sso.doctor import Step, System, wrong
+from sso.guest.main import CONFIG
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """The options of `sso doctor guest`."""
+    guest = parser.add_argument_group("of the guest")
+    guest.add_argument(
+        "--config", default=CONFIG, metavar="FILE", help=f"the guest's configuration file (default: {CONFIG})"
+    )
+
+
+def steps(system: System, options: Namespace, rest: list[str]) -> Iterable[Step]:
+    """The steps in their order; without the agent's one library nothing else can be looked at."""
+    if find_spec("jeepney") is None:
+        found = wrong(
+            "jeepney is missing, without which no agent starts", "On Debian: apt install python3-jeepney"
+        )
+        return [("library", lambda: [found])]
+    from sso.guest.checks import order
+
+    return order.steps(system, options.config)

@@ -1,0 +1,49 @@
+"""What every check of the guest knows: the machine, the configuration, and the login screen it means."""
+
+from dataclasses import dataclass
+
+from sso.doctor import System
+from sso.errors import ConfigError
+from sso.guest import login
+from sso.guest.bus import Bus
+from sso.guest.config import GuestConfig
+from sso.guest.login import LoginDriver
+from sso.guest.logind import Seat
+from sso.guest.reactor import Reactor
+
+RESTART = "systemctl restart console-sso-agent.service"
+
+
+@dataclass(frozen=True)
+class Guest:
+    """The guest that is looked at; `driver` is None, and `why` says the reason, when it cannot be loaded.
+
+    `screen` is the driver's name. The driver is not started: only its words are read.
+    """
+
+    system: System
+    config: GuestConfig
+    path: str  # of guest.toml
+    screen: str
+    driver: LoginDriver | None
+    why: str = ""
+
+    @property
+    def service(self) -> str:
+        """The PAM service of the login screen, "" when it is not known."""
+        return self.driver.service if self.driver else self.config.service
+
+
+def of(system: System, config: GuestConfig, path: str) -> Guest:
+    """The guest of a configuration; nothing is opened."""
+    screen = config.login
+    if screen == login.AUTO:
+        screen = login.find(str(system.path(login.DISPLAY_MANAGER)))
+    reactor = Reactor()
+    try:
+        driver = login.load(screen)(config, reactor, Seat(reactor, Bus(reactor), config.tty))
+    except ConfigError as error:
+        return Guest(system, config, path, screen, None, str(error))
+    finally:
+        reactor.close()
+    return Guest(system, config, path, screen, driver)

@@ -1,0 +1,37 @@
+"""The steps of the guest, in the order in which one hangs on the other."""
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+
+from sso.doctor import Finding, Step, System
+from sso.guest.checks import bus, clock, guest, keytab, pam, port, screen, settings, sockets, tls, units
+
+STEPS: tuple[tuple[str, Callable[[guest.Guest], Iterable[Finding]]], ...] = (
+    ("users", settings.users),
+    ("mechanisms", settings.mechanisms),
+    ("port", port.port),
+    ("udev rule", port.rule),
+    ("keytab", keytab.keytab),
+    ("replay cache", keytab.replay_cache),
+    ("TLS", tls.certificate),
+    ("clock", clock.clock),
+    ("units", units.units),
+    ("sockets", sockets.sockets),
+    ("login screen", screen.screen),
+    ("bus", bus.bus),
+    ("PAM service", pam.service),
+    ("PAM module", pam.module),
+    ("PAM elsewhere", pam.elsewhere),
+    ("lock-out", pam.lockout),
+    ("who may sign in", settings.rules),
+    ("clone", keytab.clone),
+)
+
+
+def steps(system: System, path: str) -> Iterator[Step]:
+    """The configuration first: where it cannot be read, the others look at what the defaults say."""
+    config, findings = settings.configuration(system, path)
+    yield "configuration", lambda: findings
+    subject = guest.of(system, config, path)
+    for name, check in STEPS:
+        yield name, partial(check, subject)

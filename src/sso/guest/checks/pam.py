@@ -1,0 +1,162 @@
+"""PAM: our lines in the login screen's service, in the right order and nowhere else; the module itself."""
+
+import fnmatch
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from sso.doctor import Finding, System, not_checked, ok, warning, wrong
+from sso.errors import ConfigError
+from sso.guest import faillock
+from sso.guest.checks.guest import Guest
+from sso.guest.install_pam import BACKUP, MARK, MODULE, add_lines, pam_folder
+
+FOLDER = "/etc/pam.d"
+GDM = "gdm-ovirtcred"
+INCLUDES_MAX = 4
+# Where our lines must never be: other services include these, or nobody logs in on the console by them.
+FORBIDDEN = ("common-*", "*-auth", "system-*", "other", "sshd", "su", "su-*", "sudo*", "runuser*", "cron")
+_DECIDES = re.compile(r"auth\s+\[success=done default=ignore\]\s+(\S+)([^#\n]*)" + re.escape(MARK))
+_PROBE = "import ctypes, sys; ctypes.CDLL(sys.argv[1]).pam_sm_authenticate"
+
+
+def ours(text: str) -> list[str]:
+    """The lines with our module, without comments."""
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return [line for line in lines if "pam_sso" in line]
+
+
+def service(guest: Guest) -> Iterator[Finding]:
+    """The lines in the file of the login screen's service, or of the one that it includes."""
+    if not guest.service:
+        yield not_checked("the login screen's PAM service is not known")
+        return
+    name, text = _deciding(guest.system, guest.service)
+    path, install = f"{FOLDER}/{name}", f"sso install-pam --service {name}"
+    if not text:
+        cure = "On Debian: apt install --reinstall -o Dpkg::Options::=--force-confmiss console-sso-guest"
+        mend = cure if name == GDM else f"Install the login screen, or name its PAM service in {guest.path}"
+        yield wrong(f"there is no {path}", mend)
+    elif not ours(text):
+        yield wrong(f"{path} has no line of {MODULE}", f"Run: {install}")
+    elif MARK in text:
+        yield _marked(path, text, install)
+    else:
+        yield _by_hand(guest, path, text, install)
+    yield from _socket(guest, path, text, install)
+
+
+def _deciding(system: System, name: str) -> tuple[str, str]:
+    """The service where our lines belong, and its file; some take their lines from another service."""
+    text = system.read(f"{FOLDER}/{name}")
+    for _ in range(INCLUDES_MAX):
+        included = re.findall(r"^@include\s+(?!common-)(\S+)", text, re.MULTILINE)
+        if ours(text) or not included:
+            break
+        name, text = included[0], system.read(f"{FOLDER}/{included[0]}")
+    return name, text
+
+
+def _marked(path: str, text: str, install: str) -> Finding:
+    """Lines that sso install-pam wrote are right when it would write the same again."""
+    decides = _DECIDES.search(text)
+    try:
+        if decides and add_lines(text, decides[1], decides[2]).splitlines() == text.splitlines():
+            return ok(f"{path} has our lines in their places")
+    except ConfigError as error:
+        return wrong(f"{path}: {error}", f"Run: {install} --remove")
+    return wrong(f"our lines in {path} are not in the right places, or not all there", f"Run: {install}")
+
+
+def _by_hand(guest: Guest, path: str, text: str, install: str) -> Finding:
+    """Lines that a person or a package wrote: where the screen has a token ours begins auth."""
+    auth = [line.split("#")[0].split() for line in text.splitlines() if re.match(r"\s*-?auth\s", line)]
+    first = " ".join(auth[0]) if auth else ""
+    if not (guest.driver and guest.driver.token):
+        return warning(f"{path} has lines of {MODULE} written by hand", f"Compare with: {install} --dry-run")
+    if MODULE not in first or "token" not in first.split():
+        return wrong(
+            f"{path} does not begin auth with {MODULE} and token: GDM asks for a name",
+            f"Write as the first auth line of {path}:"
+            f" auth [success=1 ignore=ignore default=die] {MODULE} token",
+        )
+    if not any(line.lstrip("-").startswith("session") for line in ours(text)):
+        return wrong(
+            f"{path} has no session line of {MODULE}, so tickets stay behind",
+            f"Write as its last session line: session optional {MODULE}",
+        )
+    return ok(f"{path} has our lines")
+
+
+def _socket(guest: Guest, path: str, text: str, install: str) -> Iterator[Finding]:
+    """The module has to ask where the agent listens."""
+    default = type(guest.config).pam_socket
+    for line in ours(text):
+        asked = next((word[7:] for word in line.split() if word.startswith("socket=")), default)
+        if asked not in (guest.config.pam_socket, guest.config.verdict_socket):
+            yield wrong(
+                f"{path} asks at {asked}, and the agent listens at {guest.config.pam_socket}",
+                f"Run: {install} --socket {guest.config.pam_socket}",
+            )
+            return
+
+
+def module(guest: Guest) -> Iterator[Finding]:
+    """The module's file: where PAM looks, root's alone, and it can be loaded."""
+    text = _deciding(guest.system, guest.service)[1] if guest.service else ""
+    name = next((word for line in ours(text) for word in line.split() if "pam_sso" in word), MODULE)
+    system = guest.system
+    try:
+        path = system.path(name) if name.startswith("/") else pam_folder(system.root) / name
+        found = path.stat()
+    except (ConfigError, FileNotFoundError):
+        where = name if name.startswith("/") else f"{MODULE} in PAM's folder"
+        yield wrong(f"there is no {where}", "On Debian: apt install --reinstall libpam-sso")
+        return
+    shown = f"/{path.relative_to(system.root)}"
+    if found.st_uid != 0 or found.st_mode & 0o022:
+        whose = f"{system.user_name(found.st_uid)}, mode {found.st_mode & 0o777:03o}"
+        mend = "Reinstall libpam-sso, since others could change it: apt install --reinstall libpam-sso"
+        yield wrong(f"{shown} belongs to {whose}", mend)
+    yield _loads(system, path, shown)
+
+
+def _loads(system: System, path: Path, shown: str) -> Finding:
+    # In a process of its own: a broken library could take us along.
+    answer = system.ask([sys.executable, "-I", "-c", _PROBE, str(path)])
+    if answer is None:
+        return not_checked(f"whether {shown} can be loaded: it took too long")
+    if answer.code:
+        said = answer.output.splitlines()[-1].partition(": ")[2] if answer.output else f"code {answer.code}"
+        return wrong(f"{shown} cannot be loaded: {said}", "On Debian: apt install --reinstall libpam-sso")
+    return ok(f"{shown} can be loaded")
+
+
+def elsewhere(guest: Guest) -> Iterator[Finding]:
+    """Our lines are in no file that other services include, nor in one by which nobody logs in here."""
+    good = []
+    for file in sorted(guest.system.path(FOLDER).glob("*")):
+        if not file.is_file() or file.name.endswith(BACKUP) or not ours(file.read_text(errors="replace")):
+            continue
+        if any(fnmatch.fnmatchcase(file.name, pattern) for pattern in FORBIDDEN):
+            path = f"{FOLDER}/{file.name}"
+            yield wrong(
+                f"{path} has lines of {MODULE}, which no such service may have",
+                f"Run: sed -i /pam_sso/d {path}",
+            )
+        else:
+            good.append(file.name)
+    yield ok(f"services with our lines: {', '.join(good) or 'none'}")
+
+
+def lockout(guest: Guest) -> Iterator[Finding]:
+    """What pam_faillock is told, for a person to know; the agent never makes the failure that locks."""
+    text = guest.system.read(faillock.CONF)
+    settings = faillock.read(str(guest.system.path(faillock.CONF)))
+    files = (guest.system.read(f"{FOLDER}/{name}") for name in (guest.service, "common-auth", "system-auth"))
+    if not any(re.search(r"^[^#\n]*pam_faillock", file, re.MULTILINE) for file in files):
+        yield ok("pam_faillock is not used")
+        return
+    root = ", root too" if re.search(r"^\s*even_deny_root", text, re.MULTILINE) else ""
+    yield ok(f"pam_faillock locks after {settings.deny} failures{root}; the agent never makes the last one")

@@ -1,0 +1,206 @@
+"""sso doctor guest: a healthy guest has nothing wrong, a clone is suspected, no secret is read or shown."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from beds import Certificates
+from beds_doctor import (
+    AGENT,
+    KEYTAB,
+    MANAGER,
+    PORT,
+    REALM,
+    SECRET,
+    SPN,
+    Machine,
+    MakeMachine,
+    machine,
+    make_machine,
+    of_state,
+    write,
+)
+
+from sso import doctor
+from sso.doctor import Finding, State, System
+from sso.guest.checks import clock, keytab, units
+
+__all__ = ["machine", "make_machine"]  # fixtures
+pytestmark = pytest.mark.e2e  # files of several users, so it needs root
+
+
+@pytest.mark.parametrize("login", ["getty", "greetd", "lightdm", "gdm"])
+def test_a_healthy_guest_is_all_well(make_machine: MakeMachine, login: str) -> None:
+    lines = make_machine(login).examine()
+    assert [doctor.text(line) for line in lines if line[1].state != State.OK] == []
+    assert {"configuration", "port", "keytab", "units", "PAM service", "clone"} <= {step for step, _ in lines}
+
+
+def test_auto_takes_the_display_manager_that_is_enabled(machine: Machine) -> None:
+    machine.settings(f'spn = "{SPN}"', login="auto")
+    machine.path(MANAGER).symlink_to("/lib/systemd/system/gdm3.service")
+    assert any("login = auto: gdm" in line for line in of_state(machine.examine(), State.OK))
+
+
+def test_no_key_is_ever_read_or_shown(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = bytearray()
+    opened = open
+
+    def watched(*arguments: object, **options: object) -> object:
+        file = opened(*arguments, **options)  # type: ignore[call-overload]  # whatever open takes
+        read = file.read
+
+        def keep(size: int = -1) -> object:
+            data = read(size)
+            taken.extend(data)
+            return data
+
+        class Watched:
+            def __getattr__(self, name: str) -> object:
+                return keep if name == "read" else getattr(file, name)
+
+            def __enter__(self) -> "Watched":
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                file.close()
+
+        return Watched()
+
+    monkeypatch.setattr(keytab, "open", watched, raising=False)
+    keys = keytab.read(System(machine.root), KEYTAB)
+    assert [(each.version, each.enctype) for each in keys] == [(2, 18), (2, 17)]
+    assert len(taken) > 50 and SECRET[:4] not in taken
+    said = json.dumps([doctor.as_json("guest", line) for line in machine.examine()])
+    assert SECRET.hex() not in said
+
+
+@pytest.mark.parametrize(
+    ("breaks", "found"),
+    [
+        (
+            write("/etc/hostname", "copy\n"),
+            "its key is that of guest.test.example, and this machine calls itself copy",
+        ),
+        (write("/etc/hostname", "guest.other.example\n"), "calls itself guest.other.example"),
+        (write("/etc/machine-id", "uninitialized\n"), "/etc/machine-id is not set"),
+        (write("/etc/machine-id", ""), "/etc/machine-id is not set"),
+    ],
+)
+def test_a_clone_is_suspected_and_not_accused(
+    machine: Machine, breaks: Callable[[Machine], None], found: str
+) -> None:
+    breaks(machine)
+    lines = machine.examine()
+    assert any(found in line for line in of_state(lines, State.WARNING))
+    assert of_state(lines, State.WRONG) == []
+
+
+def test_a_keytab_that_came_before_the_machines_id_is_a_sign(machine: Machine) -> None:
+    machine.path("/etc/machine-id").unlink()
+    machine.write("/etc/machine-id", "f" * 32 + "\n")
+    assert any(
+        "before the machine got its machine-id" in line for line in of_state(machine.examine(), State.WARNING)
+    )
+
+
+def test_without_a_port_the_units_only_wait(machine: Machine) -> None:
+    machine.path(PORT).unlink()
+    for name in units.SERVICES:
+        machine.units[f"{name}.service"] = {"ActiveState": "inactive"}
+    lines = machine.examine()
+    assert len(of_state(lines, State.WARNING)) == 3
+    assert [line for line in of_state(lines, State.WRONG) if "units" in line] == []
+
+
+def test_without_systemd_its_steps_are_not_checked(machine: Machine) -> None:
+    machine.path("/run/systemd/system").rmdir()
+    lines = machine.examine()
+    assert [line.split()[2] for line in of_state(lines, State.NOT_CHECKED)] == ["units:", "login"]
+    assert of_state(lines, State.WRONG) == []
+
+
+def test_a_port_that_nobody_holds_is_worth_a_warning(machine: Machine) -> None:
+    machine.let_go()
+    assert any("no process has it open" in line for line in of_state(machine.examine(), State.WARNING))
+
+
+def test_the_realm_is_found_in_included_files(machine: Machine) -> None:
+    machine.write("/etc/krb5.conf", "includedir /etc/krb5.conf.d/\n[realms]\ndefault_realm = NOT.HERE\n")
+    machine.write("/etc/krb5.conf.d/.hidden", "[libdefaults]\ndefault_realm = NOT.HERE\n")
+    machine.write("/etc/krb5.conf.d/site", f"include /etc/krb5.conf\n[libdefaults]\ndefault_realm={REALM}\n")
+    assert doctor.default_realm(System(machine.root)) == REALM
+
+
+def test_lock_out_is_told(machine: Machine) -> None:
+    machine.write("/etc/pam.d/common-auth", "auth required pam_faillock.so preauth\n")
+    machine.write("/etc/security/faillock.conf", "deny = 5\neven_deny_root\n")
+    assert any("locks after 5 failures, root too" in line for line in of_state(machine.examine(), State.OK))
+
+
+# TLS
+
+
+def tls(machine: Machine, certificate: Path, key_file: Path) -> list[Finding]:
+    for name, file in (("cert", certificate), ("key", key_file)):
+        machine.write(f"/etc/console-sso/{name}.pem", file.read_bytes(), 0o600, AGENT)
+    machine.settings(
+        f'spn = "{SPN}"',
+        'tls_certificate = "/etc/console-sso/cert.pem"',
+        'tls_key = "/etc/console-sso/key.pem"',
+    )
+    return [finding for step, finding in machine.examine() if step == "TLS"]
+
+
+def test_a_good_certificate(machine: Machine, certificates: Certificates) -> None:
+    (found,) = tls(machine, certificates.guest.certificate, certificates.guest.key)
+    assert found.state == State.OK and "for guest.test.example, until 2" in found.found
+
+
+def test_a_certificate_that_has_expired(machine: Machine, certificates: Certificates) -> None:
+    (found,) = tls(machine, certificates.expired.certificate, certificates.expired.key)
+    assert found.state == State.WRONG and "has expired" in found.found and "new certificate" in found.mend
+
+
+def test_a_key_that_does_not_fit(machine: Machine, certificates: Certificates) -> None:
+    (found,) = tls(machine, certificates.guest.certificate, certificates.other_name.key)
+    assert found.state == State.WRONG and "do not fit together (KEY_VALUES_MISMATCH)" in found.found
+
+
+def test_a_certificate_for_another_name(machine: Machine, certificates: Certificates) -> None:
+    (found,) = tls(machine, certificates.other_name.certificate, certificates.other_name.key)
+    assert found.state == State.WARNING and "is for other.test.example" in found.found
+
+
+def test_a_key_for_all(machine: Machine, certificates: Certificates) -> None:
+    tls(machine, certificates.guest.certificate, certificates.guest.key)
+    machine.path("/etc/console-sso/key.pem").chmod(0o644)
+    found = [finding for step, finding in machine.examine() if step == "TLS"]
+    assert found[0].state == State.WRONG and "chmod 600 /etc/console-sso/key.pem" in found[0].mend
+
+
+# The clock
+
+
+@pytest.mark.parametrize(
+    ("kept", "ahead", "state"),
+    [
+        (True, None, State.OK),
+        (False, 2.0, State.OK),
+        (False, -90.0, State.WARNING),
+        (False, None, State.WARNING),
+        (False, 301.0, State.WRONG),
+        (False, -4000.0, State.WRONG),
+    ],
+)
+def test_what_the_clock_means(kept: bool, ahead: float | None, state: State) -> None:
+    found = clock.judge(kept, "the hypervisor's clock", ahead)
+    assert found.state == state and bool(found.mend) == (state != State.OK)
+
+
+def test_the_hardware_clock_is_compared(machine: Machine) -> None:
+    machine.write("/sys/class/rtc/rtc0/since_epoch", "1000000000\n")
+    assert (clock.hardware(System(machine.root)) or 0) > 10**8
+    assert clock.hypervisor(System(machine.root)) is None
+    assert isinstance(clock.is_kept(), bool)

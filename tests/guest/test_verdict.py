@@ -1,0 +1,350 @@
+"""The socket for lockers that run as the user: a verdict, once, for the right one, whatever the others do."""
+
+import os
+import select
+import signal
+import socket
+import struct
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from beds_agent import Clock, let_in, open_fds
+
+from sso.guest.reactor import Reactor
+from sso.guest.records import Kind, Operation, Reply, Request
+from sso.guest.verdict import ASK_SECONDS, CONNECTIONS_MAX, LIFE_SECONDS, OF_ONE_UID_MAX, VerdictServer
+
+pytestmark = pytest.mark.e2e  # other uids need root
+
+ALICE, BOB, MALLORY = 4001, 4002, 4003
+GET = Request(Operation.GET, "i3lock", "", "alice")
+YES, NO = Reply(Kind.IDENTITY, 0, "alice").pack(), Reply().pack()
+KERNEL = tuple(map(int, os.uname().release.split("-")[0].split(".")[:2]))
+
+
+class Hall:
+    """A server on its loop, a clock that stands still, and connections of any uid."""
+
+    def __init__(self, folder: Path) -> None:
+        let_in(folder)
+        self.path = str(folder / "verdict.sock")
+        self.clock = Clock()
+        self.reactor = Reactor(self.clock)
+        self.asked: list[tuple[int, str, str]] = []
+        self.live = 1
+        self.server = VerdictServer(self.path, self.reactor, self.verdict)
+        self.links: list[socket.socket] = []
+
+    def verdict(self, uid: int, user: str, service: str) -> bool:
+        self.asked.append((uid, user, service))
+        yes = (uid, user) == (ALICE, "alice") and self.live > 0
+        self.live -= yes
+        return yes
+
+    def close(self) -> None:
+        self.server.close()
+        self.reactor.close()
+        for link in self.links:
+            link.close()
+
+    def connect(self, uid: int = ALICE, accept: bool = True) -> socket.socket:
+        """A connection of that uid: the kernel tells the ids of the moment of connect()."""
+        link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        os.seteuid(uid)
+        try:
+            link.connect(self.path)
+        finally:
+            os.seteuid(0)
+        self.links.append(link)
+        if accept:
+            self.turn()
+        return link
+
+    def turn(self) -> None:
+        """Until nothing is left to do."""
+        while select.select([self.reactor._selector], [], [], 0)[0]:
+            self.reactor.turn(0)
+        self.reactor.turn(0)
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.now += seconds
+        self.turn()
+
+    def ask(self, uid: int = ALICE, request: bytes = GET.pack()) -> bytes:
+        link = self.connect(uid)
+        self.say(link, request)
+        return self.hear(link)
+
+    def say(self, link: socket.socket, packet: bytes) -> None:
+        try:
+            link.send(packet)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # it hung up
+        self.turn()
+
+    def hear(self, link: socket.socket) -> bytes:
+        """What has arrived: b"" after a hang-up, b"nothing" else."""
+        try:
+            return link.recv(4096, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return b"nothing"
+        except ConnectionResetError:
+            return b""
+
+
+@pytest.fixture
+def hall(tmp_path: Path) -> Iterator[Hall]:
+    hall = Hall(tmp_path)
+    yield hall
+    hall.close()
+
+
+# Who gets it
+
+
+def test_the_named_user_gets_it_once(hall: Hall) -> None:
+    assert hall.ask() == YES
+    assert hall.ask() == NO
+    assert hall.asked == [(ALICE, "alice", "i3lock")] * 2
+
+
+@pytest.mark.parametrize("uid", [BOB, MALLORY, 65534])
+def test_nobody_else_gets_it(hall: Hall, uid: int) -> None:
+    assert hall.ask(uid) == NO
+    assert hall.asked == [(uid, "alice", "i3lock")], "the kernel's word, not hers"
+    assert hall.ask() == YES
+
+
+def test_root_is_sent_away_before_it_asks(hall: Hall) -> None:
+    assert hall.ask(0) == b""
+    assert hall.asked == [] and hall.ask() == YES
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        Request(Operation.GET, "i3lock", "", ""),
+        Request(Operation.ESTABLISHED, "i3lock", "", "alice"),
+        Request(Operation.OPENED, "i3lock", "", "alice"),
+        Request(Operation.CLOSED, "i3lock", "", "alice"),
+    ],
+)
+def test_what_is_no_question_about_a_user_is_no_question(hall: Hall, request_: Request) -> None:
+    assert hall.ask(ALICE, request_.pack()) == NO
+    assert hall.asked == [] and hall.ask() == YES
+
+
+def test_the_socket_is_everybodys_and_the_folder_roots(hall: Hall) -> None:
+    assert os.stat(hall.path).st_mode & 0o777 == 0o666
+    assert os.stat(hall.path).st_uid == 0
+
+
+# What cannot be a request
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"x",
+        GET.pack()[:-1],
+        GET.pack() + b"\0",
+        bytes(512),
+        b"\xff" * 512,
+        b"SSOP\x02" + GET.pack()[5:],
+        b"SSOP\x01\x09" + GET.pack()[6:],
+        GET.pack().replace(b"alice\0", b"al\nce\0"),
+        GET.pack().replace(b"alice\0", b"alice\xff"),
+        GET.pack().replace(b"alice\0\0", b"alice\0x"),
+        os.urandom(512),
+        bytes(100_000),
+    ],
+)
+def test_garbage_is_hung_up_on_and_burns_nothing(hall: Hall, packet: bytes) -> None:
+    before = open_fds()
+    assert hall.ask(ALICE, packet) == b""
+    hall.links.pop().close()
+    assert (hall.asked, len(hall.server), open_fds()) == ([], 0, before)
+    assert hall.ask() == YES
+
+
+def test_more_after_the_answer_changes_nothing(hall: Hall) -> None:
+    link = hall.connect()
+    for _ in range(3):
+        hall.say(link, GET.pack())
+    assert hall.hear(link) == YES and hall.hear(link) == b"nothing"
+    hall.say(link, b"garbage")
+    assert hall.hear(link) == b"" and len(hall.server) == 0
+    assert len(hall.asked) == 1
+
+
+def test_what_the_module_tells_afterwards_is_taken(hall: Hall) -> None:
+    link = hall.connect()
+    hall.say(link, GET.pack())
+    for operation in (Operation.ESTABLISHED, Operation.OPENED, Operation.CLOSED):
+        hall.say(link, Request(operation, "i3lock", "", "alice").pack())
+    assert hall.hear(link) == YES and len(hall.server) == 1
+    link.close()
+    hall.turn()
+    assert len(hall.server) == 0
+
+
+def test_one_who_does_not_read_holds_nobody_up(hall: Hall) -> None:
+    link = hall.connect(BOB)
+    link.shutdown(socket.SHUT_RD)
+    hall.say(link, GET.pack())
+    gone = hall.connect(ALICE, accept=False)
+    gone.send(GET.pack())
+    gone.close()
+    hall.turn()
+    assert len(hall.server) == 0
+
+
+# Descriptors
+
+
+@pytest.mark.parametrize("count", [1, 4, 200])
+def test_descriptors_are_not_taken(hall: Hall, count: int) -> None:
+    link = hall.connect()
+    before = open_fds()
+    files = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [link.fileno()] * count))]
+    if KERNEL >= (6, 16):
+        with pytest.raises(PermissionError):
+            link.sendmsg([GET.pack()], files)
+        assert hall.connect(MALLORY, accept=False).sendmsg([b"x"]) == 1
+    else:
+        link.sendmsg([GET.pack()], files)
+        hall.turn()
+        assert hall.hear(link) == b"" and open_fds() == before - 1
+    assert hall.asked == []
+
+
+def lingering() -> tuple[socket.socket, socket.socket]:
+    """A connection whose close waits for the other end, which does not read; and that end."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        link = socket.socket()
+        link.connect(server.getsockname())
+        other, _ = server.accept()
+    link.setblocking(False)
+    try:
+        while True:
+            link.send(bytes(65536))
+    except BlockingIOError:
+        pass
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 1000))
+    return link, other
+
+
+@pytest.mark.parametrize("accepted", [True, False])
+def test_a_file_that_takes_long_to_close_does_not_stop_the_agent(hall: Hall, accepted: bool) -> None:
+    """Ours would be the last descriptor of it, and the loop would stand until the holder is gone.
+
+    Older kernels cannot refuse it; there the agent's watchdog is what is left.
+    """
+    stranger = hall.connect(MALLORY, accept=accepted)
+    file, other = lingering()
+    holder = os.fork()
+    if holder == 0:
+        file.close()
+        signal.alarm(15)
+        signal.pause()
+    other.close()
+    try:
+        stranger.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", [file.fileno()]))])
+    except PermissionError:
+        file.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+    file.close()
+    if KERNEL < (6, 16):
+        os.kill(holder, signal.SIGKILL)
+    said = hall.ask()
+    alive = os.waitpid(holder, os.WNOHANG) == (0, 0)
+    if alive:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+    assert said == YES and (alive or KERNEL < (6, 16)), "the loop stood"
+
+
+# Numbers and time
+
+
+def test_a_uid_has_some_and_no_more(hall: Hall) -> None:
+    links = [hall.connect(MALLORY) for _ in range(OF_ONE_UID_MAX + 3)]
+    assert len(hall.server) == OF_ONE_UID_MAX
+    assert [hall.hear(link) for link in links] == [b"nothing"] * OF_ONE_UID_MAX + [b""] * 3
+    assert hall.ask() == YES
+
+
+def test_many_uids_of_one_user_do_not_keep_her_out(hall: Hall) -> None:
+    """A user may have 65536 of them (subuid(5))."""
+    for uid in range(100_000, 100_000 + 3 * CONNECTIONS_MAX):
+        hall.connect(uid)
+        assert len(hall.server) <= CONNECTIONS_MAX
+    assert hall.ask() == YES
+    assert len(hall.server) == CONNECTIONS_MAX
+
+
+def test_she_who_has_asked_is_heard_before_others_push_her_out(hall: Hall) -> None:
+    hall.connect(ALICE, accept=False).send(GET.pack())
+    for uid in range(100_000, 100_000 + 20):
+        hall.connect(uid, accept=False)
+    hall.turn()
+    assert hall.hear(hall.links[0]) == YES
+
+
+def test_a_thousand_strangers_change_nothing(hall: Hall) -> None:
+    before = open_fds()
+    for number in range(1000):
+        link = hall.connect((BOB, MALLORY, 0, 65534)[number % 4])
+        if number % 3:
+            hall.say(link, GET.pack() if number % 3 == 1 else b"?")
+        if number % 5:
+            hall.links.remove(link)
+            link.close()
+    hall.turn()
+    assert len(hall.server) <= 3 * OF_ONE_UID_MAX
+    assert hall.ask() == YES
+    for link in hall.links:
+        link.close()
+    hall.turn()
+    assert (len(hall.server), open_fds()) == (0, before)
+
+
+def test_refusals_are_noted_at_most_once_a_second(hall: Hall, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    for _ in range(50):
+        hall.ask(MALLORY)
+        hall.ask(0)
+    hall.pass_time(1.0)
+    hall.ask(MALLORY)
+    assert [record.getMessage() for record in caplog.records] == [f"verdict-refused uid={MALLORY}"] * 2
+    assert hall.ask() == YES
+    assert caplog.records[-1].getMessage() == "verdict-given user=alice service=i3lock"
+
+
+def test_the_silent_has_two_seconds(hall: Hall) -> None:
+    link = hall.connect()
+    hall.pass_time(ASK_SECONDS - 0.1)
+    assert hall.hear(link) == b"nothing"
+    hall.pass_time(0.1)
+    assert hall.hear(link) == b"" and len(hall.server) == 0
+    assert hall.ask() == YES
+
+
+def test_the_answered_has_its_time(hall: Hall) -> None:
+    link = hall.connect()
+    hall.say(link, GET.pack())
+    assert hall.hear(link) == YES
+    hall.pass_time(LIFE_SECONDS - 0.1)
+    assert hall.hear(link) == b"nothing"
+    hall.pass_time(0.1)
+    assert hall.hear(link) == b"" and len(hall.server) == 0
+
+
+def test_the_end_hangs_up_on_everybody(hall: Hall) -> None:
+    links = [hall.connect(uid) for uid in (ALICE, BOB)]
+    before = open_fds()
+    hall.server.close()
+    assert [hall.hear(link) for link in links] == [b"", b""]
+    assert not Path(hall.path).exists() and open_fds() == before - 3
+    hall.server = VerdictServer(hall.path, hall.reactor, hall.verdict)
