@@ -273,13 +273,16 @@ def debian(debs: tuple[Path, ...], tmp_path: Path) -> Iterator[Debian]:
     """A Debian with our packages installed by dpkg."""
     folder = tmp_path / "debian"
     folder.mkdir(mode=0o755)
-    made = Debian(folder, debs)
-    made.run("dpkg --force-unsafe-io -i /debs/*.deb")
-    yield made
-    shutil.rmtree(folder)
+    try:
+        made = Debian(folder, debs)
+        made.run("dpkg --force-unsafe-io -i /debs/*.deb")
+        yield made
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.mark.e2e
+@pytest.mark.proves("S085", "S086")
 def test_programs_run_where_the_packages_are_installed(debian: Debian) -> None:
     assert "install-pam" in debian.run("sso --help")
     for program in ("sso", "spice-client-sso", "sso-guest-agent"):

@@ -14,6 +14,7 @@ from beds_doctor import (
     REALM,
     SECRET,
     SPN,
+    TOML,
     Machine,
     MakeMachine,
     machine,
@@ -21,12 +22,26 @@ from beds_doctor import (
     of_state,
     write,
 )
+from dbus_bed import STRANGER, Daemon, MakeDaemon, Somebody, daemon, make_daemon, make_somebody, somebody
+from logind_bed import LogindMock, logind
 
 from sso import doctor
 from sso.doctor import Finding, State, System
-from sso.guest.checks import clock, keytab, units
+from sso.guest.checks import bus, clock, keytab, units
+from sso.guest.checks.bus import POLICIES
+from sso.guest.checks.guest import of
+from sso.guest.config import GuestConfig
+from sso.guest.drivers.gdm import NAME
 
-__all__ = ["machine", "make_machine"]  # fixtures
+__all__ = [
+    "daemon",
+    "logind",
+    "machine",
+    "make_daemon",
+    "make_machine",
+    "make_somebody",
+    "somebody",
+]  # fixtures
 pytestmark = pytest.mark.e2e  # files of several users, so it needs root
 
 
@@ -178,6 +193,60 @@ def test_a_key_for_all(machine: Machine, certificates: Certificates) -> None:
     machine.path("/etc/console-sso/key.pem").chmod(0o644)
     found = [finding for step, finding in machine.examine() if step == "TLS"]
     assert found[0].state == State.WRONG and "chmod 600 /etc/console-sso/key.pem" in found[0].mend
+
+
+# The bus, a real one
+
+
+def of_bus(machine: Machine, daemon: Daemon, login: str = "gdm") -> list[Finding]:
+    """What is found of logind, and for GDM of the name and of its policy."""
+    machine.settings(f'spn = "{SPN}"', login=login)
+    machine.copy("data/dbus-1/system.d/org.ovirt.vdsm.Credentials.conf", POLICIES[0])
+    system = System(machine.root, machine.ask, daemon.address)
+    return list(bus.bus(of(system, GuestConfig(login=login), TOML)))
+
+
+def test_a_bus_with_logind_and_the_agent(
+    machine: Machine, daemon: Daemon, logind: LogindMock, somebody: Somebody
+) -> None:
+    somebody.own(NAME)
+    logind.session("c1", "gdm", 110, Class="greeter")
+    found = of_bus(machine, daemon)
+    assert [each.state for each in found] == [State.OK] * 3
+    assert "in front of seat0 is gdm" in found[0].found
+
+
+def test_a_bus_where_nobody_has_the_name(machine: Machine, daemon: Daemon, logind: LogindMock) -> None:
+    _, name, _ = of_bus(machine, daemon)
+    assert name.state == State.WRONG and "systemctl restart console-sso-agent.service" in name.mend
+
+
+def test_a_bus_where_a_user_has_the_name(machine: Machine, make_daemon: MakeDaemon) -> None:
+    daemon = make_daemon(f'<policy user="{STRANGER}"><allow own="{NAME}"/></policy>')
+    stranger = Somebody(daemon.address, STRANGER)
+    stranger.own(NAME)
+    _, name, _ = of_bus(machine, daemon)
+    assert name.state == State.WRONG and f"owned by uid {STRANGER} (pid " in name.found
+    stranger.close()
+
+
+def test_a_bus_without_logind(machine: Machine, daemon: Daemon) -> None:
+    assert of_bus(machine, daemon)[0].state == State.WRONG
+    (found,) = of_bus(machine, daemon, "getty")
+    assert found.state == State.WARNING and "utmp tells who is signed in" in found.found
+
+
+def test_no_bus(machine: Machine) -> None:
+    (found,) = bus.bus(of(System(machine.root), GuestConfig(login="lightdm"), TOML))
+    assert found.state == State.WRONG and "apt install dbus" in found.mend
+
+
+def test_no_policy_for_the_name(machine: Machine, daemon: Daemon) -> None:
+    of_bus(machine, daemon)
+    machine.path(POLICIES[0]).unlink()
+    system = System(machine.root, machine.ask, daemon.address)
+    found = list(bus.bus(of(system, GuestConfig(login="gdm"), TOML)))[-1]
+    assert found.state == State.WRONG and "no D-Bus policy" in found.found
 
 
 # The clock
