@@ -1,11 +1,10 @@
-"""sso doctor guest beside a guest that runs: nothing is wrong with it, and what is broken for real is named."""
+"""sso doctor guest beside a guest that runs: nothing is wrong with it; what is broken for real is named."""
 
 import json
 import os
 import re
-import subprocess
+import socket
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from beds_guest import SPN, MakeGuest, caches, sign_in
@@ -18,6 +17,7 @@ from sso.demo.sandbox import PAM_MODULE
 pytestmark = pytest.mark.e2e
 STATE = "/var/lib/console-sso/acceptor"
 SSO_AGENT, ALICE = 4010, 4001
+SECONDS = 30.0
 
 
 def doctor(guest: Guest, *arguments: str, user: str = "") -> tuple[int, list[dict[str, str]]]:
@@ -37,25 +37,43 @@ def wrong(findings: list[dict[str, str]]) -> list[str]:
     ]
 
 
-def test_a_guest_that_runs_has_nothing_wrong_and_is_left_as_it_was(
-    make_guest: MakeGuest, realm: Realm
-) -> None:
+@pytest.fixture
+def guest(make_guest: MakeGuest) -> Guest:
+    """A guest whose three processes have found each other: then it greets a peer."""
     guest = make_guest()
-    before = guest.log()
+    with socket.socket(socket.AF_UNIX) as peer:
+        peer.settimeout(SECONDS)
+        peer.connect(str(guest.port))
+        assert b"SIGNATURE" in peer.recv(4096)
+    return guest
+
+
+def files(guest: Guest) -> dict[str, tuple[int, int, int]]:
+    """What can be seen of a change, for each file that the doctor looks at."""
+    folders = ("/etc/console-sso", "/run/console-sso", "/etc/pam.d", STATE)
+    paths = [path for folder in folders for path in guest.sandbox.path(folder).glob("*")]
+    return {
+        str(path): (each.st_mode, each.st_uid, each.st_ctime_ns) for path in paths for each in [path.lstat()]
+    }
+
+
+def test_a_guest_that_runs_has_nothing_wrong_and_is_left_as_it_was(guest: Guest, realm: Realm) -> None:
+    before = files(guest)
     code, findings = doctor(guest)
     assert (code, wrong(findings)) == (0, [])
     states = {each["step"]: each["state"] for each in findings}
-    steps = ("configuration", "users", "mechanisms", "port", "keytab", "replay cache", "sockets")
-    steps += ("PAM service", "PAM module", "who may sign in")
+    steps = [
+        *("configuration", "users", "mechanisms", "port", "keytab", "replay cache", "sockets"),
+        *("PAM service", "PAM module", "who may sign in"),
+    ]
     assert {step: states[step] for step in steps} == dict.fromkeys(steps, "ok")
-    assert guest.log() == before
+    assert files(guest) == before
     realm.kinit("alice", "-f")
     assert sign_in(guest, realm, "--spn", SPN).code == Exit.SIGNED_IN
     assert len(caches(guest)) == 1 and doctor(guest)[0] == 0
 
 
-def test_for_people_it_is_one_line_a_step(make_guest: MakeGuest) -> None:
-    guest = make_guest()
+def test_for_people_it_is_one_line_a_step(guest: Guest) -> None:
     done = guest.sandbox.run([*PYTHON, "sso.cli", "doctor"])
     first, *lines, last = done.stdout.splitlines()
     assert (first, last) == ("sso doctor: the guest on this machine", "sso doctor: nothing is wrong")
@@ -66,8 +84,8 @@ def test_for_people_it_is_one_line_a_step(make_guest: MakeGuest) -> None:
     assert f"\nwrong        keytab: there is no {KEYTAB}. Run: install " in done.stdout
 
 
-def test_without_root_it_says_what_it_did_not_see(make_guest: MakeGuest) -> None:
-    code, findings = doctor(make_guest(), user="alice")
+def test_without_root_it_says_what_it_did_not_see(guest: Guest) -> None:
+    code, findings = doctor(guest, user="alice")
     assert code == 0
     unseen = {each["step"] for each in findings if each["state"] == "not checked"}
     assert {"keytab", "replay cache"} <= unseen
@@ -150,7 +168,7 @@ BREAKS: dict[str, tuple[Callable[[Guest], None], str]] = {
         r"^PAM service: our lines in /etc/pam.d/login are not .*sso install-pam --service login",
     ),
     "a group that is not there": (
-        lambda guest: guest.sandbox.path(CONFIG).open("a").write('allowed_groups = ["nonsuch"]\n') and None,
+        _edit(CONFIG, "spn =", 'allowed_groups = ["nonsuch"]\nspn ='),
         r"^who may sign in: there is no group nonsuch.*groupadd nonsuch",
     ),
     "a user that is not there": (
@@ -161,8 +179,7 @@ BREAKS: dict[str, tuple[Callable[[Guest], None], str]] = {
 
 
 @pytest.mark.parametrize("name", BREAKS)
-def test_what_is_broken_is_named_with_its_cure(make_guest: MakeGuest, name: str) -> None:
-    guest = make_guest()
+def test_what_is_broken_is_named_with_its_cure(guest: Guest, name: str) -> None:
     breaks, line = BREAKS[name]
     breaks(guest)
     code, findings = doctor(guest)
@@ -172,9 +189,7 @@ def test_what_is_broken_is_named_with_its_cure(make_guest: MakeGuest, name: str)
     assert not key.exists() or key.read_bytes()[-16:].hex() not in json.dumps(findings)
 
 
-def test_wrong_usage(make_guest: MakeGuest, tmp_path: Path) -> None:
-    guest = make_guest()
+def test_wrong_usage(guest: Guest) -> None:
     for arguments in (["guest", "--nonsuch"], ["nonsuch"], ["guest", "--config"]):
         done = guest.sandbox.run([*PYTHON, "sso.cli", "doctor", *arguments], check=False)
         assert done.returncode == 2 and "usage: sso doctor" in done.stderr
-    assert isinstance(done, subprocess.CompletedProcess)

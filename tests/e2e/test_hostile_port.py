@@ -30,7 +30,7 @@ def resident(pid: int) -> int:
 def throw(port: Path, octets: bytes) -> None:
     """Send all of it, or as much as is taken, and wait until the guest has ended that session."""
     with socket.socket(socket.AF_UNIX) as peer:
-        peer.settimeout(10)
+        peer.settimeout(30)
         peer.connect(str(port))
         try:
             peer.sendall(octets)

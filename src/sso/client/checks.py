@@ -14,7 +14,7 @@ from sso.client.options import SYSTEM_CONFIG, Options, parse
 from sso.doctor import KRB5_CONF, Finding, Step, System, default_realm, not_checked, ok, warning, wrong
 from sso.errors import ConfigError, MechanismError
 from sso.mech import Mechanism, load
-from sso.policy import ALWAYS, AS_KDC_SAYS
+from sso.policy import ALWAYS, NO
 
 SOON = 600  # seconds of a ticket's life that are worth a warning
 INSTALL = "On Debian: apt install python3-gssapi (elsewhere: pip install 'console-sso[kerberos]')"
@@ -29,10 +29,10 @@ class Client:
     options: Options
     ask_kdc: bool
 
-    def initiate(self, delegate: str = AS_KDC_SAYS) -> Mechanism:
-        """Kerberos' half as the client makes it; nobody is asked yet. Raises MechanismError."""
+    def initiate(self) -> Mechanism:
+        """Kerberos' half, which forwards nothing; nobody is asked yet. Raises MechanismError."""
         spn = self.options.policy.spn or _NOBODY
-        return load("GSSAPI").initiate(spn=spn, delegate=delegate, ccache=self.options.ccache)
+        return load("GSSAPI").initiate(spn=spn, delegate=NO, ccache=self.options.ccache)
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -131,21 +131,30 @@ def _failed(client: Client, error: MechanismError) -> Finding:
 
 
 def _forwardable(client: Client) -> Iterator[Finding]:
+    tickets = flags(client)
+    own = next((each for server, each in tickets.items() if server.startswith("krbtgt/")), None)
+    if own is None:
+        yield not_checked("whether it may be forwarded: klist does not tell (Debian: apt install krb5-user)")
+    elif "F" in own:
+        yield ok("the ticket may be forwarded")
+    else:
+        found = "the ticket may not be forwarded, so the guest gets none"
+        mend = f"Run: kinit -f (or write forwardable = true below [libdefaults] in {KRB5_CONF})"
+        alone = client.options.policy.send_ticket or client.options.policy.password
+        yield warning(found, mend) if alone else wrong(found, mend)
+
+
+def flags(client: Client) -> dict[str, str]:
+    """The flags of each ticket in the cache by its service, as klist(1) writes them."""
     cache = ["-c", client.options.ccache] if client.options.ccache else []
     answer = client.system.ask(["klist", "-f", *cache])
-    if answer is None or answer.code:
-        yield not_checked("whether it may be forwarded: klist is not there (Debian: krb5-user)")
-        return
-    lines = answer.output.splitlines()
-    at = next((index for index, line in enumerate(lines) if " krbtgt/" in line), len(lines))
-    flags = " ".join(line for line in lines[at + 1 : at + 3] if "Flags:" in line).rpartition("Flags: ")[2]
-    if "F" in flags:
-        yield ok("the ticket may be forwarded")
-        return
-    found = "the ticket may not be forwarded, so the guest gets none"
-    mend = f"Run: kinit -f (or write forwardable = true below [libdefaults] in {KRB5_CONF})"
-    alone = client.options.policy.send_ticket or client.options.policy.password
-    yield warning(found, mend) if alone else wrong(found, mend)
+    found, server = {}, ""
+    for line in answer.output.splitlines() if answer and not answer.code else ():
+        if "Flags: " in line:
+            found.setdefault(server, line.rpartition("Flags: ")[2].strip())
+        elif line[:1].isdigit():
+            server = line.split()[-1]
+    return found
 
 
 def realm(client: Client) -> Iterator[Finding]:
@@ -177,7 +186,7 @@ def service(client: Client) -> Iterator[Finding]:
         yield not_checked("no --spn is given; without one the guest says its own name, and you are asked")
         return
     try:
-        ours = client.initiate(policy.delegation(guests_spn=False))
+        ours = client.initiate()
     except MechanismError:
         yield not_checked(f"{spn}: there is no ticket to ask with")
         return
@@ -192,7 +201,8 @@ def service(client: Client) -> Iterator[Finding]:
 
 
 def _asked(client: Client, ours: Mechanism, spn: str) -> Iterator[Finding]:
-    """The first token, as the client makes it; it goes nowhere."""
+    """The first token, which needs the service's ticket; it goes nowhere."""
+    name = spn.partition("@")[0]
     try:
         ours.bind(b"")
         ours.step(b"")
@@ -202,17 +212,21 @@ def _asked(client: Client, ours: Mechanism, spn: str) -> Iterator[Finding]:
     finally:
         ours.dispose()
     yield ok(f"the KDC gives a ticket for {spn}, and takes this machine's clock")
-    policy = client.options.policy
-    if getattr(ours, "delegated", False):
-        always = policy.delegation(guests_spn=False) == ALWAYS
-        yield ok("your ticket goes along: " + ("--offer-tgt" if always else "the service is ok-as-delegate"))
-    elif not policy.send_ticket and not policy.password:
-        yield wrong(
-            "your ticket does not go along, and guests sign nobody in without one",
-            f"On the KDC: kadmin modprinc +ok_as_delegate {spn} (or --offer-tgt for a guest you trust)",
-        )
+    policy, tickets = client.options.policy, flags(client)
+    marked = next((each for server, each in tickets.items() if server.partition("@")[0] == name), None)
+    if policy.delegation(guests_spn=False) == ALWAYS:
+        yield ok("your ticket goes along, by --offer-tgt")
+    elif marked is None:
+        yield not_checked("whether the service is ok-as-delegate: klist does not tell")
+    elif "O" in marked:
+        yield ok("your ticket goes along: the service is ok-as-delegate")
+    elif policy.send_ticket or policy.password:
+        yield warning("the service is not ok-as-delegate, so your ticket does not go along by itself")
     else:
-        yield warning("your ticket does not go along with the service's")
+        yield wrong(
+            "the service is not ok-as-delegate: your ticket does not go along, and guests want one",
+            f"On the KDC: kadmin modprinc +ok_as_delegate {name} (or --offer-tgt for a guest you trust)",
+        )
 
 
 def tls(client: Client) -> Iterator[Finding]:

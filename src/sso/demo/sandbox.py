@@ -297,7 +297,9 @@ class Sandbox:
         """Replace the line that begins with `name:`, or add one."""
         path = self.path(file)
         lines = [old for old in path.read_text().splitlines() if not old.startswith(f"{name}:")]
-        self.write(file, "\n".join([*lines, line]) + "\n", path.stat().st_mode & 0o777)
+        before = path.stat()
+        self.write(file, "\n".join([*lines, line]) + "\n", before.st_mode & 0o777)
+        os.chown(path, before.st_uid, before.st_gid)
 
 
 def _hashed(passwords: Sequence[str]) -> list[str]:

@@ -196,6 +196,7 @@ class Judge:
             if code is Verdict.NOT_AUTHENTICATED:
                 self._failed(login)
             elif code is not Verdict.LOGGED_IN:
+                self._uncertain(login)
                 self._conclude("login-account-refused", code)
 
         login.worker = self.unlocker.check(login, seated, checked)
@@ -363,8 +364,11 @@ class Judge:
         assert login.connection is not None
         if not self._withdraw(login.connection):
             return False
-        self._attempts.unknown(login.user, self._driver.place, login.claim.digest)
+        self._uncertain(login)
         return True
+
+    def _uncertain(self, login: Opening) -> None:
+        self._attempts.unknown(login.user, self._driver.place, login.claim.digest)
 
     def _revoke(self) -> None:
         """End the login that is under way, without an answer: nobody waits for it any more."""
@@ -373,6 +377,8 @@ class Judge:
             return
         if login.triggers:
             self._driver.cancel()
+        if login.unlocking is not None and login.worker is not None:
+            self._uncertain(login)
         note("login-revoked", session=login.claim.id)
         self._forget(login)
 

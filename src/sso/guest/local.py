@@ -3,6 +3,7 @@
 Where the service manager holds a socket (sd_listen_fds(3)), that one is listened on: it outlives us.
 """
 
+import contextlib
 import os
 import socket
 import stat
@@ -15,6 +16,7 @@ from sso.errors import ConfigError
 from sso.guest import notify
 
 BACKLOG = 64
+SO_PASSRIGHTS = 83  # asm-generic/socket.h
 
 
 class Peer(NamedTuple):
@@ -60,6 +62,15 @@ def listen(path: str, mode: int = 0o600) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def refuse_descriptors(listener: socket.socket) -> None:
+    """Take no descriptors from who connects: to close one that he has prepared can take as long as he likes.
+
+    Connections inherit it. Only Linux 6.16 and newer know it.
+    """
+    with contextlib.suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
 
 
 def hang_up(listener: socket.socket, path: str) -> None:

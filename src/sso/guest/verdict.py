@@ -7,7 +7,6 @@ Nobody may send descriptors: closing a stranger's file can take as long as he li
 file system of his own), also if it is never received. Before Linux 6.16 the kernel cannot refuse them.
 """
 
-import contextlib
 import socket
 from collections.abc import Callable
 
@@ -22,7 +21,6 @@ OF_ONE_UID_MAX = 4  # so that no user keeps another one out
 ASK_SECONDS = 2.0  # to ask after connecting
 LIFE_SECONDS = 60.0  # for the locker to say what became of it
 NOTE_EVERY = 1.0  # seconds between two log lines about refusals
-SO_PASSRIGHTS = 83  # asm-generic/socket.h; what a listener has its connections inherit
 
 Verdict = Callable[[int, str, str], bool]  # uid, user, service
 
@@ -43,8 +41,7 @@ class VerdictServer:
         self._lockers: dict[_Locker, None] = {}  # the oldest first
         self._next_note = 0.0
         self._listener = local.listen(path, mode=0o666)
-        with contextlib.suppress(OSError):
-            self._listener.setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
+        local.refuse_descriptors(self._listener)
         reactor.watch(self._listener.fileno(), self._accept)
 
     def __len__(self) -> int:

@@ -68,6 +68,7 @@ class GreetdDriver:
                 f"greeter_user: there is no user {self._user}: install greetd, or name its greeter's user"
             ) from None
         self._listener = local.listen(self._path)
+        local.refuse_descriptors(self._listener)
         try:
             self._admit()
         except ConfigError:
