@@ -148,7 +148,8 @@ def flags(client: Client) -> dict[str, str]:
     """The flags of each ticket in the cache by its service, as klist(1) writes them."""
     cache = ["-c", client.options.ccache] if client.options.ccache else []
     answer = client.system.ask(["klist", "-f", *cache])
-    found, server = {}, ""
+    found: dict[str, str] = {}
+    server = ""
     for line in answer.output.splitlines() if answer and not answer.code else ():
         if "Flags: " in line:
             found.setdefault(server, line.rpartition("Flags: ")[2].strip())
