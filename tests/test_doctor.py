@@ -41,6 +41,7 @@ def test_a_check_that_fails_ends_nothing_and_tells_no_more_than_its_kind() -> No
         (warning("odd"), "warning      keytab: odd"),
         (warning("odd", "Look at it"), "warning      keytab: odd. Look at it"),
         (wrong("bad", "Run: mend it"), "wrong        keytab: bad. Run: mend it"),
+        (wrong("that was all.", "Run: more"), "wrong        keytab: that was all. Run: more"),
         (not_checked("no root"), "not checked  keytab: no root"),
         (wrong("two\nlines \x1b[31m", "no\ttab"), "wrong        keytab: two lines  [31m. no tab"),
         (ok("x" * 500), f"ok           keytab: {'x' * 400}..."),
@@ -58,21 +59,25 @@ def machine(root: Path, *files: str) -> System:
     return System(root)
 
 
+CLIENT, GUEST = "etc/console-sso/client.toml", "etc/console-sso/guest.toml"
+
+
 @pytest.mark.parametrize(
-    ("files", "roles"),
+    ("files", "uid", "roles"),
     [
-        ((), ("client",)),
-        (("etc/console-sso/client.toml",), ("client",)),
-        (("usr/bin/spice-client-sso",), ("client",)),
-        (("etc/console-sso/guest.toml",), ("guest",)),
-        (("lib/systemd/system/console-sso-agent.service",), ("guest",)),
-        (("etc/console-sso/guest.toml", "etc/console-sso/client.toml"), ("guest", "client")),
+        ((), 0, ["client"]),
+        ((CLIENT,), 0, ["client"]),
+        (("usr/bin/spice-client-sso",), 4001, ["client"]),
+        ((GUEST,), 4001, ["guest"]),
+        (("lib/systemd/system/console-sso-agent.service",), 0, ["guest"]),
+        ((CLIENT, GUEST), 0, ["guest", "client"]),
+        ((CLIENT, GUEST), 4001, ["client", "guest"]),
     ],
 )
 def test_without_a_word_it_is_what_is_here(
-    tmp_path: Path, files: tuple[str, ...], roles: tuple[str, ...]
+    tmp_path: Path, files: tuple[str, ...], uid: int, roles: list[str]
 ) -> None:
-    assert doctor.here(machine(tmp_path, *files)) == roles
+    assert doctor.here(machine(tmp_path, *files), uid) == roles
 
 
 class Some:
@@ -124,22 +129,24 @@ def test_for_programs_it_is_one_json_object(
     assert doctor.main(words) == 1
     said = json.loads(capsys.readouterr().out)
     assert said == {
+        "role": "client",
         "wrong": 1,
         "findings": [
-            {"role": "client", "step": "step", "state": "ok", "found": "a", "mend": ""},
-            {"role": "client", "step": "step", "state": "wrong", "found": "b", "mend": "Run: c"},
+            {"step": "step", "state": "ok", "found": "a", "mend": ""},
+            {"step": "step", "state": "wrong", "found": "b", "mend": "Run: c"},
         ],
     }
 
 
-def test_both_are_looked_at_where_both_are(
+def test_where_both_are_it_names_the_other(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     install(monkeypatch, "guest", ok("a"))
-    install(monkeypatch, "client", wrong("b", "c"))
-    both = machine(tmp_path, "etc/console-sso/guest.toml", "etc/console-sso/client.toml")
-    assert doctor.main(["--json"], both) == 1
-    assert [each["role"] for each in json.loads(capsys.readouterr().out)["findings"]] == ["guest", "client"]
+    install(monkeypatch, "client", ok("b"))
+    role, other = doctor.here(both := machine(tmp_path, CLIENT, GUEST))
+    assert doctor.main([], both) == 0
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == f"sso doctor: the {role} on this machine; `sso doctor {other}` looks at the {other}"
 
 
 def test_the_clients_own_options_go_to_the_client(monkeypatch: pytest.MonkeyPatch) -> None:

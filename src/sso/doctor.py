@@ -223,13 +223,14 @@ class Checks(Protocol):
 def text(line: Line) -> str:
     """One line for a person."""
     step, finding = line
-    mend = f". {_plain(finding.mend)}" if finding.mend else ""
-    return f"{finding.state:11}  {step}: {_plain(finding.found)}{mend}"
+    found, mend = _plain(finding.found), _plain(finding.mend)
+    stop = "" if not mend else " " if found.endswith(".") else ". "
+    return f"{finding.state:11}  {step}: {found}{stop}{mend}"
 
 
-def as_json(role: str, line: Line) -> dict[str, str]:
+def as_json(line: Line) -> dict[str, str]:
     step, (state, found, mend) = line
-    return {"role": role, "step": step, "state": state, "found": _plain(found), "mend": _plain(mend)}
+    return {"step": step, "state": state, "found": _plain(found), "mend": _plain(mend)}
 
 
 def _plain(said: str) -> str:
@@ -246,45 +247,47 @@ def main(arguments: list[str] | None = None, system: System | None = None) -> in
     system = system or System()
     words = list(sys.argv[1:] if arguments is None else arguments)
     given = _role(words)
-    roles = given or here(system)
-    options, checks, rest = _parse(words, roles, bool(given))
-    lines: list[tuple[str, Line]] = []
-    for role in roles:
+    role, *others = [given] if given else here(system)
+    options, checks, rest = _parse(words, role, bool(given))
+    if not options.json:
+        more = "".join(f"; `sso doctor {other}` looks at the {other}" for other in others)
+        print(f"sso doctor: the {role} on this machine{more}")
+    lines = []
+    for line in examine(checks.steps(system, options, rest)):
+        lines.append(line)
         if not options.json:
-            print(f"sso doctor: the {role} on this machine")
-        for line in examine(checks[role].steps(system, options, rest)):
-            lines.append((role, line))
-            if not options.json:
-                print(text(line), flush=True)
-    bad = sum(finding.state == State.WRONG for _, (_, finding) in lines)
+            print(text(line), flush=True)
+    bad = sum(finding.state == State.WRONG for _, finding in lines)
     if options.json:
-        print(json.dumps({"wrong": bad, "findings": [as_json(*each) for each in lines]}, indent=1))
+        findings = [as_json(line) for line in lines]
+        print(json.dumps({"role": role, "wrong": bad, "findings": findings}, indent=1))
     else:
         print(f"sso doctor: {bad} wrong" if bad else "sso doctor: nothing is wrong")
     return 1 if bad else 0
 
 
-def here(system: System) -> tuple[str, ...]:
-    """What is installed or configured on the machine; where nothing is, a client: it needs neither."""
-    found = (role for role, traces in _TRACES.items() if any(system.path(path).exists() for path in traces))
-    return tuple(found) or (CLIENT,)
+def here(system: System, uid: int | None = None) -> list[str]:
+    """What is installed or configured on the machine, what is meant first; a client where nothing is.
+
+    Where both are, root means the guest: it is a person who has a ticket.
+    """
+    found = [role for role, traces in _TRACES.items() if any(system.path(path).exists() for path in traces)]
+    root = (os.geteuid() if uid is None else uid) == 0
+    return sorted(found, key=lambda role: (role == GUEST) != root) or [CLIENT]
 
 
-def _role(words: list[str]) -> tuple[str, ...]:
+def _role(words: list[str]) -> str:
     """Take the role out of the arguments, where it is the first of them but for --json."""
     for index, word in enumerate(words):
         if word in _CHECKS:
-            del words[index]
-            return (word,)
+            return words.pop(index)
         if word != "--json":
             break
-    return ()
+    return ""
 
 
-def _parse(
-    words: list[str], roles: Sequence[str], given: bool
-) -> tuple[Namespace, dict[str, Checks], list[str]]:
-    """The options, what checks each role, and the arguments that only the client's own parser knows."""
+def _parse(words: list[str], role: str, given: bool) -> tuple[Namespace, Checks, list[str]]:
+    """The options, what checks the role, and the arguments that only the client's own parser knows."""
     parser = ArgumentParser(
         prog="sso doctor",
         usage="sso doctor [guest | client] [OPTION ...]",
@@ -296,15 +299,15 @@ def _parse(
         allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="say it as one JSON object (default: off)")
-    # Without a role, --help is about all of them.
-    shown = roles if given or not {"-h", "--help"} & set(words) else tuple(_CHECKS)
-    checks = {role: cast(Checks, import_module(_CHECKS[role])) for role in shown}
-    for role in checks:
-        checks[role].add_options(parser)
+    # Without a role, --help is about both.
+    both = not given and {"-h", "--help"} & set(words)
+    checks = {name: cast(Checks, import_module(_CHECKS[name])) for name in (_CHECKS if both else [role])}
+    for each in checks.values():
+        each.add_options(parser)
     options, rest = parser.parse_known_args(words)
-    if rest and roles != (CLIENT,):
+    if rest and role == GUEST:
         parser.error(f"{rest[0]} is not understood")
-    return options, checks, rest
+    return options, checks[role], rest
 
 
 if __name__ == "__main__":

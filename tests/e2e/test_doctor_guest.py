@@ -4,7 +4,10 @@ import json
 import os
 import re
 import socket
+import subprocess
+import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 from beds_guest import SPN, MakeGuest, caches, sign_in
@@ -16,7 +19,7 @@ from sso.demo.sandbox import PAM_MODULE
 
 pytestmark = pytest.mark.e2e
 STATE = "/var/lib/console-sso/acceptor"
-SSO_AGENT, ALICE = 4010, 4001
+ACCEPTOR, SSO_AGENT, ALICE = 4011, 4010, 4001
 SECONDS = 30.0
 
 
@@ -39,13 +42,25 @@ def wrong(findings: list[dict[str, str]]) -> list[str]:
 
 @pytest.fixture
 def guest(make_guest: MakeGuest) -> Guest:
-    """A guest whose three processes have found each other: then it greets a peer."""
+    """A guest whose processes are all up: the acceptor has its folder, and the channel greets a peer."""
     guest = make_guest()
+    wait_for(guest, lambda: (state := guest.sandbox.path(STATE)).is_dir() and state.stat().st_uid == ACCEPTOR)
     with socket.socket(socket.AF_UNIX) as peer:
         peer.settimeout(SECONDS)
-        peer.connect(str(guest.port))
+        # Its name is there a moment before anybody listens.
+        wait_for(guest, lambda: peer.connect_ex(str(guest.port)) == 0)
         assert b"SIGNATURE" in peer.recv(4096)
     return guest
+
+
+def wait_for(guest: Guest, true: Callable[[], bool]) -> None:
+    """Look again and again while the guest's agent lives."""
+    assert guest._agent is not None
+    limit = time.monotonic() + SECONDS
+    while not true():
+        assert time.monotonic() < limit, guest.log()
+        with suppress(subprocess.TimeoutExpired):
+            pytest.fail(f"the agent has ended with {guest._agent.wait(0.02)}: {guest.log()}")
 
 
 def files(guest: Guest) -> dict[str, tuple[int, int, int]]:
@@ -120,7 +135,7 @@ def _rc4(guest: Guest) -> None:
     guest.sandbox.path(KEYTAB).unlink()
     entry = f"addent -password -p {SPN}@TEST.EXAMPLE -k 7 -e arcfour-hmac"
     guest.sandbox.run(["/usr/bin/ktutil"], stdin=f"{entry}\nan-old-password\nwkt {KEYTAB}\nquit\n")
-    os.chown(guest.sandbox.path(KEYTAB), 4011, 4011)
+    os.chown(guest.sandbox.path(KEYTAB), ACCEPTOR, ACCEPTOR)
 
 
 BREAKS: dict[str, tuple[Callable[[Guest], None], str]] = {

@@ -58,9 +58,9 @@ BREAKS: dict[str, Break] = {
         write(TOML, "spn ="),
         "configuration",
         "it is no TOML",
-        f"in {TOML}, then: systemctl restart",
+        f"of {TOML}, then: systemctl restart",
     ),
-    "unknown key": (settings('spm = "x"'), "configuration", "spm: there is no such option", f"in {TOML}"),
+    "unknown key": (settings('spm = "x"'), "configuration", "spm: there is no such option", f"of {TOML}"),
     "others may write it": (
         chmod(TOML, 0o666),
         "configuration",
@@ -184,13 +184,13 @@ BREAKS: dict[str, Break] = {
     "not installed": (
         unit("console-sso-agent.service", LoadState="not-found"),
         "units",
-        "there is no console-sso-agent.service",
+        "console-sso-agent.service: there is no such unit",
         "apt install --reinstall console-sso-guest",
     ),
     "masked": (
         unit("console-sso-channel.service", LoadState="masked", ActiveState="inactive"),
         "units",
-        "console-sso-channel.service is masked",
+        "console-sso-channel.service: masked",
         "systemctl unmask console-sso-channel.service",
     ),
     "failed": (
@@ -199,13 +199,13 @@ BREAKS: dict[str, Break] = {
             _says("first\nsso-guest-agent: spn: write service/host"),
         ),
         "units",
-        r"console-sso-acceptor.service has failed \(exit-code, exit code 2\): sso-guest-agent: spn: write",
+        r"console-sso-acceptor.service: failed \(exit-code, exit code 2\): sso-guest-agent: spn: write",
         "systemctl restart console-sso-agent.service",
     ),
     "stopped": (
         unit("console-sso-agent.service", ActiveState="inactive"),
         "units",
-        "console-sso-agent.service is inactive",
+        "console-sso-agent.service: inactive",
         "systemctl start console-sso-agent.service",
     ),
     "another port": (

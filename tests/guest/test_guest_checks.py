@@ -1,6 +1,8 @@
 """sso doctor guest: a healthy guest has nothing wrong, a clone is suspected, no secret is read or shown."""
 
 import json
+import sys
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +29,7 @@ from logind_bed import LogindMock, logind
 
 from sso import doctor
 from sso.doctor import Finding, State, System
+from sso.guest import checks
 from sso.guest.checks import bus, clock, keytab, units
 from sso.guest.checks.bus import POLICIES
 from sso.guest.checks.guest import of
@@ -50,6 +53,13 @@ def test_a_healthy_guest_is_all_well(make_machine: MakeMachine, login: str) -> N
     lines = make_machine(login).examine()
     assert [doctor.text(line) for line in lines if line[1].state != State.OK] == []
     assert {"configuration", "port", "keytab", "units", "PAM service", "clone"} <= {step for step, _ in lines}
+
+
+def test_without_the_agents_library_that_is_all_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jeepney", None)
+    ((step, check),) = checks.steps(System(), Namespace(config="/nonsuch"), [])
+    (found,) = check()
+    assert (step, found.state) == ("library", State.WRONG) and "apt install python3-jeepney" in found.mend
 
 
 def test_auto_takes_the_display_manager_that_is_enabled(machine: Machine) -> None:
@@ -87,7 +97,7 @@ def test_no_key_is_ever_read_or_shown(machine: Machine, monkeypatch: pytest.Monk
     keys = keytab.read(System(machine.root), KEYTAB)
     assert [(each.version, each.enctype) for each in keys] == [(2, 18), (2, 17)]
     assert len(taken) > 50 and SECRET[:4] not in taken
-    said = json.dumps([doctor.as_json("guest", line) for line in machine.examine()])
+    said = json.dumps([doctor.as_json(line) for line in machine.examine()])
     assert SECRET.hex() not in said
 
 
@@ -125,7 +135,8 @@ def test_without_a_port_the_units_only_wait(machine: Machine) -> None:
     for name in units.SERVICES:
         machine.units[f"{name}.service"] = {"ActiveState": "inactive"}
     lines = machine.examine()
-    assert len(of_state(lines, State.WARNING)) == 3
+    (line,) = of_state(lines, State.WARNING)
+    assert "console-sso-acceptor.service: started when the port is there" in line
     assert [line for line in of_state(lines, State.WRONG) if "units" in line] == []
 
 

@@ -40,7 +40,7 @@ def _cure(system: System, path: str) -> str:
         return f'Write {path}, with spn = "host/NAME" of the keytab, or name another file by --config'
     if found.st_uid != 0 or found.st_mode & _WRITABLE:
         return f"Make it root's alone: chown root:root {path} && chmod 644 {path}"
-    return f"Write that in {path}, then: {RESTART}"
+    return f"Correct that key or line of {path}, then: {RESTART}"
 
 
 def users(guest: Guest) -> Iterator[Finding]:

@@ -39,46 +39,49 @@ def units(guest: Guest) -> Iterator[Finding]:
     if not found:
         yield not_checked("systemctl does not answer")
         return
-    good = []
+    good, bad = [], dict[Finding, list[str]]()
     for name in services:
         unit = found.get(name, {})
         if problem := _problem(guest, name, unit):
-            yield problem
+            bad.setdefault(problem, []).append(name)
         else:
             again = unit.get("NRestarts", "0")
             good.append(name if again == "0" else f"{name} (started anew {again} times)")
+    for problem, names in bad.items():
+        yield problem._replace(found=f"{', '.join(names)}: {problem.found}")
     if good:
         yield ok(f"active: {', '.join(good)}")
-    if f"{SERVICES[0]}.service" in good:
+    if found.get(services[0], {}).get("ActiveState") == "active":
         yield from _sockets(found, sockets)
 
 
 def _problem(guest: Guest, name: str, unit: Unit) -> Finding | None:
+    """What is wrong with a service, without its name: often it is the same with all of them."""
     load, state = unit.get("LoadState", "not-found"), unit.get("ActiveState", "")
     if load == "not-found":
-        return wrong(f"there is no {name}", "On Debian: apt install --reinstall console-sso-guest")
+        return wrong("there is no such unit", "On Debian: apt install --reinstall console-sso-guest")
     if load == "masked":
-        return wrong(f"{name} is masked", f"Run: systemctl unmask {name} && systemctl start {name}")
+        return wrong("masked", f"Run: systemctl unmask {name} && {RESTART}")
     if load != "loaded":
-        return wrong(f"{name} cannot be loaded ({load})", f"See: systemctl status {name}")
+        return wrong(f"cannot be loaded ({load})", f"Correct what `systemctl status {name}` shows")
     if state == "active":
         return None
     if state in ("failed", "activating") and unit.get("Result", "success") != "success":
         said = _last_words(guest.system, name)
-        found = f"{name} has failed ({unit['Result']}, exit code {unit.get('ExecMainStatus', '?')})"
-        return wrong(f"{found}: {said}" if said else found, f"Mend what it says, then: {RESTART}")
+        found = f"failed ({unit['Result']}, exit code {unit.get('ExecMainStatus', '?')})"
+        return wrong(f"{found}: {said}" if said else found, f"Correct what it says, then: {RESTART}")
     if state == "activating":
-        return wrong(f"{name} waits to be joined with the others", f"Run: {RESTART}")
+        return wrong("waits to be joined with the others", f"Run: {RESTART}")
     if not guest.system.path(PORT).exists():
-        return _without_port(name, guest.config)
-    return wrong(f"{name} is {state or 'not active'}", "Run: systemctl start console-sso-agent.service")
+        return _without_port(guest.config)
+    return wrong(state or "not active", "Run: systemctl start console-sso-agent.service")
 
 
-def _without_port(name: str, config: GuestConfig) -> Finding:
+def _without_port(config: GuestConfig) -> Finding:
     if config.port == GuestConfig.port:
-        return warning(f"{name} is started when the port is there")
+        return warning("started when the port is there")
     return wrong(
-        f"{name} waits for {PORT}, and the port is {config.port}",
+        f"waits for {PORT}, and the port is {config.port}",
         f'Write "[Unit]" and "ConditionPathExists=" to {DROP_IN}, then:'
         " systemctl daemon-reload && systemctl start console-sso-agent.service",
     )
