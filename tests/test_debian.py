@@ -1,4 +1,4 @@
-"""The Debian packages: what is in them, how they install on a real Debian, and what is left without them."""
+"""The Debian packages: what is in them, and that the same checkout gives the same octets."""
 
 import filecmp
 import gzip
@@ -7,20 +7,16 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import tarfile
 import tomllib
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
-from beds_vm import enrol
-from vm_console import SPN, wait_for_units
+from beds_debian import CLIENT, COMMON, GUEST, MODULE, differing
 
 from sso import __version__
 from sso.demo.programs import SEARCH_PATH, find_program, run_program
-from sso.demo.realm import Realm
-from sso.demo.vm import Machine, image
-from sso.demo.vm.recipe import SMALL
 
 pytestmark = [pytest.mark.packaging, pytest.mark.slow]
 
@@ -28,14 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 LIBRARY = "usr/lib/python3/dist-packages/"
 COMPLETIONS = "usr/share/bash-completion/completions/"
-CLIENT, COMMON, GUEST, MODULE = "console-sso-client", "console-sso-common", "console-sso-guest", "libpam-sso"
 # The maintainer has no address yet that mail would reach.
 UNPROVED = "bogus-mail-host,bogus-mail-host-in-debian-changelog"
-# Users stay when a package goes, since a file may still be theirs; so do logs, what dpkg keeps for itself,
-# and the folder of pam_faillock's tallies, which may be another one's.
-STAYS = re.compile(
-    r"etc/(passwd|group|shadow|gshadow)-?|etc/\.pwd\.lock|var/(lib/dpkg|log|cache)/.*|run/faillock"
-)
 
 
 class Package:
@@ -64,11 +54,6 @@ class Package:
 def packages(debs: tuple[Path, ...]) -> dict[str, Package]:
     """The built packages by name."""
     return {path.name.partition("_")[0]: Package(path) for path in debs}
-
-
-def differing(first: Mapping[str, object], second: Mapping[str, object]) -> set[str]:
-    """The names of what is not the same in both."""
-    return {name for name in first.keys() | second.keys() if first.get(name) != second.get(name)}
 
 
 def installed_as(package: Package, folder: str) -> set[str]:
@@ -201,178 +186,30 @@ def test_the_same_checkout_gives_the_same_octets(debs: tuple[Path, ...], tmp_pat
         assert filecmp.cmp(first, second, shallow=False), first.name
 
 
+def key(tree: Path) -> str:
+    """The hash over all that goes into packages that are built from this tree."""
+    script = tree / "scripts" / "build-debs"
+    environment = {"PATH": SEARCH_PATH, "HOME": "/nonexistent"}
+    return run_program([find_program("bash"), str(script), "--key"], environment, timeout=60.0).stdout
+
+
+def test_the_sdist_has_all_that_goes_into_the_packages(tmp_path: Path) -> None:
+    """Also where it is unpacked inside somebody else's git, which ignores it."""
+    ignored = shutil.ignore_patterns(".git", ".venv", ".*_cache", "__pycache__", "*.egg-info", "build")
+    tree = shutil.copytree(ROOT, tmp_path / "tree", symlinks=True, ignore=ignored)
+    options = ["--no-isolation", "--sdist", "--outdir", str(tmp_path / "out")]
+    environment = {"PATH": SEARCH_PATH, "HOME": str(tmp_path)}
+    run_program([sys.executable, "-I", "-m", "build", *options, str(tree)], environment, timeout=300.0)
+    (sdist,) = (tmp_path / "out").iterdir()
+    outer = tmp_path / "outer"
+    run_program([find_program("git"), "init", "--quiet", str(outer)], environment)
+    (outer / ".gitignore").write_text("*\n")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(outer, filter="data")
+    assert key(outer / sdist.name.removesuffix(".tar.gz")) == key(tree)
+
+
 def test_lintian_has_nothing_to_say(debs: tuple[Path, ...]) -> None:
     options = ["--fail-on", "error,warning", "--suppress-tags", UNPROVED]
     environment = {"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8"}
     run_program([find_program("lintian"), *options, *map(str, debs)], environment, timeout=300.0)
-
-
-# Installed
-
-_ENTER = """\
-set -eu
-mount -t proc none "$1/proc"
-mount --rbind /dev "$1/dev"
-exec chroot "$1" /bin/sh -eu /dev/stdin
-"""
-
-
-class Debian:
-    """A private Debian of its own: a folder with a root file system, entered in namespaces of its own."""
-
-    def __init__(self, folder: Path, debs: tuple[Path, ...]) -> None:
-        self.folder = folder
-        with image.base(SMALL) as base:
-            unpack = [
-                "-x",
-                "--zstd",
-                "-C",
-                str(folder),
-                "-f",
-                str(base / "root.tar.zst"),
-                "--exclude=./dev/*",
-            ]
-            run_program([find_program("tar"), *unpack], {"PATH": SEARCH_PATH}, timeout=120.0)
-        (folder / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
-        (folder / "usr/sbin/policy-rc.d").chmod(0o755)
-        (folder / "debs").mkdir()
-        for deb in debs:
-            shutil.copy(deb, folder / "debs")
-        self.before = self.files()
-
-    def run(self, script: str) -> str:
-        """What a script says as root in there; raises BedError when one of its commands fails."""
-        apart = [
-            "--mount",
-            "--propagation=private",
-            "--net",
-            "--uts",
-            "--ipc",
-            "--pid",
-            "--fork",
-            "--kill-child",
-        ]
-        argv = [find_program("unshare"), *apart, "/bin/sh", "-c", _ENTER, "debian", str(self.folder)]
-        environment = {"PATH": SEARCH_PATH, "HOME": "/root", "LC_ALL": "C.UTF-8"}
-        environment["DEBIAN_FRONTEND"] = "noninteractive"
-        return run_program(argv, environment, stdin=script, timeout=120.0).stdout
-
-    def files(self) -> dict[str, tuple[int, int, int, bytes]]:
-        """Mode, owner, group and content of everything but what stays behind any package."""
-        found = {}
-        for path in self.folder.rglob("*"):
-            name, state = str(path.relative_to(self.folder)), path.lstat()
-            if not STAYS.fullmatch(name):
-                content = path.read_bytes() if path.is_file() and not path.is_symlink() else b""
-                found[name] = (state.st_mode, state.st_uid, state.st_gid, content)
-        return found
-
-
-@pytest.fixture
-def debian(debs: tuple[Path, ...], tmp_path: Path) -> Iterator[Debian]:
-    """A Debian with our packages installed by dpkg."""
-    folder = tmp_path / "debian"
-    folder.mkdir(mode=0o755)
-    try:
-        made = Debian(folder, debs)
-        made.run("dpkg --force-unsafe-io -i /debs/*.deb")
-        yield made
-    finally:
-        shutil.rmtree(folder)
-
-
-@pytest.mark.e2e
-@pytest.mark.proves("S085", "S086")
-def test_programs_run_where_the_packages_are_installed(debian: Debian) -> None:
-    assert "install-pam" in debian.run("sso --help")
-    for program in ("sso", "spice-client-sso", "sso-guest-agent"):
-        assert __version__ in debian.run(f"{program} --version")
-    debian.run("sso-getty --help; sso-greetd --help")
-    debian.run("python3 -c 'import sso.framing; assert sso.framing.COMPILED'")
-    everything = "pkgutil.walk_packages(package.__path__, package.__name__ + '.')"
-    script = f"""\
-import importlib, pkgutil, sso, sso_mechs
-for package in (sso, sso_mechs):
-    for module in {everything}:
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
-"""
-    debian.run(f"cd /\npython3 -I - <<'END'\n{script}END")
-
-
-@pytest.mark.e2e
-def test_users_and_folders_are_there(debian: Debian) -> None:
-    for user in ("sso-agent", "sso-acceptor"):
-        name, _, uid, _, _, home, shell = debian.run(f"getent passwd {user}").strip().split(":")
-        assert (name, shell) == (user, "/usr/sbin/nologin")
-        assert int(uid) < 1000 and not (debian.folder / home.strip("/") / ".profile").exists()
-    folders = "/etc/console-sso /run/console-sso /var/lib/console-sso /var/lib/console-sso/acceptor"
-    assert debian.run(f"stat -c '%n %a %U:%G' {folders} /etc/console-sso/*").splitlines() == [
-        "/etc/console-sso 755 root:root",
-        "/run/console-sso 755 root:root",
-        "/var/lib/console-sso 755 root:root",
-        "/var/lib/console-sso/acceptor 700 sso-acceptor:sso-acceptor",
-        "/etc/console-sso/client.toml 644 root:root",
-        "/etc/console-sso/guest.toml 644 root:root",
-    ]
-
-
-@pytest.mark.e2e
-def test_an_upgrade_keeps_what_the_administrator_has_set_up(debian: Debian) -> None:
-    debian.run("sso install-pam --service login; echo 'min_uid = 2000' >>/etc/console-sso/guest.toml")
-    debian.run("echo key >/etc/console-sso/acceptor.keytab")
-    before = debian.files()
-    debian.run("dpkg --force-unsafe-io --force-confold -i /debs/*.deb")
-    after = debian.files()
-    keytab = "etc/console-sso/acceptor.keytab"
-    assert debian.run(f"stat -c '%a %U:%G' /{keytab}") == "600 sso-acceptor:sso-acceptor\n"
-    assert after.pop(keytab)[3] == before.pop(keytab)[3] == b"key\n"
-    assert {name for name in differing(before, after) if "__pycache__" not in name} == set()
-
-
-@pytest.mark.e2e
-def test_pam_lines_come_and_go_by_name(debian: Debian) -> None:
-    login = "etc/pam.d/login"
-    assert "is there" in debian.run("sso install-pam --service login")
-    changed = debian.files()
-    assert changed[login][3].count(b"# console-sso\n") == 5
-    assert {name for name in differing(changed, debian.before) if name.startswith("etc/pam.d/")} == {
-        "etc/pam.d/gdm-ovirtcred",
-        login,
-        f"{login}.before-console-sso",
-    }
-    debian.run("sso install-pam --service login --remove")
-    assert debian.files()[login] == debian.before[login]
-
-
-@pytest.mark.e2e
-def test_nothing_is_left_without_the_packages(debian: Debian) -> None:
-    debian.run("sso install-pam --service login; touch /etc/console-sso/acceptor.keytab")
-    debian.run(f"dpkg --remove {GUEST} {CLIENT} {MODULE} {COMMON}")
-    removed = debian.files()
-    assert removed["etc/pam.d/login"] == debian.before["etc/pam.d/login"]
-    assert sorted(removed.keys() - debian.before.keys()) == [
-        "etc/console-sso",
-        "etc/console-sso/acceptor.keytab",
-        "etc/console-sso/client.toml",
-        "etc/console-sso/guest.toml",
-        "etc/pam.d/gdm-ovirtcred",
-        "etc/pam.d/login.before-console-sso",
-        "run/console-sso",
-        "var/lib/console-sso",
-        "var/lib/console-sso/acceptor",
-    ]
-    debian.run(f"dpkg --purge {GUEST} {CLIENT} {MODULE} {COMMON}")
-    assert differing(debian.files(), debian.before) == set()
-
-
-@pytest.mark.vm
-def test_removal_ends_what_runs(vm: Machine, realm: Realm) -> None:
-    enrol(vm, realm, SPN, login="getty")
-    vm.run("udevadm trigger --subsystem-match=virtio-ports --action=change && udevadm settle", check=True)
-    wait_for_units(vm)
-    process = vm.run("systemctl show --value -p MainPID console-sso-agent", check=True).output.strip()
-    vm.run(f"dpkg --purge {GUEST} {MODULE}", timeout=120, check=True)
-    assert vm.run(f"test -d /proc/{process} || pgrep -u sso-agent,sso-acceptor").code == 1
-    assert vm.run("systemctl list-units --plain --no-legend 'console-sso*'").output == ""
-    assert vm.run("ls -A /etc/console-sso /run/console-sso /var/lib/console-sso").code != 0
