@@ -23,18 +23,19 @@ class PortWatch:
 
     def __init__(self, port: Port) -> None:
         self._epoll = select.epoll()
-        self.reopened(port)
+        self.reopened(port, gone=True)
 
     def fileno(self) -> int:
         """What to wait for; another one after `reopened` and after a new client of a listening port."""
         return self._epoll.fileno()
 
-    def reopened(self, port: Port) -> None:
-        """Watch the port's present descriptor; its state is told anew."""
+    def reopened(self, port: Port, gone: bool = False) -> None:
+        """Watch the port's present descriptor; its state is told anew, a hang-up too unless it is known."""
         # A new epoll: the old one would go on telling of a closed descriptor that a child still holds.
         self._epoll.close()
         self._epoll = select.epoll()
-        self._port, self._fd, self._present = port, port.fileno(), False
+        self._port, self._fd = port, port.fileno()
+        self._present: bool | None = False if gone else None
         self._epoll.register(self._fd, EDGES)
 
     def rearm(self) -> None:
@@ -54,7 +55,7 @@ class PortWatch:
             return (OPENED,)
         before, self._present = self._present, not mask & GONE
         if not self._present:
-            return (CLOSED,) if before else ()
+            return () if before is False else (CLOSED,)
         opened = () if before else (OPENED,)
         return (*opened, DATA) if mask & select.EPOLLIN else opened
 

@@ -90,13 +90,13 @@ class Console(threading.Thread):
 class Stay:
     """A client that stays: its process, and what it tells a viewer."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", states: Any) -> None:
-        self.process, self._states = process, states
+    def __init__(self, process: "subprocess.Popen[bytes]", states: Any, guest: Guest) -> None:
+        self.process, self._states, self._guest = process, states, guest
 
     def expect(self, beginning: str) -> str:
         """Wait for its next state; it begins so."""
         line = str(self._states.readline()).rstrip()
-        assert line.startswith(beginning), (line, self.process.poll())
+        assert line.startswith(beginning), (line, self.process.poll(), self._guest.log())
         return line
 
     def end(self) -> tuple[int, bytes]:
@@ -129,7 +129,7 @@ def staying(guest: Guest, realm: Realm, *arguments: str, secret: str = "") -> It
         client.close()
         os.close(status)
         try:
-            yield Stay(process, stack.enter_context(open(states, encoding="utf-8")))
+            yield Stay(process, stack.enter_context(open(states, encoding="utf-8")), guest)
         finally:
             process.kill()
             process.communicate()
@@ -149,7 +149,7 @@ def renew(realm: Realm) -> None:
 
 
 def again(realm: Realm) -> None:
-    realm.kinit("alice", "-f", "-l", "3h")
+    realm.kinit("alice", "-f", "-l", "2h")
 
 
 @pytest.mark.proves("S107", "S150")

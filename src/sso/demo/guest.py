@@ -43,7 +43,7 @@ class Guest:
         self.sandbox = sandbox
         self.screen: Terminal
         self._spn, self._keytab, self._settings, self._screen = spn, keytab, tuple(settings), screen
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115  # open as long as the guest
+        self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115  # open as long as the guest
         self._agent: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:

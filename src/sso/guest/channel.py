@@ -28,6 +28,7 @@ class Life(NamedTuple):
     pid: int
     pidfd: int
     pulse: int
+    beating: bool = True  # until it has closed its pulse
 
 
 class Rate:
@@ -90,7 +91,7 @@ class Channel:
         notify.alive()
         fds = {self._agent.fileno(), self._acceptor.fileno(), self._watch.fileno()}
         if self._life is not None:
-            fds |= {self._life.pidfd, self._life.pulse}
+            fds |= {self._life.pidfd, self._life.pulse} if self._life.beating else {self._life.pidfd}
         poll = select.poll()
         for fd in fds:
             poll.register(fd, select.POLLIN)
@@ -122,7 +123,8 @@ class Channel:
     def _on_edge(self, edge: str) -> None:
         if edge == "closed":
             self._wanted = False
-            self._end_child("peer-gone", flush=True)
+            self._end_child("peer-gone")
+            self._flush(gone=True)
             self._tell_gone()
         elif self._life is None:
             self._wanted = True
@@ -131,11 +133,11 @@ class Channel:
         life = self._life
         if life is None:
             return
-        if life.pulse in ready and not os.read(life.pulse, 64):
-            self._end_child("child-stopped", flush=True)  # it has closed its pulse
-            return
         if life.pulse in ready:
-            self._heard = self._clock()
+            if os.read(life.pulse, 64):
+                self._heard = self._clock()
+            else:  # closed, as at every exit; how it ends is told by its status
+                self._life = life._replace(beating=False)
         if life.pidfd in ready:
             self._child_ended(life)
 
@@ -143,7 +145,8 @@ class Channel:
         now = self._clock()
         if self._life is not None and now >= self._heard + PULSE_TIME:
             self._log("child-stopped", "its pulse stopped")
-            self._end_child("child-stopped", flush=True)
+            self._end_child("child-stopped")
+            self._flush()
         if self._confirming is not None and now >= self._confirming:
             self._log("agent-late", "the end of a session was not confirmed: nobody is served until it is")
             self._confirming = now + CONFIRM_TIME
@@ -208,15 +211,13 @@ class Channel:
             self._tell_gone()  # another client, for all that is known
         self._watch.rearm()
 
-    def _end_child(self, reason: str, flush: bool = False) -> None:
+    def _end_child(self, reason: str) -> None:
         life = self._life
         if life is not None:
             signal.pidfd_send_signal(life.pidfd, signal.SIGKILL)
             os.waitpid(life.pid, 0)
             self._forget(life)
             self._log("session-end", f"session={life.id} {reason}")
-        if flush:
-            self._flush()
 
     def _forget(self, life: Life) -> None:
         """Close what belonged to a child, and have the agent revoke what it was granted."""
@@ -238,7 +239,9 @@ class Channel:
             self._gone = True
             self._tell(records.Gone(self._number))
 
-    def _flush(self) -> None:
+    def _flush(self, gone: bool = False) -> None:
         """Drop what the last peer left behind; for a device that means to close and reopen it."""
         self._port.flush_input()
-        self._watch.reopened(self._port)
+        self._watch.reopened(self._port, gone)
+        if not self._port.connected:
+            self._tell_gone()  # the hang-up was dropped with the rest
