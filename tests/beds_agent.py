@@ -5,7 +5,7 @@ import pwd
 import select
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ class FakeSeat(Seat):
         self.put(*(user for user in self.found.users if user.id != session))
 
     def _set(self, session: str, locked: bool) -> None:
-        self.put(*(replace(user, locked=locked) if user.id == session else user for user in self.found.users))
+        self.put(*(user._replace(locked=locked) if user.id == session else user for user in self.found.users))
 
 
 class FakeChecker:

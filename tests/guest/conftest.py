@@ -1,5 +1,16 @@
 """Fixtures of the guest's own tests."""
 
+import pytest
 from beds_agent import make_stage
 
+from sso.guest import journal
+
 __all__ = ["make_stage"]
+
+
+@pytest.fixture
+def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The lines of the agent's events, as they come."""
+    lines: list[str] = []
+    monkeypatch.setattr(journal, "_say", lambda id, line, values: lines.append(line))
+    return lines

@@ -1,7 +1,6 @@
 """The journal's entries over a real datagram socket, and the same lines on standard error."""
 
 import ast
-import logging
 import os
 import re
 import socket
@@ -44,12 +43,10 @@ def reads_stderr(journald: socket.socket, monkeypatch: pytest.MonkeyPatch) -> It
         entries.close()
 
 
-@pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> logging.Logger:
-    """The events' logger as a program of its own has it: nobody else has set it up."""
-    found = logging.Logger("events")
-    monkeypatch.setattr(journal, "_log", found)
-    return found
+@pytest.fixture(autouse=True)
+def nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a program of its own that has just started."""
+    monkeypatch.setattr(journal, "_say", None)
 
 
 def entry(datagram: bytes) -> dict[str, str]:
@@ -68,7 +65,7 @@ def entry(datagram: bytes) -> dict[str, str]:
     return found
 
 
-def test_an_event_is_an_entry_with_fields(reads_stderr: socket.socket, log: logging.Logger) -> None:
+def test_an_event_is_an_entry_with_fields(reads_stderr: socket.socket) -> None:
     journal.to_stderr()
     journal.note("login-opened", session=7, user="alice", code=0)
     assert entry(reads_stderr.recv(65536)) == {
@@ -86,14 +83,14 @@ def test_an_event_is_an_entry_with_fields(reads_stderr: socket.socket, log: logg
     ("id", "priority"), [("login-opened", "6"), ("login-other-signed-in", "5"), ("login-failed", "4")]
 )
 def test_refusals_are_notices_and_failures_warnings(
-    id: str, priority: str, reads_stderr: socket.socket, log: logging.Logger
+    id: str, priority: str, reads_stderr: socket.socket
 ) -> None:
     journal.to_stderr()
     journal.note(id)
     assert entry(reads_stderr.recv(65536))["PRIORITY"] == priority
 
 
-def test_a_value_can_make_no_field_of_its_own(reads_stderr: socket.socket, log: logging.Logger) -> None:
+def test_a_value_can_make_no_field_of_its_own(reads_stderr: socket.socket) -> None:
     journal.to_stderr()
     forged = "x\nMESSAGE_ID=00\n_UID=0\n\x1b[31m\udcff"
     journal.note("pam-refused", reason=forged, pid="9" * 5000)
@@ -105,7 +102,7 @@ def test_a_value_can_make_no_field_of_its_own(reads_stderr: socket.socket, log: 
 
 
 def test_a_journald_that_is_gone_leaves_standard_error(
-    reads_stderr: socket.socket, log: logging.Logger, capfd: pytest.CaptureFixture[str], tmp_path: Path
+    reads_stderr: socket.socket, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     journal.to_stderr()
     os.unlink(tmp_path / "journal")
@@ -113,7 +110,7 @@ def test_a_journald_that_is_gone_leaves_standard_error(
     assert capfd.readouterr().err == "sso-agent: agent-started login=getty\n"
 
 
-def test_nobody_waits_for_a_busy_journald(reads_stderr: socket.socket, log: logging.Logger) -> None:
+def test_nobody_waits_for_a_busy_journald(reads_stderr: socket.socket) -> None:
     journal.to_stderr()
     for number in range(10_000):  # far beyond a datagram queue
         journal.note("login-asked", session=number)
@@ -124,7 +121,6 @@ def test_nobody_waits_for_a_busy_journald(reads_stderr: socket.socket, log: logg
 def test_without_journald_the_lines_go_to_standard_error(
     stream: str,
     journald: socket.socket,
-    log: logging.Logger,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -278,12 +278,12 @@ class Realm:
         return self._passwords[name]
 
     def keytab(self, path: Path, *spns: str, wrong_key: bool = False) -> Path:
-        """Write new keys of services to a keytab of mode 0600 and return its path.
+        """Write the keys of services to a keytab of mode 0600 and return its path.
 
-        Keys are made anew, so tickets got before this call do not fit. With `wrong_key` the KDC then
-        changes its own copy under the same version number: the keytab looks right and decrypts nothing.
+        With `wrong_key` the KDC then changes its own copy under the same version number: the keytab looks
+        right and decrypts nothing.
         """
-        said = self.kadmin(*(f'ktadd -k "{path}" {spn}' for spn in spns))
+        said = self.kadmin(*(f'ktadd -k "{path}" -norandkey {spn}' for spn in spns))
         path.chmod(0o600)
         if wrong_key:
             versions = dict(re.findall(r"Entry for principal (\S+) with kvno (\d+)", said))

@@ -5,12 +5,10 @@ came along, stays here and goes to the agent as a sealed file without a name.
 """
 
 import fcntl
-import hmac
 import os
 import selectors
 import socket
 from collections.abc import Callable
-from hashlib import sha256
 
 from sso.errors import ConfigError, MechanismError
 from sso.guest import notify, records
@@ -124,9 +122,7 @@ class PeerSession:
             kind = Kind.PASSWORD if credential.type == "password" else Kind.KERBEROS
             secret = _sealed(credential.secret)
             if kind is Kind.PASSWORD:
-                mac = hmac.new(key, claim.peer.encode() + b"\0", sha256)
-                mac.update(credential.secret)
-                digest = mac.digest()
+                digest = _digest(key, claim.peer, credential.secret)
         expires = credential.expires if credential is not None else 0
         record = records.Authenticated(self.id, self.attempt, kind, claim.peer, digest, expires)
         self.dispose()
@@ -219,6 +215,15 @@ class Acceptor:
         self._selector.unregister(connection)
         connection.close()
         session.dispose()
+
+
+def _digest(key: bytes, user: str, secret: bytearray) -> bytes:
+    """By which the agent knows a password that has failed, and nobody without the key can guess it."""
+    import hmac  # late: see sso.guest.grant
+
+    mac = hmac.new(key, user.encode() + b"\0", "sha256")
+    mac.update(secret)
+    return mac.digest()
 
 
 def _sealed(secret: bytearray) -> int:

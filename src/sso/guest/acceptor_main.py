@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from sso.errors import ConfigError
 from sso.guest import notify
@@ -15,7 +14,7 @@ from sso.guest.lines import log_as
 from sso.guest.links import Join
 from sso.mech import CONFIDENTIALITY, NO_LAYER, Mechanism, Pair, load
 
-STATE = Path("/var/lib/console-sso/acceptor")  # the replay cache: it has to outlive a restart
+STATE = "/var/lib/console-sso/acceptor"  # the replay cache: it has to outlive a restart
 
 
 def run(config: GuestConfig, join: Join) -> int:
@@ -23,7 +22,7 @@ def run(config: GuestConfig, join: Join) -> int:
     folder = owned_folder(STATE, config.acceptor_user)
     # Where libkrb5 remembers the AP-REQs it saw. A cache that this process cannot write, or that is
     # forgotten at a restart, would let a recorded login in again.
-    os.environ["KRB5RCACHEDIR"] = str(folder)
+    os.environ["KRB5RCACHEDIR"] = folder
     pairs = {name: load(name, config.mechanisms) for name in config.mechanisms if name != "TLS"}
     agent, channel = join()  # late: they need not wait for what we load
     confine(config.acceptor_user)

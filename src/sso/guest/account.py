@@ -4,8 +4,8 @@ import grp
 import os
 import pwd
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum, IntEnum
+from typing import NamedTuple
 
 from sso.guest.fields import fits
 from sso.guest.records import USER_SIZE
@@ -35,8 +35,7 @@ class Checked(Enum):
     BROKEN = "broken"
 
 
-@dataclass(frozen=True)
-class Rules:
+class Rules(NamedTuple):
     """The configuration's part: the least uid, and the groups of which one is needed (none: everybody)."""
 
     min_uid: int = 1000

@@ -191,8 +191,8 @@ def run_agent(config: GuestConfig, links: tuple[socket.socket, socket.socket] | 
         resume = door.resume
         # Whoever was at the console before we were, we do not know her.
         agent.judge.gone(resume)
-    note("agent-started", login=config.login, tty=config.tty)
     notify.ready(f"login screen: {config.login}")
+    note("agent-started", login=config.login, tty=config.tty)
     _beat(reactor)
     try:
         reactor.run()

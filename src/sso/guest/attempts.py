@@ -4,12 +4,10 @@ All of it is lost with the agent, and nothing of it tells a secret: digests are 
 key of this start, and once more by ours.
 """
 
-import hmac
 import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from sso.guest import utmp
@@ -36,14 +34,13 @@ class Bounded(OrderedDict[Key, Value], Generic[Key, Value]):
             self.popitem(last=False)
 
 
-@dataclass
 class _Record:
     """What went wrong for a user or on a console since the last success."""
 
-    failures: int = 0
-    until: float = 0.0
-    unknown: int = 0
-    stopped_at: float = 0.0  # wall clock
+    def __init__(self) -> None:
+        self.failures = self.unknown = 0
+        self.until = 0.0
+        self.stopped_at = 0.0  # wall clock
 
 
 class Attempts:
@@ -115,6 +112,8 @@ class Attempts:
         return Verdict.NOT_AUTHENTICATED if bad else None
 
     def _keyed(self, user: str, digest: bytes) -> bytes:
+        import hmac  # late: see Grant.fits
+
         return hmac.digest(self._key, user.encode() + b"\0" + digest, "sha256")
 
 

@@ -10,8 +10,7 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from jeepney import (
     DBusAddress,
@@ -51,8 +50,7 @@ _DAEMON = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.free
 _MALFORMED = (ValueError, LookupError, TypeError, AssertionError, RecursionError, struct.error)
 
 
-@dataclass(frozen=True)
-class Match:
+class Match(NamedTuple):
     """Which signals are wanted; `path` is a namespace, "" for any."""
 
     sender: str

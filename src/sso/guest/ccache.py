@@ -7,7 +7,6 @@ fails when the old one is gone, also when that happens at the same moment. Only 
 import ctypes
 import os
 import pwd
-import secrets
 import stat
 from collections.abc import Callable
 
@@ -79,7 +78,7 @@ def _replace(path: str, uid: int, secret: int, parked: bool) -> bytes:
     directory, name = _enter(path, uid)
     if not parked:
         _check_own(directory, name, uid)
-    fresh = f".{name}.{secrets.token_hex(8)}"
+    fresh = f".{name}.{os.urandom(8).hex()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     file = os.open(fresh, flags, 0o600, dir_fd=directory)
     try:

@@ -41,8 +41,7 @@ import socket
 import stat
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from sso.errors import ConfigError
 
@@ -53,8 +52,7 @@ SIZE_MAX = 1024 * 1024  # octets of a configuration file
 PATH_MAX = 107  # octets of a socket's path (unix(7))
 
 
-@dataclass(frozen=True)
-class GuestConfig:
+class GuestConfig(NamedTuple):
     """The options of guest.toml; this module's docstring says what each means."""
 
     port: str = "virtio:spice.sso.0"
@@ -182,13 +180,13 @@ def load(path: str) -> GuestConfig:
 
 def parse(given: Mapping[str, Any], hostname: Callable[[], str] = socket.gethostname) -> GuestConfig:
     """Check a table; raises ConfigError with the key and what to write."""
-    defaults = {field.name: field.default for field in fields(GuestConfig)}
+    defaults = GuestConfig._field_defaults
     values: dict[str, Any] = {}
     for key, value in given.items():
         if key not in defaults:
             raise ConfigError(f"{key}: there is no such option; write one of {', '.join(defaults)}")
         values[key] = _value(key, value, type(defaults[key]))
-    if "spn" not in values and "GSSAPI" in values.get("mechanisms", GuestConfig.mechanisms):
+    if "spn" not in values and "GSSAPI" in values.get("mechanisms", GuestConfig().mechanisms):
         values["spn"] = _own_spn(hostname())
     config = GuestConfig(**values)
     _check_together(config)
@@ -225,7 +223,7 @@ def _check_together(config: GuestConfig) -> None:
     if config.channel_user == config.acceptor_user:
         raise ConfigError("acceptor_user: write another user than channel_user, who must not read the keytab")
     paths: dict[str, str] = {}
-    for name in (field.name for field in fields(GuestConfig) if field.name.endswith("_socket")):
+    for name in (field for field in GuestConfig._fields if field.endswith("_socket")):
         other = paths.setdefault(getattr(config, name), name)
         if other != name:
             raise ConfigError(f"{name}: write another path than that of {other}")

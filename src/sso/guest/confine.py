@@ -5,7 +5,6 @@ import grp
 import os
 import pwd
 import resource
-from pathlib import Path
 
 from sso.errors import ConfigError
 
@@ -39,10 +38,10 @@ def become(user: str) -> None:
     os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
 
 
-def owned_folder(folder: Path, user: str) -> Path:
+def owned_folder(folder: str, user: str) -> str:
     """Make a folder that only `user` may enter, if we are root; else one of our own (0700)."""
-    folder.mkdir(parents=True, mode=0o755, exist_ok=True)
-    folder.chmod(0o700)
+    os.makedirs(folder, mode=0o755, exist_ok=True)
+    os.chmod(folder, 0o700)
     if user and os.geteuid() == 0:
         try:
             entry = pwd.getpwnam(user)

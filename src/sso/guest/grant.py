@@ -1,16 +1,14 @@
 """Grants: one credential for one login, held until the login screen fetches it, once, or it dies."""
 
-import hmac
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sso.guest.config import GRANT_SECONDS_MAX
 from sso.guest.records import Kind
 
 
-@dataclass(frozen=True)
-class Grant:
+class Grant(NamedTuple):
     """What is handed out: to which service and place (a tty or seat), for which user, of which session.
 
     A place of "" is any: a display manager has one service for the one seat, wherever its screen is.
@@ -24,10 +22,15 @@ class Grant:
     user: str
     kind: Kind
     secret: int | None = None
-    token: str = field(default="", repr=False)
+    token: str = ""
+
+    def __repr__(self) -> str:
+        return f"<Grant {self.session} {self.service} {self.user} {self.kind.name}>"
 
     def fits(self, service: str, place: str, user: str, token: str) -> bool:
         """Whether a request is the one that this is for; a user that is not known yet is ""."""
+        import hmac  # late: OpenSSL is not what the agent should wait for when it starts
+
         same_token = hmac.compare_digest(self.token.encode(), token.encode())
         here = self.service == service and self.place in ("", place)
         return same_token and here and user in ("", self.user)

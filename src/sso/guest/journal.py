@@ -10,13 +10,11 @@ which a shell makes so:
 Elsewhere the line goes to standard error.
 """
 
-import logging
 import os
 import socket
 import struct
 import sys
-from collections.abc import Mapping
-from uuid import UUID, uuid5
+from collections.abc import Callable, Mapping
 
 # The stable words, and under which key their explanation stands.
 MESSAGE_IDS = {
@@ -88,44 +86,53 @@ _PRIORITIES = {
 }
 PRIORITIES = {id: priority for priority, ids in _PRIORITIES.items() for id in ids}  # the others: INFO
 
-NAMESPACE = UUID("88f4a691-3233-4348-bfcf-bdcbe8da7875")
+NAMESPACE = "88f4a691-3233-4348-bfcf-bdcbe8da7875"
 SOCKET = "/run/systemd/journal/socket"
 VALUE_MAX = 1024  # characters of a field's value
 
 Fields = Mapping[str, str]
 
-_log = logging.getLogger("sso.guest")
+Say = Callable[[str, str, Fields], None]  # the stable word, the line, the values
+
+_say: Say | None = None  # who takes the events; nobody before `to_stderr`
 
 
 def note(id: str, **values: object) -> None:
     """Log one event; a blank or a control character in a value makes it appear quoted."""
     words = [id, *(f"{key}={_plain(value)}" for key, value in values.items())]
-    fields = {f"CONSOLE_SSO_{key.upper()}": str(value) for key, value in values.items()}
-    fields |= {"MESSAGE_ID": message_id(MESSAGE_IDS[id]), "PRIORITY": str(PRIORITIES.get(id, INFO))}
-    level = logging.WARNING if PRIORITIES.get(id) == WARNING else logging.INFO
-    _log.log(level, " ".join(words), extra={"message_id": MESSAGE_IDS[id], "fields": fields})
+    if id not in MESSAGE_IDS:
+        raise KeyError(id)
+    if _say is not None:
+        _say(id, " ".join(words), {key: str(value) for key, value in values.items()})
 
 
 def to_stderr() -> None:
-    """Show the events on standard error, as entries where journald reads it.
-
-    Nothing is changed when the program has set up logging already.
-    """
-    if _log.hasHandlers():
-        return
+    """Show the events on standard error, as entries where journald reads it."""
+    global _say
     journal = open_journal()
-    if journal is None:
-        handler: logging.Handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("sso-agent: %(message)s"))
-    else:
-        handler = _Entries(journal)
-    _log.addHandler(handler)
-    _log.setLevel(logging.INFO)
+
+    def say(id: str, line: str, values: Fields) -> None:
+        if journal is None or not journal.send(_entry(id, line, values)):
+            print(f"sso-agent: {line}", file=sys.stderr, flush=True)
+
+    _say = say
+
+
+def _entry(id: str, line: str, values: Fields) -> Fields:
+    return {
+        "MESSAGE": line,
+        "SYSLOG_IDENTIFIER": "sso-agent",
+        "MESSAGE_ID": message_id(MESSAGE_IDS[id]),
+        "PRIORITY": str(PRIORITIES.get(id, INFO)),
+        **{f"CONSOLE_SSO_{key.upper()}": value for key, value in values.items()},
+    }
 
 
 def message_id(name: str) -> str:
     """The MESSAGE_ID that belongs to a dotted name."""
-    return uuid5(NAMESPACE, name).hex
+    import uuid  # late: no process has to wait for it when it starts
+
+    return uuid.uuid5(uuid.UUID(NAMESPACE), name).hex
 
 
 class Journal:
@@ -158,20 +165,6 @@ def open_journal(path: str = SOCKET) -> Journal | None:
         return None
     ours = os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
     return Journal(path) if ours and os.path.exists(path) else None
-
-
-class _Entries(logging.Handler):
-    """Events as entries; what journald does not take goes the way of all output."""
-
-    def __init__(self, journal: Journal) -> None:
-        super().__init__()
-        self._journal = journal
-
-    def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
-        fields: Fields = getattr(record, "fields", {})
-        if not self._journal.send({"MESSAGE": message, "SYSLOG_IDENTIFIER": "sso-agent", **fields}):
-            print(f"sso-agent: {message}", file=sys.stderr, flush=True)
 
 
 def _field(key: str, value: str) -> bytes:

@@ -9,7 +9,6 @@ import socket
 import stat
 import struct
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 from sso.errors import ConfigError
@@ -41,14 +40,14 @@ def listen(path: str, mode: int = 0o600) -> socket.socket:
     """
     if path in _inherited():
         return _inherited()[path].dup()
-    folder = Path(path).parent
+    folder = os.path.dirname(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
-        folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        os.makedirs(folder, mode=0o755, exist_ok=True)
         _check(folder)
         if _is_alive(path):
             raise ConfigError(f"{path}: another agent listens there")
-        Path(path).unlink(missing_ok=True)
+        _remove(path)
         before = os.umask(0o777 & ~mode)
         try:
             listener.bind(path)
@@ -77,7 +76,7 @@ def hang_up(listener: socket.socket, path: str) -> None:
     """Stop listening, and remove the path unless the service manager keeps it for the next agent."""
     listener.close()
     if path not in _inherited():
-        Path(path).unlink(missing_ok=True)
+        _remove(path)
 
 
 def dial(path: str) -> socket.socket | None:
@@ -99,8 +98,13 @@ def _inherited() -> dict[str, socket.socket]:
     return notify.inherited()
 
 
-def _check(folder: Path) -> None:
-    found = folder.stat()
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _check(folder: str) -> None:
+    found = os.stat(folder)
     foreign = found.st_uid not in (0, os.geteuid())
     if foreign or (found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
         raise ConfigError(f"{folder} can be changed by others: it has to be root's, mode 0755")

@@ -5,7 +5,6 @@ Sources: org.freedesktop.login1(5), utmp(5).
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jeepney import DBusAddress
@@ -27,8 +26,7 @@ _SESSION = re.compile(f"{ROOT}/session/[A-Za-z0-9_]{{1,255}}")
 _MANAGER = DBusAddress(ROOT, LOGIN1, f"{LOGIN1}.Manager")
 
 
-@dataclass(frozen=True)
-class Seated:
+class Seated(NamedTuple):
     """One session of the seat. `kind` is x11, wayland, mir, tty or unspecified; `locked` its LockedHint.
 
     LockedHint False is no proof of an unlocked screen: many lockers never set it.

@@ -4,13 +4,16 @@ import argparse
 import os
 import signal
 import socket
-import subprocess
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sso import __version__
 from sso.errors import PortClosed, SSOError
 from sso.guest.config import GuestConfig, load
+
+if TYPE_CHECKING:
+    import subprocess
 
 CONFIG = "/etc/console-sso/guest.toml"
 ROLES = ("agent", "channel", "acceptor")
@@ -106,7 +109,9 @@ def _foreground(config: GuestConfig, path: str) -> int:
         _end(children)
 
 
-def _start(role: str, path: str, agent: socket.socket, peer: socket.socket) -> subprocess.Popen[bytes]:
+def _start(role: str, path: str, agent: socket.socket, peer: socket.socket) -> "subprocess.Popen[bytes]":
+    import subprocess
+
     fds: Sequence[int] = (agent.fileno(), peer.fileno())
     options = ["--config", path, "--role", role, "--agent", str(fds[0]), "--peer", str(fds[1])]
     argv = [sys.executable, "-I", "-m", "sso.guest.main", *options]
@@ -120,7 +125,9 @@ def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in keep if name in os.environ} | {"LD_BIND_NOW": "1"}
 
 
-def _end(children: list[subprocess.Popen[bytes]]) -> None:
+def _end(children: "list[subprocess.Popen[bytes]]") -> None:
+    import subprocess
+
     for process in children:
         process.terminate()
     for process in children:

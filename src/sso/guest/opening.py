@@ -1,9 +1,7 @@
 """A login or an unlocking that is under way, and the session that it leads to."""
 
 import os
-import secrets
 import stat
-from dataclasses import dataclass, field
 
 from sso.guest.forked import Forked
 from sso.guest.logind import Seated
@@ -14,37 +12,38 @@ from sso.guest.records import PASSWORD_MAX, SECRET_MAX, Authenticated, Kind
 TOKEN_SIZE = 32  # octets
 
 
-@dataclass
 class SignedIn:
     """The session that we opened, and that lives as long as its PAM connection."""
 
-    connection: Connection
-    user: str
-    uid: int
-    principal: str
-    digest: bytes
-    expires: int
-    since: float
-    path: str = ""
-    refreshed: float = float("-inf")
-    parked: bool = False
-    opened: bool = False
+    def __init__(
+        self,
+        connection: Connection,
+        user: str,
+        uid: int,
+        principal: str,
+        digest: bytes,
+        expires: int,
+        since: float,
+        path: str = "",
+    ) -> None:
+        self.connection, self.user, self.uid, self.principal = connection, user, uid, principal
+        self.digest, self.expires, self.since, self.path = digest, expires, since, path
+        self.refreshed = float("-inf")
+        self.parked = self.opened = False
 
 
-@dataclass
 class Opening:
     """What is being decided for the current peer session; `unlocking` names the session to be unlocked."""
 
-    claim: Authenticated
-    secret: int | None
-    user: str = ""
-    uid: int = -1
-    worker: Forked | None = None
-    unlocking: Seated | None = None
-    connection: Connection | None = None
-    token: str = field(default="", repr=False)
-    triggers: int = 0
-    timers: list[Timer] = field(default_factory=list)
+    def __init__(self, claim: Authenticated, secret: int | None) -> None:
+        self.claim, self.secret = claim, secret
+        self.user, self.uid = "", -1
+        self.worker: Forked | None = None
+        self.unlocking: Seated | None = None
+        self.connection: Connection | None = None
+        self.token = ""
+        self.triggers = 0
+        self.timers: list[Timer] = []
 
     def take_secret(self) -> int | None:
         """The secret's descriptor, from here on the caller's."""
@@ -66,7 +65,7 @@ class Opening:
 
 def new_token() -> str:
     """A nonce of 256 bits for a greeter to hand to PAM."""
-    return secrets.token_hex(TOKEN_SIZE)
+    return os.urandom(TOKEN_SIZE).hex()
 
 
 def usable(kind: Kind, secret: int | None) -> bool:

@@ -8,7 +8,6 @@ import os
 import socket
 from collections.abc import Callable
 from enum import Enum, auto
-from pathlib import Path
 from typing import Protocol
 
 from sso.errors import RemoteProtocolError
@@ -52,7 +51,10 @@ class Peers:
     """
 
     def __init__(
-        self, cgroup: str, proc: Path = Path("/proc"), systemd: Path = Path("/run/systemd/system")
+        self,
+        cgroup: str,
+        proc: str | os.PathLike[str] = "/proc",
+        systemd: str | os.PathLike[str] = "/run/systemd/system",
     ) -> None:
         self._cgroup, self._proc, self._systemd = cgroup, proc, systemd
 
@@ -60,9 +62,9 @@ class Peers:
         """Why a peer may not ask, or "". `unlocking` is the uid that is to be proved again, -1 for none."""
         if peer.uid != 0:
             return "not-root"
-        folder = self._proc / str(peer.pid)
+        folder = os.path.join(self._proc, str(peer.pid))
         try:
-            loginuid = (folder / "loginuid").read_text().strip()
+            loginuid = _text(f"{folder}/loginuid").strip()
         except FileNotFoundError:
             loginuid = NO_LOGINUID  # a kernel without audit
         except OSError:
@@ -70,19 +72,24 @@ class Peers:
         if loginuid not in (NO_LOGINUID, str(unlocking)):
             return "login-uid"
         places = (self._cgroup, f"/user.slice/user-{unlocking}.slice/")
-        if self._cgroup and self._systemd.is_dir() and not self._in_cgroup(folder, places):
+        if self._cgroup and os.path.isdir(self._systemd) and not self._in_cgroup(folder, places):
             return "cgroup"
         return ""
 
-    def _in_cgroup(self, folder: Path, places: tuple[str, ...]) -> bool:
+    def _in_cgroup(self, folder: str, places: tuple[str, ...]) -> bool:
         try:
-            lines = (folder / "cgroup").read_text().splitlines()
+            lines = _text(f"{folder}/cgroup").splitlines()
         except OSError:
             return False
         # "0::PATH" is the unified hierarchy, "N:name=systemd:PATH" the one of a mixed set-up (cgroups(7)).
         paths = {line.split(":", 2)[1]: line.split(":", 2)[2] for line in lines if line.count(":") >= 2}
         path = paths.get("name=systemd") or paths.get("", "")
         return f"{path}/".startswith(places)
+
+
+def _text(path: str) -> str:
+    with open(path, encoding="utf-8") as file:
+        return file.read()
 
 
 class Connection:

@@ -19,12 +19,11 @@ import socket
 import struct
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import ClassVar, Protocol, Self, TypeVar
+from typing import ClassVar, Self, TypeVar
 
 from sso.errors import LocalProtocolError, RemoteProtocolError
-from sso.guest.fields import fits, get, put, unpack
+from sso.guest.fields import Record, fits, get, put, unpack
 
 FILES_MAX = 4  # descriptors that a packet may bring before the kernel drops the rest
 PAM_VERSION = 1
@@ -72,22 +71,7 @@ class Verdict(IntEnum):
 # Records
 
 
-class Record(Protocol):
-    """One kind of packet; `files` is the number of descriptors that come with it."""
-
-    LAYOUT: ClassVar[struct.Struct]
-
-    @property
-    def files(self) -> int: ...
-
-    def pack(self) -> bytes: ...
-
-    @classmethod
-    def unpack(cls, data: bytes) -> Self: ...
-
-
-@dataclass(frozen=True)
-class _Session:
+class _Session(Record):
     """A record that names a peer session and nothing else."""
 
     LAYOUT: ClassVar[struct.Struct] = struct.Struct(">4sQ")
@@ -146,8 +130,7 @@ class Child(_Session):
     FILES = 1
 
 
-@dataclass(frozen=True)
-class Authenticated:
+class Authenticated(Record):
     """Who was authenticated: `principal` is user@REALM, for a password the user name.
 
     A principal that does not fit its field goes as "", which is nobody; so a peer with a strange name
@@ -160,7 +143,7 @@ class Authenticated:
     attempt: bytes
     kind: Kind
     principal: str
-    digest: bytes = field(repr=False)
+    digest: bytes
     expires: int
 
     def __repr__(self) -> str:
@@ -184,17 +167,12 @@ class Authenticated:
         return cls(id, attempt, Kind(kind), get(principal), digest, expires)
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(Record):
     """What became of an authentication: 0 for logged in, else an error code."""
 
     LAYOUT: ClassVar[struct.Struct] = struct.Struct(">4sQI")
     id: int
     code: int
-
-    @property
-    def files(self) -> int:
-        return 0
 
     def pack(self) -> bytes:
         return self.LAYOUT.pack(b"OUTC", self.id, self.code)
@@ -205,17 +183,12 @@ class Outcome:
         return cls(id, code)
 
 
-@dataclass(frozen=True)
-class _Name:
+class _Name(Record):
     """A record of one text."""
 
     LAYOUT: ClassVar[struct.Struct] = struct.Struct("4s64s")
     TAG: ClassVar[bytes]
     text: str
-
-    @property
-    def files(self) -> int:
-        return 0
 
     def pack(self) -> bytes:
         return self.LAYOUT.pack(self.TAG, put(self.text, 64))
@@ -238,17 +211,12 @@ class Go(_Name):
     TAG = b"LOGN"
 
 
-@dataclass(frozen=True)
-class SignIn:
+class SignIn(Record):
     """A greeter is to sign in `user`, and to hand `token` to PAM."""
 
     LAYOUT: ClassVar[struct.Struct] = struct.Struct("4s64s72s")
     user: str
-    token: str = field(repr=False)
-
-    @property
-    def files(self) -> int:
-        return 0
+    token: str
 
     def pack(self) -> bytes:
         return self.LAYOUT.pack(b"SIGN", put(self.user, USER_SIZE), put(self.token, 72))
@@ -264,8 +232,7 @@ class Taken(_Name):
     TAG = b"TAKN"
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(Record):
     """What the PAM module says: 512 octets. Texts are "" where it knows nothing."""
 
     LAYOUT: ClassVar[struct.Struct] = struct.Struct("4sBB2s64s64s64s72s240s")
@@ -278,10 +245,6 @@ class Request:
 
     def __repr__(self) -> str:
         return f"<Request {self.operation.name} {self.service} {self.tty}>"
-
-    @property
-    def files(self) -> int:
-        return 0
 
     def pack(self) -> bytes:
         texts = (self.service, self.tty, self.user, self.token, self.path)
@@ -296,8 +259,7 @@ class Request:
         return cls(Operation(operation), *map(get, texts))
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(Record):
     """The answer to a GET: 128 octets, with a descriptor for kinds 1 and 2."""
 
     LAYOUT: ClassVar[struct.Struct] = struct.Struct(">4sBB2sI64s52s")

@@ -130,7 +130,7 @@ def rule(guest: Guest) -> Iterator[Finding]:
                     yield ok(f"{file.name} gives {name} to {user}")
                     return
     mend = "Reinstall console-sso-guest"
-    if (guest.config.port, user) != (GuestConfig.port, GuestConfig.channel_user):
+    if (guest.config.port, user) != (GuestConfig().port, GuestConfig().channel_user):
         mend = f"Write 70-console-sso.rules with {name} and {user} to /etc/udev/rules.d/71-console-sso.rules"
     yield wrong(f"no udev rule gives the port {name} to {user}", f"{mend}, then: {TRIGGER}")
 

@@ -78,7 +78,7 @@ def _problem(guest: Guest, name: str, unit: Unit) -> Finding | None:
 
 
 def _without_port(config: GuestConfig) -> Finding:
-    if config.port == GuestConfig.port:
+    if config.port == GuestConfig().port:
         return warning("started when the port is there")
     return wrong(
         f"waits for {PORT}, and the port is {config.port}",
