@@ -181,9 +181,8 @@ def secret_file(content: bytes = b"secret") -> int:
 def let_in(folder: Path) -> None:
     """Let every user into a folder of a test; the system's own folders above it stay as they are."""
     for parent in (folder, *folder.parents):
-        if parent.stat().st_mode & 0o5 == 0o5:
-            break
-        parent.chmod(0o755)
+        if parent.stat().st_mode & 0o5 != 0o5:
+            parent.chmod(0o755)
 
 
 def open_fds() -> int:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from beds_agent import let_in
 
 from sso import doctor
 from sso.doctor import Answer, Finding, State, System
@@ -190,8 +191,7 @@ def make_machine(tmp_path: Path) -> Iterator[MakeMachine]:
     def make(login: str = "getty") -> Machine:
         made.append(Machine(tmp_path / "root", login))
         # The processes at the port are other users, who have to pass here.
-        for folder in (tmp_path, *tmp_path.parents[:2]):
-            folder.chmod(0o755)
+        let_in(tmp_path)
         return made[-1]
 
     yield make

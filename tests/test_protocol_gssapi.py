@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from document import GRAMMAR, VECTORS, octets_of, table
 from pyasn1.codec.der import decoder, encoder
-from sso_mechs.krb_cred import decode
 from sso_mechs.krb_cred_asn1 import EncKrbCredPart, KrbCred, KrbCredInfo
+from sso_mechs.krb_cred_codec import decode
 
 from sso.errors import MechanismError
 from sso.framing import b64decode

@@ -7,7 +7,7 @@ import pytest
 from beds import GUEST
 from flows import ALICE, DELEG, SPN, Flow, Kerberos, password_of
 from pair import Judge, Pair
-from sso_mechs import ccache, krb_cred
+from sso_mechs import ccache, krb_cred, krb_cred_codec
 
 from sso.client.conversation import Person
 from sso.policy import ClientPolicy, GuestPolicy
@@ -230,6 +230,6 @@ def test_the_blob_of_step_10_is_a_krb_cred_of_the_client(page: Flow, monkeypatch
 
     monkeypatch.setattr(krb_cred.Initiator, "step", keep)
     pair = replace(page).pair().run()
-    ticket = krb_cred.decode(blobs[0])
+    ticket = krb_cred_codec.decode(blobs[0])
     assert ticket.flags & 0x20000000  # forwarded (RFC 4120 section 2.6)
     assert ccache.read(pair.judge.secrets[0])[0].key == ticket.key

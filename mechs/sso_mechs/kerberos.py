@@ -5,7 +5,6 @@ and raises only later, and an acceptor with bindings accepts an initiator that s
 """
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -287,6 +286,8 @@ class Acceptor(_Layered):
         return Credential("kerberos", principal, secret, expires)
 
     def _octets_of(self, credentials: gssapi.Credentials) -> bytearray:
+        import tempfile  # late: only this needs it
+
         # The library stores to a path only: a folder of our own (0700), read back, removed at once.
         with tempfile.TemporaryDirectory(dir=self._folder) as folder:
             path = os.path.join(folder, "ccache")
@@ -360,4 +361,9 @@ def _encryption_type(oid: bytes) -> int:
     return oid[-1] if oid and oid[-1] < 0x80 else 0
 
 
-GSSAPI = Pair("GSSAPI", "sasl", Initiator, Acceptor, provides=("kerberos",), resume=Resumed)
+def prepare() -> None:
+    """Import what taking a ticket needs: the process that calls it may not be able to read it later."""
+    import tempfile  # noqa: F401
+
+
+GSSAPI = Pair("GSSAPI", "sasl", Initiator, Acceptor, provides=("kerberos",), resume=Resumed, prepare=prepare)

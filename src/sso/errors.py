@@ -8,6 +8,7 @@
       PolicyError           local policy forbids what was about to happen
       ConfigError           a configuration or an argument that a person can mend
       PortClosed            the port is gone or cannot be opened
+        NoAgent             a process of the guest finds no agent
       LoginDenied           the guest refused the login, with an error code
 
 No message of these carries a secret or raw text of a peer.
@@ -69,6 +70,10 @@ class ConfigError(SSOError):
 
 class PortClosed(SSOError):
     """The port is gone, busy or cannot be opened."""
+
+
+class NoAgent(PortClosed):
+    """Nobody listens for this process of the guest, or the agent has gone while it waited."""
 
 
 class LoginDenied(SSOError):

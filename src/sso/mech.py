@@ -70,8 +70,9 @@ class Pair(NamedTuple):
     `initiate` and `accept` make the halves; their keyword arguments are the mechanism's own.
     `confidential` says that the tokens themselves are secret: only inside a conf layer.
     `provides` names the credential types that `credential` may have. `resume` turns what `export` gave
-    into a mechanism that is complete and knows the layer, but no long-term key. `prepare` reads key files
-    once, before privileges are dropped; `accept(context=...)` takes what it gives.
+    into a mechanism that is complete and knows the layer, but no long-term key. `prepare` is called once,
+    before privileges are dropped: for TLS with its key files, and `accept(context=...)` takes what it
+    gives; for others without arguments, to import what they import late.
     """
 
     name: str

@@ -13,7 +13,7 @@ import sys
 import threading
 
 import pytest
-from beds_agent import Clock, has, open_fds
+from beds_agent import Clock, has, let_in, open_fds
 from beds_greeter import PROMPT, SUCCESS, Bed, FakeGreetd, framed, make_bed, question
 
 from sso.errors import ConfigError
@@ -117,9 +117,7 @@ sys.exit(len(link.recv(100)))
 
 
 def test_only_the_greeters_user_may_connect(bed: Bed, events: list[str]) -> None:
-    bed.folder.chmod(0o755)
-    for parent in bed.folder.parents[:2]:
-        parent.chmod(0o755)
+    let_in(bed.folder)
     clock = Clock()
     desk = bed.desk(clock)
     found = os.stat(bed.agent)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from beds_agent import let_in
 from pam_agent import PASSWORD, Answer
 from pam_bed import CALLER, SOURCE, SUCCESS, UNAVAILABLE, call, failures, listen, password, ticket
 
@@ -85,7 +86,7 @@ def test_each_is_watched_and_comes_back(service: str) -> None:
         "NotifyAccess": "main",
         "WatchdogSec": "20",
         "Restart": "always",
-        "RestartSec": "100ms",
+        "RestartSec": "20ms",
         "StartLimitIntervalSec": "0",
         "LimitCORE": "0",
         "ConditionPathExists": f"/dev/virtio-ports/{PORT_NAME}",
@@ -233,8 +234,7 @@ Peer = Callable[..., "subprocess.Popen[str]"]
 @pytest.fixture
 def peer(tmp_path: Path) -> Iterator[Peer]:
     """Starts programs on a private bus that has our policy beside the system bus's rules."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    let_in(tmp_path)
     policy = DATA / f"dbus-1/system.d/{BUS_NAME}.conf"
     address = tmp_path / "bus"
     config = tmp_path / "bus.conf"

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from pyasn1.codec.der import decoder, encoder
 from sso_mechs import ccache
 from sso_mechs.ccache import Ticket
-from sso_mechs.krb_cred import CREDENTIAL_MAX, Acceptor, Initiator, decode, encode
+from sso_mechs.krb_cred import Acceptor, Initiator
 from sso_mechs.krb_cred_asn1 import EncKrbCredPart, KrbCred
+from sso_mechs.krb_cred_codec import CREDENTIAL_MAX, decode, encode
 
 from sso.errors import MechanismError
 

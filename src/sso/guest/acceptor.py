@@ -5,6 +5,7 @@ came along, stays here and goes to the agent as a sealed file without a name.
 """
 
 import fcntl
+import hmac
 import os
 import selectors
 import socket
@@ -156,11 +157,16 @@ class Acceptor:
         self._running = True
 
     def run(self) -> None:
-        """Serve until the agent or the channel process is gone."""
-        while self._running:
-            notify.alive()
-            for key, _ in self._selector.select(notify.watchdog()):
-                key.data()
+        """Serve until the agent or the channel process is gone; nothing of any session is left then."""
+        try:
+            while self._running:
+                notify.alive()
+                for key, _ in self._selector.select(notify.watchdog()):
+                    key.data()
+        finally:
+            for id in list(self._sessions):
+                self._drop(id)
+            self._selector.close()
 
     def _on_child(self) -> None:
         received = records.receive(self._channel, records.Child)
@@ -219,8 +225,6 @@ class Acceptor:
 
 def _digest(key: bytes, user: str, secret: bytearray) -> bytes:
     """By which the agent knows a password that has failed, and nobody without the key can guess it."""
-    import hmac  # late: see sso.guest.grant
-
     mac = hmac.new(key, user.encode() + b"\0", "sha256")
     mac.update(secret)
     return mac.digest()

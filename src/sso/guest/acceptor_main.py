@@ -11,24 +11,28 @@ from sso.guest.acceptor import Acceptor
 from sso.guest.config import GuestConfig
 from sso.guest.confine import confine, owned_folder
 from sso.guest.lines import log_as
-from sso.guest.links import Join
+from sso.guest.links import Join, joined
 from sso.mech import CONFIDENTIALITY, NO_LAYER, Mechanism, Pair, load
 
 STATE = "/var/lib/console-sso/acceptor"  # the replay cache: it has to outlive a restart
 
 
 def run(config: GuestConfig, join: Join) -> int:
-    """Serve until the other processes are gone; 0 then, and at SIGTERM. `join` finds agent and channel."""
+    """Serve until the other processes are gone for good; 0 then, and at SIGTERM. `join` finds them."""
     folder = owned_folder(STATE, config.acceptor_user)
     # Where libkrb5 remembers the AP-REQs it saw. A cache that this process cannot write, or that is
     # forgotten at a restart, would let a recorded login in again.
     os.environ["KRB5RCACHEDIR"] = folder
     pairs = {name: load(name, config.mechanisms) for name in config.mechanisms if name != "TLS"}
-    agent, channel = join()  # late: they need not wait for what we load
-    confine(config.acceptor_user)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-    notify.ready(f"accepting for {config.spn}" if config.spn else "accepting")
-    Acceptor(agent, channel, _make(config, pairs), _load(pairs), log_as("sso-acceptor")).run()
+    for pair in pairs.values():
+        if pair.prepare is not None:
+            pair.prepare()
+    log = log_as("sso-acceptor")
+    for links in joined(join, config):  # after the imports: the others need not wait for them
+        confine(config.acceptor_user)  # for good, so that the next times change nothing
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+        notify.ready(f"accepting for {config.spn}" if config.spn else "accepting")
+        Acceptor(links.agent, links.other, _make(config, pairs), _load(pairs), log).run()
     return 0
 
 

@@ -82,6 +82,7 @@ class Agent:
         for link, callback in ((channel, self._on_channel), (acceptor, self._on_acceptor)):
             link.setblocking(False)
             self._reactor.watch(link.fileno(), callback)
+        note("links-joined")
 
     def close(self) -> None:
         """Revoke all grants, hang up on everybody, remove the sockets."""
@@ -103,6 +104,7 @@ class Agent:
     def _detach(self) -> None:
         if self._channel is not None:
             self._hang_up()
+            note("links-lost")
             self.judge.gone(self._lost)
 
     # Records

@@ -5,6 +5,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from typing import Any
 
 from sso.errors import ConfigError
@@ -13,7 +14,7 @@ from sso.guest.channel import Channel
 from sso.guest.config import GuestConfig
 from sso.guest.confine import confine
 from sso.guest.lines import log_as
-from sso.guest.links import Join
+from sso.guest.links import Join, joined
 from sso.mech import Mechanism, load
 from sso.policy import GuestPolicy
 from sso.port import open_port
@@ -21,23 +22,24 @@ from sso.watch import PortWatch
 
 
 def run(config: GuestConfig, join: Join) -> int:
-    """Serve until the other processes are gone; 0 then, and at SIGTERM. `join` finds agent and acceptor."""
+    """Serve until the other processes are gone for good; 0 then, and at SIGTERM. `join` finds them."""
     log = log_as("sso-channel")
     port = open_port(config.port, listen=True)
     tls = _tls(config)
     # Everything that a child needs is imported before it is forked: it may not be able to read it later.
     pairs = [load(name, config.mechanisms) for name in config.mechanisms if name != "TLS"]
-    agent, acceptor = join()  # late: they need not wait for what we load
-    confine(config.channel_user)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
 
     def serve(connection: socket.socket, pulse: int) -> int:
         return child.run(port, connection, pulse, _policy(config, pairs), tls, _info(config), log)
 
-    notify.ready("at the port")
-    channel = Channel(port, PortWatch(port), agent, acceptor, serve, log)
     try:
-        channel.run()
+        for links in joined(join, config):  # after the imports: the others need not wait for them
+            confine(config.channel_user)  # for good, so that the next times change nothing
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+            notify.ready("at the port")
+            with closing(PortWatch(port)) as watch:
+                Channel(port, watch, links.agent, links.other, serve, log).run()
+            port.flush_input()  # what the client said to the session that was lost is for no other one
     finally:
         port.close()
     return 0

@@ -22,6 +22,8 @@ MESSAGE_IDS = {
     "agent-ended": "sso.agent.ended",
     "record-malformed": "sso.agent.record.malformed",
     "link-refused": "sso.link.refused",
+    "links-joined": "sso.link.joined",
+    "links-lost": "sso.link.lost",
     "login-asked": "sso.login.asked",
     "login-given": "sso.login.given",
     "login-opened": "sso.login.opened",
@@ -81,7 +83,7 @@ _PRIORITIES = {
     WARNING: (
         *("login-failed", "login-secret-unusable", "login-no-screen", "login-expired"),
         *("login-mapping-failed", "session-not-locked", "ticket-not-refreshed", "ticket-not-parked"),
-        *("bus-lost", "bus-name-refused", "record-malformed", "pam-malformed"),
+        *("bus-lost", "bus-name-refused", "links-lost", "record-malformed", "pam-malformed"),
     ),
 }
 PRIORITIES = {id: priority for priority, ids in _PRIORITIES.items() for id in ids}  # the others: INFO

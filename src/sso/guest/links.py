@@ -1,22 +1,41 @@
 """The agent's links to the two other processes, as installed: they dial, each on a socket of its own uid.
 
-When both are there each gets one end of a socket pair between them. When one is lost both are, and both
-dial again: a peer session that was known to one of them alone is worth nothing.
+When both are there each gets one end of a socket pair between them. When one is lost both are, and who is
+left dials again, with nothing of the peer session that it knew alone. LINK bears the fingerprint of the
+agent's configuration: a process that has another one has to start anew.
 """
 
 import pwd
+import select
 import socket
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-from sso.errors import ConfigError, PortClosed, RemoteProtocolError
-from sso.guest import local, records
+from sso import __version__
+from sso.errors import ConfigError, NoAgent, RemoteProtocolError
+from sso.guest import local, notify, records
 from sso.guest.config import GuestConfig
 from sso.guest.journal import note
 from sso.guest.reactor import Reactor
 from sso.guest.records import Link
 
 Attach = Callable[[socket.socket, socket.socket], None]
-Join = Callable[[], tuple[socket.socket, socket.socket]]  # to the agent, to the other process
+
+
+class Joined(NamedTuple):
+    """What a process has of the others; `fingerprint` is of the agent's configuration."""
+
+    agent: socket.socket
+    other: socket.socket
+    fingerprint: int = 0
+
+    def close(self) -> None:
+        self.agent.close()
+        self.other.close()
+
+
+Join = Callable[[], Joined]
 
 
 class Links:
@@ -27,6 +46,7 @@ class Links:
         self._listeners: list[tuple[socket.socket, str]] = []
         self._waiting: dict[str, socket.socket] = {}
         self._roles = ("channel", "acceptor")
+        self._fingerprint = fingerprint(config)
         self._open = False
         for role in self._roles:
             path, user = getattr(config, f"{role}_socket"), getattr(config, f"{role}_user")
@@ -74,7 +94,7 @@ class Links:
         ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         for link, end in zip(links, ends, strict=True):
             self._reactor.forget(link.fileno())
-            records.send(link, Link(0), [end.fileno()])
+            records.send(link, Link(self._fingerprint), [end.fileno()])
             end.close()
         self._attach(links[0], links[1])
 
@@ -85,23 +105,50 @@ class Links:
             link.close()
 
 
-def join(path: str) -> tuple[socket.socket, socket.socket]:
+def fingerprint(config: GuestConfig) -> int:
+    """A number that is another one when the configuration or the program is; it proves nothing."""
+    return zlib.crc32(f"{__version__} {config!r}".encode(errors="replace"))
+
+
+def join(path: str) -> Joined:
     """From a process: the link to the agent that listens at `path`, and the one to the other process.
 
-    Waits until both processes have come. Raises PortClosed when there is no agent or it hangs up.
+    Waits until both processes have come, and tells the service manager that it does. Raises NoAgent.
     """
     agent = local.dial(path)
     if agent is None:
-        raise PortClosed(f"{path}: no agent listens there")
+        raise NoAgent(f"{path}: no agent listens there")
     agent.setblocking(True)
+    poll = select.poll()
+    poll.register(agent, select.POLLIN)
+    pulse = notify.watchdog()
+    while not poll.poll(None if pulse is None else int(pulse * 1000)):
+        notify.alive()
     try:
         received = records.receive(agent, Link)
     except RemoteProtocolError:
         received = None
     if received is None:
         agent.close()
-        raise PortClosed(f"{path}: the agent has gone")
-    return agent, socket.socket(fileno=received[1][0])
+        raise NoAgent(f"{path}: the agent has gone")
+    record, (other,) = received
+    return Joined(agent, socket.socket(fileno=other), record.id)
+
+
+def joined(join: Join, config: GuestConfig) -> Iterator[Joined]:
+    """One pair of links after the other, each closed before the next one. Raises NoAgent.
+
+    It ends when the agent has another configuration than before: a new process will fit.
+    """
+    pair = join()
+    while True:
+        yield pair
+        pair.close()
+        notify.status("waits for the other processes")
+        pair = join()
+        if pair.fingerprint != fingerprint(config):
+            pair.close()
+            return
 
 
 def _uid(user: str) -> int:

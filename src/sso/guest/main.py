@@ -9,19 +9,22 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sso import __version__
-from sso.errors import PortClosed, SSOError
+from sso.errors import NoAgent, PortClosed, SSOError
 from sso.guest.config import GuestConfig, load
 
 if TYPE_CHECKING:
     import subprocess
 
+    from sso.guest.links import Joined
+
 CONFIG = "/etc/console-sso/guest.toml"
 ROLES = ("agent", "channel", "acceptor")
+NO_AGENT = 3  # an exit code
 END_TIME = 3.0  # seconds for a process to end by itself
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one role and return its exit code: 0 ended, 1 failed, 2 wrong option or configuration."""
+    """Run one role and return its exit code: 0 ended, 1 failed, 2 wrong option or settings, 3 no agent."""
     given = _parser().parse_args(arguments)
     try:
         config = load(given.config)
@@ -38,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
         return _foreground(config, given.config)
     except PortClosed as error:
         print(f"sso-guest-agent: {error}", file=sys.stderr)
-        return 1
+        return NO_AGENT if isinstance(error, NoAgent) else 1
     except SSOError as error:
         print(f"sso-guest-agent: {error}", file=sys.stderr)
         return 2
@@ -48,7 +51,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sso-guest-agent",
         description="Accept tickets from the console's port and open the login screen with them.",
-        epilog="exit codes: 0 ended by a signal, 1 a process failed, 2 wrong option or configuration",
+        epilog="exit codes: 0 ended by a signal, or to be started anew; 1 a process failed; "
+        "2 wrong option or configuration; 3 the process found no agent",
     )
     parser.add_argument("--config", default=CONFIG, help=f"configuration file (default: {CONFIG})")
     parser.add_argument(
@@ -63,13 +67,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _links(given: argparse.Namespace, path: str) -> tuple[socket.socket, socket.socket]:
-    """To the agent and to the other process: inherited from --foreground, else by the agent's socket."""
-    if given.agent is not None:
-        return socket.socket(fileno=given.agent), socket.socket(fileno=given.peer)
-    from sso.guest.links import join
+def _links(given: argparse.Namespace, path: str) -> "Joined":
+    """To the agent and to the other process: inherited (--foreground), else by the agent's socket."""
+    from sso.guest.links import Joined, join
 
-    return join(path)
+    if given.agent is None:
+        return join(path)
+    if given.agent < 0:
+        sys.exit(0)  # the agent has gone, and its child with it
+    agent, given.agent = given.agent, -1
+    return Joined(socket.socket(fileno=agent), socket.socket(fileno=given.peer))
 
 
 def _agent(config: GuestConfig) -> int:

@@ -10,6 +10,7 @@ from sso.doctor import Finding, System, not_checked, ok, warning, wrong
 from sso.errors import ConfigError
 from sso.guest import faillock
 from sso.guest.checks.guest import Guest
+from sso.guest.config import GuestConfig
 from sso.guest.install_pam import BACKUP, MARK, MODULE, add_lines, pam_folder
 
 FOLDER = "/etc/pam.d"
@@ -91,7 +92,7 @@ def _by_hand(guest: Guest, path: str, text: str, install: str) -> Finding:
 
 def _socket(guest: Guest, path: str, text: str, install: str) -> Iterator[Finding]:
     """The module has to ask where the agent listens."""
-    default = type(guest.config).pam_socket
+    default = GuestConfig().pam_socket
     for line in ours(text):
         asked = next((word[7:] for word in line.split() if word.startswith("socket=")), default)
         if asked not in (guest.config.pam_socket, guest.config.verdict_socket):

@@ -3,16 +3,23 @@
 PAM's service sddm then finds the grant. The protocol is SDDM's own and bound to its version (QDataStream over
 a local socket, src/common/Messages.h): only 0.19 is known here, anything else is refused politely. The socket
 belongs to the user sddm, so a forked process that becomes that user does the talking.
+
+Three things of SDDM 0.19 shape it (src/daemon/Display.cpp, SocketServer.cpp). Who asks for a login has to be
+connected until SDDM is done with it, which answers to where the connection was, also when that is gone. Each
+message that PAM shows is a failure to it, so a failure is not the end. And only who asked hears of a success:
+the greeter, which ends itself then, has to be ended by us.
 """
 
 import glob
 import os
 import pwd
 import shutil
+import signal
 import socket
 import stat
 import struct
 import subprocess
+import time
 from collections.abc import Callable
 
 from sso.guest import local
@@ -26,11 +33,15 @@ KNOWN = "0.19."
 USER = "sddm"
 SOCKETS = "/tmp/sddm-:*"
 STATE = "/var/lib/sddm/state.conf"
-SESSIONS = "/usr/share/xsessions"
-VERSION_SECONDS = 10.0
-REPLY_SECONDS = 60.0  # for PAM to come to its end: a grant lives no longer
-LOGIN, X11 = 1, 1  # GreeterMessages, Session::Type
+SETTINGS = ("/usr/lib/sddm/sddm.conf.d/*", "/etc/sddm.conf.d/*", "/etc/sddm.conf")  # the later ones win
+LOGIN, X11, WAYLAND = 1, 1, 2  # GreeterMessages, Session::Type
 SUCCEEDED, FAILED = 2, 3  # DaemonMessages
+FOLDERS = {X11: ("X11", "/usr/share/xsessions"), WAYLAND: ("Wayland", "/usr/share/wayland-sessions")}
+VERSION_SECONDS = 10.0
+TALK_SECONDS = 120.0  # for PAM to come to its end; a talk that SDDM never answers blocks the next one as long
+QUIET_SECONDS = 5.0  # after a failure, for the next message of the same login
+GREETER_SECONDS = 5.0  # for a greeter that is just being started
+GREETER_PAUSE = 0.05
 
 
 class SDDMDriver:
@@ -45,8 +56,12 @@ class SDDMDriver:
         self._reactor, self._seat, self._sockets = reactor, seat, sockets
         self._known = False
         self._talk: Forked | None = None
+        self._wanted = False  # the login of the talk is still to come to its end
+        self._changed: Callable[[], None] = lambda: None
 
     def start(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+
         def told(version: bytes) -> None:
             self._known = version.decode(errors="replace").startswith(KNOWN)
             if self._known:
@@ -66,19 +81,20 @@ class SDDMDriver:
     def trigger(self, user: str, token: str) -> bool:
         def told(answer: bytes) -> None:
             self._talk = None
+            if not self._wanted:
+                self._changed()  # another login may wait for the end of this talk
 
         sockets = self._sockets
-        self._talk = Forked(self._reactor, lambda: _log_in(sockets, user), told, REPLY_SECONDS)
+        self._talk = Forked(self._reactor, lambda: _log_in(sockets, user), told, TALK_SECONDS)
+        self._wanted = True
         return True
 
     def settled(self) -> None:
-        pass
+        self._wanted = False
 
     def cancel(self) -> None:
-        """Its PAM finds no grant, and SDDM shows its greeter again."""
-        if self._talk is not None:
-            self._talk.cancel()
-            self._talk = None
+        """The talk goes on to its end, as SDDM needs it: its PAM finds no grant, and the greeter stays."""
+        self._wanted = False
 
     def lock(self, session: Seated) -> bool:
         return False
@@ -87,7 +103,9 @@ class SDDMDriver:
         return session.locked
 
     def close(self) -> None:
-        self.cancel()
+        if self._talk is not None:
+            self._talk.cancel()
+            self._talk = None
 
 
 def _version() -> bytes:
@@ -103,11 +121,15 @@ def _version() -> bytes:
     return b""
 
 
+# In a worker that becomes the user sddm
+
+
 def _log_in(sockets: str, user: str) -> bytes:
-    """In a worker: become sddm, ask for the login, and wait for SDDM's word."""
-    session = _session(STATE, SESSIONS).encode("utf-16-be")
+    """Ask for the login, wait until SDDM is done with it, and end the greeter when somebody is in."""
+    kind, session = _session(STATE, _folders(SETTINGS))
     name = user.encode("utf-16-be")
-    message = struct.pack(">I", LOGIN) + _text(name) + _text(b"") + struct.pack(">I", X11) + _text(session)
+    message = struct.pack(">I", LOGIN) + _text(name) + _text(b"")
+    message += struct.pack(">I", kind) + _text(session.encode("utf-16-be"))
     path = max(glob.glob(sockets), key=os.path.getmtime)
     found = os.stat(path, follow_symlinks=False)
     if os.geteuid() == 0:
@@ -118,15 +140,54 @@ def _log_in(sockets: str, user: str) -> bytes:
         os.setgid(entry.pw_gid)
         os.setuid(entry.pw_uid)
     with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(REPLY_SECONDS)
         link.connect(path)
         if local.peer(link).uid not in (0, os.geteuid()):
             raise OSError("not SDDM's daemon")
         link.sendall(message)
-        reply = int.from_bytes(link.recv(4), "big")
-    if reply not in (SUCCEEDED, FAILED):
-        raise OSError("SDDM says what we do not know")
-    return b"in" if reply == SUCCEEDED else b"refused"
+        if not _succeeds(link):
+            return b"refused"
+    _end_greeter(path)
+    return b"in"
+
+
+def _succeeds(link: socket.socket) -> bool:
+    """Whether it says so, before it hangs up or, after a failure, says nothing more."""
+    while True:
+        try:
+            reply = int.from_bytes(link.recv(4, socket.MSG_WAITALL), "big")
+        except TimeoutError:
+            return False
+        if reply != FAILED:
+            return reply == SUCCEEDED
+        link.settimeout(QUIET_SECONDS)
+
+
+def _end_greeter(path: str) -> None:
+    """End the greeter on that socket, which may be just about to begin."""
+    limit = time.monotonic() + GREETER_SECONDS
+    while not any(_end(int(pid), path) for pid in os.listdir("/proc") if pid.isdigit()):
+        if time.monotonic() > limit:
+            return
+        time.sleep(GREETER_PAUSE)
+
+
+def _end(pid: int, path: str) -> bool:
+    """End a process if it is the greeter; only one of our own uid can be ended."""
+    try:
+        life = os.pidfd_open(pid)
+    except OSError:
+        return False
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            program, *options = file.read(4096).split(b"\0")
+        if os.path.basename(program) != b"sddm-greeter" or path.encode() not in options:
+            return False
+        signal.pidfd_send_signal(life, signal.SIGTERM)
+    except OSError:
+        return False
+    finally:
+        os.close(life)
+    return True
 
 
 def _text(octets: bytes) -> bytes:
@@ -134,14 +195,39 @@ def _text(octets: bytes) -> bytes:
     return struct.pack(">I", len(octets)) + octets
 
 
-def _session(state: str, folder: str) -> str:
-    """The session file that was used last, if it still exists, else the first one; "" for none."""
+# Sessions
+
+
+def _folders(settings: tuple[str, ...]) -> dict[int, str]:
+    """Where SDDM finds the sessions of each type."""
+    found = dict(FOLDERS.values())
+    for path in (path for pattern in settings for path in sorted(glob.glob(pattern))):
+        section = ""
+        for line in _lines(path):
+            key, _, value = (word.strip() for word in line.partition("="))
+            if line.startswith("["):
+                section = line.strip("[] \t")
+            elif key == "SessionDir" and section in found:
+                found[section] = value
+    return {kind: found[section] for kind, (section, _) in FOLDERS.items()}
+
+
+def _session(state: str, folders: dict[int, str]) -> tuple[int, str]:
+    """The session that was used last, if it still exists, else the first one; SDDM is told type and file."""
+    last = next((line.partition("=")[2].strip() for line in _lines(state) if line.startswith("Session=")), "")
+    known = [(kind, path) for kind in folders for path in sorted(glob.glob(f"{folders[kind]}/*.desktop"))]
+    if not known:
+        raise OSError("SDDM knows no session")
+    names = [os.path.basename(path) for _, path in known]
+    paths = [path for _, path in known]
+    name = os.path.basename(last)
+    at = paths.index(last) if last in paths else names.index(name) if name in names else 0
+    return known[at][0], names[at]
+
+
+def _lines(path: str) -> list[str]:
     try:
-        with open(state, encoding="utf-8", errors="replace") as file:
-            lines = file.read(65536).splitlines()
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(65536).splitlines()
     except OSError:
-        lines = []
-    last = next((line.partition("=")[2].strip() for line in lines if line.startswith("Session=")), "")
-    if last and os.path.isfile(os.path.join(folder, os.path.basename(last))):
-        return os.path.basename(last)
-    return next((os.path.basename(path) for path in sorted(glob.glob(f"{folder}/*.desktop"))), "")
+        return []

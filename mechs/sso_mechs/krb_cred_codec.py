@@ -1,0 +1,103 @@
+"""KRB-CRED to one ticket and back, by DER (RFC 4120 section 5.8); strict, for a peer that may be hostile."""
+
+import calendar
+import time
+from typing import Any
+
+from pyasn1.codec.der import decoder, encoder
+from pyasn1.error import PyAsn1Error
+
+from sso.errors import MechanismError
+from sso_mechs.ccache import Ticket
+from sso_mechs.krb_cred_asn1 import EncKrbCredPart, KrbCred, KrbCredInfo, principal_name, times_of
+
+VERSION, MESSAGE_TYPE = 5, 22
+CREDENTIAL_MAX = 64 * 1024
+
+
+def encode(ticket: Ticket) -> bytearray:
+    """One ticket as the DER of a KRB-CRED with a plain (etype 0) encrypted part."""
+    try:
+        return _encode(ticket)
+    except PyAsn1Error:  # its text would hold octets of the key
+        raise MechanismError("kerberos", "the ticket cannot be written as a KRB-CRED") from None
+
+
+def _encode(ticket: Ticket) -> bytearray:
+    info = KrbCredInfo()
+    info["key"]["keytype"] = ticket.key_type
+    info["key"]["keyvalue"] = bytes(ticket.key)
+    info["prealm"], info["pname"] = principal_name(ticket.client, "pname")
+    info["srealm"], info["sname"] = principal_name(ticket.server, "sname")
+    info["flags"] = format(ticket.flags, "032b")
+    for field, value in times_of(ticket).items():
+        info[field] = value
+    part = EncKrbCredPart()
+    part["ticket-info"].append(info)
+    message = KrbCred()
+    message["pvno"], message["msg-type"] = VERSION, MESSAGE_TYPE
+    message["tickets"].append(decoder.decode(ticket.ticket)[0])
+    message["enc-part"]["etype"] = 0
+    message["enc-part"]["cipher"] = encoder.encode(part)
+    return bytearray(encoder.encode(message))
+
+
+def decode(blob: bytes) -> Ticket:
+    """The one ticket of a KRB-CRED of at most 64 KiB; MechanismError for anything else in it."""
+    if len(blob) > CREDENTIAL_MAX:
+        raise MechanismError("kerberos", "the KRB-CRED is too long")
+    try:
+        message, rest = decoder.decode(blob, asn1Spec=KrbCred())
+        _need(not rest and int(message["pvno"]) == VERSION and int(message["msg-type"]) == MESSAGE_TYPE)
+        _need(int(message["enc-part"]["etype"]) == 0)
+        part, rest = decoder.decode(bytes(message["enc-part"]["cipher"]), asn1Spec=EncKrbCredPart())
+        _need(not rest and len(message["tickets"]) == 1 and len(part["ticket-info"]) == 1)
+        return _ticket(part["ticket-info"][0], encoder.encode(message["tickets"][0]))
+    except (PyAsn1Error, ValueError, OverflowError, RecursionError):
+        raise MechanismError("kerberos", "the KRB-CRED cannot be read") from None
+
+
+def _ticket(info: Any, ticket: bytes) -> Ticket:
+    for field in ("prealm", "pname", "srealm", "sname", "flags", "endtime"):
+        _need(info[field].hasValue())
+    return Ticket(
+        client=_name(info["prealm"], info["pname"]),
+        server=_name(info["srealm"], info["sname"]),
+        key_type=int(info["key"]["keytype"]),
+        key=bytearray(bytes(info["key"]["keyvalue"])),
+        auth_time=_time(info["authtime"]),
+        start_time=_time(info["starttime"]),
+        end_time=_time(info["endtime"]),
+        renew_till=_time(info["renew-till"]),
+        flags=int((str(info["flags"].asBinary()).rjust(len(info["flags"]), "0") + "0" * 32)[:32], 2),
+        ticket=ticket,
+    )
+
+
+def _name(realm: Any, name: Any) -> str:
+    parts = [str(part) for part in name["name-string"]]
+    _need(0 < len(parts) <= 16)
+    for text in (str(realm), *parts):
+        _need(bool(text) and text.isprintable() and not set(text) & set("/@\\"))
+    return "/".join(parts) + "@" + str(realm)
+
+
+def _time(value: Any) -> int:
+    """KerberosTime (RFC 4120 section 5.2.3): UTC to the second, here within 32 bits; 0 when left out.
+
+    Not by strptime: the library would import a module of its own at that moment, which a process that
+    has given up its privileges may not be able to read.
+    """
+    if not value.hasValue():
+        return 0
+    text = str(value)
+    _need(len(text) == 15 and text.isascii() and text[:14].isdigit() and text[14] == "Z")
+    year, *rest = (int(text[:4]), *(int(text[i : i + 2]) for i in range(4, 14, 2)))
+    seconds = calendar.timegm((year, *rest))
+    _need(time.strftime("%Y%m%d%H%M%SZ", time.gmtime(seconds)) == text and 0 < seconds < 2**32)
+    return seconds
+
+
+def _need(condition: bool) -> None:
+    if not condition:
+        raise ValueError
