@@ -33,13 +33,14 @@ def run(config: GuestConfig, join: Join) -> int:
         return child.run(port, connection, pulse, _policy(config, pairs), tls, _info(config), log)
 
     try:
-        for links in joined(join, config):  # after the imports: the others need not wait for them
+        for before, links in enumerate(joined(join, config)):  # late: nobody waits for our imports
             confine(config.channel_user)  # for good, so that the next times change nothing
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+            if before:
+                port.flush_input()  # what the client said to the session that was lost is for no other one
             notify.ready("at the port")
             with closing(PortWatch(port)) as watch:
                 Channel(port, watch, links.agent, links.other, serve, log).run()
-            port.flush_input()  # what the client said to the session that was lost is for no other one
     finally:
         port.close()
     return 0
