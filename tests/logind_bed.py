@@ -117,7 +117,7 @@ def logind(daemon: Daemon, tmp_path: Path) -> Iterator[LogindMock]:
 @pytest.fixture
 def seat(desk: Desk, tmp_path: Path) -> Seat:
     """The seat as the agent sees it; there is no utmp."""
-    return Seat(desk.reactor, desk.bus, "tty1", str(tmp_path / "utmp"))
+    return Seat(desk.reactor, desk.bus, "tty1", str(tmp_path / "utmp"), str(tmp_path / "seats"))
 
 
 def look(desk: Desk, seat: Seat) -> Found:

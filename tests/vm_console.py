@@ -18,6 +18,12 @@ from sso.demo.vm import Machine
 SPN = "host/deleg.test.example"
 TIME = 180.0  # seconds; everything is slow in an emulated machine
 UNITS = ("console-sso-agent", "console-sso-channel", "console-sso-acceptor")
+NOBODY = 'test -z "$(loginctl --no-legend)"'
+GETTY = (
+    "mkdir -p /etc/systemd/system/getty@tty1.service.d && "
+    "cp /usr/share/console-sso/getty@.service.d/* /etc/systemd/system/getty@tty1.service.d/ && "
+    "sso install-pam --service login && systemctl daemon-reload && systemctl restart getty@tty1"
+)
 
 
 def argv(vm: Machine, *arguments: str) -> list[str]:
@@ -82,6 +88,16 @@ def wait_for_event(vm: Machine, text: str, count: int = 1) -> str:
     """Wait until the agent's journal has a pattern (grep -E) that often; the lines."""
     command = f"journalctl -b -o cat --no-pager | grep -E -- '{text}'"
     return vm.wait(f"test $({command} | wc -l) -ge {count} && {command}", TIME)
+
+
+def set_up(vm: Machine, realm: Realm, spn: str = SPN, **options: object) -> Machine:
+    """What an administrator does with a text console."""
+    enrol(vm, realm, spn, login="getty", **options)
+    vm.run(GETTY, timeout=120, check=True)
+    vm.run("udevadm trigger --subsystem-match=virtio-ports --action=change && udevadm settle", check=True)
+    wait_for_units(vm)
+    wait_for_event(vm, "screen-ready tty=tty1")
+    return vm
 
 
 def sessions(vm: Machine) -> list[dict[str, str]]:

@@ -238,7 +238,7 @@ def slow(desk: Desk) -> SlowBus:
 @pytest.fixture
 def slow_seat(desk: Desk, slow: SlowBus) -> Seat:
     """The seat on the slow bus."""
-    return Seat(desk.reactor, slow)
+    return Seat(desk.reactor, slow, seats="/nonexistent")
 
 
 def test_any_number_of_hints_is_one_look_and_one_more(desk: Desk, slow_seat: Seat, slow: SlowBus) -> None:

@@ -68,7 +68,7 @@ class OddBus(Bus):
 def odd_look(seat_body: Any, session_body: Any) -> Found:
     desk = Desk("unix:path=/nonexistent")
     bus = OddBus(desk.reactor, seat_body, session_body)
-    found = look(desk, Seat(desk.reactor, bus, "tty1", "/nonexistent"))
+    found = look(desk, Seat(desk.reactor, bus, "tty1", "/nonexistent", "/nonexistent"))
     desk.close()
     return found
 

@@ -6,7 +6,7 @@ import pytest
 from beds_agent import FakeDriver, MakeStage, Stage
 
 from sso.guest.account import Checked
-from sso.guest.logind import Seated
+from sso.guest.logind import Found, Seated
 from sso.guest.records import Kind, Operation
 
 ALICE = Seated("c2", "alice", 4001, "wayland", service="gdm-password", tty="tty2")
@@ -37,6 +37,13 @@ def test_uids_are_compared_and_not_names(make_stage: MakeStage) -> None:
     stage = make_stage()
     stage.seat.put(Seated("c2", "alice", 4002, "wayland", locked=True))
     assert visit(stage) == 403
+
+
+def test_nobody_is_let_in_while_logind_is_late_with_its_answer(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.seat.found = Found(False, None, (Seated("", "", -1, ""),))
+    assert visit(stage) == 410
+    assert not stage.driver.calls
 
 
 @pytest.mark.proves("S150")
@@ -167,6 +174,20 @@ def test_when_the_client_leaves_the_session_is_locked_and_that_is_confirmed(make
     stage.turn(lambda: len(stage.seat.calls) == 2)
     assert not stage.confirmed(), "told again, and still nobody is served"
     stage.seat.put(LOCKED)
+    assert stage.confirmed()
+
+
+def test_an_agent_that_has_just_started_waits_for_the_bus_before_it_says_who_is_there(
+    make_stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = make_stage()
+    monkeypatch.setattr(type(stage.seat.bus), "reachable", True)  # it has taken the call, no more
+    stage.seat.found = Found(False)
+    stage.gone()
+    stage.turn()
+    assert not stage.confirmed()
+    stage.seat.put(ALICE)  # it has greeted, and logind has told
+    stage.turn(lambda: stage.seat.found.users[0].locked)
     assert stage.confirmed()
 
 

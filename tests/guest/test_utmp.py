@@ -142,10 +142,13 @@ def test_the_machines_own_programs_agree(path: str) -> None:
 def test_the_seat_without_logind(tmp_path: Path, gone: int) -> None:
     path = str(tmp_path / "utmp")
     desk = Desk(f"unix:path={tmp_path}/nothing")
-    seat = Seat(desk.reactor, desk.bus, "tty1", path)
+    seat = Seat(desk.reactor, desk.bus, "tty1", path, "/nonexistent")
     assert look(desk, seat) == Found(False)
     write(path, record("bob", pid=gone), record("alice"))
     (alice,) = look(desk, seat).users
     assert alice == Seated("", "alice", -1, "tty", tty="tty1") and not seat.found.known
     assert alice.belongs_to("alice", 4001) and not alice.belongs_to("bob", 4002)
+    late = Seat(desk.reactor, desk.bus, "tty1", path, str(tmp_path))
+    (stranger,) = look(desk, late).users
+    assert not late.found.known and not stranger.belongs_to("alice", 4001), "logind is there, and will tell"
     desk.close()

@@ -6,31 +6,14 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from beds_vm import Machines, enrol
-from vm_console import SPN, UNITS, caches, sessions, sign_in, wait_for_event, wait_for_units
+from beds_vm import Machines
+from vm_console import NOBODY, UNITS, caches, sessions, set_up, sign_in, wait_for_event, wait_for_units
 
 from sso.client.exits import Exit
 from sso.demo.realm import Realm
 from sso.demo.vm import Machine
 
 pytestmark = pytest.mark.vm
-
-NOBODY = 'test -z "$(loginctl --no-legend)"'
-GETTY = (
-    "mkdir -p /etc/systemd/system/getty@tty1.service.d && "
-    "cp /usr/share/console-sso/getty@.service.d/* /etc/systemd/system/getty@tty1.service.d/ && "
-    "sso install-pam --service login && systemctl daemon-reload && systemctl restart getty@tty1"
-)
-
-
-def set_up(vm: Machine, realm: Realm, spn: str = SPN, **options: object) -> Machine:
-    """What an administrator does with a text console."""
-    enrol(vm, realm, spn, login="getty", **options)
-    vm.run(GETTY, timeout=120, check=True)
-    vm.run("udevadm trigger --subsystem-match=virtio-ports --action=change && udevadm settle", check=True)
-    wait_for_units(vm)
-    wait_for_event(vm, "screen-ready tty=tty1")
-    return vm
 
 
 @pytest.fixture(scope="module")

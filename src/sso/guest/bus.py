@@ -126,6 +126,11 @@ class Bus:
 
     # For everybody
 
+    @property
+    def reachable(self) -> bool:
+        """Whether somebody has taken the call, even if he has not greeted yet."""
+        return self._link is not None
+
     def open(self) -> None:
         """Reach for the bus; what was asked for by `match` and `own` is set up whenever it is there."""
         link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)

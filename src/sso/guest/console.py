@@ -63,10 +63,13 @@ class Console:
     def _lock(self, found: Found) -> None:
         if not self._leaving:
             return
-        if not found.known and self.seat.bus.ready and self._blind < LATE:
+        if not found.known and self.seat.bus.reachable and self._blind < LATE:
             self._blind += 1
             self._wait(lambda: self.seat.lock_all())
             return
+        if found.known and self._blind and self._again is not None:
+            self._again.cancel()  # now somebody can tell
+            self._blind = 0
         still_open = [one for one in found.users if found.known and not self._is_done(one)]
         if not still_open and not (found.known and self.expects()):
             self._confirm(found)

@@ -136,7 +136,8 @@ class Judge:
         if (seated is not None and not seated.belongs_to(login.user, login.uid)) or (
             ours is not None and ours.uid != login.uid
         ):
-            self._conclude("login-other-signed-in", Verdict.DENIED)
+            late = seated is not None and not seated.user  # logind is, with its answer
+            self._conclude("login-other-signed-in", Verdict.TRY_LATER if late else Verdict.DENIED)
         elif self._present == login.claim.principal:
             self._renew(login, ours)
         elif seated is not None and found.known and self._console.is_locked(seated):

@@ -3,6 +3,7 @@
 Sources: org.freedesktop.login1(5), utmp(5).
 """
 
+import os
 import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ LOGIN1 = "org.freedesktop.login1"
 ROOT = "/org/freedesktop/login1"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 SEAT = "seat0"
+SEATS = "/run/systemd/seats"  # logind keeps its seats there
 UNKNOWN_UID = -1
 SESSIONS_MAX = 16  # of one seat, the one in front first; more are not looked at
 PAUSE = 0.1  # seconds between two looks that nobody asked for: any user can make logind send signals
@@ -72,10 +74,12 @@ class Found(NamedTuple):
 class Seat:
     """seat0. It is looked at on every hint of a change, and `watch`ers hear of the result."""
 
-    def __init__(self, reactor: Reactor, bus: Bus, tty: str = "", utmp_path: str = utmp.UTMP) -> None:
+    def __init__(
+        self, reactor: Reactor, bus: Bus, tty: str = "", utmp_path: str = utmp.UTMP, seats: str = SEATS
+    ) -> None:
         self.bus = bus
         self.found = Found(False)
-        self._reactor, self._tty, self._utmp_path = reactor, tty, utmp_path
+        self._reactor, self._tty, self._utmp_path, self._seats = reactor, tty, utmp_path, seats
         self._watchers: list[Callable[[], None]] = []
         self._waiting: list[Callable[[Found], None]] = []
         self._looking = False
@@ -150,6 +154,9 @@ class Seat:
             self._pause = self._reactor.after(PAUSE, self._begin)
 
     def _without_logind(self) -> Found:
+        """By the login records where there is no logind; one that is only late may know of somebody."""
+        if os.path.isdir(self._seats):
+            return Found(False, None, (_STRANGER,))
         entry = utmp.on_line(self._tty, self._utmp_path)
         if entry is None:
             return Found(False)
