@@ -20,15 +20,17 @@ demo: setup-demo  ## a ticket opens a login shell, all on this machine; without 
 	elif sudo -v 2>/dev/null; then $(MAKE) -s pam && $(AS_ROOT) .venv/bin/sso demo; \
 	else .venv/bin/sso demo; fi
 
-# Lint and the pure build's run go beside the other one, on the second core, with a folder of their own.
+# Lint, the pure build and the virtual machines go beside the rest, on the second core, with folders of their own.
 test: setup-test pam  ## everything, on both builds
 	@mkdir -p build; tmp=$$(mktemp -d); \
-	{ $(MAKE) --no-print-directory lint && \
-	  SSO_PURE=1 $(PYTHON_VENV) -m pytest -q -m "$(FAST)" -p no:cacheprovider --basetemp="$$tmp/pytest"; } \
-		> build/pure.log 2>&1 & pure=$$!; \
-	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "not desktop" $(NO_TRACE); status=$$?; \
-	wait $$pure || { status=1; cat build/pure.log; }; rm -rf "$$tmp"; \
-	echo "lint and pure build: $$(tail -n 1 build/pure.log)"; exit $$status
+	{ status=0; $(MAKE) --no-print-directory lint || status=1; \
+	  SSO_PURE=1 $(PYTHON_VENV) -m pytest -q -m "$(FAST)" -p no:cacheprovider --basetemp="$$tmp/pure" || status=1; \
+	  $(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m vm -p no:cacheprovider --basetemp="$$tmp/vm" || status=1; \
+	  exit $$status; } > build/beside.log 2>&1 & beside=$$!; \
+	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "not vm and not desktop" $(NO_TRACE); status=$$?; \
+	wait $$beside || { status=1; cat build/beside.log; }; $(AS_ROOT) rm -rf "$$tmp"; \
+	echo "lint, pure build, virtual machines:"; grep -E "^(All checks|Success|[0-9]+ (passed|failed))" build/beside.log; \
+	exit $$status
 
 test-desktop: setup-test pam  ## the films: GDM with GNOME Shell, and LightDM, in a virtual machine
 	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m desktop $(NO_TRACE)

@@ -1,5 +1,7 @@
 """What must not be lost: (case, our row, the peer's row, the most that ours / peer may be).
 
+CEILINGS are of rows that are no times, and no ratios either: (case, our row, the most that it may be).
+
 A goal is what we want, a gate what we hold; each gate leaves room for a noisy machine.
 """
 
@@ -16,4 +18,9 @@ GATES = [
     ("login: credential accepted to shell", "console-sso", "name typed, PAM asks nothing", 3.0),
     # The goal is 0.5.
     ("client process delivers a delegated TGT", "spice-client-sso", "ssh -K, curve25519, no shell", 0.9),
+]
+
+CEILINGS = [
+    ("wake-ups a second of all processes, client: nobody", "console-sso", 10.0),
+    ("Rss when idle", "agent", 25.0),  # MiB: what root holds
 ]

@@ -1,6 +1,6 @@
 """`make bench`: run every benchmark, print medians and ratios of one run, and hold the gates.
 
-A gate is a ratio to a peer of the same run, never a time: it says what must not be lost. Usage:
+A gate is a ratio to a peer of the same run, or a ceiling of what is no time: what must not be lost. Usage:
 python benchmarks/run.py [pytest arguments]; exit code 1 when a gate is broken or a row failed.
 """
 
@@ -9,11 +9,25 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
-from gates import GATES, OURS
+from gates import CEILINGS, GATES, OURS
 
 HERE = Path(__file__).resolve().parent
-Rows = dict[str, dict[str, tuple[float, int]]]
+
+
+class Row(NamedTuple):
+    """The median of so many rounds: seconds, or of that unit."""
+
+    median: float
+    rounds: int
+    unit: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.median:.1f} {self.unit}" if self.unit else _time(self.median)
+
+
+Rows = dict[str, dict[str, Row]]
 
 
 def main(arguments: list[str]) -> int:
@@ -45,7 +59,7 @@ def main(arguments: list[str]) -> int:
     for text in broken:
         print(f"gate broken: {text}")
     if not broken and not status:
-        print(f"all {len(GATES)} gates hold")
+        print(f"all {len(GATES) + len(CEILINGS)} gates hold")
     return 1 if broken or status else 0
 
 
@@ -54,17 +68,18 @@ def _rows(report: Path) -> Rows:
     for entry in json.loads(report.read_text())["benchmarks"]:
         info = entry["extra_info"]
         stats = entry["stats"]
-        rows.setdefault(info["case"], {})[info["peer"]] = stats["median"], stats["rounds"]
+        row = Row(stats["median"], stats["rounds"], info.get("unit", ""))
+        rows.setdefault(info["case"], {})[info["peer"]] = row
     return rows
 
 
 def _print(rows: Rows) -> None:
     for case, peers in rows.items():
-        ours = next((peers[name][0] for name in OURS if name in peers), None)
+        ours = next((peers[name].median for name in OURS if name in peers), None)
         print(f"\n{case}")
-        for peer, (median, rounds) in sorted(peers.items(), key=lambda row: row[1][0]):
-            ratio = f"{median / ours:8.2f} x ours" if ours else ""
-            print(f"  {_time(median):>12}  n={rounds:<7} {ratio}  {peer}")
+        for peer, row in sorted(peers.items(), key=lambda item: item[1].median):
+            ratio = f"{row.median / ours:8.2f} x ours" if ours else ""
+            print(f"  {row!s:>12}  n={row.rounds:<7} {ratio}  {peer}")
 
 
 def _time(seconds: float) -> str:
@@ -79,13 +94,23 @@ def _broken(rows: Rows) -> list[str]:
     broken = []
     for case, ours, peer, most in GATES:
         try:
-            ratio = rows[case][ours][0] / rows[case][peer][0]
+            ratio = rows[case][ours].median / rows[case][peer].median
         except KeyError:
             broken.append(f"{case}: no row for {ours} or {peer}")
             continue
         print(f"gate: {case}: {ours} / {peer} = {ratio:.2f}, at most {most}")
         if ratio > most:
             broken.append(f"{case}: {ours} / {peer} = {ratio:.2f} is over {most}")
+    return broken + _over(rows)
+
+
+def _over(rows: Rows) -> list[str]:
+    broken = []
+    for case, ours, most in CEILINGS:
+        row = rows.get(case, {}).get(ours)
+        print(f"gate: {case}: {ours} = {row}, at most {most}")
+        if row is None or row.median > most:
+            broken.append(f"{case}: {ours} = {row}, and at most {most} is allowed")
     return broken
 
 

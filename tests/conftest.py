@@ -3,6 +3,7 @@
 import os
 import re
 import secrets
+import signal
 from importlib import import_module
 from pathlib import Path
 
@@ -16,6 +17,10 @@ CHECKLIST = Path(__file__).parent.parent / "docs" / "checklist.md"
 # No deadline: a slow machine is no error of the code.
 settings.register_profile("sso", deadline=None, print_blob=True)
 settings.load_profile("sso")
+
+
+# A run in the background of a shell ignores it, and so would every program that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(tryfirst=True)

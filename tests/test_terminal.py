@@ -20,6 +20,7 @@ def test_a_shell_is_driven_word_by_word() -> None:
         shell.expect("ready> ")
         shell.send("echo $((6 * 7))")
         assert shell.expect(re.compile(r"\r\n(\d+)\r\n")).group(1) == "42"
+        shell.expect("ready> ")
         shell.send("exit 7")
         assert shell.wait() == 7
     assert "ready> echo $((6 * 7))\r\n42\r\nready> exit 7" in shell.transcript

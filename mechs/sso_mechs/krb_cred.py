@@ -7,6 +7,7 @@ never authenticates; whoever accepts one says whose it has to be.
 import ctypes
 import os
 import time
+from importlib.util import find_spec
 from typing import Any
 
 from sso.credential import Credential
@@ -16,6 +17,10 @@ from sso_mechs import ccache
 from sso_mechs.ccache import DATA_MAX, Ticket
 
 AES = frozenset({17, 18, 19, 20})  # RFC 3962, RFC 8009
+
+
+if find_spec("pyasn1") is None:  # imported late, and known to be missing at once
+    raise ImportError("No module named 'pyasn1'", name="pyasn1")
 
 
 class Initiator(Mechanism):
