@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds_agent import ATTEMPT, MakeStage, Stage, let_in
+from beds_agent import ATTEMPT, MakeStage, Stage, has, let_in
 
 from sso.guest import records
 from sso.guest.account import Finding
+from sso.guest.agent import RECORDS_MAX
 from sso.guest.records import Begin, Confirm, Kind, Operation
 
 LOGGED_IN, WRONG, DENIED, NO_TICKET, LATER, NO_SCREEN, UNUSABLE, INTERNAL = (
@@ -275,6 +276,20 @@ def test_a_record_that_is_none_ends_it(packet: bytes, which: str, make_stage: Ma
     stage = make_stage()
     getattr(stage, which).send(packet)
     stage.reactor.run()
+
+
+def test_a_channel_that_talks_without_end_keeps_nobody_waiting(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    fired: list[bool] = []
+    stage.reactor.after(0.0, lambda: fired.append(True))
+    stage.channel.setblocking(False)
+    sent = 0
+    while records.send(stage.channel, Begin(sent + 1)):
+        sent += 1
+    assert sent > 2 * RECORDS_MAX
+    stage.reactor.turn(0.0)
+    assert stage.agent._channel is not None
+    assert fired and has(stage.agent._channel), "a timer had its turn, and there is more to read"
 
 
 def test_an_acceptor_that_reads_nothing_ends_it(make_stage: MakeStage) -> None:

@@ -28,6 +28,8 @@ from sso.guest.unlock import Checker
 from sso.guest.verdict import VerdictServer
 from sso.guest.verify import PamChecker
 
+RECORDS_MAX = 64  # of one process in one turn of the loop: the others and the timers get theirs
+
 
 class Agent:
     """All parts of the agent on one reactor, and the links to the two other processes once `attach`ed.
@@ -118,11 +120,10 @@ class Agent:
         self._drain(self._take_acceptor)
 
     def _drain(self, take: Callable[[], bool]) -> None:
-        """Take records until none is left; a process that is gone or broken is the end of both links."""
+        """Take records, some of many a turn; a process that is gone or broken is the end of both links."""
         try:
-            while take():
-                pass
-            self._detach()
+            if not all(take() for _ in range(RECORDS_MAX)):
+                self._detach()
         except BlockingIOError:
             pass
         except RemoteProtocolError as error:
