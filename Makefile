@@ -25,14 +25,14 @@ test: setup-test pam  ## everything, on both builds
 	@mkdir -p build; tmp=$$(mktemp -d); \
 	{ status=0; $(MAKE) --no-print-directory lint || status=1; \
 	  SSO_PURE=1 $(PYTHON_VENV) -m pytest -q -m "$(FAST)" -p no:cacheprovider --basetemp="$$tmp/pure" || status=1; \
-	  $(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m vm -p no:cacheprovider --basetemp="$$tmp/vm" || status=1; \
+	  $(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "vm and not desktop" -p no:cacheprovider --basetemp="$$tmp/vm" || status=1; \
 	  exit $$status; } > build/beside.log 2>&1 & beside=$$!; \
 	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "not vm and not desktop" $(NO_TRACE); status=$$?; \
 	wait $$beside || { status=1; cat build/beside.log; }; $(AS_ROOT) rm -rf "$$tmp"; \
 	echo "lint, pure build, virtual machines:"; grep -E "^(All checks|Success|[0-9]+ (passed|failed))" build/beside.log; \
 	exit $$status
 
-test-desktop: setup-test pam  ## the films: GDM with GNOME Shell, and LightDM, in a virtual machine
+test-desktop: setup-test pam  ## what takes longer in virtual machines: the films of GNOME and LightDM, SIGKILL at each step
 	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m desktop $(NO_TRACE)
 
 quick: setup-test lint  ## in under a minute: lint, types, the fast tests

@@ -5,6 +5,7 @@ live, and the login screen beside them. A wake-up is a context switch of any of 
 """
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -27,6 +28,7 @@ NOTIFY = "/run/notify"
 WATCHDOG = str(20 * 1_000_000)  # microseconds, as in data/systemd
 SETTLE, WINDOW, WINDOWS = 3.0, 10.0, 3  # seconds, seconds, windows of which the median counts
 MIB = 1024  # KiB
+KINDS = ("Rss", "Pss", "Private_")
 
 Pids = dict[str, int]
 
@@ -89,9 +91,9 @@ def switches(pids: Pids) -> int:
 
 
 def memory(pid: int, kind: str) -> float:
-    """MiB of resident memory: "Rss", or "Pss" with shared pages counted in part."""
+    """MiB of resident memory: "Rss", "Pss" with shared pages counted in part, "Private_" without them."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(f"{kind}:")) / MIB
+    return sum(int(line.split()[1]) for line in lines if re.match(rf"{kind}(Clean|Dirty)?:", line)) / MIB
 
 
 def show(benchmark: Any, case: str, peer: str, unit: str, one: Callable[[], float], rounds: int = 1) -> None:
@@ -149,21 +151,28 @@ def stays(guest: Guest, realm: Realm) -> Iterator[None]:
 @pytest.mark.parametrize("client", [nobody, silent, stays])
 def test_wakeups(benchmark: Any, realm: Realm, keytabs: dict[str, Path], client: Callable[..., Any]) -> None:
     with as_units(realm, keytabs["deleg"]) as (guest, pids), client(guest, realm):
-        if client is stays:
-            del pids["login screen"]  # it has become login
-        time.sleep(SETTLE)
         case = f"wake-ups a second of all processes, client: {client.__name__}"
+        if client is stays:
+            del pids["login screen"]  # it has become login, and hers
+            case += " (without the login screen)"
+        time.sleep(SETTLE)
         show(benchmark, case, "console-sso", "a second", lambda: a_second(pids), WINDOWS)
 
 
-@pytest.mark.parametrize("kind", ["Rss", "Pss"])
-@pytest.mark.parametrize("role", [*ROLES, "login screen"])
-def test_memory(benchmark: Any, realm: Realm, keytabs: dict[str, Path], role: str, kind: str) -> None:
+@pytest.fixture(scope="module")
+def idle(realm: Realm, keytabs: dict[str, Path]) -> Iterator[Pids]:
     with as_units(realm, keytabs["deleg"]) as (_, pids):
-        show(benchmark, f"{kind} when idle", role, "MiB", lambda: memory(pids[role], kind))
+        time.sleep(SETTLE)
+        yield pids
 
 
-@pytest.mark.parametrize("kind", ["Rss", "Pss"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("role", [*ROLES, "login screen"])
+def test_memory(benchmark: Any, idle: Pids, role: str, kind: str) -> None:
+    show(benchmark, f"{kind} when idle", role, "MiB", lambda: memory(idle[role], kind))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_memory_of_a_bare_interpreter(benchmark: Any, kind: str) -> None:
     argv = [sys.executable, "-I", "-S", "-c", "print(flush=True); input()"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as bare:

@@ -1,3 +1,3 @@
 """The benchmarks use the test bed."""
 
-pytest_plugins = ["beds"]
+pytest_plugins = ["beds", "beds_vm"]

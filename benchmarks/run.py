@@ -24,7 +24,7 @@ class Row(NamedTuple):
     unit: str = ""
 
     def __str__(self) -> str:
-        return f"{self.median:.1f} {self.unit}" if self.unit else _time(self.median)
+        return f"{self.median:.2f} {self.unit}" if self.unit else _time(self.median)
 
 
 Rows = dict[str, dict[str, Row]]

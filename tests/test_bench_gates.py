@@ -39,7 +39,7 @@ def test_what_is_at_its_limit_holds(run: Any) -> None:
 def test_a_ratio_and_a_ceiling_can_break(run: Any) -> None:
     assert run._broken(rows(run, ours=1.1)) == ["a case: ours / a peer = 0.55 is over 0.5"]
     assert run._broken(rows(run, wakeups=10.5)) == [
-        "wake-ups: ours = 10.5 a second, and at most 10.0 is allowed"
+        "wake-ups: ours = 10.50 a second, and at most 10.0 is allowed"
     ]
 
 

@@ -92,7 +92,8 @@ def test_each_is_watched_and_comes_back(service: str) -> None:
         "ConditionPathExists": f"/dev/virtio-ports/{PORT_NAME}",
     }.items():
         assert values(unit, key) == [value]
-    assert "LD_BIND_NOW=1" in values(unit, "Environment")
+    # Where secrets are: functions bound late leave pieces of them on the stack.
+    assert any("LD_BIND_NOW=1" in line for line in values(unit, "Environment")) == (service != "agent")
     assert values(unit, "ExecStart") == ["/usr/bin/sso-guest-agent", "--role", service]
     assert values(unit, "RestrictAddressFamilies") == ["AF_UNIX"]
 

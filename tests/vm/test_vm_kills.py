@@ -92,7 +92,9 @@ def settled(vm: Machine) -> int:
 
 
 @pytest.mark.proves("S074", "S107")
-@pytest.mark.parametrize("victim", ["client", *UNITS])
+@pytest.mark.parametrize(
+    "victim", ["client", *(pytest.param(unit, marks=pytest.mark.desktop) for unit in UNITS)]
+)
 def test_whoever_is_killed_at_whatever_step_the_next_one_signs_in_once(
     machines: Machines, realm: Realm, victim: str
 ) -> None:

@@ -14,6 +14,7 @@ from sso.demo.realm import Realm
 from sso.demo.vm import Machine
 
 pytestmark = pytest.mark.vm
+NO_ECHO = "stty -F /dev/tty1 -a | grep -q -- ' -echo '"  # login asks for a password
 
 
 @pytest.fixture(scope="module")
@@ -80,13 +81,14 @@ def test_log_off_after_the_grace(guest: Machine, realm: Realm) -> None:
 def test_a_typed_login_works_without_a_client_and_without_an_agent(guest: Machine) -> None:
     guest.keys("alice\n")
     wait_for_event(guest, "screen-ended")
+    guest.wait(NO_ECHO, 60)
     guest.keys("alice-on-the-console\n")
     guest.wait("loginctl --no-legend | grep alice", 60)
     guest.keys("exit\n")
     wait_for_event(guest, "screen-ready", count=2)
     guest.run("systemctl stop console-sso-agent.service", check=True)
     guest.keys("bob\n")
-    guest.wait("pgrep -x login", 60)
+    guest.wait(NO_ECHO, 60)
     guest.keys("bob-on-the-console\n")
     guest.wait("loginctl --no-legend | grep bob", 60)
 

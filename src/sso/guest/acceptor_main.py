@@ -23,17 +23,24 @@ def run(config: GuestConfig, join: Join) -> int:
     # Where libkrb5 remembers the AP-REQs it saw. A cache that this process cannot write, or that is
     # forgotten at a restart, would let a recorded login in again.
     os.environ["KRB5RCACHEDIR"] = folder
-    pairs = {name: load(name, config.mechanisms) for name in config.mechanisms if name != "TLS"}
-    for pair in pairs.values():
-        if pair.prepare is not None:
-            pair.prepare()
+    pairs: dict[str, Pair] = {}
     log = log_as("sso-acceptor")
-    for links in joined(join, config):  # after the imports: the others need not wait for them
+    for links in joined(join, config):
+        pairs = pairs or _prepared(config)  # the others begin meanwhile: a peer is greeted without us
         confine(config.acceptor_user)  # for good, so that the next times change nothing
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
         notify.ready(f"accepting for {config.spn}" if config.spn else "accepting")
         Acceptor(links.agent, links.other, _make(config, pairs), _load(pairs), log).run()
     return 0
+
+
+def _prepared(config: GuestConfig) -> dict[str, Pair]:
+    """Every mechanism that is allowed, with what it imports late."""
+    pairs = {name: load(name, config.mechanisms) for name in config.mechanisms if name != "TLS"}
+    for pair in pairs.values():
+        if pair.prepare is not None:
+            pair.prepare()
+    return pairs
 
 
 def _make(config: GuestConfig, pairs: dict[str, Pair]) -> Callable[[str, bool], Mechanism]:

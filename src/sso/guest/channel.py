@@ -4,6 +4,7 @@ A child is forked when somebody connects or speaks, and ended on hang-up, on a r
 stops. The agent confirms that everything of an ended session is revoked before the next one begins.
 """
 
+import errno
 import os
 import select
 import signal
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, NoReturn
 
+from sso.errors import RemoteProtocolError
 from sso.guest import child, notify, records
 from sso.port import Port
 from sso.watch import PortWatch
@@ -157,7 +159,14 @@ class Channel:
                 self._begin_child()
 
     def _on_agent(self) -> bool:
-        received = records.receive(self._agent, records.Confirm)
+        try:
+            received = records.receive(self._agent, records.Confirm)
+            if received is not None and not self._unconfirmed:
+                # Counted, it would stand for the end of the next session, whose grants are still there.
+                raise RemoteProtocolError("a confirmation that nobody waits for")
+        except RemoteProtocolError as error:
+            self._log("record-malformed", str(error))
+            return False
         if received is None:
             return False
         self._unconfirmed -= 1
@@ -171,24 +180,39 @@ class Channel:
         self._wanted = False
         self._number += 1
         records.send(self._agent, records.Begin(self._number))
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        records.send(self._acceptor, records.Child(self._number), [ours.fileno()])
-        ours.close()
-        pulse, beat = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        pid = os.fork()
-        if pid == 0:
-            os.close(pulse)
-            self._be_child(theirs, beat)
-        theirs.close()
-        os.close(beat)
-        self._life = Life(self._number, pid, os.pidfd_open(pid), pulse)
+        try:
+            self._life = self._fork()
+        except OSError as error:  # processes or descriptors are short: a moment later there may be some
+            self._log("child-not-made", errno.errorcode.get(error.errno or 0, "OSError"))
+            self._wanted, self._due = True, self._clock() + 1 / PER_SECOND
+            self._tell(records.End(self._number))
+            return
         self._heard = self._clock()
         self._log("session-begin", f"session={self._number}")
 
-    def _be_child(self, acceptor: socket.socket, beat: int) -> NoReturn:
+    def _fork(self) -> Life:
+        """Make the child, its socket to the acceptor and its pulse; on OSError nothing of them is left."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            with ours:
+                records.send(self._acceptor, records.Child(self._number), [ours.fileno()])
+            pulse, beat = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                pid = os.fork()
+                if pid == 0:
+                    self._be_child(theirs, pulse, beat)
+                return Life(self._number, pid, _watched(pid), pulse)
+            except OSError:
+                os.close(pulse)
+                raise
+            finally:
+                os.close(beat)
+
+    def _be_child(self, acceptor: socket.socket, pulse: int, beat: int) -> NoReturn:
         """What the forked child does; whatever happens, it never returns into the parent's loop."""
         status = child.ENDED
         try:
+            os.close(pulse)
             for end in (self._agent, self._acceptor):
                 end.close()
             self._watch.close()
@@ -229,9 +253,9 @@ class Channel:
 
     def _tell(self, record: records.End | records.Gone) -> None:
         """Say that something is over; until the agent has confirmed it nobody is served."""
-        if records.send(self._agent, record):
-            self._unconfirmed += 1
-            self._confirming = self._clock() + CONFIRM_TIME
+        records.send(self._agent, record)  # where that fails, its end comes next and confirms nothing
+        self._unconfirmed += 1
+        self._confirming = self._clock() + CONFIRM_TIME
 
     def _tell_gone(self) -> None:
         """Say that the client has left; once, however often it comes and goes before that is confirmed."""
@@ -245,3 +269,13 @@ class Channel:
         self._watch.reopened(self._port, gone)
         if not self._port.connected:
             self._tell_gone()  # the hang-up was dropped with the rest
+
+
+def _watched(pid: int) -> int:
+    """A descriptor of a child; a child that cannot be watched is ended."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from sso.guest import journal
 
 _WARNINGS = {
-    *("child-stopped", "child-failed", "agent-late"),
+    *("child-stopped", "child-failed", "child-not-made", "agent-late", "record-malformed"),
     *("mechanism-failed", "mechanism-unavailable"),
 }
 _NOTICES = {"not-authenticated", "credential-refused", "peer-late"}

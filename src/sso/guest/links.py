@@ -66,6 +66,8 @@ class Links:
 
     def _listen(self, role: str, path: str, uid: int) -> None:
         listener = local.listen(path)
+        if role == "channel":
+            local.refuse_descriptors(listener)  # it has none to hand over; the acceptor has tickets
         self._listeners.append((listener, path))
 
         def accept() -> None:
