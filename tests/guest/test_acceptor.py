@@ -1,13 +1,15 @@
 """The acceptor against a child that was taken over: what it can ask for, and what it gets."""
 
 import os
+import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from sso.demo.realm import Realm
-from sso.guest.acceptor import PeerSession
+from sso.guest import records
+from sso.guest.acceptor import Acceptor, PeerSession
 from sso.guest.records import Kind
 from sso.guest.stand_in import BIND, CREDENTIAL, EXPORT, JUDGE, MAKE, NO, STEP, YES
 from sso.mech import Mechanism, load
@@ -141,3 +143,28 @@ def test_a_password_names_the_user_that_was_typed() -> None:
     record, secret = claimed(peer)
     assert (record.kind, record.principal, secret) == (Kind.PASSWORD, "alice", b"secret")
     assert record.digest != bytes(32)
+
+
+@pytest.mark.parametrize(
+    "packet", [b"", b"CHLD", b"x" * 5000, records.Child(1).pack(), records.Confirm(1).pack()]
+)
+@pytest.mark.parametrize("which", ["agent", "channel"])
+def test_whatever_is_no_record_ends_the_loop_and_not_the_process(which: str, packet: bytes) -> None:
+    """The last but one is a CHILD without the socket that belongs to it."""
+    said: list[str] = []
+    pairs = {name: socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for name in ("agent", "channel")}
+    ours = {name: pair[0] for name, pair in pairs.items()}
+
+    def unused(*arguments: object) -> NoReturn:
+        raise AssertionError("nothing is to be made")
+
+    loop = Acceptor(ours["agent"], ours["channel"], unused, unused, lambda id, text: said.append(id))
+    if packet:
+        pairs[which][1].send(packet)
+    else:
+        pairs[which][1].close()
+    loop.run()
+    assert said == (["record-malformed"] if packet else [])
+    for pair in pairs.values():
+        for end in pair:
+            end.close()

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds_agent import ATTEMPT, MakeStage, Stage, has, let_in
+from beds_agent import ATTEMPT, MakeStage, Stage, has, let_in, open_fds, take
 
 from sso.guest import records
 from sso.guest.account import Finding
 from sso.guest.agent import RECORDS_MAX
-from sso.guest.records import Begin, Confirm, Kind, Operation
+from sso.guest.records import Begin, Confirm, End, Kind, Operation, Outcome
 
 LOGGED_IN, WRONG, DENIED, NO_TICKET, LATER, NO_SCREEN, UNUSABLE, INTERNAL = (
     0,
@@ -290,6 +290,33 @@ def test_a_channel_that_talks_without_end_keeps_nobody_waiting(make_stage: MakeS
     stage.reactor.turn(0.0)
     assert stage.agent._channel is not None
     assert fired and has(stage.agent._channel), "a timer had its turn, and there is more to read"
+
+
+def test_no_claim_is_judged_before_all_that_the_channel_said_of_its_session(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    for id in range(1, RECORDS_MAX + 1):
+        stage.begin(id)
+    last = RECORDS_MAX + 1
+    stage.begin(last)
+    records.send(stage.channel, End(last))
+    stage.claim(last)
+    stage.turn()
+    assert stage.silent() and not stage.driver.calls, "its session is over"
+
+
+@pytest.mark.parametrize(
+    ("which", "packet"), [("acceptor", Begin(1).pack()), ("channel", Outcome(1, 0).pack())]
+)
+def test_a_record_of_the_other_process_ends_both_links(
+    which: str, packet: bytes, make_stage: MakeStage, events: list[str]
+) -> None:
+    stage = make_stage()
+    before = open_fds()
+    getattr(stage, which).send(packet)
+    stage.reactor.run()
+    assert [line.split()[0] for line in events[-2:]] == ["record-malformed", "links-lost"]
+    assert [take(link, Confirm) for link in (stage.channel, stage.acceptor)] == [None, None]
+    assert open_fds() == before - 2
 
 
 def test_an_acceptor_that_reads_nothing_ends_it(make_stage: MakeStage) -> None:

@@ -42,11 +42,12 @@ class Bed:
     def _be_child(self, acceptor: socket.socket, pulse: int) -> int:
         for client in self._clients:
             client.close()  # a child of a real channel process has no end of a client
+        os.close(self._gate)  # so that the test's end is this child's
         return self.serve(pulse)
 
     def until_told(self, pulse: int) -> int:
         """Nothing, until the test says how to end."""
-        return os.read(self.gate, 1)[0]
+        return (os.read(self.gate, 1) or bytes([child.ENDED]))[0]
 
     def after_its_pulse(self, pulse: int) -> int:
         os.close(pulse)

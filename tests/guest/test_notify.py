@@ -20,6 +20,8 @@ def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No service manager but the test's, and nothing kept of it."""
     for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS"):
         monkeypatch.delenv(name, raising=False)
+    notify._manager.cache_clear()
+    notify.watchdog.cache_clear()
     yield
     if notify._manager.cache_info().currsize and (link := notify._manager()) is not None:
         link.close()

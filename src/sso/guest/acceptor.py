@@ -11,9 +11,9 @@ import selectors
 import socket
 from collections.abc import Callable
 
-from sso.errors import ConfigError, MechanismError
+from sso.errors import ConfigError, MechanismError, RemoteProtocolError
 from sso.guest import notify, records
-from sso.guest.records import Kind
+from sso.guest.records import Kind, Received
 from sso.guest.stand_in import BIND, CREDENTIAL, EXPORT, JUDGE, MAKE, NO, PACKET_MAX, STEP, VERDICT, YES
 from sso.mech import Mechanism, Pair
 
@@ -169,15 +169,24 @@ class Acceptor:
             self._selector.close()
 
     def _on_child(self) -> None:
-        received = records.receive(self._channel, records.Child)
+        received = self._receive(self._channel, records.Child)
         if received is None:
-            self._running = False
             return
         record, (fd,) = received
         connection = socket.socket(fileno=fd)
         session = PeerSession(record.id, self._make, self._load, self._log)
         self._sessions[record.id] = connection, session
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._on_packet(record.id))
+
+    def _receive(self, link: socket.socket, kind: type[Received]) -> tuple[Received, list[int]] | None:
+        """A record of another process; None when that one is gone, or is none of ours, which ends the loop."""
+        received = None
+        try:
+            received = records.receive(link, kind)
+        except RemoteProtocolError as error:
+            self._log("record-malformed", str(error))
+        self._running = self._running and received is not None
+        return received
 
     def _on_packet(self, id: int) -> None:
         connection, session = self._sessions[id]
@@ -202,9 +211,8 @@ class Acceptor:
                 os.close(secret)
 
     def _on_outcome(self) -> None:
-        received = records.receive(self._agent, records.Outcome)
+        received = self._receive(self._agent, records.Outcome)
         if received is None:
-            self._running = False
             return
         record, _ = received
         if record.id in self._sessions:

@@ -116,19 +116,23 @@ class Agent:
 
     def _on_acceptor(self) -> None:
         # A session's BEGIN was sent before anything of it, and its END may wait there too.
-        self._on_channel()
-        self._drain(self._take_acceptor)
+        if self._drain(self._take_channel):
+            self._drain(self._take_acceptor)
 
-    def _drain(self, take: Callable[[], bool]) -> None:
-        """Take records, some of many a turn; a process that is gone or broken is the end of both links."""
+    def _drain(self, take: Callable[[], bool]) -> bool:
+        """Take records, some of many a turn; whether that was all.
+
+        A process that is gone or broken is the end of both links.
+        """
         try:
             if not all(take() for _ in range(RECORDS_MAX)):
                 self._detach()
         except BlockingIOError:
-            pass
+            return True
         except RemoteProtocolError as error:
             note("record-malformed", reason=error)
             self._detach()
+        return False
 
     def _take_channel(self) -> bool:
         link = self._channel
