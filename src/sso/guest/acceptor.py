@@ -179,7 +179,7 @@ class Acceptor:
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._on_packet(record.id))
 
     def _receive(self, link: socket.socket, kind: type[Received]) -> tuple[Received, list[int]] | None:
-        """A record of another process; None, and the end of the loop, when that one is gone or talks nonsense."""
+        """A record of another process; None, and the end of the loop, when it is gone or talks nonsense."""
         received = None
         try:
             received = records.receive(link, kind)
