@@ -254,20 +254,6 @@ def test_only_the_owner_may_connect_and_the_name_goes_away(path: str) -> None:
     assert not os.path.exists(path)
 
 
-def test_the_name_comes_when_somebody_listens(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    rename = os.rename
-
-    def watched(early: str, late: str) -> None:
-        assert not os.path.exists(path)
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(early)
-        rename(early, late)
-
-    monkeypatch.setattr(os, "rename", watched)
-    open_port(f"unix:{path}", listen=True).close()
-    assert os.listdir(os.path.dirname(path)) == []
-
-
 def test_a_stale_socket_is_replaced_and_a_file_is_not(path: str) -> None:
     with socket.socket(socket.AF_UNIX) as stale:
         stale.bind(path)

@@ -10,7 +10,7 @@ import stat
 import struct
 import time
 from contextlib import suppress
-from errno import EADDRINUSE, EBUSY
+from errno import EBUSY
 from typing import TYPE_CHECKING
 
 from sso.errors import ConfigError, PortClosed
@@ -272,7 +272,6 @@ def _unix(name: str, path: str, listen: bool) -> Port:
     import socket
 
     stream = socket.socket(socket.AF_UNIX)
-    early = f"{path}.{os.getpid()}"
     try:
         if not listen:
             # The backlog may be full: wait, but not for ever.
@@ -280,17 +279,13 @@ def _unix(name: str, path: str, listen: bool) -> Port:
             stream.connect(path)
             return SocketPort(name, stream)
         with suppress(FileNotFoundError):
-            if not stat.S_ISSOCK(os.lstat(path).st_mode):  # a socket is left over from a former run
-                raise OSError(EADDRINUSE, os.strerror(EADDRINUSE))
+            if stat.S_ISSOCK(os.lstat(path).st_mode):
+                os.unlink(path)  # left over from a former run
         os.fchmod(stream.fileno(), 0o600)  # on Linux the name gets this mode, with no moment in between
-        stream.bind(early)
-        port = _listening(name, stream, path)
-        os.rename(early, path)  # who finds it is not refused: somebody listens already
-        return port
+        stream.bind(path)
+        return _listening(name, stream, path)
     except BaseException:
         stream.close()
-        with suppress(OSError):
-            os.unlink(early)
         raise
 
 

@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,6 +23,7 @@ ACCEPTOR_UID = 4011
 PYTHON = (sys.executable, "-I", "-m")
 _START_SECONDS = 15.0
 _END_SECONDS = 5.0
+ACCEPTS = 0x10000  # __SO_ACCEPTCON, linux/net.h
 
 
 class Guest:
@@ -92,13 +94,28 @@ class Guest:
             argv, env=self.sandbox.env, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
         )
         limit = time.monotonic() + _START_SECONDS
-        while not self.port.is_socket():
+        while not self._listens():
             try:
                 self._agent.wait(0.02)
             except subprocess.TimeoutExpired:
                 if time.monotonic() < limit:
                     continue
             raise BedError(f"the guest agent did not start: {self.log()}")
+
+    def _listens(self) -> bool:
+        """Whether one of the processes listens at the port; that its name is there comes a moment before."""
+        assert self._agent is not None
+        ours = set[str]()
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
+        with suppress(OSError):  # whoever is gone meanwhile
+            for pid in (str(self.pid), *children.read_text().split()):
+                ours |= {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+        # number, references, protocol, flags, type, state, inode, path (proc(5), /proc/net/unix)
+        sockets = (line.split() for line in Path("/proc/net/unix").read_text().splitlines())
+        return any(
+            fields[-1] == PORT and int(fields[3], 16) & ACCEPTS and f"socket:[{fields[6]}]" in ours
+            for fields in sockets
+        )
 
     def stop(self) -> None:
         """End the agent and its processes in order, as a service manager would."""
