@@ -19,8 +19,9 @@ settings.register_profile("sso", deadline=None, print_blob=True)
 settings.load_profile("sso")
 
 
-# A run in the background of a shell ignores it, and so would every program that a test starts.
+# A run in the background of a shell, or by nohup, ignores them, and so would every program that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)
