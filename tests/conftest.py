@@ -19,7 +19,7 @@ settings.register_profile("sso", deadline=None, print_blob=True)
 settings.load_profile("sso")
 
 
-# A run in the background of a shell, or by nohup, ignores them, and so would every program that a test starts.
+# A run in the background, or by nohup, ignores them, and so would every program that a test starts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
