@@ -8,7 +8,7 @@ from jeepney import HeaderFields, new_error
 from logind_bed import LogindMock, logind, look, seat
 
 from sso.guest.config import GuestConfig
-from sso.guest.drivers.lightdm import NAME, LightDMDriver
+from sso.guest.drivers.lightdm import LOCK_AGAIN, NAME, LightDMDriver
 from sso.guest.logind import Seat, Seated
 
 __all__ = ["daemon", "desk", "logind", "make_daemon", "make_somebody", "seat", "somebody"]
@@ -51,6 +51,36 @@ def test_the_seat_switches_to_the_user(driver: LightDMDriver, manager: Somebody)
 def test_the_seat_locks_by_its_own_means(driver: LightDMDriver, manager: Somebody) -> None:
     assert driver.lock(ALICE)
     assert told(manager) == (*SEAT_0, "Lock")
+
+
+def test_it_is_not_told_again_while_it_locks(
+    driver: LightDMDriver, desk: Desk, manager: Somebody, logind: LogindMock, seat: Seat
+) -> None:
+    """Each word more would kill the greeter that is just starting."""
+    for _ in range(5):
+        driver.lock(ALICE)
+        desk.later(2.0)
+    desk.later(LOCK_AGAIN)
+    driver.lock(ALICE)
+    driver.trigger("marks", "the end")
+    assert [told(manager)[2] for _ in range(3)] == ["Lock", "Lock", "SwitchToUser"]
+    # A greeter was there: the next time is a time of its own.
+    logind.session("c1", "lightdm", 113, **GREETER)
+    look(desk, seat)
+    assert driver.is_locked(ALICE)
+    driver.lock(ALICE)
+    assert told(manager)[2] == "Lock"
+
+
+def test_a_lightdm_that_was_not_there_is_told_at_once_when_it_is(
+    driver: LightDMDriver, desk: Desk, manager: Somebody
+) -> None:
+    manager.release(NAME)
+    driver.lock(ALICE)
+    desk.turn()
+    assert manager.own(NAME) == 1
+    driver.lock(ALICE)
+    assert told(manager)[2] == "Lock"
 
 
 def test_the_rest_says_nothing(driver: LightDMDriver, manager: Somebody) -> None:

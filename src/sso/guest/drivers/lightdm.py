@@ -4,17 +4,23 @@ Seat.SwitchToUser runs PAM's service lightdm without a conversation: a grant tha
 else ends at the greeter. Locking is LightDM's own as well: it puts a greeter in front of the session, and
 logind's LockedHint stays what it is; so a session behind a greeter counts as locked. One behind another
 session, such as a text login, does not: a key brings it to the front.
+
+Told to lock while it still starts the greeter, LightDM (1.26) kills that one with its X server and begins
+again: told every two seconds it never comes to an end.
 """
 
 from collections.abc import Callable
 
 from jeepney import DBusAddress
 
+from sso.guest.bus import Reply
 from sso.guest.config import GuestConfig
 from sso.guest.logind import Seat, Seated
 from sso.guest.reactor import Reactor
 
 NAME = "org.freedesktop.DisplayManager"
+
+LOCK_AGAIN = 30.0  # seconds for LightDM to put its greeter in front, before it is told once more
 
 _SEAT = DBusAddress("/org/freedesktop/DisplayManager/Seat0", NAME, f"{NAME}.Seat")
 
@@ -29,7 +35,8 @@ class LightDMDriver:
 
     def __init__(self, config: GuestConfig, reactor: Reactor, seat: Seat) -> None:
         self.service = config.service or self.service
-        self._seat = seat
+        self._seat, self._reactor = seat, reactor
+        self._locking: float | None = None  # when LightDM was told, until a greeter has been seen
 
     def start(self, changed: Callable[[], None]) -> None:
         self._seat.bus.when_ready(changed)
@@ -50,12 +57,22 @@ class LightDMDriver:
         """Nothing to take back: without its grant the switch ends at the greeter."""
 
     def lock(self, session: Seated) -> bool:
-        self._seat.bus.call(_SEAT, "Lock")
+        now = self._reactor.clock()
+        if self._locking is None or now >= self._locking + LOCK_AGAIN:
+            self._locking = now
+            self._seat.bus.call(_SEAT, "Lock", done=self._lock_answered, seconds=LOCK_AGAIN)
         return True
+
+    def _lock_answered(self, reply: Reply) -> None:
+        if reply is None:
+            self._locking = None  # nobody has begun anything
 
     def is_locked(self, session: Seated) -> bool:
         front = self._seat.found.active
-        return session.locked or (front is not None and front.greeter)
+        locked = session.locked or (front is not None and front.greeter)
+        if locked:
+            self._locking = None
+        return locked
 
     def close(self) -> None:
         pass
