@@ -10,7 +10,7 @@ NO_TRACE := -p no:cacheprovider
 endif
 
 .NOTPARALLEL:
-.PHONY: help demo test test-desktop quick bench checklist lint format pam clean setup-demo setup-test setup-bench
+.PHONY: help demo demo-vm test test-desktop quick bench checklist lint format pam clean setup-demo setup-test setup-bench
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -19,6 +19,9 @@ demo: setup-demo  ## a ticket opens a login shell, all on this machine; without 
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) -s pam && .venv/bin/sso demo; \
 	elif sudo -v 2>/dev/null; then $(MAKE) -s pam && $(AS_ROOT) .venv/bin/sso demo; \
 	else .venv/bin/sso demo; fi
+
+demo-vm: setup-test pam  ## a window on a real virtual machine, and alice is signed in there; DESKTOP=gnome for GNOME
+	$(AS_ROOT) .venv/bin/sso demo --console $(if $(DESKTOP),$(DESKTOP),text)
 
 # Lint, the pure build and the virtual machines go beside the rest, on the second core, with folders of their own.
 test: setup-test pam  ## everything, on both builds

@@ -11,6 +11,7 @@ from sso.demo.vm import image
 from sso.demo.vm.recipe import SMALL
 
 CLIENT, COMMON, GUEST, MODULE = "console-sso-client", "console-sso-common", "console-sso-guest", "libpam-sso"
+VIEWER = "console-sso-viewer"
 
 # Users stay when a package goes, since a file may still be theirs; so do logs, what dpkg keeps for itself,
 # and the folder of pam_faillock's tallies, which may be another one's.

@@ -3,7 +3,6 @@
 When a test fails, the screen and the journal of each of its guests are kept in build/vm-artefacts/.
 """
 
-import json
 import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
@@ -36,12 +35,18 @@ class Machines:
 
 
 @pytest.fixture(scope="session")
-def debs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+def all_debs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     """Our Debian packages, built from this checkout."""
     folder = tmp_path_factory.mktemp("debs")
     script = str(ROOT / "scripts" / "build-debs")
     run_program([script, str(folder)], {"PATH": SEARCH_PATH, "HOME": str(folder)}, timeout=_BUILD_SECONDS)
     return tuple(sorted(folder.glob("*.deb")))
+
+
+@pytest.fixture(scope="session")
+def debs(all_debs: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Those for a guest: the viewer needs all of GTK."""
+    return tuple(deb for deb in all_debs if not deb.name.startswith("console-sso-viewer"))
 
 
 @pytest.fixture
@@ -74,24 +79,6 @@ def desktop(machines: Machines) -> Callable[[str], Machine]:
 def kdc(realm: Realm) -> Realm:
     """The realm, which runs on this machine: no guest can reach it, as in the design."""
     return realm
-
-
-def enrol(vm: Machine, realm: Realm, spn: str, **options: object) -> None:
-    """Make a guest the service `spn` of a realm: new keytab, krb5.conf, guest.toml, and the right time.
-
-    `options` go to guest.toml as they are. Whoever runs already has to be started again.
-    """
-    owned = vm.run("id -u sso-acceptor").code == 0
-    keytab = realm.keytab(realm.folder / f"{spn.replace('/', '-')}.vm.keytab", spn)
-    owner = "sso-acceptor:root" if owned else "root:root"
-    vm.write("/etc/console-sso/acceptor.keytab", keytab.read_bytes(), 0o600, owner)
-    keytab.unlink()
-    without_kdc = re.sub(r"^ *kdc = .*\n", "", realm.krb5_conf.read_text(), flags=re.MULTILINE)
-    vm.write("/etc/krb5.conf", without_kdc)
-    values: dict[str, object] = {"spn": spn, **options}
-    # These texts, lists, numbers and truths look the same in JSON and TOML.
-    vm.write("/etc/console-sso/guest.toml", "".join(f"{k} = {json.dumps(v)}\n" for k, v in values.items()))
-    vm.set_clock()
 
 
 @pytest.hookimpl(wrapper=True)

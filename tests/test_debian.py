@@ -13,7 +13,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from beds_debian import CLIENT, COMMON, GUEST, MODULE, differing
+from beds_debian import CLIENT, COMMON, GUEST, MODULE, VIEWER, differing
 
 from sso import __version__
 from sso.demo.programs import SEARCH_PATH, find_program, run_program
@@ -51,9 +51,9 @@ class Package:
 
 
 @pytest.fixture(scope="module")
-def packages(debs: tuple[Path, ...]) -> dict[str, Package]:
+def packages(all_debs: tuple[Path, ...]) -> dict[str, Package]:
     """The built packages by name."""
-    return {path.name.partition("_")[0]: Package(path) for path in debs}
+    return {path.name.partition("_")[0]: Package(path) for path in all_debs}
 
 
 def installed_as(package: Package, folder: str) -> set[str]:
@@ -64,15 +64,15 @@ def installed_as(package: Package, folder: str) -> set[str]:
 # What is in them
 
 
-def test_there_are_four_packages_of_this_version(packages: dict[str, Package]) -> None:
-    assert sorted(packages) == [CLIENT, COMMON, GUEST, MODULE]
+def test_there_are_five_packages_of_this_version(packages: dict[str, Package]) -> None:
+    assert sorted(packages) == [CLIENT, COMMON, GUEST, VIEWER, MODULE]
     assert {package.field("Version") for package in packages.values()} == {__version__}
 
 
 def test_everything_belongs_to_root_and_nobody_else_may_change_it(packages: dict[str, Package]) -> None:
     for package in packages.values():
         for name, entry in package.entries.items():
-            program = entry.isdir() or name.startswith("usr/bin/")
+            program = entry.isdir() or name.startswith(("usr/bin/", "usr/lib/console-sso/plugins/"))
             assert entry.isdir() or entry.isreg(), name
             assert (entry.uid, entry.gid, entry.uname, entry.gname) == (0, 0, "root", "root"), name
             assert entry.mode == (0o755 if program else 0o644), name
@@ -136,11 +136,13 @@ def test_all_of_the_library_is_in_the_common_package(packages: dict[str, Package
 def test_programs_come_with_their_pages_and_completion(packages: dict[str, Package]) -> None:
     programs = {name: installed_as(package, "usr/bin/") for name, package in packages.items()}
     assert programs == {
-        CLIENT: {"spice-client-sso"},
+        CLIENT: {"spice-client-sso", "console-sso-ssh-agent"},
         COMMON: {"sso"},
-        GUEST: {"sso-guest-agent", "sso-getty", "sso-greetd"},
+        GUEST: {"sso-guest-agent", "sso-getty", "sso-greetd", "sso-ssh-agent"},
+        VIEWER: {"sso-viewer"},
         MODULE: set(),
     }
+    assert installed_as(packages[CLIENT], "usr/lib/console-sso/plugins/") == programs[CLIENT]
     assert set().union(*programs.values()) == set(PROJECT["scripts"])
     for name, package in packages.items():
         completions = {path.name for path in (ROOT / "data" / "bash-completion").iterdir()} & programs[name]
@@ -153,6 +155,7 @@ def test_programs_come_with_their_pages_and_completion(packages: dict[str, Packa
     assert "console-sso.7" in pages(packages[COMMON])
     assert "console-sso-guest.toml.5" in pages(packages[GUEST])
     assert "console-sso-client.toml.5" in pages(packages[CLIENT])
+    assert "console-sso-viewer.toml.5" in pages(packages[VIEWER])
 
 
 def pages(package: Package) -> set[str]:
@@ -163,7 +166,7 @@ def pages(package: Package) -> set[str]:
     return {Path(place).stem for place in places}
 
 
-def test_the_same_checkout_gives_the_same_octets(debs: tuple[Path, ...], tmp_path: Path) -> None:
+def test_the_same_checkout_gives_the_same_octets(all_debs: tuple[Path, ...], tmp_path: Path) -> None:
     """Another folder without git, other times, umask, zone and language."""
     other = tmp_path / "other checkout"
     other.mkdir()
@@ -181,8 +184,8 @@ def test_the_same_checkout_gives_the_same_octets(debs: tuple[Path, ...], tmp_pat
     script = f"umask 077; '{other}/scripts/build-debs' '{tmp_path}/again'"
     said = run_program([find_program("sh"), "-c", script], environment, timeout=600.0)
     again = [Path(line) for line in said.stdout.splitlines()]
-    assert [path.name for path in again] == [path.name for path in debs]
-    for first, second in zip(debs, again, strict=True):
+    assert [path.name for path in again] == [path.name for path in all_debs]
+    for first, second in zip(all_debs, again, strict=True):
         assert filecmp.cmp(first, second, shallow=False), first.name
 
 
@@ -209,7 +212,7 @@ def test_the_sdist_has_all_that_goes_into_the_packages(tmp_path: Path) -> None:
     assert key(outer / sdist.name.removesuffix(".tar.gz")) == key(tree)
 
 
-def test_lintian_has_nothing_to_say(debs: tuple[Path, ...]) -> None:
+def test_lintian_has_nothing_to_say(all_debs: tuple[Path, ...]) -> None:
     options = ["--fail-on", "error,warning", "--suppress-tags", UNPROVED]
     environment = {"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8"}
-    run_program([find_program("lintian"), *options, *map(str, debs)], environment, timeout=300.0)
+    run_program([find_program("lintian"), *options, *map(str, all_debs)], environment, timeout=300.0)

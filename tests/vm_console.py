@@ -10,20 +10,15 @@ from pathlib import Path
 
 from beds import Certificates
 from beds_guest import Run, secret_fd
-from beds_vm import enrol
 
 from sso.demo.realm import Realm
 from sso.demo.vm import Machine
+from sso.demo.vm.enrol import GETTY, UNITS, enrol, start, wait_for_event, wait_for_units
 
 SPN = "host/deleg.test.example"
+__all__ = ["GETTY", "UNITS", "enrol", "start", "wait_for_event", "wait_for_units"]  # used through here
 TIME = 180.0  # seconds; everything is slow in an emulated machine
-UNITS = ("console-sso-agent", "console-sso-channel", "console-sso-acceptor")
 NOBODY = 'test -z "$(loginctl --no-legend)"'
-GETTY = (
-    "mkdir -p /etc/systemd/system/getty@tty1.service.d && "
-    "cp /usr/share/console-sso/getty@.service.d/* /etc/systemd/system/getty@tty1.service.d/ && "
-    "sso install-pam --service login && systemctl daemon-reload && systemctl restart getty@tty1"
-)
 
 
 def argv(vm: Machine, *arguments: str) -> list[str]:
@@ -79,23 +74,10 @@ def staying(
         client.wait(TIME)
 
 
-def wait_for_units(vm: Machine) -> None:
-    """Wait until all three processes are ready."""
-    vm.wait(f"systemctl is-active {' '.join(UNITS)} | grep -c '^active' | grep -qx {len(UNITS)}", TIME)
-
-
-def wait_for_event(vm: Machine, text: str, count: int = 1) -> str:
-    """Wait until the agent's journal has a pattern (grep -E) that often; the lines."""
-    command = f"journalctl -b -o cat --no-pager | grep -E -- '{text}'"
-    return vm.wait(f"test $({command} | wc -l) -ge {count} && {command}", TIME)
-
-
 def set_up(vm: Machine, realm: Realm, spn: str = SPN, **options: object) -> Machine:
     """What an administrator does with a text console."""
     enrol(vm, realm, spn, login="getty", **options)
-    vm.run(GETTY, timeout=120, check=True)
-    vm.run("udevadm trigger --subsystem-match=virtio-ports --action=change && udevadm settle", check=True)
-    wait_for_units(vm)
+    start(vm, GETTY)
     wait_for_event(vm, "screen-ready tty=tty1")
     return vm
 
@@ -140,14 +122,6 @@ def enrol_with_passwords(
         vm.write(path, source.read_bytes(), 0o600, "sso-agent:sso-agent")
     tls = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca))
     return (*tls, "--ccache", "FILE:/none", "--spn", SPN, "--password", "--user", "alice")
-
-
-def start(vm: Machine, *commands: str) -> None:
-    """Let the port's rule start the agent, after what an administrator has to do."""
-    for command in commands:
-        vm.run(command, timeout=TIME, check=True)
-    vm.run("udevadm trigger --subsystem-match=virtio-ports --action=change && udevadm settle", check=True)
-    wait_for_units(vm)
 
 
 def session_of(vm: Machine, user: str, **values: str) -> dict[str, str]:

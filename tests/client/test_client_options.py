@@ -66,6 +66,33 @@ def test_a_file_gives_defaults_and_tables_for_some_guests(tmp_path: Path) -> Non
     assert parse(["--config", str(path), "--spn", "host/lab-1", "--offer-tgt"]).policy.offer_tgt
 
 
+def test_a_stranger_may_choose_among_the_pins_and_never_add_one(tmp_path: Path) -> None:
+    other = "sha256:" + "cd" * 32
+    path = tmp_path / "client.toml"
+    path.write_text(f'[[guest]]\nspn = "host/lab-*"\ntls-pin = ["{PIN}", "{other}"]\n')
+    lab = ["--config", str(path), "--spn", "host/lab-1"]
+    assert len(parse(lab).policy.tls_pins) == 2
+    assert parse([*lab, "--only-pin", other]).policy.tls_pins == (bytes.fromhex("cd" * 32),)
+    assert parse([*lab, f"--only-pin={PIN.replace('ab', 'AB')}"]).policy.tls_pins == (b"\xab" * 32,)
+    for arguments in (
+        [*lab, "--only-pin", "sha256:" + "ef" * 32],
+        ["--config", str(path), "--spn", "host/vm", "--only-pin", PIN],
+        ["--no-config", "--only-pin", PIN],
+        ["--no-config", "--tls-name", "vm.example.org", "--only-pin", PIN],
+    ):
+        with pytest.raises(ConfigError, match="no such tls-pin for this guest"):
+            parse(arguments)
+    with pytest.raises(ConfigError, match="--only-pin has to be"):
+        parse([*lab, "--only-pin", "ab" * 32])
+
+
+def test_no_file_has_only_pin(tmp_path: Path) -> None:
+    path = tmp_path / "client.toml"
+    path.write_text(f'tls-pin = ["{PIN}"]\nonly-pin = "{PIN}"\n')
+    with pytest.raises(ConfigError, match="unknown key 'only-pin'"):
+        parse(["--config", str(path)])
+
+
 def test_a_file_may_say_where_to_stay(tmp_path: Path) -> None:
     path = tmp_path / "client.toml"
     path.write_text('[[guest]]\nspn = "host/lab-*"\nstay = true\n')
@@ -129,3 +156,33 @@ def test_a_port_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[
 def test_a_status_descriptor_that_is_not_open_is_named(fd: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--no-config", "--port", "fd:2", "--status-fd", fd]) == Exit.USAGE
     assert f"--status-fd {fd}" in capsys.readouterr().err
+
+
+GENEROUS = ("offer-tgt", "send-ticket", "password")
+
+
+@pytest.mark.parametrize("option", ["--spn", "--asked-spn"])
+def test_a_guest_that_only_a_file_names_gets_what_is_meant_for_it(option: str, tmp_path: Path) -> None:
+    """A web page may name any host of the realm: what is meant for all of them is not meant for that one."""
+    everybody = "".join(f"{key} = true\n" for key in GENEROUS) + f'tls-pin = ["{PIN}"]\n'
+    file = tmp_path / "client.toml"
+    file.write_text(everybody)
+    asked = ["--config", str(file), option, "host/vm7.example.org"]
+    given = parse([*asked, "--stay"])
+    policy = given.policy
+    assert policy.spn == "host/vm7.example.org" and given.stay
+    assert {policy.offer_tgt, policy.send_ticket, policy.password} == {option == "--spn"}
+    switched = parse([*asked, "--offer-tgt", "--send-ticket", "--password"]).policy
+    assert {switched.offer_tgt, switched.send_ticket, switched.password} == {option == "--spn"}
+    file.write_text(f'[[guest]]\nspn = "host/vm7.*"\n{everybody}')
+    policy = parse(asked).policy
+    assert policy.offer_tgt and policy.send_ticket and policy.password
+
+
+def test_trust_in_any_name_does_not_come_with_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "client.toml"
+    file.write_text("trust-any-spn = true\n")
+    assert parse(["--config", str(file)]).policy.trust_any_spn
+    assert not parse(["--config", str(file), "--asked-spn", "host/vm"]).policy.trust_any_spn
+    with pytest.raises(ConfigError, match="give one of them"):
+        parse(["--no-config", "--asked-spn", "host/vm", "--spn", "host/vm"])

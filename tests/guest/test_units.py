@@ -48,7 +48,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     units = found / "lib/systemd/system"
     shutil.copytree("/lib/systemd/system", units, symlinks=True)
     shutil.copytree(SYSTEMD, units, dirs_exist_ok=True)
-    for program in ("usr/bin/sso-guest-agent", "usr/bin/sso-getty", "sbin/agetty"):
+    for program in ("usr/bin/sso-guest-agent", "usr/bin/sso-getty", "usr/bin/sso-ssh-agent", "sbin/agetty"):
         (found / program).parent.mkdir(parents=True, exist_ok=True)
         (found / program).touch(0o755)
     (found / "etc").mkdir()
@@ -63,7 +63,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # Units
 
 
-@pytest.mark.parametrize(("service", "most"), [("agent", 1.5), ("channel", 0.5), ("acceptor", 0.7)])
+@pytest.mark.parametrize(
+    ("service", "most"), [("agent", 1.5), ("channel", 0.5), ("acceptor", 0.7), ("ssh-agent", 0.7)]
+)
 def test_the_exposure_stays_low(service: str, most: float) -> None:
     unit = SYSTEMD / f"console-sso-{service}.service"
     threshold = f"--threshold={most * 10:.0f}"
@@ -72,7 +74,7 @@ def test_the_exposure_stays_low(service: str, most: float) -> None:
 
 def test_systemd_has_nothing_to_say_against_them(root: Path) -> None:
     units = [path.name for path in SYSTEMD.iterdir() if path.is_file()]
-    assert len(units) == 8
+    assert len(units) == 9
     # Its manual pages are in another package than the units of this check.
     said = check("systemd-analyze", "verify", "--man=no", f"--root={root}", *units, "getty@tty1.service")
     assert said == ""
@@ -137,10 +139,10 @@ def test_the_login_screen_is_started_as_agetty_understands_it() -> None:
 # Users, folders, the device
 
 
-def test_two_users_without_a_shell(root: Path) -> None:
+def test_three_users_without_a_shell(root: Path) -> None:
     lines = [line.split(":") for line in (root / "etc/passwd").read_text().splitlines()[1:]]
-    assert {line[0] for line in lines} == {"sso-agent", "sso-acceptor"}
-    assert len({line[2] for line in lines}) == len({line[3] for line in lines}) == 2
+    assert {line[0] for line in lines} == {"sso-agent", "sso-acceptor", "sso-ssh-agent"}
+    assert len({line[2] for line in lines}) == len({line[3] for line in lines}) == 3
     assert all(0 < int(line[2]) < 1000 and line[6] == "/usr/sbin/nologin" for line in lines)
 
 
@@ -164,7 +166,8 @@ def test_folders_and_the_keytab_have_their_owners(root: Path) -> None:
 
 def test_the_port_is_given_to_one_user_and_starts_all_three() -> None:
     text = (DATA / "udev/70-console-sso.rules").read_text()
-    (rule,) = [line for line in text.splitlines() if "virtio-ports" in line and not line.startswith("#")]
+    rules = [line for line in text.splitlines() if "virtio-ports" in line and not line.startswith("#")]
+    (rule,) = (line for line in rules if "ssh" not in line)
     tokens = re.findall(r'([A-Z]+(?:\{\w+\})?)(==|=|\+=)"([^"]*)"(?:, |$)', rule)
     assert ", ".join(f'{key}{operator}"{value}"' for key, operator, value in tokens) == rule
     assert tokens == [

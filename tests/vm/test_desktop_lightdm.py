@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from beds import Certificates
-from beds_vm import enrol
 from vm_console import (
     SPN,
     artefact,
@@ -24,6 +23,7 @@ from vm_console import (
 from sso.client.exits import Exit
 from sso.demo.realm import Realm
 from sso.demo.vm import Machine
+from sso.demo.vm.enrol import enrol
 
 pytestmark = pytest.mark.desktop
 

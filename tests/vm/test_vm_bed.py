@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 
 import pytest
-from beds_vm import Machines, enrol
+from beds_vm import Machines
 
 from sso.demo.programs import BedError
 from sso.demo.realm import Realm
 from sso.demo.vm import Machine
+from sso.demo.vm.enrol import enrol
 
 pytestmark = pytest.mark.vm
 

@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from beds_vm import enrol
 from vm_console import SPN, start
 
 from sso.demo.realm import Realm
 from sso.demo.vm import Machine
+from sso.demo.vm.enrol import enrol
 
 pytestmark = pytest.mark.vm
 

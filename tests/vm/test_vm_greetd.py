@@ -3,12 +3,12 @@
 import re
 
 import pytest
-from beds_vm import enrol
 from vm_console import SPN, caches, session_of, sign_in, start, wait_for_event
 
 from sso.client.exits import Exit
 from sso.demo.realm import Realm
 from sso.demo.vm import Machine
+from sso.demo.vm.enrol import enrol
 
 pytestmark = pytest.mark.vm
 

@@ -14,6 +14,8 @@ from sso.policy import SASL_CONF, TLS, ClientPolicy
 SYSTEM_CONFIG = "/etc/console-sso/client.toml"
 PIN_PREFIX = "sha256:"
 _SWITCHES = ("trust-any-spn", "offer-tgt", "send-ticket", "password", "stay")
+# What a guest that only a connection file has named gets in no case but by a [[guest]] table of its own.
+_GENEROUS = ("trust-any-spn", "offer-tgt", "send-ticket", "password")
 _SWITCH: dict[str, Any] = {"action": "store_true", "default": None}
 _TEXTS = ("require", "tls-name", "tls-ca", "user")
 
@@ -44,13 +46,13 @@ def parse(arguments: list[str] | None = None) -> Options:
     """
     given = _parser().parse_args(arguments)
     settings = _settings(given)
-    pins = tuple(_pin(text) for text in settings.get("tls-pin", []))
+    pins = _narrowed(tuple(_pin(text, "--tls-pin") for text in settings.get("tls-pin", [])), given.only_pin)
     policy = ClientPolicy(
         require=str(settings.get("require", "")),
         tls_name=str(settings.get("tls-name", "")),
         tls_ca=str(settings.get("tls-ca", "")),
         tls_pins=pins,
-        spn=given.spn or "",
+        spn=given.spn or given.asked_spn or "",
         spn_patterns=tuple(settings.get("allowed-spn", ClientPolicy().spn_patterns)),
         trust_any_spn=bool(settings.get("trust-any-spn", False)),
         offer_tgt=bool(settings.get("offer-tgt", False)),
@@ -104,6 +106,12 @@ _OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
         " (default: ask the guest, which is weak, and then ask you)",
     ),
     (
+        "--asked-spn",
+        {"metavar": "SPN"},
+        "the same as a connection file names it, which may be anybody's: --trust-any-spn, --offer-tgt,"
+        " --send-ticket and --password then count only in a [[guest]] table that fits it (default: none)",
+    ),
+    (
         "--allowed-spn",
         {"action": "append", "metavar": "PATTERN"},
         "services that may be talked to at all (default: host/* of your own realm)",
@@ -146,6 +154,12 @@ _OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "--tls-pin",
         {"action": "append", "metavar": "sha256:HEX"},
         "accept the guest with this public key (SPKI SHA-256), without a CA (default: none)",
+    ),
+    (
+        "--only-pin",
+        {"metavar": "sha256:HEX"},
+        "of the pins that the configuration has for this guest accept only this one,"
+        " as a connection file asks (default: all of them)",
     ),
     (
         "--require",
@@ -192,20 +206,27 @@ def _parser() -> ArgumentParser:
 def _settings(given: Namespace) -> dict[str, Any]:
     """Configuration files first, the command line on top."""
     settings: dict[str, Any] = {}
+    if given.spn and given.asked_spn:
+        raise ConfigError("--spn and --asked-spn: give one of them")
+    asked = given.asked_spn is not None
     if not given.no_config:
         home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
         paths = [given.config] if given.config else [SYSTEM_CONFIG, f"{home}/console-sso/client.toml"]
         for path in paths:
-            settings.update(_read(path, given.spn or "", must_exist=bool(given.config)))
+            spn = given.spn or given.asked_spn or ""
+            settings.update(_read(path, spn, must_exist=bool(given.config), generous=not asked))
     for key in (*_SWITCHES, *_TEXTS, "tls-pin", "allowed-spn"):
         value = getattr(given, key.replace("-", "_"))
-        if value is not None:
+        if value is not None and not (asked and key in _GENEROUS):
             settings[key] = value
     return settings
 
 
-def _read(path: str, spn: str, must_exist: bool) -> dict[str, Any]:
-    """One TOML file: keys for every guest, and tables [[guest]] for those whose `spn` pattern fits."""
+def _read(path: str, spn: str, must_exist: bool, generous: bool) -> dict[str, Any]:
+    """One TOML file: keys for every guest, and tables [[guest]] for those whose `spn` pattern fits.
+
+    Without `generous` the keys for every guest are those alone that give nobody anything.
+    """
     try:
         with open(path, "rb") as file:
             import tomllib
@@ -219,6 +240,8 @@ def _read(path: str, spn: str, must_exist: bool) -> dict[str, Any]:
         raise ConfigError(f"{path}: {error}") from None
     guests = content.pop("guest", [])
     settings = _known(path, content)
+    if not generous:
+        settings = {key: value for key, value in settings.items() if key not in _GENEROUS}
     from fnmatch import fnmatchcase
 
     for guest in guests if isinstance(guests, list) else []:
@@ -242,15 +265,27 @@ def _known(path: str, content: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
-def _pin(text: Any) -> bytes:
+def _pin(text: Any, option: str) -> bytes:
     digits = str(text).removeprefix(PIN_PREFIX)
     try:
         pin = bytes.fromhex(digits)
     except ValueError:
         pin = b""
     if len(pin) != 32 or not str(text).startswith(PIN_PREFIX):
-        raise ConfigError("--tls-pin has to be sha256: and 64 hexadecimal digits (openssl: see the manual)")
+        raise ConfigError(f"{option} has to be sha256: and 64 hexadecimal digits (openssl: see the manual)")
     return pin
+
+
+def _narrowed(pins: tuple[bytes, ...], only: str | None) -> tuple[bytes, ...]:
+    """A stranger may choose among the pins that are trusted here, and never add one."""
+    if only is None:
+        return pins
+    if _pin(only, "--only-pin") not in pins:
+        raise ConfigError(
+            "--only-pin: the configuration has no such tls-pin for this guest:"
+            " add it to client.toml, if you trust where it comes from"
+        )
+    return (_pin(only, "--only-pin"),)
 
 
 def complain(text: str, hint: str = "") -> None:

@@ -54,12 +54,27 @@ def main(arguments: list[str] | None = None) -> int:
         "--module", type=Path, help="the built PAM module (default: pam/pam_sso.so of this checkout)"
     )
     parser.add_argument("--no-login", action="store_true", help="stop at the stored ticket, as without root")
+    parser.add_argument(
+        "--console",
+        choices=("text", "gnome"),
+        help="a window on a real virtual machine instead, with this kind of login screen; needs root",
+    )
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        default=Path("build/demo"),
+        help="where its pictures go (default: build/demo)",
+    )
     given = parser.parse_args(arguments)
     show = Show()
     try:
         with Realm() as realm:
             _furnish(realm, show)
-            if os.geteuid() == 0 and not given.no_login:
+            if given.console:
+                from sso.demo.console import run as look
+
+                look(realm, given.console, given.pictures / given.console, show.step, show.line)
+            elif os.geteuid() == 0 and not given.no_login:
                 _login(realm, show, given.module or _module())
             else:
                 from sso.demo.ticket_only import run

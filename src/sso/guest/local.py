@@ -31,7 +31,7 @@ def peer(connection: socket.socket) -> Peer:
     return Peer(*struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
 
 
-def listen(path: str, mode: int = 0o600) -> socket.socket:
+def listen(path: str, mode: int = 0o600, kind: int = socket.SOCK_SEQPACKET) -> socket.socket:
     """A non-blocking listener at `path`: the service manager's, as it is, else a new one of that mode.
 
     For a new one the folder is made (0755) when it is missing, and a socket that nobody listens on is
@@ -41,11 +41,11 @@ def listen(path: str, mode: int = 0o600) -> socket.socket:
     if path in _inherited():
         return _inherited()[path].dup()
     folder = os.path.dirname(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
+    listener = socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK)
     try:
         os.makedirs(folder, mode=0o755, exist_ok=True)
         _check(folder)
-        if _is_alive(path):
+        if _is_alive(path, kind):
             raise ConfigError(f"{path}: another agent listens there")
         _remove(path)
         before = os.umask(0o777 & ~mode)
@@ -110,8 +110,8 @@ def _check(folder: str) -> None:
         raise ConfigError(f"{folder} can be changed by others: it has to be root's, mode 0755")
 
 
-def _is_alive(path: str) -> bool:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK) as probe:
+def _is_alive(path: str, kind: int) -> bool:
+    with socket.socket(socket.AF_UNIX, kind | socket.SOCK_NONBLOCK) as probe:
         try:
             probe.connect(path)
         except BlockingIOError:

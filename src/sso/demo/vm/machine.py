@@ -22,8 +22,8 @@ _POLL_SECONDS = 0.1
 class Machine:
     """A private guest of a flavour ("small", "desktop") with our packages `debs`; a context manager.
 
-    `manager` is the display manager that it starts, `console` what the SSO port is to the host: "socket" or
-    "spice". What the guest writes is gone at the end. Two machines know nothing of each other.
+    `manager` is the display manager that it starts, `console` what the SSO port is to the host: "socket",
+    "spice" or "vnc". What the guest writes is gone at the end. Two machines know nothing of each other.
     While it is open, `folder` holds its sockets, and `state` is the snapshot that it came from.
     The first machine of its kind takes a minute or more: image and snapshot are made and kept.
     """
@@ -74,13 +74,23 @@ class Machine:
 
     @property
     def port(self) -> Path:
-        """The unix socket of the SSO port (console "socket")."""
+        """The unix socket of the SSO port (console "socket" or "vnc")."""
         return self.folder / "sso.sock"
 
     @property
     def spice(self) -> Path:
         """The unix socket of the SPICE server (console "spice"), without a password."""
         return self.folder / "spice.sock"
+
+    @property
+    def vnc(self) -> Path:
+        """The unix socket of the VNC server (console "vnc"), without a password."""
+        return self.folder / "vnc.sock"
+
+    @property
+    def viewers(self) -> int:
+        """How many channels of SPICE clients there are (console "spice")."""
+        return len(self._qemu.qmp.ask("query-spice").get("channels", ()))
 
     @property
     def pid(self) -> int:

@@ -14,7 +14,7 @@ from .qmp import QMP
 from .recipe import Flavour
 
 SSO_PORT = "spice.sso.0"
-CONSOLES = ("socket", "spice")
+CONSOLES = ("socket", "spice", "vnc")
 
 _KERNEL = "root=/dev/vda rw console=tty0 quiet loglevel=3 systemd.show_status=0 mitigations=off"
 _RESTORE_SECONDS = 60.0
@@ -25,8 +25,8 @@ _SAVE_SECONDS = 180.0
 class Variant:
     """A flavour, the display manager it starts ("" for none) and what its SSO port is to the host.
 
-    With the console "socket" the port is a unix socket; with "spice" it is a port channel of a SPICE
-    server, whose unix socket also shows the screen.
+    With the console "socket" the port is a unix socket; with "vnc" too, and a VNC server shows the screen;
+    with "spice" it is a port channel of a SPICE server, whose unix socket also shows the screen.
     """
 
     flavour: Flavour
@@ -43,16 +43,16 @@ class Variant:
         kernel = _KERNEL + (f" systemd.wants={self.manager}.service" if self.manager else "")
         if self.console == "spice":
             sso = f"spiceport,id=sso,name={SSO_PORT}"
-            spice = ["-spice", f"unix=on,addr={folder / 'spice.sock'},disable-ticketing=on"]
+            shown = ["-spice", f"unix=on,addr={folder / 'spice.sock'},disable-ticketing=on"]
         else:
             sso = f"socket,id=sso,path={folder / 'sso.sock'},server=on,wait=off"
-            spice = []
+            shown = ["-vnc", f"unix:{folder / 'vnc.sock'}"] if self.console == "vnc" else []
         return [
             *("-nodefaults", "-no-user-config", "-display", "none"),
             *("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(self.flavour.memory)),
             *("-machine", "pc,memory-backend=ram", "-device", self.flavour.display),
             *("-device", "virtio-rng-pci", "-device", "virtio-blk-pci,drive=disk"),
-            *("-device", "virtio-serial-pci", *spice),
+            *("-device", "virtio-serial-pci", *shown),
             *("-chardev", sso, "-device", f"virtserialport,chardev=sso,name={SSO_PORT}"),
             *("-device", f"virtserialport,chardev=control,name={PORT}"),
             *("-append", kernel),

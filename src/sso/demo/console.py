@@ -1,0 +1,177 @@
+"""`sso demo --console`: a window opens on a real virtual machine, and alice is signed in there by herself.
+
+The guest is Debian in QEMU, with our packages; the viewer is the real one, on your screen or, where there is
+none, on one in memory. What is kept is the guest's image, for the next time, and pictures.
+"""
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import viewer
+from .programs import SEARCH_PATH, BedError, find_program, run_program
+from .realm import Realm
+from .viewer import Screen, Viewer
+from .vm import Machine
+from .vm.enrol import GETTY, enrol, start, wait_for_event
+
+ROOT = Path(__file__).resolve().parents[3]
+SPN = "host/guest.test.example"
+_SECONDS = 300.0
+_BUILD_SECONDS = 600.0
+
+
+class Kind(NamedTuple):
+    """What differs between the kinds of guest: their machine, their options, and how to see things there."""
+
+    flavour: str
+    manager: str
+    options: Mapping[str, Any]
+    before: tuple[str, ...]  # what an administrator does
+    ready: str  # the agent's event
+    opened: str  # true in the guest when her session can be seen
+    left: str  # true when it is locked, or gone
+    how_left: str
+    command: str  # to type in it, "" for nothing
+
+
+_SESSION = "loginctl show-session $(loginctl --no-legend list-sessions | awk '$3 == \"alice\" {print $1}')"
+KINDS = {
+    "text": Kind(
+        "small",
+        "",
+        {"login": "getty", "disconnect": "log-off", "grace_seconds": 1},
+        (GETTY,),
+        "screen-ready tty=tty1",
+        "grep -q '\\$ ' /dev/vcs1",
+        'test -z "$(loginctl --no-legend)"',
+        "her session is closed",
+        "clear; id -un; klist",
+    ),
+    "gnome": Kind(
+        "desktop",
+        "gdm3",
+        {"login": "gdm"},
+        (),
+        "screen-ready|agent-started",
+        "journalctl -b -o cat | grep -q 'Reached target gnome-session.target'",
+        f"{_SESSION} | grep -qx LockedHint=yes",
+        "her session is locked",
+        "",
+    ),
+}
+
+
+def run(
+    realm: Realm, kind: str, pictures: Path, step: Callable[[str], None], line: Callable[[str], None]
+) -> None:
+    """Show one kind of guest. Raises BedError with what went wrong."""
+    wanted = KINDS[kind]
+    pictures.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as ending:
+        step("The guest: Debian in QEMU with our packages, no network. The first time it takes minutes.")
+        vm = ending.enter_context(
+            Machine(wanted.flavour, debs=packages(), manager=wanted.manager, console="spice")
+        )
+        realm.principal(SPN, options=["+ok_as_delegate"])
+        enrol(vm, realm, SPN, **wanted.options)
+        start(vm, *wanted.before)
+        wait_for_event(vm, wanted.ready)
+        folder = Path(ending.enter_context(tempfile.TemporaryDirectory(prefix="sso-viewer-")))
+        folder.chmod(0o755)
+        screen = None if os.environ.get("DISPLAY") else ending.enter_context(Screen())
+        where = "your screen" if screen is None else "a screen in memory, since there is no DISPLAY"
+        _visits(_Visit(vm, realm, wanted, folder, screen, pictures), step, line, where)
+    line(f"pictures: {pictures}")
+
+
+class _Visit(NamedTuple):
+    """What is needed to look at the guest."""
+
+    vm: Machine
+    realm: Realm
+    kind: Kind
+    folder: Path
+    screen: Screen | None
+    pictures: Path
+
+    def view(self) -> Viewer:
+        """Open the viewer."""
+        configured = self.folder / "viewer.toml"
+        if not configured.exists():
+            viewer.settings(self.folder, viewer.plug_ins(self.folder), "--no-config", "--stay")
+        names = ("DISPLAY", "XAUTHORITY", "WAYLAND_DISPLAY", "XDG_RUNTIME_DIR")
+        env = {name: os.environ[name] for name in names if name in os.environ}
+        if self.screen is not None:
+            env["DISPLAY"] = self.screen.display
+        arguments = ["--settings", str(configured), "--spn", SPN, "--title", "alice's virtual machine"]
+        return Viewer(
+            [*arguments, f"spice+unix://{self.vm.spice}"],
+            {**self.realm.env, "HOME": str(self.folder), **env},
+        )
+
+    def picture(self, name: str) -> None:
+        """Keep what is to be seen: the window, or on somebody's own screen the guest's."""
+        path = self.pictures / f"{name}.png"
+        if self.screen is None:
+            self.vm.screenshot(path)
+        else:
+            self.screen.picture(path)
+
+
+def _visits(visit: _Visit, step: Callable[[str], None], line: Callable[[str], None], where: str) -> None:
+    vm, kind = visit.vm, visit.kind
+    vm.screenshot(visit.pictures / "1-login-screen.png")
+    step(f"sso-viewer opens the guest's console on {where}; nobody types anything.")
+    with visit.view() as window:
+        _wait_for_her(visit, window, line)
+        if kind.command:
+            vm.keys(f"{kind.command}\n")
+            vm.wait("tr -s ' ' </dev/vcs1 | grep -q 'Default principal: alice@'", _SECONDS)
+            shown = vm.run("fold -w 80 /dev/vcs1 | sed 's/ *$//' | grep -v '^$'").output
+            for text in shown.splitlines():
+                line(f"| {text}")
+        visit.picture("2-signed-in")
+        step("She closes the window.")
+    vm.wait(kind.left, _SECONDS)
+    line(kind.how_left)
+    while vm.viewers:
+        time.sleep(0.05)
+    vm.screenshot(visit.pictures / "3-left.png")
+    step("She opens it again.")
+    with visit.view() as window:
+        _wait_for_her(visit, window, line)
+        if not kind.command:
+            vm.wait(f"{_SESSION} | grep -qx LockedHint=no", _SECONDS)
+        visit.picture("4-back-again")
+
+
+def _wait_for_her(visit: _Visit, window: Viewer, line: Callable[[str], None]) -> None:
+    for state in ("state signing-in", "state signed-in"):
+        line(window.expect(state, _SECONDS).partition("state ")[2])
+    visit.vm.wait(visit.kind.opened, _SECONDS)
+    for text in visit.vm.run("loginctl --no-legend list-sessions").output.splitlines():
+        line(f"loginctl: {' '.join(text.split())}")
+
+
+def packages() -> tuple[Path, ...]:
+    """Our Debian packages of this checkout for a guest, built where they are not there yet."""
+    script = str(ROOT / "scripts" / "build-debs")
+    if not os.path.exists(script):
+        raise BedError("the guest is made from a checkout of Console SSO: run make demo-vm there")
+    env = {"PATH": SEARCH_PATH, "HOME": str(ROOT / "build")}
+    key = run_program([find_program("bash"), script, "--key"], env, timeout=60.0).stdout.strip()
+    folder = ROOT / "build" / f"debs-{key[:20]}"
+    if not (folder / "done").exists():
+        done = subprocess.run(
+            [script, str(folder)], env=env, stdout=subprocess.DEVNULL, timeout=_BUILD_SECONDS
+        )
+        if done.returncode:
+            raise BedError(f"the packages cannot be built: scripts/build-debs {folder}")
+        (folder / "done").touch()
+    return tuple(sorted(deb for deb in folder.glob("*.deb") if not deb.name.startswith("console-sso-viewer")))

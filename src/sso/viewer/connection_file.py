@@ -1,0 +1,330 @@
+"""Connection files (.vv), as remote-viewer(1) has them and with a group [x-sso] of ours: a Console of one.
+
+Such a file comes from a web page. It says which console is meant and may only narrow what the local
+configuration (settings.py) lets plug-ins do. docs/man/sso-viewer.1 has the keys.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from sso.credential import Credential
+from sso.errors import ConfigError
+from sso.framing import wipe
+from sso.viewer.accelerator import HOTKEYS, accelerator
+from sso.viewer.console import (
+    KINDS,
+    NAME_MAX,
+    PORT_NAME,
+    SPICE,
+    VNC,
+    VNC_PORT,
+    Console,
+    Wish,
+    place,
+    port_number,
+    printable,
+    proxy_place,
+    socket_path,
+)
+from sso.viewer.key_file import entries, unescaped
+
+SIZE_MAX = 256 * 1024  # octets of a file
+CA_MAX = 64 * 1024  # characters of its certificates
+TEXT_MAX = 1024  # characters of any other value
+PASSWORD_MAX = 1024  # octets
+LIST_MAX = 64  # entries of a list
+NOTES_MAX = 8  # lines; the rest is a number
+SPN = re.compile(r"[a-z0-9-]+/[A-Za-z0-9.-]+(@[A-Za-z0-9.-]+)?")
+PIN = re.compile("sha256:[0-9A-Fa-f]{64}")
+KNOWN_VERSION = (11, 0)  # the remote-viewer whose keys these are
+VIEWER, OURS, OVIRT = "virt-viewer", "x-sso", "ovirt"
+# What would let a file do more than the local configuration does.
+_WIDENING = re.compile("(trust|offer|delegat|send|password|command|run|parameters|folder|plugin-path|allow)")
+_NO_USE = {"type", "version", "versions", "newer-version-url", "delete-this-file"}  # read elsewhere, or not
+
+
+def read(path: str) -> Console:
+    """Read a file, and remove it where it says so, be the rest of it right or wrong.
+
+    Raises ConfigError with the file and what is wrong with it: no regular file, more than SIZE_MAX octets,
+    no key file, or a value that is not what its key takes. Links are followed to read, not to remove.
+    """
+    buffer = bytearray(SIZE_MAX + 1)
+    try:
+        size, found = _load(path, buffer)
+        taken: dict[tuple[str, str], memoryview] = {}
+        try:
+            _take(buffer, size, taken)
+            console = _console(taken)
+        finally:
+            left = _wants_removal(taken) and not _remove(path, found)
+        notes = ("the file asked to be removed, and could not be",) if left else ()
+        return console._replace(notes=console.notes + notes)
+    except ConfigError as error:
+        raise ConfigError(f"{printable(path)}: {error}") from None
+    finally:
+        wipe(buffer)
+
+
+def _load(path: str, buffer: bytearray) -> tuple[int, os.stat_result]:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a device may already do something
+            raise ConfigError("it is no regular file")
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            found, size = os.fstat(fd), 0
+            if not stat.S_ISREG(found.st_mode):
+                raise ConfigError("it is no regular file")
+            while size < len(buffer) and (count := os.readv(fd, [memoryview(buffer)[size:]])):
+                size += count
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise ConfigError(error.strerror or "it cannot be read") from None
+    except ValueError:
+        raise ConfigError("no file can have this name") from None
+    if size > SIZE_MAX:
+        raise ConfigError(f"it has more than {SIZE_MAX // 1024} KiB")
+    return size, found
+
+
+def _take(buffer: bytearray, size: int, taken: dict[tuple[str, str], memoryview]) -> None:
+    """Collect the keys of the groups that count; those before an error stay."""
+    for group, key, value in entries(buffer, size):
+        if group == OURS or (group == VIEWER and "[" not in key):
+            if (group, key) in taken:
+                raise ConfigError(f"{key}: it is given twice")
+            taken[group, key] = value
+        elif group not in (VIEWER, OVIRT) and not group.startswith("x-"):
+            raise ConfigError("a group of a connection file is [virt-viewer], [ovirt] or begins with x-")
+
+
+def _wants_removal(taken: Mapping[tuple[str, str], memoryview]) -> bool:
+    key = "delete-this-file"
+    try:
+        return (VIEWER, key) in taken and _flag(_text(taken[VIEWER, key], key), key)
+    except ConfigError:
+        return False  # said when its turn comes
+
+
+def _remove(path: str, found: os.stat_result) -> bool:
+    """Whether the name is gone: only if it is still that file, and no link to it."""
+    try:
+        now = os.lstat(path)
+        if not (stat.S_ISREG(now.st_mode) and os.path.samestat(now, found)):
+            return False
+        os.unlink(path)
+        return True
+    except OSError:
+        return False
+
+
+# From keys to a Console
+
+
+def _console(taken: Mapping[tuple[str, str], memoryview]) -> Console:
+    given = {key: value for (group, key), value in taken.items() if group == VIEWER}
+    kind = _kind(given)
+    values: dict[str, Any] = {"kind": kind}
+    hotkeys: dict[str, str] = {}
+    ignored = [f"the file's key {key} is unknown here" for key in given if not _is_known(key)]
+    for key, view in given.items():
+        if key == "delete-this-file":
+            _flag(_text(view, key), key)
+        elif key in HOTKEYS and len(view):
+            hotkeys[key] = accelerator(_text(view, key), key)
+        elif key in _KEYS and (text := _text(view, key, CA_MAX if key == "ca" else TEXT_MAX)):
+            values[key.replace("-", "_")] = _KEYS[key](text, key)
+    if len(ignored) > NOTES_MAX:
+        ignored[NOTES_MAX:] = [f"and so are {len(ignored) - NOTES_MAX} more"]
+    ours = {key: value for (group, key), value in taken.items() if group == OURS}
+    notes = (*_newer(given), *ignored)
+    console = Console(**values, hotkeys=hotkeys, wish=_wish(ours), notes=notes)
+    return _with_password(_checked(console), given)
+
+
+def _kind(given: Mapping[str, memoryview]) -> str:
+    if "type" not in given:
+        raise ConfigError("it has no type in a group [virt-viewer]")
+    kind = _text(given["type"], "type")
+    if kind == "ovirt":
+        raise ConfigError(
+            "type: 'ovirt' has to ask the portal: open the file that the portal itself gives out"
+        )
+    if kind not in KINDS:
+        raise ConfigError(f"type: {kind[:32]!a} is not one of {', '.join(KINDS)}")
+    return kind
+
+
+def _is_known(key: str) -> bool:
+    return key in _KEYS or key in HOTKEYS or key in _NO_USE or key == "password" or key.startswith("x-")
+
+
+def _newer(given: Mapping[str, memoryview]) -> Iterator[str]:
+    text = _text(given["version"], "version") if "version" in given else ""
+    if re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,5}){0,3}(-.*)?", text):
+        version = tuple(map(int, text.partition("-")[0].split(".")))
+        if version > KNOWN_VERSION:
+            yield "the file asks for a newer viewer than this one: some of it may be missing"
+
+
+def _checked(console: Console) -> Console:
+    if console.unix_path and (console.host or console.port or console.tls_port):
+        raise ConfigError("unix-path: it cannot be together with host, port or tls-port")
+    if not (console.unix_path or console.host):
+        raise ConfigError("host: it is missing")
+    if console.kind == VNC and console.tls_port:
+        raise ConfigError("tls-port: VNC has none; it would go unprotected")
+    if console.kind == VNC and console.host and not console.port:
+        return console._replace(port=VNC_PORT)
+    if console.kind == SPICE and console.host and not (console.port or console.tls_port):
+        raise ConfigError("port: neither it nor tls-port is there")
+    return console
+
+
+def _with_password(console: Console, given: Mapping[str, memoryview]) -> Console:
+    """Last of all, so that no error leaves a secret behind."""
+    view = given.get("password")
+    if not view:
+        return console
+    if len(view) > PASSWORD_MAX:
+        raise ConfigError(f"password: it has more than {PASSWORD_MAX} octets")
+    secret = unescaped(view, "password")
+    return console._replace(password=Credential("password", console.username, secret))
+
+
+def _wish(given: Mapping[str, memoryview]) -> Wish:
+    """The group [x-sso], where a slip of the pen must not pass for a restriction."""
+    values: dict[str, Any] = {}
+    for key, view in given.items():
+        if key not in _WISHES:
+            if _WIDENING.match(key):
+                raise ConfigError(f"[x-sso] {key}: no file can allow this, only the local configuration can")
+            raise ConfigError(f"[x-sso] {key} is unknown; known are {', '.join(_WISHES)}")
+        values[key.replace("-", "_")] = _WISHES[key](_text(view, key), f"[x-sso] {key}")
+    return Wish(**values)
+
+
+# Values: a text, and its key for the error
+
+
+def _text(view: memoryview, key: str, most: int = TEXT_MAX) -> str:
+    if len(view) > 2 * most:  # each may be an escape
+        raise ConfigError(f"{key}: it has more than {most} characters")
+    text = str(unescaped(view, key), "utf-8").strip()
+    if len(text) > most:
+        raise ConfigError(f"{key}: it has more than {most} characters")
+    return text
+
+
+def _flag(text: str, key: str) -> bool:
+    if text not in ("0", "1", "false", "true"):
+        raise ConfigError(f"{key}: it has to be 0 or 1")
+    return text in ("1", "true")
+
+
+def _like(pattern: str | re.Pattern[str], words: str) -> Callable[[str, str], str]:
+    def check(text: str, key: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ConfigError(f"{key}: it has to be {words}")
+        return text
+
+    return check
+
+
+def _list(pattern: str | re.Pattern[str], words: str) -> Callable[[str, str], tuple[str, ...]]:
+    one = _like(pattern, f"a list of {words}, with ; between")
+
+    def check(text: str, key: str) -> tuple[str, ...]:
+        found = [one(word.strip(), key) for word in text.split(";") if word.strip()]
+        if len(found) > LIST_MAX:
+            raise ConfigError(f"{key}: more than {LIST_MAX} entries")
+        return tuple(dict.fromkeys(found))
+
+    return check
+
+
+def _line(text: str, key: str) -> str:
+    if not text.isprintable():
+        raise ConfigError(f"{key}: it has characters that cannot be printed")
+    return text
+
+
+def _user(text: str, key: str) -> str:
+    if len(text) > NAME_MAX:
+        raise ConfigError(f"{key}: it has more than {NAME_MAX} characters")
+    return _line(text, key)
+
+
+def _host(text: str, key: str) -> str:
+    # Wider than in an address: the name of a proxy's own making, such as pvespiceproxy:5F3E:100:node::1A2B.
+    host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if not re.fullmatch(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]{0,254}", host):
+        raise ConfigError(f"{key}: it has to be the name or the number of a host")
+    return host
+
+
+def _proxy(text: str, key: str) -> str:
+    proxy_place(text)
+    return text
+
+
+def _ca(text: str, key: str) -> str:
+    if not re.fullmatch(r"[\x20-\x7e\r\n\t]*-----BEGIN CERTIFICATE-----[\x20-\x7e\r\n\t]*", text):
+        raise ConfigError(f"{key}: it has to be a certificate as PEM")
+    return text
+
+
+def _depth(text: str, key: str) -> int:
+    return int(_like("0|8|16|24|32", "16 or 32")(text, key))
+
+
+def _pin(text: str, key: str) -> str:
+    return _like(PIN, "sha256: and 64 hexadecimal digits")(text, key).lower()
+
+
+def _spn(text: str, key: str) -> str:
+    return _like(SPN, "service/host, such as host/vm.example.org")(_user(text, key), key)
+
+
+def _stream(text: str, key: str) -> str:
+    kind, _, rest = text.partition(":")
+    if kind == "unix":
+        socket_path(rest, key)
+    elif kind not in ("tcp", "tls") or not place(rest, key)[1]:
+        raise ConfigError(f"{key}: it has to be unix:/PATH, tcp:HOST:PORT or tls:HOST:PORT")
+    return text
+
+
+_CHANNELS = _list("[a-z0-9-]{1,32}", "names")
+_KEYS: dict[str, Callable[[str, str], Any]] = {
+    "host": _host,
+    "port": port_number,
+    "tls-port": port_number,
+    "unix-path": socket_path,
+    "username": _user,
+    "title": lambda text, key: printable(text),
+    "fullscreen": _flag,
+    "ca": _ca,
+    "host-subject": _line,
+    "tls-ciphers": _like(r"[\x21-\x7e]+", "a list of OpenSSL's ciphers"),
+    "secure-channels": _CHANNELS,
+    "disable-channels": _CHANNELS,
+    "disable-effects": _CHANNELS,
+    "proxy": _proxy,
+    "color-depth": _depth,
+    "enable-smartcard": _flag,
+    "enable-usbredir": _flag,
+    "enable-usb-autoshare": _flag,
+    "usb-filter": _like(r"[-0-9A-Fa-fx,|]+", "rules such as 0x03,-1,-1,-1,0|-1,-1,-1,-1,1"),
+}
+_WISHES: dict[str, Callable[[str, str], Any]] = {
+    "spn": _spn,
+    "port": _like(PORT_NAME, "a port's name"),
+    "pin": _pin,
+    "stream": _stream,
+    "plug-ins": _list(PORT_NAME, "names of ports"),
+}

@@ -1,0 +1,180 @@
+"""Console: what is to be opened, and how; out of an address, or of a file (connection_file.py).
+
+All of it is somebody else's word: a web page's, mostly. Nothing here opens or starts anything.
+"""
+
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from sso.credential import Credential
+from sso.errors import ConfigError
+
+SPICE, VNC = KINDS = ("spice", "vnc")
+VNC_PORT = 5900
+ADDRESS_MAX = 1024  # characters
+NAME_MAX = 255  # characters of a host's, a user's or a window's name
+PATH_MAX = 107  # octets of a socket's path (unix(7))
+PORT_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")  # of a port of the console
+_ADDRESS = re.compile(r"(spice|vnc)(\+unix)?://(.*)", re.DOTALL)
+_PLACE = re.compile(r"(\[[^]]*\]|[^:]*)(?::(.*))?", re.DOTALL)
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_IPV6 = re.compile(r"[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]{1,15})?")
+_PROXY = re.compile(r"(?:https?://)?([^/]*)/?")
+_FORMS = "spice://HOST:PORT, spice://HOST?port=PORT&tls-port=PORT, spice+unix:///PATH, vnc://HOST:PORT"
+
+
+class Wish(NamedTuple):
+    """What a connection file asks of the plug-ins, in its group [x-sso]; "" or None where it is silent.
+
+    `plug_ins` are the ports that may have one, `stream` the address of the port where the console's
+    protocol has none.
+    """
+
+    spn: str = ""
+    port: str = ""
+    pin: str = ""
+    stream: str = ""
+    plug_ins: tuple[str, ...] | None = None
+
+
+class Console(NamedTuple):
+    """One console, checked and capped. It is at `unix_path`, or at `host` with one port at least (0: none).
+
+    `ca` is PEM text; `hotkeys` are accelerators in GTK's words by the name of what they do; `notes` are lines
+    for a person about what was ignored. Whoever gets it wipes `password`.
+    """
+
+    kind: str
+    host: str = ""
+    port: int = 0
+    tls_port: int = 0
+    unix_path: str = ""
+    username: str = ""
+    password: Credential | None = None
+    title: str = ""
+    fullscreen: bool = False
+    ca: str = ""
+    host_subject: str = ""
+    tls_ciphers: str = ""
+    secure_channels: tuple[str, ...] = ()
+    disable_channels: tuple[str, ...] = ()
+    proxy: str = ""
+    color_depth: int = 0
+    disable_effects: tuple[str, ...] = ()
+    enable_smartcard: bool = False
+    enable_usbredir: bool = False
+    enable_usb_autoshare: bool = False
+    usb_filter: str = ""
+    hotkeys: Mapping[str, str] = MappingProxyType({})
+    wish: Wish = Wish()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: one line without control characters, never empty."""
+        for text in (self.title, self.host, os.path.basename(self.unix_path)):
+            if line := printable(text):
+                return line
+        return self.kind
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """Every host, or path of a socket, that gets to see what is said: the proxy and the stream too."""
+        kind, _, stream = self.wish.stream.partition(":")
+        if kind in ("tcp", "tls"):
+            stream = place(stream, "stream")[0]
+        proxy = proxy_place(self.proxy)[0] if self.proxy else ""
+        return tuple(filter(None, (self.unix_path or self.host, proxy, stream)))
+
+
+def parse_address(text: str) -> Console:
+    """Read what a person (or a link) gives in place of a file.
+
+    Raises ConfigError for what has none of the known forms, and for a user's name or a password, which
+    everybody on this machine would see in the list of processes. A percent sign is an escape.
+    """
+    found = _ADDRESS.fullmatch(text) if len(text) <= ADDRESS_MAX else None
+    if not found:
+        raise ConfigError(f"the address has none of the known forms: {_FORMS}")
+    kind, unix, rest = found.groups()
+    if unix:
+        return Console(kind, unix_path=socket_path(_unescaped(rest), "address"))
+    where, _, query = rest.partition("?")
+    where = where.removesuffix("/")
+    if "@" in where:
+        raise ConfigError("address: leave the user's name and the password out: everybody here can see them")
+    host, port = place(where, "address")
+    ports = {"port": port} if port else {}
+    for word in filter(None, re.split("[&;]", query)):
+        key, _, value = word.partition("=")
+        if key in ("password", "username", "user"):
+            raise ConfigError(f"address: leave the {key} out: everybody here can see it; you will be asked")
+        if key not in ("port", "tls-port") or kind == VNC:
+            raise ConfigError("address: after ? only port and tls-port are known, and those for SPICE")
+        if key in ports:
+            raise ConfigError(f"address: {key} is given twice")
+        ports[key] = port_number(value, key)
+    if kind == VNC:
+        ports.setdefault("port", VNC_PORT)
+    if not ports:
+        raise ConfigError("address: a port is missing, as in spice://HOST:5900")
+    return Console(kind, host=host, port=ports.get("port", 0), tls_port=ports.get("tls-port", 0))
+
+
+def place(text: str, key: str) -> tuple[str, int]:
+    """HOST, HOST:PORT or [IPV6]:PORT as host and port (0: none); raises ConfigError that names `key`."""
+    found = _PLACE.fullmatch(text)
+    host, port = found.groups() if found else ("", None)
+    if host.startswith("["):
+        host = host[1:-1]
+        try:
+            ipaddress.IPv6Address(host if _IPV6.fullmatch(host) else "")
+        except ValueError:
+            raise ConfigError(f"{key}: what is in brackets has to be an IPv6 address") from None
+    elif not _HOST.fullmatch(host) or len(host) > NAME_MAX:
+        raise ConfigError(f"{key}: the host has to be a name or a number; write IPv6 in brackets")
+    return host, port_number(port, key) if port is not None else 0
+
+
+def proxy_place(text: str) -> tuple[str, int]:
+    """The host and the port of a proxy; raises ConfigError for what is no http:// or https:// of these."""
+    if "@" in text:
+        raise ConfigError("proxy: a user's name or a password cannot be in its address")
+    found = _PROXY.fullmatch(text)
+    if not found:
+        raise ConfigError("proxy: it has to be http://HOST:PORT")
+    return place(found[1], "proxy")
+
+
+def port_number(text: str, key: str) -> int:
+    """A TCP port, 1 to 65535; raises ConfigError that names `key`."""
+    if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 65536:
+        raise ConfigError(f"{key}: a port has to be a number from 1 to 65535")
+    return int(text)
+
+
+def socket_path(text: str, key: str) -> str:
+    """An absolute path that fits a socket's address; raises ConfigError that names `key`."""
+    if not text.startswith("/") or not text.isprintable() or text.endswith("/"):
+        raise ConfigError(f"{key}: a socket has to be an absolute path of printable characters")
+    if len(text.encode("utf-8", "surrogateescape")) > PATH_MAX:
+        raise ConfigError(f"{key}: the path of a socket has at most {PATH_MAX} octets")
+    return text
+
+
+def printable(text: str) -> str:
+    """One line of it for a person: white space becomes one blank, other control characters go."""
+    line = "".join(c if c.isprintable() else " " if c.isspace() else "" for c in text)
+    return " ".join(line.split())[:NAME_MAX]
+
+
+def _unescaped(text: str) -> str:
+    try:
+        return unquote(text, errors="strict")
+    except UnicodeDecodeError:
+        raise ConfigError("address: the path is no UTF-8") from None

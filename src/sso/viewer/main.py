@@ -1,0 +1,137 @@
+"""`sso-viewer`: the screen of a virtual machine, in a window, with plug-ins on the ports of its console."""
+
+import signal
+import sys
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import Any
+
+from sso import __version__
+from sso.credential import Credential
+from sso.errors import ConfigError
+
+from . import connection_file, settings
+from .console import Console, parse_address
+
+LEFT, FAILED, USAGE, NO_GTK = 0, 1, 2, 3
+_PASSWORD_MAX = 255
+_EXITS = f"""exit codes:
+    {LEFT}  the console was left
+    {FAILED}  there is no console at the address, or its connection was lost (with --no-window)
+    {USAGE}  wrong option, connection file or configuration
+    {NO_GTK}  GTK, spice-gtk or gtk-vnc is not there
+
+files: {settings.SYSTEM_CONFIG}, ~/.config/console-sso/viewer.toml"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Show a console until it is left; the exit codes are in --help."""
+    given = _parser().parse_args(arguments)
+    try:
+        console = _console(given)
+        return _view(given, console, settings.load(given.settings))
+    except ConfigError as error:
+        complain(str(error))
+        return USAGE
+    except KeyboardInterrupt:
+        return LEFT
+
+
+def complain(text: str) -> None:
+    """One line for a person on stderr."""
+    print(f"sso-viewer: {text}", file=sys.stderr, flush=True)
+
+
+def _view(given: Namespace, console: Console, configured: settings.Settings) -> int:
+    starts, notes = settings.chosen(configured, console, given.spn or "")
+    for note in (*console.notes, *notes):
+        complain(note)
+    try:
+        from . import running
+    except (ImportError, ValueError) as error:
+        complain(
+            f"{error}: install console-sso-viewer, or python3-gi gir1.2-spiceclientgtk-3.0 gir1.2-gtk-vnc-2.0"
+        )
+        return NO_GTK
+    run = running.without_window if given.no_window else running.with_window
+    return run(console, () if given.no_plug_ins else starts, configured, given)
+
+
+def _console(given: Namespace) -> Console:
+    """What to open: a file or an address, and the options on top."""
+    where: str = given.console
+    console = parse_address(where) if "://" in where else connection_file.read(where)
+    changes: dict[str, Any] = {}
+    if given.ca:
+        changes["ca"] = _text(given.ca)
+    if given.title:
+        changes["title"] = given.title
+    if given.password_fd is not None:
+        changes["password"] = Credential("password", "", _password(given.password_fd))
+    wish: dict[str, Any] = {
+        name: value for name in ("pin", "stream") if (value := getattr(given, name)) is not None
+    }
+    return console._replace(**changes, wish=console.wish._replace(**wish))
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or 'is no PEM file'}") from None
+
+
+def _password(fd: int) -> bytearray:
+    import os
+
+    line = bytearray()
+    try:
+        while len(line) < _PASSWORD_MAX and (octet := os.read(fd, 1)) not in (b"", b"\n"):
+            line += octet
+    except (OSError, OverflowError):
+        raise ConfigError(f"--password-fd {fd}: no such open file descriptor") from None
+    return line
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(
+        prog="sso-viewer",
+        formatter_class=RawDescriptionHelpFormatter,
+        description="Open the console of a virtual machine, and be signed in there.",
+        epilog=_EXITS,
+    )
+    parser.add_argument(
+        "console",
+        metavar="FILE|ADDRESS",
+        help="a connection file (.vv), or spice://HOST:PORT, spice+unix:///PATH, vnc://HOST:PORT,"
+        " vnc+unix:///PATH",
+    )
+    for flag, metavar, text in (
+        ("--spn", "SPN", "the guest's Kerberos service, such as host/vm.example.org (default: the file's)"),
+        ("--pin", "sha256:HEX", "of the guest's configured TLS keys only this one (default: the file's)"),
+        ("--stream", "ADDRESS", "where a VNC console's stream is: unix:PATH, tcp:HOST:PORT, tls:HOST:PORT"),
+        ("--ca", "FILE", "the CA of the console's certificate, PEM (default: the file's, or the system's)"),
+        ("--title", "TEXT", "the window's title (default: the file's, or the address)"),
+        ("--settings", "FILE", "read this file instead of the usual ones (default: see below)"),
+    ):
+        parser.add_argument(flag, metavar=metavar, help=text)
+    parser.add_argument(
+        "--password-fd", type=int, metavar="N", help="read the console's password from this file descriptor"
+    )
+    for flag, text in (
+        ("--full-screen", "begin in full screen"),
+        ("--no-window", "only the plug-ins, until the console ends: for a box without a screen"),
+        ("--no-plug-ins", "only the screen"),
+    ):
+        parser.add_argument(flag, action="store_true", help=f"{text} (default: off)")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="say each step on stderr (default: only what is wrong)"
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    return parser
+
+
+if __name__ == "__main__":
+    # As every program: the signal that ends us lets us clean up.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(main())

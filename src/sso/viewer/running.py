@@ -1,0 +1,127 @@
+"""The two ways to run: with a window, and without one. Both on GLib's main loop."""
+
+import signal
+from argparse import Namespace
+from typing import Any
+
+import gi
+
+gi.require_version("Gtk", "3.0")
+from gi.repository import GLib  # noqa: E402  (the version comes first)
+
+from .console import Console  # noqa: E402
+from .glib_loop import GLibLoop  # noqa: E402
+from .main import FAILED, LEFT, complain  # noqa: E402
+from .plug import PlugInPoint, Start  # noqa: E402
+from .settings import Settings  # noqa: E402
+from .spice import SpiceConsole  # noqa: E402
+from .viewing import Connection, Viewing  # noqa: E402
+
+_GRACE = 3.0  # seconds for the plug-ins to end when the console was left
+
+
+class _Lines:
+    """A Face without a window: what a person has to know, on stderr."""
+
+    def __init__(self, stop: Any) -> None:
+        self._stop = stop
+
+    def line(self, text: str) -> None:
+        if text:
+            complain(text)
+
+    def connected(self) -> None:
+        pass
+
+    def ended(self, why: str, password: bool) -> None:
+        if why:
+            complain(why)
+        self._stop()
+
+
+class _StreamOnly:
+    """The connection of a VNC console without a window: nothing but its stream."""
+
+    def __init__(self, connected: Any, ended: Any) -> None:
+        self._connected, self._ended = connected, ended
+
+    def open(self) -> None:
+        self._connected()
+
+    def close(self) -> None:
+        self._ended("", False)
+
+
+def without_window(
+    console: Console, starts: tuple[Start, ...], configured: Settings, given: Namespace
+) -> int:
+    """Hold the console's ports until it ends or we are told to."""
+    loop = GLib.MainLoop()
+
+    def connect(console: Console, point: PlugInPoint, connected: Any, ended: Any) -> Connection:
+        if console.kind == "vnc":
+            return _StreamOnly(connected, ended)
+        return SpiceConsole(console, point, connected=connected, ended=ended, headless=True)
+
+    viewing = Viewing(
+        console, starts, GLibLoop(), connect, _Lines(loop.quit), say=complain if given.verbose else _nothing
+    )
+    return _run(viewing, loop.run, viewing.close)
+
+
+def with_window(console: Console, starts: tuple[Start, ...], configured: Settings, given: Namespace) -> int:
+    """Show the console until its window is closed."""
+    from gi.repository import Gtk
+
+    if not Gtk.init_check(None)[0]:
+        complain("no display: set DISPLAY or WAYLAND_DISPLAY, or use --no-window")
+        return FAILED
+    from .window import Window
+
+    window = Window(
+        console,
+        scaling=configured.scaling,
+        clipboard=configured.clipboard,
+        full_screen=given.full_screen,
+    )
+    viewing = Viewing(
+        console, starts, GLibLoop(), window.connect, window, say=complain if given.verbose else _nothing
+    )
+    window.viewing = viewing
+    _run(viewing, Gtk.main, Gtk.main_quit)
+    return LEFT
+
+
+def _run(viewing: Viewing, run: Any, stop: Any) -> int:
+    """Run a main loop, and leave nothing behind."""
+
+    def told() -> bool:
+        stop()
+        return True
+
+    def begin() -> bool:
+        viewing.open()
+        return False
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        GLib.unix_signal_add(GLib.PRIORITY_HIGH, number, told)
+    GLib.idle_add(begin)
+    try:
+        run()
+        viewing.close()
+        _let_end(viewing)
+    finally:
+        viewing.end()
+    return FAILED if viewing.failed else LEFT
+
+
+def _let_end(viewing: Viewing) -> None:
+    """Give the plug-ins time for their last words."""
+    over: list[bool] = []
+    GLibLoop().after(_GRACE, lambda: over.append(True))
+    while viewing.busy and not over:
+        GLib.MainContext.default().iteration(True)
+
+
+def _nothing(line: str) -> None:
+    pass

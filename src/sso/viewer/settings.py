@@ -1,0 +1,312 @@
+"""viewer.toml: which programs may run at which port of which console, and what a connection file may ask.
+
+/etc/console-sso/viewer.toml is for everybody, ~/.config/console-sso/viewer.toml for one person;
+docs/man/console-sso-viewer.toml.5 has the keys. What runs is a program of one folder, which only the former
+names.
+"""
+
+import os
+import stat
+import tomllib
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from typing import Any, NamedTuple
+
+from sso.errors import ConfigError
+from sso.viewer.console import PORT_NAME, Console, Wish
+from sso.viewer.plug import Start
+
+SYSTEM_CONFIG = "/etc/console-sso/viewer.toml"
+FOLDER = "/usr/lib/console-sso/plugins"
+PLUGINS_MAX = 64
+PARAMETERS_MAX, PARAMETER_MAX = 64, 1024  # of a plug-in; characters of one
+LINKS_MAX = 16  # followed on the way to a program
+# Wishes of a file, and the option that passes each on.
+TAKES = {"spn": "--asked-spn", "pin": "--only-pin"}
+OWN_SPN = "--spn"  # passes on what the person herself has said
+
+
+class Plugin(NamedTuple):
+    """What stands at one port: the program `run` below the folder, and what belongs to it.
+
+    `states`: it tells its states on descriptor 3; `takes`: which of TAKES it is told; `consoles`: shell
+    patterns, one of which has to fit each host, or path, that the console leads to.
+    """
+
+    port: str
+    run: str
+    parameters: tuple[str, ...] = ()
+    states: bool = False
+    takes: tuple[str, ...] = ()
+    consoles: tuple[str, ...] = ("*",)
+    enabled: bool = True
+
+
+DEFAULT = Plugin(
+    "spice.sso.0", "spice-client-sso", ("--stay", "--status-fd=3"), states=True, takes=("spn", "pin")
+)
+
+
+class Settings(NamedTuple):
+    """The configuration; without any file all of it is as here."""
+
+    folder: str = FOLDER
+    scaling: bool = True
+    clipboard: bool = True
+    plugins: tuple[Plugin, ...] = (DEFAULT,)
+
+
+def load(path: str | None = None) -> Settings:
+    """Read the usual files, or the named one in place of both.
+
+    Raises ConfigError with the file and the key to mend; a missing file is one only where it was named.
+    """
+    if path is not None:
+        return _with_file(Settings(), path, system=True, must_exist=True)
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    settings = _with_file(Settings(), SYSTEM_CONFIG, system=True)
+    return _with_file(settings, f"{home}/console-sso/viewer.toml", system=False)
+
+
+def _with_file(settings: Settings, path: str, system: bool, must_exist: bool = False) -> Settings:
+    try:
+        with open(path, "rb") as file:
+            content = tomllib.load(file)
+    except FileNotFoundError:
+        if must_exist:
+            raise ConfigError(f"{path}: no such file") from None
+        return settings
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    try:
+        if "folder" in content and not system:
+            raise ConfigError(f"folder: only {SYSTEM_CONFIG} may name it")
+        return _with_content(settings, content)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _with_content(settings: Settings, content: dict[str, Any]) -> Settings:
+    tables = content.pop("plugin", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError("plugin: write [[plugin]]")
+    values = _known(content, {"folder": _folder, "scaling": _flag, "clipboard": _flag}, "")
+    plugins = {plugin.port: plugin for plugin in settings.plugins}
+    seen = set()
+    for table in tables:
+        given = _known(table, _PLUGIN_KEYS, "[[plugin]] ")
+        port = given.get("port")
+        if port is None:
+            raise ConfigError('[[plugin]] port: it is missing; every one needs port = "NAME"')
+        if port in seen:
+            raise ConfigError(f"[[plugin]] port: there are two for {port}")
+        seen.add(port)
+        if port not in plugins and "run" not in given:
+            raise ConfigError(f"[[plugin]] run: it is missing for {port}")
+        plugins[port] = plugins[port]._replace(**given) if port in plugins else Plugin(**given)
+    if len(plugins) > PLUGINS_MAX:
+        raise ConfigError(f"plugin: more than {PLUGINS_MAX}")
+    return settings._replace(**values, plugins=tuple(plugins.values()))
+
+
+# Values
+
+
+def _known(content: dict[str, Any], known: dict[str, Any], where: str) -> dict[str, Any]:
+    for key, value in content.items():
+        if key not in known:
+            raise ConfigError(f"{where}{key}: there is no such key; known are {', '.join(sorted(known))}")
+        content[key] = known[key](value, f"{where}{key}")
+    return content
+
+
+def _flag(value: object, key: str) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{key}: write true or false")
+    return value
+
+
+def _folder(value: object, key: str) -> str:
+    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+        raise ConfigError(f"{key}: write an absolute path")
+    return value
+
+
+def _port(value: object, key: str) -> str:
+    if not isinstance(value, str) or not PORT_NAME.fullmatch(value):
+        raise ConfigError(f"{key}: write a port's name, such as {DEFAULT.port}")
+    return value
+
+
+def _run(value: object, key: str) -> str:
+    if not isinstance(value, str):
+        raise ConfigError(f"{key}: write the name of a program in the folder")
+    _parts(value)
+    return value
+
+
+def _texts(value: object, key: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise ConfigError(f'{key}: write a list of texts, such as ["x", "y"]')
+    if len(value) > PARAMETERS_MAX:
+        raise ConfigError(f"{key}: more than {PARAMETERS_MAX}")
+    if any(len(item) > PARAMETER_MAX or "\0" in item for item in value):
+        raise ConfigError(f"{key}: a text has at most {PARAMETER_MAX} characters, and no NUL")
+    return tuple(value)
+
+
+def _takes(value: object, key: str) -> tuple[str, ...]:
+    words = _texts(value, key)
+    if not set(words) <= TAKES.keys():
+        raise ConfigError(f"{key}: known are {', '.join(TAKES)}")
+    return words
+
+
+_PLUGIN_KEYS = {
+    "port": _port,
+    "run": _run,
+    "parameters": _texts,
+    "states": _flag,
+    "takes": _takes,
+    "consoles": _texts,
+    "enabled": _flag,
+}
+
+
+# The program
+
+
+def executable(folder: str, run: str) -> str:
+    """The path of a plug-in's program, without links, to be started as it is.
+
+    Raises ConfigError for what is not plainly a program of the folder: an absolute path, `..`, a link that
+    leads out, and what is no executable file, or could be changed by somebody but root and the caller.
+    """
+    try:
+        folder = os.path.realpath(folder, strict=True)
+        below = _resolved(folder, _parts(run))
+        path = folder
+        for part in below[:-1]:
+            _check_owner(os.stat(path, follow_symlinks=False), path)
+            path = f"{path}/{part}"
+        _check_owner(os.stat(path, follow_symlinks=False), path)
+        path = f"{path}/{below[-1]}"
+        found = os.stat(path, follow_symlinks=False)
+    except OSError as error:
+        raise ConfigError(f"{folder}/{run}: {error.strerror}") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise ConfigError(f"{path}: it is no regular file")
+    _check_owner(found, path)
+    if not os.access(path, os.X_OK):
+        raise ConfigError(f"{path}: it is not executable")
+    return path
+
+
+def _parts(run: str) -> list[str]:
+    parts = run.split("/")
+    if "\0" in run or not {"", ".", ".."}.isdisjoint(parts):
+        raise ConfigError(f"run: {run!r} has to be a path below the folder, without . and ..")
+    return parts
+
+
+def _resolved(folder: str, todo: list[str]) -> list[str]:
+    """The parts below `folder` after every link; each link has to stay inside on its whole way."""
+    done: list[str] = []
+    links = 0
+    while todo:
+        part, *todo = todo
+        if part == "..":
+            if not done:
+                raise ConfigError(f"{folder}: a link in it leads out of it")
+            done.pop()
+        elif part not in ("", "."):
+            done.append(part)
+            path = "/".join((folder, *done))
+            if os.path.islink(path):
+                links += 1
+                done.pop()
+                target = os.readlink(path)
+                if target.startswith("/"):
+                    if not target.startswith(f"{folder}/"):
+                        raise ConfigError(f"{path}: it is a link out of the folder")
+                    target, done = target.removeprefix(f"{folder}/"), []
+                todo = [*target.split("/"), *todo]
+        if links > LINKS_MAX:
+            raise ConfigError(f"{folder}: too many links")
+    if not done:
+        raise ConfigError(f"{folder}: it is no regular file")
+    return done
+
+
+def _check_owner(found: os.stat_result, path: str) -> None:
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigError(f"{path}: others may change it: make it root's, and writable by nobody else")
+
+
+# What runs
+
+
+def chosen(settings: Settings, console: Console, spn: str = "") -> tuple[tuple[Start, ...], tuple[str, ...]]:
+    """The plug-ins for a console, and lines for a person about what is left out.
+
+    `spn` is the person's own word for the guest's service, above the file's. Raises ConfigError for a port
+    that is not configured, and for a wish that contradicts the parameters.
+    """
+    wish = console.wish._replace(spn="") if spn else console.wish
+    starts: list[Start] = []
+    notes: list[str] = []
+    known = {plugin.port for plugin in settings.plugins}
+    if wish.port and wish.port not in known:
+        raise ConfigError(f"the file is about the port {wish.port}, which has no plug-in in viewer.toml")
+    untold = {name for name in TAKES if getattr(wish, name)}
+    for plugin in settings.plugins:
+        if not plugin.enabled or not _fits(plugin, console):
+            continue
+        told = dict(_told(plugin, wish))
+        words = [f"{TAKES[name]}={value}" for name, value in told.items() if not _has(plugin, name, value)]
+        if spn and "spn" in plugin.takes and not _has(plugin, "spn", spn):
+            words.append(f"{OWN_SPN}={spn}")
+        try:
+            path = executable(settings.folder, plugin.run)
+        except ConfigError as error:
+            notes.append(f"no plug-in for {plugin.port}: {error}")
+            continue
+        starts.append(Start(plugin.port, (path, *plugin.parameters, *words), plugin.states))
+        untold -= told.keys()
+    notes += [f"the file names a {name}, and no plug-in of this console takes it" for name in sorted(untold)]
+    unknown = [port for port in wish.plug_ins or () if port not in known]
+    notes += [f"the file wants a plug-in for {port}, and there is none" for port in unknown]
+    return tuple(starts), tuple(notes)
+
+
+def _fits(plugin: Plugin, console: Console) -> bool:
+    """Every place has to fit, since a file that names a trusted host may name a proxy of its own too."""
+    if console.wish.plug_ins is not None and plugin.port not in console.wish.plug_ins:
+        return False
+    return all(any(_matches(place, pattern) for pattern in plugin.consoles) for place in console.places)
+
+
+def _matches(place: str, pattern: str) -> bool:
+    if place.startswith("/"):
+        return fnmatchcase(place, pattern)
+    return fnmatchcase(place.lower(), pattern.lower())
+
+
+def _told(plugin: Plugin, wish: Wish) -> Iterator[tuple[str, str]]:
+    if wish.port in ("", plugin.port):
+        for name in plugin.takes:
+            if value := getattr(wish, name):
+                yield name, value
+
+
+def _has(plugin: Plugin, name: str, value: str) -> bool:
+    """Whether the parameters say it already; raises ConfigError where they say something else."""
+    options, found = (TAKES[name], *([OWN_SPN] if name == "spn" else [])), None
+    for at, word in enumerate(plugin.parameters):
+        given, equals, local = word.partition("=")
+        # argparse takes abbreviations, and of two the last: a file must not outvote --sp either.
+        if len(given) > 2 and any(option.startswith(given) for option in options):
+            found = local if equals else "".join(plugin.parameters[at + 1 : at + 2])
+            if found != value:
+                raise ConfigError(f"the file's {name} is not the one that {plugin.port} has in viewer.toml")
+    return found is not None

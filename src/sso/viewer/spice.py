@@ -1,0 +1,186 @@
+"""A console over SPICE: spice-gtk's session, and the ports of it that have a plug-in.
+
+Traps of spice-gtk and of PyGObject that this file knows: SpiceClientGLib's own `connect` shadows GObject's;
+a port's name may be known after its first octets; a lost channel does not say that its port is closed; the
+stock library carries ports in the clear where others use TLS.
+"""
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import gi
+
+gi.require_version("SpiceClientGLib", "2.0")
+from gi.repository import GLib, GObject, SpiceClientGLib  # noqa: E402  (the version comes first)
+
+from .console import Console  # noqa: E402
+from .plug import Plug, PlugInPoint  # noqa: E402
+from .spice_write import write  # noqa: E402
+
+_connect = GObject.Object.connect
+_EVENT = SpiceClientGLib.ChannelEvent
+
+# What an event of the main channel means to a person; the others of the list say no more than LOST.
+LOST = "the connection to the console is lost"
+_ERRORS = {
+    _EVENT.ERROR_CONNECT: "nobody answers at the console's address",
+    _EVENT.ERROR_TLS: "the console's certificate is not the one that was asked for",
+    _EVENT.ERROR_AUTH: "the console's password is wrong or too old",
+    _EVENT.ERROR_LINK: "the console speaks no SPICE that we know",
+}
+
+
+class SpiceConsole:
+    """One session with a SPICE server. Drop it when it has `ended`, and make another to come back.
+
+    `channel` hears of every further channel (displays, for the window), `state` of "connected", and `ended`
+    once, with a line for a person, "" when we left ourselves, and whether a password is asked for.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        point: PlugInPoint,
+        *,
+        ended: Callable[[str, bool], None],
+        connected: Callable[[], None] = lambda: None,
+        channel: Callable[[Any], None] = lambda channel: None,
+        headless: bool = False,
+    ) -> None:
+        self._point, self._headless = point, headless
+        self._ended, self._connected, self._channel = ended, connected, channel
+        self._ports: list[_Port] = []
+        self._over = False
+        self._disabled = console.disable_channels
+        self.session = _session(console)
+        _connect(self.session, "channel-new", self._channel_new)
+        _connect(self.session, "disconnected", lambda session: self._end("", False))
+
+    def open(self) -> None:
+        """Begin to connect; what comes of it is told."""
+        if not SpiceClientGLib.Session.connect(self.session):
+            GLib.idle_add(self._end, "the console's address is of no use", False)
+
+    def close(self) -> None:
+        """Leave the console."""
+        self._end("", False)
+
+    def _channel_new(self, session: Any, channel: Any) -> None:
+        if isinstance(channel, SpiceClientGLib.MainChannel):
+            _connect(channel, "channel-event", self._main_event)
+        elif isinstance(channel, SpiceClientGLib.PortChannel):
+            # All of them have to be connected to learn their names.
+            self._ports.append(_Port(channel, self._point.get))
+            SpiceClientGLib.Channel.connect(channel)
+        elif not self._headless and _kind(channel) not in self._disabled:
+            self._channel(channel)
+
+    def _main_event(self, channel: Any, event: Any) -> None:
+        if event == _EVENT.OPENED:
+            self._connected()
+        elif event != _EVENT.SWITCHING:
+            self._end("" if self._over else _ERRORS.get(event, LOST), event == _EVENT.ERROR_AUTH)
+
+    def _end(self, why: str, password: bool) -> None:
+        if self._over:
+            return
+        self._over = True
+        for port in self._ports:
+            port.lost()
+        SpiceClientGLib.Session.disconnect(self.session)
+        self._ended(why, password)
+
+
+class _Port:
+    """A port channel, and its plug once its name is known."""
+
+    def __init__(self, channel: Any, plug: Callable[[str], Plug | None]) -> None:
+        self._channel, self._find = channel, plug
+        self._plug: Plug | None = None
+        self._open = self._lost = False
+        _connect(channel, "notify::port-name", lambda *_: self._look())
+        _connect(channel, "notify::port-opened", lambda *_: self._look())
+        _connect(channel, "port-data", self._data)
+        _connect(channel, "channel-event", self._event)
+
+    def write(self, data: bytearray, sent: Callable[[], None]) -> None:
+        """Remote.write: what a closing port does not take is gone, as the wire loses it a moment later."""
+        write(self._channel, data, lambda taken: sent())
+
+    def lost(self) -> None:
+        self._lost = True
+        if self._plug is not None:
+            self._plug.lost()
+
+    def _look(self) -> None:
+        name = self._channel.get_property("port-name")
+        if self._lost or not name:
+            return
+        self._plug = self._plug or self._find(name)
+        is_open = bool(self._channel.get_property("port-opened"))
+        if self._plug is None or is_open == self._open:
+            return
+        self._open = is_open
+        if is_open:
+            self._plug.opened(self)
+        else:
+            self._plug.closed()
+
+    def _data(self, channel: Any, address: int, size: int) -> None:
+        """Hand octets on, and hold the channel back while the plug-in has enough: spice-gtk reads the next
+        message of a channel when this returns, and the other channels meanwhile."""
+        self._look()
+        if self._plug is None or self._lost:
+            return
+        self._plug.received(ctypes.string_at(address, size))
+        while self._plug.congested and not self._lost:
+            GLib.MainContext.default().iteration(True)
+
+    def _event(self, channel: Any, event: Any) -> None:
+        if event not in (_EVENT.OPENED, _EVENT.SWITCHING):
+            self.lost()
+
+
+def _kind(channel: Any) -> str:
+    """The word of a connection file for what a channel is."""
+    return str(SpiceClientGLib.Channel.type_to_string(channel.get_property("channel-type")))
+
+
+def _session(console: Console) -> Any:
+    session = SpiceClientGLib.Session()
+    for name, value in _properties(console).items():
+        session.set_property(name, value)
+    return session
+
+
+def _properties(console: Console) -> dict[str, Any]:
+    """What a Console is in spice-gtk's words."""
+    properties: dict[str, Any] = {"enable-audio": False, "enable-usbredir": console.enable_usbredir}
+    properties["enable-smartcard"] = console.enable_smartcard
+    if console.unix_path:
+        properties["unix-path"] = console.unix_path
+    else:
+        properties["host"] = console.host
+        # Where there is TLS nothing goes in the clear: with both given, spice-gtk takes the first that fits.
+        if console.tls_port:
+            properties |= {"tls-port": str(console.tls_port), "secure-channels": ["all"]}
+        else:
+            properties["port"] = str(console.port)
+            if console.secure_channels:
+                properties["secure-channels"] = list(console.secure_channels)
+    if console.ca:
+        properties["ca"] = console.ca.encode()
+    if console.host_subject:
+        properties["cert-subject"] = console.host_subject
+        properties["verify"] = SpiceClientGLib.SessionVerify.SUBJECT
+    texts = {"username": console.username, "ciphers": console.tls_ciphers, "proxy": console.proxy}
+    properties |= {name: value for name, value in texts.items() if value}
+    if console.password is not None and console.password.secret is not None:
+        # spice-gtk takes no buffer. A ticket lives two minutes, and goes with the session.
+        properties["password"] = bytes(console.password.secret).decode()
+    if console.color_depth:
+        properties["color-depth"] = console.color_depth
+    if console.disable_effects:
+        properties["disable-effects"] = list(console.disable_effects)
+    return properties

@@ -1,0 +1,53 @@
+"""Writes to a port channel of spice-gtk, by its C function.
+
+PyGObject hands spice-gtk a temporary copy of the octets and frees it while they are still queued, which
+ends in SIGSEGV. Here the buffer lives until spice-gtk has said that it is done.
+"""
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+_READY = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+_spice = ctypes.CDLL("libspice-client-glib-2.0.so.8")
+_glib = ctypes.CDLL("libglib-2.0.so.0")
+_spice.spice_port_channel_write_async.argtypes = [
+    *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p, _READY, ctypes.c_void_p)
+]
+_spice.spice_port_channel_write_async.restype = None
+_spice.spice_port_channel_write_finish.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p]
+_spice.spice_port_channel_write_finish.restype = ctypes.c_ssize_t
+_glib.g_error_free.argtypes = [ctypes.c_void_p]
+_glib.g_error_free.restype = None
+_capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_capsule_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
+_capsule_pointer.restype = ctypes.c_void_p
+
+# What spice-gtk still reads: the channel, the octets, and who wants to know.
+_outstanding: dict[int, tuple[Any, Any, Callable[[bool], None]]] = {}
+_numbers = iter(range(1, 2**62))
+
+
+def write(channel: Any, data: bytearray, done: Callable[[bool], None]) -> None:
+    """Queue octets on a SpiceClientGLib.PortChannel; `done` hears later whether they were taken.
+
+    `data` must not be resized until then. A channel that is closed, or whose port is not open in the guest,
+    takes nothing.
+    """
+    buffer = (ctypes.c_char * len(data)).from_buffer(data)
+    number = next(_numbers)
+    _outstanding[number] = channel, buffer, done
+    pointer = _capsule_pointer(channel.__gpointer__, None)
+    _spice.spice_port_channel_write_async(pointer, ctypes.addressof(buffer), len(data), None, _ready, number)
+
+
+def _done(channel: int, result: int, number: int) -> None:
+    error = ctypes.c_void_p()
+    taken = _spice.spice_port_channel_write_finish(channel, result, ctypes.byref(error))
+    if error:
+        _glib.g_error_free(error)
+    _, buffer, done = _outstanding.pop(number)
+    done(taken == len(buffer))
+
+
+_ready = _READY(_done)

@@ -1,0 +1,54 @@
+"""One line for a person about her sign-in: of the console, and of the plug-ins' states.
+
+A state is a word and what belongs to it; the words are those of spice-client-sso --status-fd, and another
+plug-in may say its own in `note TEXT`. What fails never stands in the way: the console works as ever.
+"""
+
+from .plug import PlugEvent
+
+LINE_MAX = 200  # characters shown
+BY_HAND = "sign in by hand"
+
+# What a person does about the exit codes of spice-client-sso, where it is not BY_HAND.
+_TYPE = "type your password"
+_INSTEAD = {"6": f"no ticket: {_TYPE}", "3": f"this guest offers no single sign-on: {BY_HAND}"}
+
+
+class StatusLine:
+    """Says what to show after each event; an empty line shows nothing."""
+
+    def __init__(self) -> None:
+        self._name = ""
+        self._failed = False
+
+    def event(self, event: PlugEvent) -> str | None:
+        """The new line, or None where it stays as it is."""
+        if event.kind == "failed":
+            return _short(f"single sign-on is not there: {event.text}: {BY_HAND}")
+        if event.kind == "started":
+            self._failed = False
+            return None
+        if event.kind == "exited":
+            if event.wanted or self._failed or not event.code:
+                return None
+            return _short(f"the plug-in of {event.port} ended with {event.code}: {BY_HAND}")
+        return self._state(event.text)
+
+    def _state(self, text: str) -> str | None:
+        word, _, rest = text.partition(" ")
+        if word == "signing-in":
+            self._name = rest or self._name
+            return _short(f"signing in as {self._name} ...")
+        if word in ("signed-in", "renewed"):
+            return _short(f"signed in as {self._name}" if self._name else "signed in")
+        if word == "failed":
+            self._failed = True
+            code, _, why = rest.partition(" ")
+            return _short(_INSTEAD.get(code, f"not signed in: {why}: {BY_HAND}"))
+        if word == "not-renewed":
+            return _short(f"your ticket inside was not renewed: {rest.partition(' ')[2]}")
+        return _short(rest) if word == "note" else None
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LINE_MAX else text[: LINE_MAX - 1] + "…"

@@ -1,0 +1,221 @@
+"""A plug-in's stream from an address of its own, for consoles whose protocol has none (VNC).
+
+The other end is a character device of QEMU, or a relay in front of it. It takes one peer at a time and does
+not say when the guest closes and opens its port: open is what is connected.
+"""
+
+import os
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from sso.errors import ConfigError
+
+from .event_loop import EventLoop, Watch
+from .plug import CHUNK, Plug
+
+CONNECT_TIME = 10.0  # seconds for the connection and the TLS handshake
+AGAIN_FIRST, AGAIN_MAX = 1.0, 30.0  # seconds until the next try; the pause doubles
+
+
+class Stream:
+    """Keeps a stream connected and a plug on it: `address` is unix:PATH, tcp:HOST:PORT or tls:HOST:PORT.
+
+    TLS is verified by the system's CAs, or by `ca` (PEM text), and the host's name. `trouble` hears once why
+    there is no connection, and "" when there is one again. Raises ConfigError for an address of no use.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        plug: Plug,
+        loop: EventLoop,
+        *,
+        ca: str = "",
+        trouble: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self._plug, self._loop, self._say = plug, loop, trouble
+        self._kind, _, rest = address.partition(":")
+        host, _, port = rest.rpartition(":")
+        self._where: str | tuple[str, int] = rest
+        if self._kind in ("tcp", "tls") and host and port.isdigit() and 0 < int(port) < 65536:
+            self._where = (host.strip("[]"), int(port))
+        elif self._kind != "unix" or not rest:
+            raise ConfigError(f"stream: '{address}' is not unix:PATH, tcp:HOST:PORT or tls:HOST:PORT")
+        self._tls = _context(ca) if self._kind == "tls" else None
+        self._socket: socket.socket | None = None
+        self._watches: list[Watch] = []
+        self._timer: Watch | None = None
+        self._pause = AGAIN_FIRST
+        self._told = ""
+        self._out = memoryview(b"")
+        self._sent: Callable[[], None] | None = None
+        self._closed = False
+
+    def open(self) -> None:
+        """Connect, and again whenever the connection ends, until `close`."""
+        self._closed = False
+        self._connect()
+
+    def _connect(self) -> None:
+        try:
+            self._socket = self._begin()
+        except OSError as error:
+            return self._failed(error)
+        self._timer = self._loop.after(CONNECT_TIME, lambda: self._failed(TimeoutError("no answer")))
+        self._watch(self._connected, write=True)
+
+    def close(self) -> None:
+        """Leave the stream."""
+        self._closed = True
+        self._drop()
+
+    def write(self, data: bytearray, sent: Callable[[], None]) -> None:
+        """Remote.write."""
+        self._out, self._sent = memoryview(data), sent
+        self._rewatch()
+
+    # To a connection
+
+    def _begin(self) -> socket.socket:
+        if isinstance(self._where, str):
+            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            target: Any = self._where
+        else:
+            # One look at the names, which may wait as every name does; the first address is taken.
+            family, _, _, _, target = socket.getaddrinfo(*self._where, type=socket.SOCK_STREAM)[0]
+            connection = socket.socket(family, socket.SOCK_STREAM)
+        connection.setblocking(False)
+        try:
+            with suppress(BlockingIOError):
+                connection.connect(target)
+            return connection
+        except BaseException:
+            connection.close()
+            raise
+
+    def _connected(self) -> None:
+        if self._socket is None:
+            return
+        try:
+            error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise OSError(error, os.strerror(error))
+            if self._tls is not None and isinstance(self._where, tuple):
+                raw, self._socket = self._socket, None
+                self._socket = self._tls.wrap_socket(
+                    raw, server_hostname=self._where[0], do_handshake_on_connect=False
+                )
+        except OSError as error:
+            return self._failed(error)
+        self._shake_hands()
+
+    def _shake_hands(self) -> None:
+        try:
+            if isinstance(self._socket, ssl.SSLSocket):
+                self._socket.do_handshake()
+        except ssl.SSLWantReadError:
+            return self._watch(self._shake_hands)
+        except ssl.SSLWantWriteError:
+            return self._watch(self._shake_hands, write=True)
+        except OSError as error:
+            return self._failed(error)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._pause = AGAIN_FIRST
+        self._tell("")
+        self._rewatch()
+        self._plug.opened(self)
+
+    # On a connection
+
+    def _rewatch(self) -> None:
+        self._cancel()
+        if self._socket is not None:
+            self._watches.append(self._loop.readable(self._socket.fileno(), self._read))
+            if self._out:
+                self._watches.append(self._loop.writable(self._socket.fileno(), self._write))
+
+    def _read(self) -> None:
+        """Hand on what has come; while the plug-in has enough nothing is read."""
+        if self._plug.congested:
+            return self._rest()
+        for _ in range(4):  # TLS may hold more than the descriptor shows
+            try:
+                data = self._socket.recv(CHUNK) if self._socket is not None else b""
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return
+            except OSError as error:
+                return self._failed(error)
+            if not data:
+                return self._failed(ConnectionResetError(0, "the stream was closed"))
+            self._plug.received(data)
+            if not isinstance(self._socket, ssl.SSLSocket) or not self._socket.pending():
+                return
+
+    def _rest(self) -> None:
+        self._cancel()
+        if self._out and self._socket is not None:
+            self._watches.append(self._loop.writable(self._socket.fileno(), self._write))
+        self._watches.append(self._loop.after(0.01, self._rewatch))
+
+    def _write(self) -> None:
+        try:
+            taken = self._socket.send(self._out) if self._socket is not None else 0
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return
+        except OSError as error:
+            return self._failed(error)
+        self._out = self._out[taken:]
+        if not self._out:
+            self._rewatch()
+            sent, self._sent = self._sent, None
+            if sent is not None:
+                sent()
+
+    # The end of one
+
+    def _failed(self, error: OSError) -> None:
+        self._drop()
+        why = getattr(error, "verify_message", "") or error.strerror or str(error)
+        self._tell(f"no stream for single sign-on: {why}")
+        if not self._closed:
+            self._timer = self._loop.after(self._pause, self._connect)
+            self._pause = min(2 * self._pause, AGAIN_MAX)
+
+    def _drop(self) -> None:
+        self._cancel()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self._out, self._sent = memoryview(b""), None
+        self._plug.lost()
+
+    def _watch(self, call: Callable[[], None], *, write: bool = False) -> None:
+        self._cancel()
+        if self._socket is not None:
+            wait = self._loop.writable if write else self._loop.readable
+            self._watches.append(wait(self._socket.fileno(), call))
+
+    def _cancel(self) -> None:
+        for watch in self._watches:
+            watch.cancel()
+        self._watches = []
+
+    def _tell(self, line: str) -> None:
+        if line != self._told:
+            self._told = line
+            self._say(line)
+
+
+def _context(ca: str) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cadata=ca or None)
+    except ssl.SSLError:
+        raise ConfigError("ca: that is no certificate in PEM") from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context

@@ -1,0 +1,96 @@
+"""A console over VNC: gtk-vnc's display. It has no ports; a stream beside it may carry the sign-in."""
+
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import gi
+
+gi.require_version("GtkVnc", "2.0")
+from gi.repository import GObject, GtkVnc  # noqa: E402  (the version comes first)
+
+from .console import Console  # noqa: E402
+
+_WRONG_PASSWORD = "the console's password is wrong or too old"
+_CLIENT_NAME = "libvirt"  # below which name the certificates of a VeNCrypt client lie
+
+
+class VncConsole:
+    """One connection to a VNC server; drop it when it has `ended`. `display` is the widget.
+
+    `ended` is called once, with a line for a person ("" when we left ourselves), and whether a password is
+    asked for; `text` with what was cut in the guest.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        ended: Callable[[str, bool], None],
+        connected: Callable[[], None] = lambda: None,
+        text: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self._console, self._ended = console, ended
+        self._over = False
+        self._why = ""
+        self.display = GtkVnc.Display()
+        for signal, call in {
+            "vnc-initialized": lambda display: connected(),
+            "vnc-disconnected": lambda display: self._end(
+                self._why or "the connection to the console is lost"
+            ),
+            "vnc-error": self._error,
+            "vnc-auth-credential": self._credential,
+            "vnc-auth-failure": lambda display, words: self._end(_WRONG_PASSWORD, True),
+            "vnc-auth-unsupported": lambda display, kind: self._error(display, "an unknown kind of login"),
+            "vnc-server-cut-text": lambda display, cut: text(cut),
+        }.items():
+            GObject.Object.connect(self.display, signal, call)
+
+    def open(self) -> None:
+        """Begin to connect; what comes of it is told."""
+        if not self._console.unix_path:
+            self.display.open_host(self._console.host, str(self._console.port))
+            return
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            connection.connect(self._console.unix_path)
+        except OSError:
+            connection.close()
+            self._end("nobody answers at the console's address")
+        else:
+            self.display.open_fd(connection.detach())
+
+    def close(self) -> None:
+        """Leave the console."""
+        self._end("")
+
+    def cut(self, text: str) -> None:
+        """Give the guest a text for its clipboard."""
+        if self.display.is_open():
+            self.display.client_cut_text(text)
+
+    def _credential(self, display: Any, wanted: Any) -> None:
+        secret = self._console.password.secret if self._console.password else None
+        answers = {
+            # gtk-vnc takes no buffer. A ticket lives two minutes, and goes with the display.
+            GtkVnc.DisplayCredential.PASSWORD: bytes(secret).decode() if secret else None,
+            GtkVnc.DisplayCredential.USERNAME: self._console.username or None,
+            GtkVnc.DisplayCredential.CLIENTNAME: _CLIENT_NAME,
+        }
+        for kind in wanted:
+            answer = answers.get(kind)
+            if answer is None:
+                self._end("the console asks for a password", True)
+                return
+            display.set_credential(kind, answer)
+
+    def _error(self, display: Any, words: str) -> None:
+        self._why = "the console cannot be shown: " + "".join(c for c in words[:100] if c.isprintable())
+
+    def _end(self, why: str, password: bool = False) -> None:
+        if not self._over:
+            self._over = True
+            if self.display.is_open():
+                self.display.close()
+            self._ended(why, password)

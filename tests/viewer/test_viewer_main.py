@@ -1,0 +1,58 @@
+"""The command line of sso-viewer: what is wrong is one line and an exit code."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from sso.viewer import main as program
+from sso.viewer.console import Console
+from sso.viewer.main import NO_GTK, USAGE, main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nothing://here"], "known forms"),
+        (["/no/such/file.vv"], "/no/such/file.vv"),
+        (["--ca", "/no/such/ca", "spice://h:1"], "/no/such/ca"),
+        (["--password-fd", "999", "spice://h:1"], "--password-fd 999"),
+        (["--settings", "/no/such/toml", "spice://h:1"], "/no/such/toml"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == USAGE
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("sso-viewer: ") and says in line
+
+
+def test_without_gtk_it_says_what_to_install(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "gi", None)
+    (tmp_path / "viewer.toml").touch()
+    assert main(["--settings", str(tmp_path / "viewer.toml"), "--no-plug-ins", "spice://h:1"]) == NO_GTK
+    assert "gir1.2-spiceclientgtk-3.0" in capsys.readouterr().err
+
+
+def test_options_go_above_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Console] = []
+
+    def view(given: object, console: Console, configured: object) -> int:
+        seen.append(console)
+        return 0
+
+    monkeypatch.setattr(program, "_view", view)
+    reader, writer = os.pipe()
+    os.write(writer, b"ticket-1\nmore")
+    os.close(writer)
+    options = ["--stream", "unix:/s", "--title", "my machine"]
+    assert main([*options, "--password-fd", str(reader), "vnc://h:5901"]) == 0
+    os.close(reader)
+    (console,) = seen
+    assert (console.wish.stream, console.name) == ("unix:/s", "my machine")
+    assert console.password is not None and console.password.secret == bytearray(b"ticket-1")
+    assert "ticket" not in repr(console)

@@ -1,0 +1,158 @@
+"""Alice's desktop for tests of the viewer: screen, viewer with its plug-ins, a tap on the SPICE socket."""
+
+import contextlib
+import os
+import selectors
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from sso.demo import viewer
+from sso.demo.realm import Realm
+from sso.demo.viewer import Screen, Viewer
+from sso.demo.vm import Machine
+
+SPN = "host/deleg.test.example"
+_READ = 65536
+
+
+class Desktop:
+    """A folder with plug-ins and settings, and a realm's ticket cache; it opens viewers."""
+
+    def __init__(self, folder: Path, realm: Realm, screen: Screen | None = None) -> None:
+        self.folder, self.screen = folder, screen
+        self._env = {**realm.env, "HOME": str(folder)}
+        self.plug_ins = viewer.plug_ins(folder)
+        self.configure("--no-config", "--stay")
+
+    def configure(self, *parameters: str, more: str = "") -> None:
+        """Give the client these parameters from now on, and viewer.toml these further lines."""
+        self._settings = viewer.settings(self.folder, self.plug_ins, *parameters, more=more)
+
+    def view(self, where: str, *options: str, window: bool = True, **env: str) -> Viewer:
+        """Start a viewer at an address or with a file; the caller ends it."""
+        arguments = ["--settings", str(self._settings), *options]
+        if window:
+            assert self.screen is not None
+            env["DISPLAY"] = self.screen.display
+        else:
+            arguments.append("--no-window")
+        return Viewer([*arguments, where], {**self._env, **env})
+
+    def sign_in(self, vm: Machine, *options: str, window: bool = True, **env: str) -> Viewer:
+        """Start a viewer at a machine's SPICE socket, naming the guest; the caller ends it."""
+        return self.view(f"spice+unix://{vm.spice}", "--spn", SPN, *options, window=window, **env)
+
+
+@pytest.fixture(scope="session")
+def screen() -> Iterator[Screen]:
+    """An X server in memory."""
+    with Screen() as screen:
+        yield screen
+
+
+@pytest.fixture
+def desktop_of_alice(tmp_path: Path, realm: Realm, screen: Screen) -> Desktop:
+    """Alice at her desktop, with a ticket that may be forwarded."""
+    tmp_path.chmod(0o755)
+    realm.kinit("alice", "-f")
+    return Desktop(tmp_path, realm, screen)
+
+
+def wait_until_left(vm: Machine) -> None:
+    """Wait until the SPICE server knows that nobody looks.
+
+    spice-server 0.15.1 takes QEMU with it when a client comes while it still clears a dead one's port away.
+    """
+    deadline = time.monotonic() + 60
+    while vm.viewers:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def type_into(desktop: Desktop, text: str) -> None:
+    """Type into the window that is there: lower-case letters, digits, "-" and "\\n"."""
+    assert desktop.screen is not None
+    env = {"PATH": os.environ["PATH"], "DISPLAY": desktop.screen.display}
+    for character in text:
+        key = {"\n": "Return", "-": "minus"}.get(character, character)
+        subprocess.run(["xdotool", "key", "--delay", "40", key], env=env, check=True, timeout=30)
+
+
+class Tap:
+    """Stands before a unix socket and keeps all that crosses, both ways, of all connections."""
+
+    def __init__(self, target: Path, path: Path) -> None:
+        self.path, self._target = path, target
+        self.heard = bytearray()
+        self.connections = 0
+        self._lock = threading.Condition()
+        self._listening = socket.socket(socket.AF_UNIX)
+        self._listening.bind(str(path))
+        self._listening.listen(16)
+        self._open: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def wait(self, octets: int, seconds: float = 60.0) -> None:
+        """Wait until that many octets have crossed."""
+        with self._lock:
+            assert self._lock.wait_for(lambda: len(self.heard) >= octets, seconds), len(self.heard)
+
+    def close(self) -> None:
+        """Hang up everything."""
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for connection in self._open:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(10)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listening.accept()
+            except OSError:
+                return
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(str(self._target))
+            self.connections += 1
+            self._open += (client, server)
+            self._threads.append(threading.Thread(target=self._relay, args=(client, server), daemon=True))
+            self._threads[-1].start()
+
+    def _relay(self, client: socket.socket, server: socket.socket) -> None:
+        others = {client: server, server: client}
+        with selectors.DefaultSelector() as selector, client, server:
+            for end in others:
+                selector.register(end, selectors.EVENT_READ, (end, others[end]))
+            while True:
+                for key, _ in selector.select():
+                    end, other = key.data
+                    try:
+                        data = end.recv(_READ)
+                        other.sendall(data)
+                    except OSError:
+                        return
+                    if not data:
+                        return
+                    with self._lock:
+                        self.heard += data
+                        self._lock.notify_all()
+
+
+@contextmanager
+def tapped(target: Path, folder: Path) -> Iterator[Tap]:
+    """A Tap before a socket, at folder/tap.sock."""
+    tap = Tap(target, folder / "tap.sock")
+    try:
+        yield tap
+    finally:
+        tap.close()
