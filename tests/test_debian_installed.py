@@ -137,6 +137,7 @@ def test_nothing_is_left_without_the_packages(debian: Debian) -> None:
         "etc/console-sso/guest.toml",
         "etc/pam.d/gdm-ovirtcred",
         "etc/pam.d/login.before-console-sso",
+        "etc/profile.d/console-sso-ssh-agent.sh",
         "run/console-sso",
         "var/lib/console-sso",
         "var/lib/console-sso/acceptor",

@@ -40,7 +40,7 @@ class Desktop:
         arguments = ["--settings", str(self._settings), *options]
         if window:
             assert self.screen is not None
-            env["DISPLAY"] = self.screen.display
+            env.setdefault("DISPLAY", self.screen.display)
         else:
             arguments.append("--no-window")
         return Viewer([*arguments, where], {**self._env, **env})
@@ -78,11 +78,24 @@ def wait_until_left(vm: Machine) -> None:
 
 def type_into(desktop: Desktop, text: str) -> None:
     """Type into the window that is there: lower-case letters, digits, "-" and "\\n"."""
+    for character in text:
+        press(desktop, {"\n": "Return", "-": "minus"}.get(character, character))
+
+
+def press(desktop: Desktop, key: str) -> None:
+    """Press a key, or keys at once, in xdotool's words."""
+    _xdotool(desktop, "key", "--delay", "40", key)
+
+
+def seen_in(desktop: Desktop, title: str) -> None:
+    """Wait for a window with this title, and give it the keys: there is no window manager."""
+    _xdotool(desktop, "search", "--sync", "--onlyvisible", "--name", title, "windowfocus", "--sync")
+
+
+def _xdotool(desktop: Desktop, *arguments: str) -> None:
     assert desktop.screen is not None
     env = {"PATH": os.environ["PATH"], "DISPLAY": desktop.screen.display}
-    for character in text:
-        key = {"\n": "Return", "-": "minus"}.get(character, character)
-        subprocess.run(["xdotool", "key", "--delay", "40", key], env=env, check=True, timeout=30)
+    subprocess.run(["xdotool", *arguments], env=env, check=True, timeout=30)
 
 
 class Tap:

@@ -127,7 +127,9 @@ class Viewer:
 
     def wait(self, seconds: float = _SECONDS) -> int:
         """Wait until it ends by itself; its exit code."""
-        return self._process.wait(seconds)
+        code = self._process.wait(seconds)
+        self._hearing.join(_SECONDS)
+        return code
 
     _over = False
 

@@ -2,6 +2,7 @@
 
 import signal
 from argparse import Namespace
+from contextlib import suppress
 from typing import Any
 
 import gi
@@ -107,7 +108,8 @@ def _run(viewing: Viewing, run: Any, stop: Any) -> int:
         GLib.unix_signal_add(GLib.PRIORITY_HIGH, number, told)
     GLib.idle_add(begin)
     try:
-        run()
+        with suppress(KeyboardInterrupt):  # GTK's own way to end on SIGINT
+            run()
         viewing.close()
         _let_end(viewing)
     finally:
@@ -119,8 +121,11 @@ def _let_end(viewing: Viewing) -> None:
     """Give the plug-ins time for their last words."""
     over: list[bool] = []
     GLibLoop().after(_GRACE, lambda: over.append(True))
+    context = GLib.MainContext.default()
     while viewing.busy and not over:
-        GLib.MainContext.default().iteration(True)
+        context.iteration(True)
+    while context.pending():
+        context.iteration(False)
 
 
 def _nothing(line: str) -> None:

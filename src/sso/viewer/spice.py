@@ -6,6 +6,8 @@ stock library carries ports in the clear where others use TLS.
 """
 
 import ctypes
+import os
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +18,13 @@ from gi.repository import GLib, GObject, SpiceClientGLib  # noqa: E402  (the ver
 
 from .console import Console  # noqa: E402
 from .plug import Plug, PlugInPoint  # noqa: E402
-from .spice_write import write  # noqa: E402
+from .spice_c import set_ca, write  # noqa: E402
+
+# What spice-gtk says of a channel that ends while it begins helps nobody; SPICE_DEBUG=1 brings it back.
+if not os.environ.get("SPICE_DEBUG"):
+    _LEVELS = GLib.LogLevelFlags.LEVEL_CRITICAL | GLib.LogLevelFlags.LEVEL_WARNING
+    GLib.log_set_handler("GSpice", _LEVELS, lambda domain, level, text, data: None, None)
+    warnings.filterwarnings("ignore", "g_object_get: assertion 'G_IS_OBJECT")
 
 _connect = GObject.Object.connect
 _EVENT = SpiceClientGLib.ChannelEvent
@@ -29,6 +37,9 @@ _ERRORS = {
     _EVENT.ERROR_AUTH: "the console's password is wrong or too old",
     _EVENT.ERROR_LINK: "the console speaks no SPICE that we know",
 }
+
+_LEAVING = 5  # seconds until a session that was left is dropped
+_leaving: set["SpiceConsole"] = set()
 
 
 class SpiceConsole:
@@ -88,8 +99,16 @@ class SpiceConsole:
         self._over = True
         for port in self._ports:
             port.lost()
-        SpiceClientGLib.Session.disconnect(self.session)
+        # Not from within a channel's own signal: spice-gtk frees it on the way. And its channels still
+        # ask the session for something when it says that it is disconnected.
+        _leaving.add(self)
+        GLib.idle_add(self._disconnect)
+        GLib.timeout_add_seconds(_LEAVING, _leaving.discard, self)
         self._ended(why, password)
+
+    def _disconnect(self) -> bool:
+        SpiceClientGLib.Session.disconnect(self.session)
+        return False
 
 
 class _Port:
@@ -151,6 +170,8 @@ def _session(console: Console) -> Any:
     session = SpiceClientGLib.Session()
     for name, value in _properties(console).items():
         session.set_property(name, value)
+    if console.ca:
+        set_ca(session, console.ca.encode())
     return session
 
 
@@ -169,8 +190,6 @@ def _properties(console: Console) -> dict[str, Any]:
             properties["port"] = str(console.port)
             if console.secure_channels:
                 properties["secure-channels"] = list(console.secure_channels)
-    if console.ca:
-        properties["ca"] = console.ca.encode()
     if console.host_subject:
         properties["cert-subject"] = console.host_subject
         properties["verify"] = SpiceClientGLib.SessionVerify.SUBJECT

@@ -60,6 +60,7 @@ class Window:
         self._forget_display()
         self._middle.set_visible_child_name("message")
         self._message.set_text(why or "You have left the console.")
+        self._connect_again.grab_focus()
         if password:
             GLib.idle_add(self._ask_password, why)
 
@@ -101,10 +102,10 @@ class Window:
         display.grab_focus()
 
     def _forget_display(self) -> None:
-        self._vnc = self._gtk_session = None
         if self._display is not None:
-            self._display.destroy()
+            self._display.destroy()  # it still asks the session of the clipboard
             self._display = None
+        self._vnc = self._gtk_session = None
 
     # Text that was cut
 
@@ -138,11 +139,11 @@ class Window:
             bar.pack_start(button)
         self._window.set_titlebar(bar)
         self._message = Gtk.Label(wrap=True)
-        again = Gtk.Button(label="Connect again", halign=Gtk.Align.CENTER)
-        again.connect("clicked", lambda button: self._again())
+        self._connect_again = Gtk.Button(label="Connect again", halign=Gtk.Align.CENTER)
+        self._connect_again.connect("clicked", lambda button: self._again())
         page = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=12, valign=Gtk.Align.CENTER)
         page.pack_start(self._message, False, False, 0)
-        page.pack_start(again, False, False, 0)
+        page.pack_start(self._connect_again, False, False, 0)
         self._middle = Gtk.Stack()
         self._middle.add_named(page, "message")
         self._line = Gtk.Label(xalign=0, margin=6, selectable=False, ellipsize=3)

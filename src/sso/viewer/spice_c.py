@@ -1,7 +1,8 @@
-"""Writes to a port channel of spice-gtk, by its C function.
+"""What spice-gtk has to be told by its C functions, since PyGObject 3.42 fails at it.
 
-PyGObject hands spice-gtk a temporary copy of the octets and frees it while they are still queued, which
-ends in SIGSEGV. Here the buffer lives until spice-gtk has said that it is done.
+Of octets to write it makes a temporary copy, and frees that while they are still queued, which ends in
+SIGSEGV; here the buffer lives until spice-gtk has said that it is done. A byte array as a property it
+fills with nothing.
 """
 
 import ctypes
@@ -19,9 +20,26 @@ _spice.spice_port_channel_write_finish.argtypes = [ctypes.c_void_p, ctypes.c_voi
 _spice.spice_port_channel_write_finish.restype = ctypes.c_ssize_t
 _glib.g_error_free.argtypes = [ctypes.c_void_p]
 _glib.g_error_free.restype = None
+_glib.g_byte_array_new.restype = ctypes.c_void_p
+_glib.g_byte_array_append.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_uint]
+_glib.g_byte_array_append.restype = ctypes.c_void_p
+_glib.g_byte_array_unref.argtypes = [ctypes.c_void_p]
+_glib.g_byte_array_unref.restype = None
+_gobject = ctypes.CDLL("libgobject-2.0.so.0")
+_gobject.g_object_set.restype = None
 _capsule_pointer = ctypes.pythonapi.PyCapsule_GetPointer
 _capsule_pointer.argtypes = [ctypes.py_object, ctypes.c_char_p]
 _capsule_pointer.restype = ctypes.c_void_p
+
+
+def set_ca(session: Any, pem: bytes) -> None:
+    """Set the property `ca` of a SpiceClientGLib.Session, which makes a copy of it."""
+    array = ctypes.c_void_p(_glib.g_byte_array_new())
+    _glib.g_byte_array_append(array, pem, len(pem))
+    pointer = ctypes.c_void_p(_capsule_pointer(session.__gpointer__, None))
+    _gobject.g_object_set(pointer, ctypes.c_char_p(b"ca"), array, ctypes.c_void_p(None))
+    _glib.g_byte_array_unref(array)
+
 
 # What spice-gtk still reads: the channel, the octets, and who wants to know.
 _outstanding: dict[int, tuple[Any, Any, Callable[[bool], None]]] = {}

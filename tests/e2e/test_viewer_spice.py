@@ -1,0 +1,231 @@
+"""The viewer at a real SPICE server, QEMU's, of a machine that stands still: files, TLS, passwords."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from beds import Certificates
+from viewer_bed import Desktop, press, seen_in
+
+from sso.demo.programs import find_program
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+TICKET = "one-time-ticket"
+
+
+class Server:
+    """QEMU with a SPICE server on loopback, and nothing in the machine."""
+
+    def __init__(self, folder: Path, options: str, environment: dict[str, str]) -> None:
+        self.log = folder / "qemu.log"
+        self.path = folder / "spice.sock"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(find_program("setpriv"), "--pdeathsig", "KILL", find_program("qemu-system-x86_64")),
+                    *("-accel", "tcg", "-nodefaults", "-display", "none", "-device", "VGA", "-m", "64", "-S"),
+                    *("-object", f"secret,id=ticket,data={TICKET}"),
+                    *("-spice", options.format(path=self.path)),
+                    *("-device", "virtio-serial-pci", "-chardev", "spiceport,id=sso,name=spice.sso.0"),
+                    *("-device", "virtserialport,chardev=sso,name=spice.sso.0"),
+                    *("-monitor", "stdio"),
+                ],
+                env={"PATH": os.environ["PATH"], **environment},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        self.channels()  # it answers: it is there
+
+    def channels(self) -> list[tuple[str, bool]]:
+        """Type and encryption of every channel that is open now."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        self.process.stdin.write(b"info spice\ninfo name\n")
+        self.process.stdin.flush()
+        said = b""
+        while b"info name" not in said or not said.rstrip().endswith(b"(qemu)"):
+            more = os.read(self.process.stdout.fileno(), 65536)
+            assert more, self.log.read_text()
+            said += more
+        text = said.decode()
+        blocks = text.split("Channel:")[1:]
+        return [
+            (found[1] if (found := re.search(r"channel name: (\w+)", block)) else "", "[tls]" in block)
+            for block in blocks
+        ]
+
+    def close(self) -> None:
+        """End the machine."""
+        self.process.kill()
+        self.process.communicate()
+
+
+MakeServer = Callable[..., Server]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[MakeServer]:
+    """Opens a server; {path} in its options is its unix socket."""
+    with ExitStack() as ending:
+
+        def make(options: str = "unix=on,addr={path},disable-ticketing=on", **environment: str) -> Server:
+            made = Server(tmp_path, options, environment)
+            ending.callback(made.close)
+            return made
+
+        yield make
+
+
+def free_ports(count: int) -> list[int]:
+    """TCP ports of loopback that nobody uses now."""
+    with ExitStack() as open_ones:
+        sockets = [open_ones.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [one.getsockname()[1] for one in sockets]
+
+
+def test_what_is_not_there_is_said(desktop_of_alice: Desktop, tmp_path: Path) -> None:
+    with desktop_of_alice.view(f"spice+unix://{tmp_path}/nobody", window=False) as viewer:
+        assert viewer.wait() == 1
+        assert viewer.lines[-1] == "sso-viewer: nobody answers at the console's address"
+
+
+def test_a_server_that_ends_is_said(server: MakeServer, desktop_of_alice: Desktop) -> None:
+    machine = server()
+    with desktop_of_alice.view(f"spice+unix://{machine.path}", window=False) as viewer:
+        viewer.expect("connected to")
+        machine.close()
+        assert viewer.wait() == 1
+        assert "the connection to the console is lost" in viewer.lines[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("window", [True, False])
+def test_told_to_end_it_ends_well(
+    server: MakeServer, desktop_of_alice: Desktop, number: signal.Signals, window: bool
+) -> None:
+    with desktop_of_alice.view(f"spice+unix://{server().path}", window=window) as viewer:
+        viewer.expect("connected to")
+        assert viewer.end(number) == 0
+        assert viewer.lines[-1].startswith("sso-viewer: left"), viewer.lines
+
+
+def test_without_a_display_it_says_so(server: MakeServer, desktop_of_alice: Desktop) -> None:
+    where = f"spice+unix://{server().path}"
+    with desktop_of_alice.view(where, DISPLAY=":4711") as viewer:
+        assert viewer.wait() == 1
+        assert "--no-window" in viewer.lines[-1]
+
+
+@pytest.mark.proves("S137")
+def test_a_file_with_a_ticket_is_used_once(
+    server: MakeServer, desktop_of_alice: Desktop, tmp_path: Path
+) -> None:
+    machine = server("unix=on,addr={path},password-secret=ticket")
+    file = tmp_path / "console.vv"
+    text = f"[virt-viewer]\ntype=spice\nunix-path={machine.path}\ntitle=My machine\ndelete-this-file=1\n"
+    file.write_text(f"{text}password={TICKET}\n[x-sso]\nspn=host/vm.example.org\n")
+    with desktop_of_alice.view(str(file), window=False) as viewer:
+        viewer.expect("connected to My machine")
+        assert not file.exists()
+        assert viewer.end() == 0
+    file.write_text(f"{text}password=wrong\n")
+    with desktop_of_alice.view(str(file), window=False) as viewer:
+        assert viewer.wait() == 1
+        assert viewer.lines[-1].endswith("the console's password is wrong or too old")
+    assert not any(TICKET in line for line in viewer.lines)
+
+
+def test_a_password_is_asked_for_in_the_window(server: MakeServer, desktop_of_alice: Desktop) -> None:
+    machine = server("unix=on,addr={path},password-secret=ticket")
+    with desktop_of_alice.view(f"spice+unix://{machine.path}") as viewer:
+        viewer.expect("password is wrong")
+        seen_in(desktop_of_alice, "Console password")
+        for key in TICKET:
+            press(desktop_of_alice, {"-": "minus"}.get(key, key))
+        press(desktop_of_alice, "Return")
+        viewer.expect("connected to")
+
+
+@pytest.fixture
+def certified(certificates: Certificates, tmp_path: Path) -> dict[str, object]:
+    """A folder as QEMU wants it, and what a file says of it."""
+    folder = tmp_path / "pki"
+    folder.mkdir()
+    for name, source in (
+        ("ca-cert.pem", certificates.ca),
+        ("server-cert.pem", certificates.guest.certificate),
+        ("server-key.pem", certificates.guest.key),
+    ):
+        (folder / name).write_bytes(source.read_bytes())
+    ca = certificates.ca.read_text().replace("\n", "\\n")
+    return {"folder": folder, "ca": ca}
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_every_channel_uses_tls_where_there_is_tls(
+    server: MakeServer, desktop_of_alice: Desktop, certified: dict[str, object], tmp_path: Path, both: bool
+) -> None:
+    """The stock library carries the port in the clear where the server lists the channels for TLS."""
+    plain, secure = free_ports(2)
+    ports = f"port={plain},tls-port={secure}" if both else f"tls-port={secure}"
+    options = f"{ports},addr=127.0.0.1,disable-ticketing=on,x509-dir={certified['folder']}"
+    machine = server(f"{options},tls-channel=main,tls-channel=display" if both else options)
+    file = tmp_path / "console.vv"
+    named = f"port={plain}\n" if both else ""
+    file.write_text(
+        f"[virt-viewer]\ntype=spice\nhost=127.0.0.1\n{named}tls-port={secure}\n"
+        f"ca={certified['ca']}\nhost-subject=CN=guest.test.example\n"
+    )
+    with desktop_of_alice.view(str(file)) as viewer:
+        viewer.expect("connected to")
+        while len(machine.channels()) < 5:
+            pass
+        found = machine.channels()
+        assert {encrypted for _, encrypted in found} == {True}
+        assert "port" in {kind for kind, _ in found}
+
+
+@pytest.mark.parametrize("wrong", ["subject", "ca"])
+def test_another_certificate_is_refused(
+    server: MakeServer,
+    desktop_of_alice: Desktop,
+    certified: dict[str, object],
+    tmp_path: Path,
+    wrong: str,
+) -> None:
+    (secure,) = free_ports(1)
+    server(f"tls-port={secure},addr=127.0.0.1,disable-ticketing=on,x509-dir={certified['folder']}")
+    subject = "CN=other.test.example" if wrong == "subject" else "CN=guest.test.example"
+    ca = f"ca={certified['ca']}\n" if wrong == "subject" else ""
+    file = tmp_path / "console.vv"
+    file.write_text(
+        f"[virt-viewer]\ntype=spice\nhost=127.0.0.1\ntls-port={secure}\nhost-subject={subject}\n{ca}"
+    )
+    with desktop_of_alice.view(str(file), window=False) as viewer:
+        assert viewer.wait() == 1
+        assert viewer.lines[-1].endswith("the console's certificate is not the one that was asked for")
+
+
+def test_it_is_left_and_looked_at_again_by_hand_alone(server: MakeServer, desktop_of_alice: Desktop) -> None:
+    where = f"spice+unix://{server().path}"
+    with desktop_of_alice.view(where) as viewer:
+        viewer.expect("connected to")
+        with desktop_of_alice.view(where, window=False) as second:
+            second.expect("connected to")
+            viewer.expect("the connection to the console is lost")
+            assert second.end() == 0
+        press(desktop_of_alice, "space")  # "Connect again" has the focus
+        viewer.expect("connected to", count=2)
+
+
+def test_a_plug_in_that_cannot_run_leaves_the_console(server: MakeServer, desktop_of_alice: Desktop) -> None:
+    (desktop_of_alice.plug_ins / "spice-client-sso").chmod(0o775)
+    with desktop_of_alice.view(f"spice+unix://{server().path}", window=False) as viewer:
+        viewer.expect("no plug-in for spice.sso.0: .*others may change it")
+        viewer.expect("connected to")
