@@ -159,4 +159,4 @@ def test_a_machine_that_does_not_exist_is_refused_at_once() -> None:
     with pytest.raises(BedError, match="greetd"):
         Machine("small", manager="gdm3")
     with pytest.raises(BedError, match="spice"):
-        Machine("small", console="vnc")
+        Machine("small", console="serial")

@@ -38,6 +38,7 @@ class Kind(NamedTuple):
     left: str  # true when it is locked, or gone
     how_left: str
     command: str  # to type in it, "" for nothing
+    drawn: str  # true when the screen does not change any more
 
 
 _SESSION = "loginctl show-session $(loginctl --no-legend list-sessions | awk '$3 == \"alice\" {print $1}')"
@@ -52,6 +53,7 @@ KINDS = {
         'test -z "$(loginctl --no-legend)"',
         "her session is closed",
         "clear; id -un; klist",
+        "true",
     ),
     "gnome": Kind(
         "desktop",
@@ -63,6 +65,9 @@ KINDS = {
         f"{_SESSION} | grep -qx LockedHint=yes",
         "her session is locked",
         "",
+        "process=$(pgrep -u alice -x gnome-shell) && was=$(cut -d ' ' -f 14 /proc/$process/stat) && "
+        "sleep 2 && "
+        '[ $(($(cut -d " " -f 14 /proc/$process/stat) - was)) -lt 20 ]',
     ),
 }
 
@@ -136,6 +141,7 @@ def _visits(visit: _Visit, step: Callable[[str], None], line: Callable[[str], No
             shown = vm.run("fold -w 80 /dev/vcs1 | sed 's/ *$//' | grep -v '^$'").output
             for text in shown.splitlines():
                 line(f"| {text}")
+        vm.wait(kind.drawn, _SECONDS)
         visit.picture("2-signed-in")
         step("She closes the window.")
     vm.wait(kind.left, _SECONDS)
@@ -148,6 +154,7 @@ def _visits(visit: _Visit, step: Callable[[str], None], line: Callable[[str], No
         _wait_for_her(visit, window, line)
         if not kind.command:
             vm.wait(f"{_SESSION} | grep -qx LockedHint=no", _SECONDS)
+        vm.wait(kind.drawn, _SECONDS)
         visit.picture("4-back-again")
 
 

@@ -74,11 +74,14 @@ class Screen:
 class Viewer:
     """A running sso-viewer; a context manager, at whose end it is gone. `lines` is what it has said.
 
+    `times` are the moments of them, by the monotonic clock.
+
     `env` is its whole environment but PATH.
     """
 
     def __init__(self, arguments: Sequence[str], env: Mapping[str, str]) -> None:
         self.lines: list[str] = []
+        self.times: list[float] = []
         self._said = threading.Condition()
         self._process = subprocess.Popen(
             [PYTHON, "-I", "-c", _RUN, "--verbose", *arguments],
@@ -139,6 +142,7 @@ class Viewer:
             for line in said:
                 with self._said:
                     self.lines.append(line.rstrip("\n"))
+                    self.times.append(time.monotonic())
                     self._said.notify_all()
         with self._said:
             self._over = True
