@@ -1,6 +1,7 @@
 """Build the compiled core; SSO_EXTENSION says if it is wanted: yes (or fail), no, auto (the default)."""
 
 import os
+from glob import glob
 
 from setuptools import Extension, setup
 
@@ -13,7 +14,15 @@ if WANTED != "no":
     from Cython.Build import cythonize
 
     extensions = cythonize(
-        [Extension("sso._framing", ["src/sso/_framing.pyx"], extra_compile_args=["-O3"])],
+        [
+            Extension(
+                "sso._framing",
+                ["src/sso/_framing.pyx"],
+                include_dirs=["src/sso/_core"],
+                depends=["src/sso/_base64.pxi", *sorted(glob("src/sso/_core/*.h"))],
+                extra_compile_args=["-O3"],
+            )
+        ],
         build_dir="build/cython",  # no generated .c beside the source
         language_level=3,
         compiler_directives={"autotestdict": False},  # its __test__ would not match _framing.pyi

@@ -200,6 +200,6 @@ def leaks(octets: bytes | bytearray, secrets: Iterable[bytes | bytearray]) -> li
         # A first or last group of base64 mixes in foreign bits: the four characters at each end go.
         coded = [b64encode(bytes(shift) + secret)[4:-4] for shift in range(3)]
         for form in (bytes(secret), b64encode(secret), *coded):
-            windows = (form[start : start + WINDOW] for start in range(len(form) - WINDOW + 1))
+            windows = (bytes(form[start : start + WINDOW]) for start in range(len(form) - WINDOW + 1))
             found += [window for window in windows if window in seen]
     return found

@@ -26,13 +26,11 @@ def read(build: Any, chunks: list[bytes], max_line: int = 4096, max_secret: int 
     """All messages, then the reason of the error or how much is unread."""
     framer = build.MessageFramer(max_line, max_secret)
     found: list[Any] = []
-    try:
-        for chunk in chunks:
-            framer.feed(chunk)
-            while (message := framer.next_message()) is not None:
-                found.append(message)
-    except FramingError as error:
-        return [*found, error.reason]
+    for chunk in chunks:
+        found += framer.feed(chunk)
+        if framer.error:
+            return [*found, framer.error]
+    framer.feed(b"")  # forgets the empty lines of the last chunk
     return [*found, framer.unread]
 
 
@@ -105,12 +103,9 @@ def test_the_length_of_a_line_is_counted_without_its_end(build: Any, end: bytes)
 def test_a_long_line_is_refused_before_its_end_comes(build: Any) -> None:
     framer = build.MessageFramer(4096, 0)
     block = b"A" * 1000
-    for _ in range(4):
-        framer.feed(block)
-        assert framer.next_message() is None
-    framer.feed(block)
-    with pytest.raises(FramingError, match="line"):
-        framer.next_message()
+    for _ in range(5):
+        assert not framer.error and not framer.feed(block)
+    assert framer.error == "line"
     with pytest.raises(FramingError, match="line"):
         framer.feed(b"ok\n")
 
@@ -135,8 +130,8 @@ def test_secrets_of_all_sizes_in_chunks_of_all_sizes(build: Any, size: int, chun
 def test_a_million_empty_lines_are_nothing(build: Any) -> None:
     framer = build.MessageFramer()
     for _ in range(16):
-        framer.feed(b"\n" * 65536)
-        assert framer.next_message() is None and framer.unread == 0
+        assert not framer.feed(b"\n" * 65536)
+    assert not framer.feed(b"") and framer.unread == 0
 
 
 @pytest.mark.parametrize("chunk", [1, 4096, 1 << 20])
@@ -146,16 +141,16 @@ def test_a_line_without_an_end_takes_no_memory(build: Any, chunk: int) -> None:
 
     def fill() -> None:
         for at in range(0, len(octets), chunk):
-            framer.feed(memoryview(octets)[at : at + chunk])
-            framer.next_message()
+            if not framer.error:
+                framer.feed(memoryview(octets)[at : at + chunk])
 
     tracemalloc.start()
     try:
-        with pytest.raises(FramingError, match="line"):
-            fill()
+        fill()
         left, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
+    assert framer.error == "line"
     assert left < 32 * 1024
     assert peak < 32 * 1024 + 5 * chunk
 
@@ -168,15 +163,14 @@ def test_a_long_line_octet_by_octet(build: Any, head: bytes, size: int) -> None:
     tracemalloc.start()
     try:
         for octet in head + b"A" * size:
-            framer.feed(bytes((octet,)))
-            assert framer.next_message() is None
+            assert not framer.feed(bytes((octet,)))
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert framer.unread == len(head) + size
     assert peak < 7 * size
-    framer.feed(b"\n")
-    assert len(framer.next_message()[-1]) in (size, size // 4 * 3)
+    (message,) = framer.feed(b"\n")
+    assert len(message[-1]) in (size, size // 4 * 3)
 
 
 class Counting(bytearray):
@@ -193,30 +187,23 @@ def test_no_octet_is_searched_twice() -> None:
     framer = _framing_py.MessageFramer()
     framer._buffer = Counting(framer._buffer)
     for _ in range(4000):
-        framer.feed(b"a")
-        assert framer.next_message() is None
+        assert not framer.feed(b"a")
     assert Counting.searched == 4000
 
 
 def test_many_messages_of_one_chunk(build: Any) -> None:
-    """Taking one message must not touch those that wait."""
     count = 1 << 18
     framer = build.MessageFramer()
-    framer.feed(b"ok\n" * count)
-    for left in range(count - 1, -1, -1):
-        assert framer.next_message() == ("ok",)
-        assert framer.unread == 3 * left
-    assert framer.next_message() is None
+    assert list(framer.feed(b"ok\n" * count)) == [("ok",)] * count
+    assert framer.unread == 0
 
 
-@pytest.mark.parametrize("end", ["feed", "next_message"])
-def test_after_an_error_every_call_raises_the_same(build: Any, end: str) -> None:
+def test_after_an_error_every_call_raises_the_same(build: Any) -> None:
     framer = build.MessageFramer()
-    framer.feed(b"ok\ncredentials kerberos QR==\nok\n")
-    assert framer.next_message() == ("ok",)
+    assert list(framer.feed(b"ok\ncredentials kerberos QR==\nok\n")) == [("ok",)]
     for _ in range(3):
         with pytest.raises(FramingError) as raised:
-            framer.feed(b"ok\n") if end == "feed" and framer.unread == 0 else framer.next_message()
+            framer.feed(b"ok\n")
         error = raised.value
         assert (error.reason, error.args) == ("base64", ("base64",))  # nothing of the input
         assert error.__cause__ is None and (error.__context__ is None or error.__suppress_context__)
@@ -225,17 +212,19 @@ def test_after_an_error_every_call_raises_the_same(build: Any, end: str) -> None
 
 def test_unread_counts_what_no_message_was_made_of(build: Any) -> None:
     framer = build.MessageFramer()
-    framer.feed(b"startTLS\ninjected\n")
-    assert framer.next_message() == ("startTLS",) and framer.unread == 9
+    for tail in (b"injected", b"\n", b"\r\n\n", b"\ninj", b"\r"):
+        assert list(framer.feed(b"\n\nstartTLS\n" + tail)) == [("startTLS",)]
+        assert framer.unread == len(tail)
+        framer = build.MessageFramer()
 
 
 def test_a_chunk_may_be_wiped_as_soon_as_it_was_fed(build: Any) -> None:
     chunk = bytearray(b"credentials password c2VjcmV0\n")
     framer = build.MessageFramer()
-    framer.feed(chunk)
+    found = framer.feed(chunk)
     build.wipe(chunk)
     assert chunk == bytes(len(chunk))
-    assert framer.next_message() == ("credentials", "password", bytearray(b"secret"))
+    assert list(found) == [("credentials", "password", bytearray(b"secret"))]
 
 
 def test_a_wiped_framer_is_dead(build: Any) -> None:
@@ -244,37 +233,26 @@ def test_a_wiped_framer_is_dead(build: Any) -> None:
     framer.wipe()
     assert framer.unread == 0
     with pytest.raises(FramingError):
-        framer.next_message()
+        framer.feed(b"")
 
 
 # What is likely to meet a border of the grammar, of the block of the decoder, or of a cap.
 ATOMS = [b"ok", b"info", b" ", b"  ", b"\r", b"\r\n", b"\n", b"credentials", b"credentials kerberos "]
 ATOMS += [b"credentials x ", b"QQ==", b"QUI=", b"QUJD", b"QR==", b"=", b"/+", b"-_", b"\0", b"\x80", b"Kk"]
 ATOMS += [b"k" * 32, b"k" * 33, b"A" * 31, b"A" * 32, b"A" * 33, b"A" * 64, b"A" * 200]
-LINE_CAPS, SECRET_CAPS, TURNS = (4, 12, 21, 44, 45, 100, 4096), (0, 1, 3, 24, 47, 48, 49, 65536), (0, 1, 99)
+LINE_CAPS, SECRET_CAPS = (4, 12, 21, 44, 45, 100, 4096), (0, 1, 3, 24, 47, 48, 49, 65536)
 
 
-def trace(build: Any, chunks: list[bytes], max_line: int, max_secret: int, turns: int) -> list[Any]:
-    """Each answer of each call with the `unread` behind it; at most `turns` messages a chunk."""
+def trace(build: Any, chunks: list[bytes], max_line: int, max_secret: int) -> list[Any]:
+    """What each call gives, and what is unread behind it."""
     framer = build.MessageFramer(max_line, max_secret)
     answers: list[Any] = []
-
-    def call(function: Any, *arguments: bytes) -> bool:
-        try:
-            answers.append(function(*arguments))
-        except FramingError as error:
-            answers.append(error.reason)
-        answers.append(framer.unread)
-        return isinstance(answers[-2], tuple)
-
     for chunk in chunks:
-        call(framer.feed, chunk)
-        for _ in range(turns):
-            if not call(framer.next_message):
-                break
-    while call(framer.next_message):
-        pass
-    call(framer.feed, b"ok\n")
+        try:
+            answers.append(list(framer.feed(chunk)))
+        except FramingError as error:
+            answers.append(("raised", error.reason))
+        answers.append((framer.error, framer.unread))
     return answers
 
 
@@ -283,15 +261,14 @@ def trace(build: Any, chunks: list[bytes], max_line: int, max_secret: int, turns
     st.lists(st.integers(0, 400), max_size=6),
     st.sampled_from(LINE_CAPS),
     st.sampled_from(SECRET_CAPS),
-    st.sampled_from(TURNS),
 )
 def test_both_builds_say_the_same(
-    parts: list[bytes], cuts: list[int], max_line: int, max_secret: int, turns: int
+    parts: list[bytes], cuts: list[int], max_line: int, max_secret: int
 ) -> None:
     octets = b"".join(parts) + b"\n"
     wanted = read(_framing_py, [octets], max_line, max_secret)
     assert read(_framing_py, cut(octets, cuts), max_line, max_secret) == wanted
-    limits = (max_line, max_secret, turns)
+    limits = (max_line, max_secret)
     assert trace(compiled(), cut(octets, cuts), *limits) == trace(_framing_py, cut(octets, cuts), *limits)
 
 
@@ -301,7 +278,7 @@ def test_both_builds_say_the_same_of_many_lines() -> None:
     for _ in range(100_000):
         octets = b"".join(numbers.choices(ATOMS, k=numbers.randrange(20)))
         chunks = cut(octets, [numbers.randrange(400) for _ in range(numbers.randrange(6))])
-        limits = [numbers.choice(caps) for caps in (LINE_CAPS, SECRET_CAPS, TURNS)]
+        limits = [numbers.choice(caps) for caps in (LINE_CAPS, SECRET_CAPS)]
         assert trace(compiled(), chunks, *limits) == trace(_framing_py, chunks, *limits), (chunks, limits)
 
 
@@ -311,13 +288,13 @@ CHILD = """
 import os, sys
 from importlib import import_module
 build = import_module(sys.argv[1])
-chunk, framer, message = bytearray(256), build.MessageFramer(131072), None
-while message is None:
+chunk, framer, found = bytearray(256), build.MessageFramer(131072), ()
+while not found:
     size = os.readv(0, [chunk])
     with memoryview(chunk) as view:
-        framer.feed(view[:size])
+        found = framer.feed(view[:size])
     build.wipe(chunk)
-    message = framer.next_message()
+message = found[0]
 os.write(1, b"h")
 os.read(0, 1)
 build.wipe(message[2])

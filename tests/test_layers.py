@@ -16,7 +16,7 @@ SOURCES = {"sso": ROOT / "src", "sso_mechs": ROOT / "mechs"}
 # The core in its order: a module imports only from those before it. A new module needs a place here.
 CORE = (
     *("errors", "_framing", "_framing_py", "framing", "credential", "mech", "policy", "messages", "state"),
-    *("events", "transcript", "greeting", "layer", "wire", "exchange", "session", "ssh_agent"),
+    *("events", "transcript", "greeting", "layer", "reset", "wire", "exchange", "session", "ssh_agent"),
 )
 PORTS = ("port", "watch", "loop", "doctor")  # the first I/O
 ROOMS = ("client", "guest", "host", "viewer", "portal", "demo")

@@ -129,8 +129,12 @@ def test_the_base_needs_nothing() -> None:
 @pytest.mark.packaging
 def test_the_sdist_carries_sources_and_nothing_generated(built: Built) -> None:
     files = {str(path.relative_to(built.source)) for path in built.source.rglob("*") if path.is_file()}
-    wanted = {"src/sso/_framing.pyx", "src/sso/_framing.pyi", "src/sso/py.typed", "mechs/sso_mechs/py.typed"}
+    wanted = {
+        f"src/sso/{name}" for name in ("_framing.pyx", "_framing.pyi", "_base64.pxi", "_core.pxd", "py.typed")
+    }
+    wanted |= {str(path.relative_to(ROOT)) for path in (ROOT / "src/sso/_core").glob("*.h")}
     wanted |= {
+        "mechs/sso_mechs/py.typed",
         "setup.py",
         "Makefile",
         "scripts/setup",
@@ -150,7 +154,9 @@ def test_the_wheel_holds_the_two_packages_and_the_core_alone(built: Built) -> No
     assert [name for name in files if ".so" in name] == [
         name for name in files if name.startswith("sso/_framing.c")
     ]
-    assert not [name for name in files if name.endswith((".pyx", ".c", ".h")) or "pam_sso" in name]
+    assert not [
+        name for name in files if name.endswith((".pyx", ".pxi", ".pxd", ".c", ".h")) or "pam_sso" in name
+    ]
     assert {"sso/py.typed", "sso/_framing.pyi", "sso_mechs/py.typed", "sso_mechs/kerberos.py"} <= set(files)
     modules = {
         path.relative_to(built.source / "src").as_posix() for path in (built.source / "src").rglob("*.py")

@@ -148,7 +148,7 @@ def test_an_exception_at_any_line_shows_no_secret(flow: Flow, kerberos: Kerberos
 
 
 def test_what_a_client_held_is_wiped(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
-    held: list[bytearray] = []
+    held: list[bytearray | memoryview] = []
     make, send = Credential.__init__, Credentials.__init__
 
     def keep(
@@ -180,7 +180,7 @@ def test_what_a_client_held_is_wiped(flow: Flow, monkeypatch: pytest.MonkeyPatch
 def test_a_credential_that_is_refused_is_wiped(request: pytest.FixtureRequest, name: str) -> None:
     """The guest's policy says no after the secret has come: nothing of it stays."""
     flow: Flow = request.getfixturevalue(name)
-    held: list[bytearray] = []
+    held: list[bytearray | memoryview] = []
     pair = flow.pair(judge=Judge())
     pair.guest._policy = Refusing(flow.guest)
     take = pair.guest._credentials

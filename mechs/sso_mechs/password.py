@@ -36,16 +36,17 @@ class Initiator(Mechanism):
 class Acceptor(Mechanism):
     """The guest's half: takes the blob apart; the claim proves itself only at PAM."""
 
-    def step(self, token: bytes | bytearray) -> bytes:
-        end = token.find(b"\0")
-        size = len(token) - end - 1
-        if not 0 < end <= USER_MAX or not 0 < size <= PASSWORD_MAX or token.count(b"\0") != 1:
-            raise MechanismError("password", "malformed")
-        try:
-            user = bytes(memoryview(token)[:end]).decode()
-        except UnicodeDecodeError:
-            raise MechanismError("password", "malformed") from None
-        self.credential = Credential("password", user, bytearray(memoryview(token)[end + 1 :]))
+    def step(self, token: bytes | bytearray | memoryview) -> bytes:
+        with memoryview(token) as view:
+            end = next((at for at, octet in enumerate(view[: USER_MAX + 1]) if octet == 0), 0)
+            size = len(view) - end - 1
+            if not end or not 0 < size <= PASSWORD_MAX or 0 in view[end + 1 :]:
+                raise MechanismError("password", "malformed")
+            try:
+                user = bytes(view[:end]).decode()
+            except UnicodeDecodeError:
+                raise MechanismError("password", "malformed") from None
+            self.credential = Credential("password", user, bytearray(view[end + 1 :]))
         self.complete = True
         return b""
 

@@ -6,10 +6,12 @@ a buffer that can be wiped (PROTOCOL.md section 2).
 
 import binascii
 import re
+from collections.abc import Sequence
 
 from sso.errors import FramingError
 
 LF, CR = 0x0A, 0x0D
+Words = tuple[str | bytearray | memoryview, ...]  # the last of `credentials` is its secret, all else is str
 _WORDS = re.compile(rb"[!-~]++(?: [!-~]++)*+")
 _VERB = re.compile(rb"[A-Za-z0-9-]{1,32}(?: |\Z)")
 _SECRET_VERB = re.compile(rb"credentials(?: |\Z)")
@@ -28,9 +30,9 @@ def wipe(buffer: bytearray | memoryview) -> None:
     view[:] = bytes(len(view))
 
 
-def b64encode(data: bytes | bytearray | memoryview) -> bytes:
-    """Canonical base64 (RFC 4648 section 4) of any octets."""
-    return binascii.b2a_base64(data, newline=False)
+def b64encode(data: bytes | bytearray | memoryview) -> bytearray:
+    """Canonical base64 (RFC 4648 section 4) of any octets, in a buffer that the caller may wipe."""
+    return bytearray(binascii.b2a_base64(data, newline=False))
 
 
 def b64decode(data: bytes | bytearray | memoryview, max_length: int = 65536) -> bytearray:
@@ -73,27 +75,53 @@ class MessageFramer:
         self._start = 0  # where the line that is being read begins
         self._searched = 0  # up to where no LF is
         self._end = 0  # behind the last octet that was fed
-        self._failed = ""
+        self._skipped = 0  # octets of the empty lines behind the last message of this chunk
+        self.error = ""
 
     @property
     def unread(self) -> int:
-        """Octets that were fed and not yet returned as a message."""
-        return self._end - self._start
+        """Octets behind the last message: of a line that has not ended, of empty ones in the last chunk."""
+        return self._skipped + self._end - self._start
 
-    def feed(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Take received octets; FramingError when the framer has failed before."""
-        self._check()
+    def feed(self, chunk: bytes | bytearray | memoryview) -> Sequence[Words]:
+        """The messages that these octets complete, each a tuple of words, all str but a decoded secret.
+
+        Empty lines are skipped. What is malformed is the end: what stood before it is returned, `error` says
+        why, and the next call raises FramingError.
+        """
+        if self.error:
+            raise FramingError(self.error)
         if self._end + len(chunk) > len(self._buffer):
             self._make_room(len(chunk))
         # Through a view: a bytearray would copy the octets into one more bytearray first.
         with memoryview(self._buffer) as view:
             view[self._end : self._end + len(chunk)] = chunk
         self._end += len(chunk)
+        self._skipped = 0
+        found: list[Words] = []
+        try:
+            self._read(found)
+        except FramingError as error:
+            self.wipe()
+            self.error = error.reason
+        return found
+
+    def _read(self, found: list[Words]) -> None:
+        while (end := self._buffer.find(LF, self._searched, self._end)) >= 0:
+            message = self._line(self._start, end)
+            if message is None:
+                self._skipped += end + 1 - self._start
+            else:
+                self._skipped = 0
+                found.append(message)
+            self._start = self._searched = end + 1
+        self._searched = self._end
+        self._check_length()
 
     def _make_room(self, size: int) -> None:
         """Move what is unread into a buffer of twice its size: a bytearray that grows by itself may
         leave a copy of a secret behind, so the old one is wiped here."""
-        old, unread = self._buffer, self.unread
+        old, unread = self._buffer, self._end - self._start
         self._buffer = bytearray(max(_FIRST_SIZE, 2 * (unread + size)))
         with memoryview(self._buffer) as new, memoryview(old) as view:
             new[:unread] = view[self._start : self._end]
@@ -101,46 +129,21 @@ class MessageFramer:
         self._searched -= self._start
         self._start, self._end = 0, unread
 
-    def next_message(self) -> tuple[str | bytearray, ...] | None:
-        """The next line as its words, all str but the decoded secret; None when none is complete.
-
-        Empty lines are skipped. After a FramingError the framer is dead and raises it again.
-        """
-        self._check()
-        try:
-            while True:
-                end = self._buffer.find(LF, self._searched, self._end)
-                if end < 0:
-                    self._searched = self._end
-                    self._check_length()
-                    return None
-                message = self._line(self._start, end)
-                self._start = self._searched = end + 1
-                if message is not None:
-                    return message
-        except FramingError as error:
-            self.wipe()
-            self._failed = error.reason
-            raise
-
     def _check_length(self) -> None:
         """A line is too long before its end has come; a CR may still belong to that end."""
-        ends_in_cr = self.unread > 0 and self._buffer[self._end - 1] == CR
-        if self.unread - ends_in_cr > self._max_line:
+        length = self._end - self._start
+        ends_in_cr = length > 0 and self._buffer[self._end - 1] == CR
+        if length - ends_in_cr > self._max_line:
             raise FramingError("line")
 
     def wipe(self) -> None:
         """Wipe all that is inside; the framer is dead afterwards."""
         wipe(self._buffer)
         self._buffer = bytearray()
-        self._start = self._searched = self._end = 0
-        self._failed = self._failed or "octet"
+        self._start = self._searched = self._end = self._skipped = 0
+        self.error = self.error or "octet"
 
-    def _check(self) -> None:
-        if self._failed:
-            raise FramingError(self._failed)
-
-    def _line(self, start: int, end: int) -> tuple[str | bytearray, ...] | None:
+    def _line(self, start: int, end: int) -> Words | None:
         if end > start and self._buffer[end - 1] == CR:
             end -= 1
         if end - start > self._max_line:
@@ -154,7 +157,7 @@ class MessageFramer:
                 return self._credentials(line)
             return tuple(bytes(line).decode("ascii").split(" "))
 
-    def _credentials(self, line: memoryview) -> tuple[str | bytearray, ...]:
+    def _credentials(self, line: memoryview) -> Words:
         match = _SECRET.fullmatch(line)
         if match is None:
             raise FramingError("credentials")
@@ -163,56 +166,3 @@ class MessageFramer:
             secret = b64decode(blob, self._max_secret)
             wipe(blob)
         return "credentials", type, secret
-
-
-class ResetScanner:
-    """Finds whole candidates of a line in raw octets, over the borders of chunks.
-
-    A candidate is `prefix` (it begins with LF), octets 0x20-0x7E, an optional CR, and LF, at most
-    `max_length` octets in all. Not more than that is carried from one call to the next.
-    """
-
-    def __init__(self, prefix: bytes, max_length: int = 512) -> None:
-        self._prefix, self._max = prefix, max_length
-        self._carry = b""
-
-    def scan(self, data: bytes | bytearray, start: int = 0) -> tuple[int, bytes] | None:
-        """The first candidate that ends in `data[start:]`: the offset behind it and its octets, or None.
-
-        To go on in the same data, call it with `start` at that offset: each octet is looked at once.
-        """
-        while True:
-            if not self._carry:
-                begin = self._begin(data, start)
-                self._carry, start = bytes(data[begin : begin + 1]), begin + 1
-            end = data.find(b"\n", start)
-            line = self._carry + bytes(data[start : end + 1 if end >= 0 else len(data)])
-            if end < 0:
-                self._carry = line if self._may_become(line) else b""
-                return None
-            if self._is_candidate(line):
-                self._carry = b"\n"  # the LF at its end may begin the next
-                return end + 1, line
-            self._carry, start = b"", end
-
-    def _begin(self, data: bytes | bytearray, start: int) -> int:
-        """Where the next candidate can begin: at a prefix, else at the last LF."""
-        begin = data.find(self._prefix, start)
-        if begin < 0:
-            begin = data.rfind(b"\n", start)
-        return begin if begin >= 0 else len(data)
-
-    def _is_candidate(self, line: bytes) -> bool:
-        body = line[len(self._prefix) : -1].removesuffix(b"\r")
-        return len(line) <= self._max and line.startswith(self._prefix) and _printable(body)
-
-    def _may_become(self, line: bytes) -> bool:
-        if len(line) >= self._max:
-            return False
-        if len(line) <= len(self._prefix):
-            return self._prefix.startswith(line)
-        return line.startswith(self._prefix) and _printable(line[len(self._prefix) :].removesuffix(b"\r"))
-
-
-def _printable(octets: bytes) -> bool:
-    return octets.isascii() and octets.decode("ascii").isprintable()

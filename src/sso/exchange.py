@@ -1,7 +1,7 @@
 """A mechanism while it is being stepped: octets in, octets out, until complete (PROTOCOL.md section 7)."""
 
 from sso.errors import FramingError, MechanismError, RemoteProtocolError
-from sso.framing import MessageFramer
+from sso.framing import MessageFramer, Words
 from sso.layer import ABORT, FrameReader, Layer, SASLLayer, TLSLayer, frame
 from sso.mech import NO_LAYER, Mechanism
 from sso.messages import LINE_MAX
@@ -61,7 +61,7 @@ class SASLExchange(Exchange):
     def __init__(self, role: Role, name: str, mechanism: Mechanism, first_token: bytes) -> None:
         super().__init__(role, name, mechanism, first_token)
         self._frames = FrameReader()
-        self.outcome: tuple[str | bytearray, ...] | None = None
+        self.outcome: Words | None = None
         self.rest = b""
 
     def begin(self) -> bytes:
@@ -93,10 +93,12 @@ class SASLExchange(Exchange):
             self._frames.feed(octets)
             return
         framer = MessageFramer(LINE_MAX, 0)
-        framer.feed(line + end)
-        self.outcome = framer.next_message()
-        if self.outcome is None:
+        found = framer.feed(line + end)
+        if framer.error:
+            raise FramingError(framer.error)
+        if not found:
             raise RemoteProtocolError("an empty outcome")
+        self.outcome = found[0]
 
     def take_unread(self) -> bytes:
         """The octets that stood behind the last frame, when the exchange ends early."""

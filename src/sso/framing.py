@@ -1,17 +1,15 @@
 """The only place that chooses between the compiled core and its Python twin.
 
-Both offer the same: `b64encode`, `b64decode`, `wipe`, `MessageFramer`; `ResetScanner` is Python in both.
-`SSO_PURE=1` in the environment takes the twin even where the compiled core is there.
+Both offer the same: `b64encode`, `b64decode`, `wipe`, `MessageFramer`. `SSO_PURE=1` in the environment takes
+the twin even where the compiled core is there.
 """
 
 from os import environ
 from typing import TYPE_CHECKING
 
-from sso._framing_py import ResetScanner
-
 COMPILED = False
 if TYPE_CHECKING:
-    from sso._framing_py import MessageFramer, b64decode, b64encode, wipe
+    from sso._framing_py import MessageFramer, Words, b64decode, b64encode, wipe
 else:
     try:
         if environ.get("SSO_PURE") == "1":
@@ -22,4 +20,6 @@ else:
     except ImportError:
         from sso._framing_py import MessageFramer, b64decode, b64encode, wipe
 
-__all__ = ["COMPILED", "MessageFramer", "ResetScanner", "b64decode", "b64encode", "wipe"]
+    Words = tuple
+
+__all__ = ["COMPILED", "MessageFramer", "Words", "b64decode", "b64encode", "wipe"]

@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from sso.errors import FramingError, RemoteProtocolError
-from sso.framing import b64decode, b64encode
+from sso.framing import Words, b64decode, b64encode
 
 MAGIC = "cSSO7f3Kq9ZtW2xB"
 VERSION = 1
@@ -105,7 +105,7 @@ class Credentials:
 
     __slots__ = ("secret", "type")
 
-    def __init__(self, type: str, secret: bytearray) -> None:
+    def __init__(self, type: str, secret: bytearray | memoryview) -> None:
         self.type = type
         self.secret = secret
 
@@ -165,14 +165,14 @@ VERBS: dict[type, str] = {
 Message = Signature | StartTLS | StartSASL | Authenticate | Credentials | Info | Ok | Error | Unknown
 
 
-def parse(words: tuple[str | bytearray, ...]) -> Message:
+def parse(words: Words) -> Message:
     """Turn the words of one line into a message.
 
     Raises RemoteProtocolError (code 406) for a known verb with wrong words.
     """
     if words[0] == "credentials":
         _, type, secret = words
-        return Credentials(str(type), secret if isinstance(secret, bytearray) else bytearray())
+        return Credentials(str(type), bytearray() if isinstance(secret, str) else secret)
     text = [str(word) for word in words[1:]]
     parser = _PARSERS.get(str(words[0]))
     return parser(text) if parser else Unknown()

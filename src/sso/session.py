@@ -12,7 +12,7 @@ from os import urandom
 from sso.errors import FramingError, LocalProtocolError, MechanismError, RemoteProtocolError
 from sso.events import Closed, Event, LayerFailed, LayerStarted, Reset
 from sso.exchange import Exchange, SASLExchange, TLSExchange
-from sso.framing import MessageFramer, b64encode, wipe
+from sso.framing import MessageFramer, Words, b64encode, wipe
 from sso.greeting import Greeting
 from sso.layer import Layer
 from sso.mech import Mechanism
@@ -66,6 +66,7 @@ class Session:
         self._events: deque[Event] = deque()
         self._wire = Wire()
         self._framer = MessageFramer(LINE_MAX, SECRET_MAX)
+        self._lines: deque[Words] = deque()  # read and not yet judged
         self._exchange: Exchange | None = None
         self._repeating = False
 
@@ -115,10 +116,12 @@ class Session:
         """The next thing that happened, or None; answer a request before asking for the next."""
         while not self._events and not self.over and self.state not in BINARY:
             try:
-                words = self._framer.next_message()
-                if words is None:
+                if self._lines:
+                    self._line(self._lines.popleft())
+                elif self._framer.error:
+                    raise FramingError(self._framer.error)
+                else:
                     break
-                self._line(words)
             except (FramingError, RemoteProtocolError, MechanismError) as error:
                 self._fail(error)
         return self._events.popleft() if self._events else None
@@ -146,9 +149,16 @@ class Session:
         if self.state in BINARY:
             self._step(bytes(plain))
         elif plain:
-            self._framer.feed(plain)
+            self._read(plain)
             if isinstance(plain, bytearray):
                 wipe(plain)
+
+    def _read(self, plain: bytes | bytearray) -> None:
+        self._lines.extend(self._framer.feed(plain))
+
+    @property
+    def _unread(self) -> bool:
+        return bool(self._lines or self._framer.unread or self._framer.error)
 
     # Greetings
 
@@ -190,7 +200,7 @@ class Session:
 
     # Lines
 
-    def _line(self, raw: tuple[str | bytearray, ...]) -> None:
+    def _line(self, raw: Words) -> None:
         message = parse(raw)
         words = message.words() if isinstance(message, Credentials) else [str(word) for word in raw]
         if isinstance(message, Signature):
@@ -235,11 +245,12 @@ class Session:
             self._greeting.lines.append(words)
         if isinstance(message, Credentials):
             line = bytearray(f"credentials {message.type} ".encode())
-            line += b64encode(message.secret)
+            encoded = b64encode(message.secret)
+            line += encoded
             line += b"\n"
-            wipe(message.secret)
             self._wire.write(line)
-            wipe(line)
+            for octets in (message.secret, encoded, line):
+                wipe(octets)
         else:
             self._wire.write(line_of(words))
 
@@ -267,7 +278,7 @@ class Session:
         if self.state not in ASKED:
             raise LocalProtocolError(f"no layer was asked for in state {self.state.name}")
         self._exchange = self._exchange_for(request, mechanism, b"")
-        if self._framer.unread:
+        if self._unread:
             self._end("injected", "octets behind the request for a layer")
             return
         mechanism.bind(self._binding(self._transcript))
@@ -284,7 +295,7 @@ class Session:
 
     def _begin_exchange(self) -> None:
         """Client: the guest said ok to the layer; the next octet is the mechanism's."""
-        if self._framer.unread:
+        if self._unread:
             self._end("injected", "octets behind the answer to a request for a layer")
         elif self._exchange is not None:
             self._wire.write(self._exchange.begin())
@@ -303,7 +314,7 @@ class Session:
         elif exchange.mechanism.complete:
             self._machine.secured()
             self._push(exchange)
-            self._framer.feed(exchange.mechanism.unwrap(b""))
+            self._read(exchange.mechanism.unwrap(b""))
 
     def _step_sasl(self, exchange: SASLExchange) -> None:
         if self.role is Role.GUEST and exchange.mechanism.complete:
@@ -320,7 +331,7 @@ class Session:
             self.authenticated = exchange.mechanism
             layer = self._push(exchange)
             if exchange.rest:
-                self._framer.feed(layer.decrypt(exchange.rest) if layer else exchange.rest)
+                self._read(layer.decrypt(exchange.rest) if layer else exchange.rest)
 
     def _push(self, exchange: Exchange) -> Layer | None:
         """A mechanism is complete: put its layer on, forget what was read before, confirm what was said."""
@@ -344,14 +355,14 @@ class Session:
         self._exchange = None
         exchange.mechanism.dispose()
         self.send(Error(Code.CLOCK_SKEW if error.cause == "clock-skew" else Code.NOT_AUTHENTICATED))
-        self._framer.feed(exchange.take_unread())
+        self._read(exchange.take_unread())
         self._events.append(LayerFailed(exchange.name, error.cause, str(error)))
 
     def _refused(self, exchange: SASLExchange, outcome: Error) -> None:
         """Client: the outcome is no; lines go on where they were."""
         self._exchange = None
         exchange.mechanism.dispose()
-        self._framer.feed(exchange.rest)
+        self._read(exchange.rest)
         self._events.append(outcome)
 
     # Output and end
@@ -386,6 +397,10 @@ class Session:
         """What has happened and was not asked for yet is void: nobody acts in a session that is over."""
         self._machine.state = State.CLOSED
         self._framer.wipe()
+        for words in self._lines:
+            if not isinstance(words[-1], str):
+                wipe(words[-1])
+        self._lines.clear()
         self._events.clear()
         running = self._exchange.mechanism if self._exchange else None
         for mechanism in (running, self.authenticated):

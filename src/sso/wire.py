@@ -6,11 +6,12 @@ No rule of the conversation is here; Session says what crosses (PROTOCOL.md sect
 from collections.abc import Iterator
 
 from sso.errors import RemoteProtocolError
-from sso.framing import ResetScanner, wipe
+from sso.framing import wipe
 from sso.greeting import read_signature, words_of
 from sso.layer import Layer, TLSLayer
 from sso.mech import CONFIDENTIALITY, Mechanism
 from sso.messages import SIGNATURE_MAX, SIGNATURE_PREFIX, Code, Signature
+from sso.reset import ResetScanner
 
 # Octets both ways, so that short lines with longer answers fill no memory either.
 CLEAR_MAX = 256 * 1024  # before the first layer stands: greetings, and one handshake

@@ -268,7 +268,7 @@ def test_no_password_is_left_in_the_memory_of_a_client_that_stays(
             run.expect(beginning)
         memory = memory_of(run.process.pid)
     forms = [PASSWORD, *(b64encode(bytes(shift) + PASSWORD)[4:-4] for shift in range(3))]
-    windows = [form[i : i + WINDOW] for form in forms for i in range(len(form) - WINDOW)]
+    windows = [bytes(form[i : i + WINDOW]) for form in forms for i in range(len(form) - WINDOW)]
     assert b"sso.client.staying" in memory and not [window for window in windows if window in memory]
     for end in (secret, to_client, from_client):
         os.close(end)
