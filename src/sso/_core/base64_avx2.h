@@ -62,9 +62,11 @@ static B64_AVX2 size_t b64_decode_avx2(const uint8_t *in, size_t size, uint8_t *
         _mm256_storeu_si256((__m256i *)(out + at / 4 * 3), b64_pack_avx2(b64_values_avx2(c, &odd)));
         if (!_mm256_testz_si256(odd, odd)) {
             odd = _mm256_cmpeq_epi8(odd, _mm256_setzero_si256());
-            return at + (_tzcnt_u32(~(uint32_t)_mm256_movemask_epi8(odd)) & ~3u);
+            at += _tzcnt_u32(~(uint32_t)_mm256_movemask_epi8(odd)) & ~3u;
+            break;
         }
     }
+    _mm256_zeroall(); /* who saves the registers next, saves nothing of a secret */
     return at;
 }
 
