@@ -362,7 +362,9 @@ def test_whatever_is_no_link_is_no_agent(packet: bytes, count: int, tmp_path: Pa
         fds = [secret_file() for _ in range(count)]
 
         def answer() -> None:
-            with listener.accept()[0] as link:
+            link, _ = listener.accept()
+            listener.close()
+            with link:
                 socket.send_fds(link, [packet], fds)
 
         agent = threading.Thread(target=answer)

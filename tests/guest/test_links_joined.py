@@ -9,7 +9,7 @@ import pytest
 from sso.errors import NoAgent
 from sso.guest import local, notify, records
 from sso.guest.config import GuestConfig
-from sso.guest.links import Joined, fingerprint, join, joined
+from sso.guest.links import DIALS, Joined, fingerprint, join, joined
 
 SECONDS = 20
 CONFIG = GuestConfig()
@@ -75,3 +75,41 @@ def test_who_waits_tells_the_service_manager_that_it_lives(
         assert isinstance(joined_now, Joined) and joined_now.fingerprint == 7
         joined_now.close()
         close([agent, ours, theirs])
+
+
+def test_who_waits_when_the_agent_goes_waits_for_the_next_one(tmp_path: Path) -> None:
+    """The manager keeps the socket meanwhile; a process that ended instead would not be started again."""
+    path = str(tmp_path / "agent.sock")
+    found: list[Joined] = []
+    with local.listen(path) as listener:
+        listener.setblocking(True)
+        process = threading.Thread(target=lambda: found.append(join(path)))
+        process.start()
+        for _ in range(3):
+            listener.accept()[0].close()
+        agent, _ = listener.accept()
+        ours, theirs = socket.socketpair()
+        records.send(agent, records.Link(7), [theirs.fileno()])
+        process.join(SECONDS)
+        assert found[0].fingerprint == 7
+        found[0].close()
+        close([agent, ours, theirs])
+
+
+def test_an_agent_that_refuses_is_not_asked_for_ever(tmp_path: Path) -> None:
+    path = str(tmp_path / "agent.sock")
+    found: list[str] = []
+
+    def wait() -> None:
+        with pytest.raises(NoAgent) as raised:
+            join(path)
+        found.append(str(raised.value))
+
+    with local.listen(path) as listener:
+        listener.setblocking(True)
+        process = threading.Thread(target=wait)
+        process.start()
+        for _ in range(DIALS):
+            listener.accept()[0].close()
+        process.join(SECONDS)
+    assert found == [f"{path}: the agent has gone"]

@@ -20,6 +20,8 @@ from sso.guest.journal import note
 from sso.guest.reactor import Reactor
 from sso.guest.records import Link
 
+DIALS = 50  # agents that may come and go while one process waits; one that refuses it is not asked for ever
+
 Attach = Callable[[socket.socket, socket.socket], None]
 
 
@@ -115,11 +117,23 @@ def fingerprint(config: GuestConfig) -> int:
 def join(path: str) -> Joined:
     """From a process: the link to the agent that listens at `path`, and the one to the other process.
 
-    Waits until both processes have come, and tells the service manager that it does. Raises NoAgent.
+    Waits until both processes have come, and tells the service manager that it does. When the agent goes
+    meanwhile, the next one is waited for at the socket that the manager keeps: who ended now, while that one
+    starts, would be missing for good, since to the manager he is still there. Raises NoAgent.
     """
-    agent = local.dial(path)
-    if agent is None:
-        raise NoAgent(f"{path}: no agent listens there")
+    for _ in range(DIALS):
+        agent = local.dial(path)
+        if agent is None:
+            raise NoAgent(f"{path}: no agent listens there")
+        found = _wait_for_link(agent)
+        if found is not None:
+            return found
+        agent.close()
+    raise NoAgent(f"{path}: the agent has gone")
+
+
+def _wait_for_link(agent: socket.socket) -> Joined | None:
+    """What the agent hands over; None when it is gone, or says something else."""
     agent.setblocking(True)
     poll = select.poll()
     poll.register(agent, select.POLLIN)
@@ -129,10 +143,9 @@ def join(path: str) -> Joined:
     try:
         received = records.receive(agent, Link)
     except RemoteProtocolError:
-        received = None
+        return None
     if received is None:
-        agent.close()
-        raise NoAgent(f"{path}: the agent has gone")
+        return None
     record, (other,) = received
     return Joined(agent, socket.socket(fileno=other), record.id)
 
