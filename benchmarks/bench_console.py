@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from beds_vm import Machines
-from bench_idle import show
+from interleave import show
 from viewer_bed import Desktop, wait_until_left
 from vm_console import NOBODY, TIME, set_up, wait_for_event
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from beds_guest import MODULE, SPN, TIME
+from interleave import show
 
 from sso.demo.guest import PYTHON, Guest
 from sso.demo.realm import Realm
@@ -94,20 +95,6 @@ def memory(pid: int, kind: str) -> float:
     """MiB of resident memory: "Rss", "Pss" with shared pages counted in part, "Private_" without them."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return sum(int(line.split()[1]) for line in lines if re.match(rf"{kind}(Clean|Dirty)?:", line)) / MIB
-
-
-def show(benchmark: Any, case: str, peer: str, unit: str, one: Callable[[], float], rounds: int = 1) -> None:
-    """A row that is no time: the value that `one` gives, in that unit."""
-    shown = 0.0
-
-    def round() -> None:
-        nonlocal shown
-        shown += one()
-
-    benchmark._timer = lambda: shown
-    benchmark.group = case
-    benchmark.extra_info.update(case=case, peer=peer, unit=unit)
-    benchmark.pedantic(round, rounds=rounds)
 
 
 def a_second(pids: Pids) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from beds_vm import Machines
-from bench_idle import show
+from interleave import show
 from vm_console import UNITS, set_up
 
 from sso.demo.realm import Realm
