@@ -15,7 +15,8 @@ from typing import Any
 
 from sso import _framing
 
-KERNELS: tuple[str, ...] = getattr(_framing, "KERNELS", ())
+KERNELS: tuple[str, ...] = getattr(_framing, "KERNELS", ())  # best first
+KERNEL: str = getattr(_framing, "KERNEL", "")
 
 
 @cache

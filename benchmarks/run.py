@@ -1,116 +1,173 @@
-"""`make bench`: run every benchmark, print medians and ratios of one run, and hold the gates.
+"""`make bench`: run every benchmark, print one table of ratios of that run, and hold the gates.
 
 A gate is a ratio to a peer of the same run, or a ceiling of what is no time: what must not be lost. Usage:
-python benchmarks/run.py [pytest arguments]; exit code 1 when a gate is broken or a row failed.
+
+    benchmarks/run.py [--picture PATH] [--document] [--again] [pytest arguments, as -k framing]
+
+    --picture PATH  draw the plot there too; docs/pictures/bench.png is the committed one
+    --document      write the table of figures into docs/performance.md
+    --again         measure nothing: print, draw and write what the last run has left in build/bench
+
+Exit code 1 when a gate is broken, a peer or a row is missing, or a benchmark failed. A run of a part (-k, -m)
+judges only the gates whose rows it has.
 """
 
+import argparse
 import json
+import platform
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from gates import CEILINGS, GATES, OURS
+import table
+from figures import OURS
+from gates import CEILINGS, GATES
+from rows import Row, Rows, read
 
+__all__ = ["OURS", "Row"]
 HERE = Path(__file__).resolve().parent
-
-
-class Row(NamedTuple):
-    """The median of so many rounds: seconds, or of that unit."""
-
-    median: float
-    rounds: int
-    unit: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.median:.2f} {self.unit}" if self.unit else _time(self.median)
-
-
-Rows = dict[str, dict[str, Row]]
+BUILD = HERE.parent / "build" / "bench"
+DOCUMENT = HERE.parent / "docs" / "performance.md"
+BEGIN, END = "<!-- written by benchmarks/run.py --document -->\n", "<!-- end -->\n"
+PARTS = ("-k", "-m", "--deselect", "--lf")
 
 
 def main(arguments: list[str]) -> int:
-    with tempfile.TemporaryDirectory() as folder:
-        report = Path(folder) / "benchmarks.json"
-        files = sorted(str(path) for path in HERE.glob("bench_*.py"))
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            *files,
-            f"--benchmark-json={report}",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-        ]
-        command += ["-W", "default", "--benchmark-disable-gc", "--benchmark-columns=median", *arguments]
-        print(f"running {len(files)} files of benchmarks; this takes some minutes", flush=True)
-        with open(Path(folder) / "log", "w+") as log:
-            status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
-            if status:
-                log.seek(0)
-                print(log.read())
-        if not report.exists():
-            return 1
-        rows = _rows(report)
-    _print(rows)
-    broken = _broken(rows)
+    parser = argparse.ArgumentParser(usage=__doc__, add_help=False, allow_abbrev=False)
+    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--document", action="store_true")
+    parser.add_argument("--again", action="store_true")
+    options, rest = parser.parse_known_args(arguments)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    report = BUILD / "pytest-benchmark.json"
+    status = 0 if options.again else _measure(report, rest)
+    if not report.exists():
+        return 1
+    rows = read(report)
+    partial = any(argument.startswith(PARTS) for argument in rest)
+    missing = [] if options.again else _missing()
+    print(table.as_text(rows))
+    if not options.again:
+        _write_json(rows)
+    (BUILD / "rows.txt").write_text(table.listing(rows) + "\n")
+    _draw(rows, [options.picture] if options.picture else [])
+    if options.document:
+        _document(rows)
+    return 1 if _judge(rows, partial, missing) or status else 0
+
+
+def _measure(report: Path, arguments: list[str]) -> int:
+    report.unlink(missing_ok=True)
+    files = sorted(str(path) for path in HERE.glob("bench_*.py"))
+    command = [sys.executable, "-m", "pytest", *files, f"--benchmark-json={report}", "-q"]
+    command += ["-p", "no:cacheprovider", "-W", "default", "--benchmark-disable-gc"]
+    command += ["--benchmark-columns=median", *arguments]
+    print(f"running {len(files)} files of benchmarks; all of them take some minutes", flush=True)
+    with open(BUILD / "log", "w+") as log:
+        status = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT).returncode
+        if status:
+            log.seek(0)
+            print(log.read())
+    return status
+
+
+def _missing() -> list[str]:
+    """A peer that cannot be had is said, and is no success."""
+    import peers
+    import peers_lines  # noqa: F401  # it looks for its own
+
+    return [f"{name} ({reason})" for name, reason in peers.MISSING.items()]
+
+
+def _write_json(rows: Rows) -> None:
+    import peers
+    from kernels import KERNEL, KERNELS
+
+    written: dict[str, Any] = {
+        "machine": {"processor": _processor(), "system": platform.platform()},
+        "kernel": KERNEL,
+        "kernels": KERNELS,
+        "versions": peers.versions(),
+        "rows": [
+            {"case": case, "peer": peer, **row._asdict()}
+            for case, of_case in rows.items()
+            for peer, row in of_case.items()
+        ],
+        "figures": [verdict._asdict() for verdict in table.verdicts(rows)],
+    }
+    (BUILD / "bench.json").write_text(json.dumps(written, indent=1) + "\n")
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())
+
+
+def _draw(rows: Rows, others: list[Path]) -> None:
+    try:
+        from picture import draw
+    except ImportError as error:
+        print(f"no plot: {error}")
+        return
+    draw(rows, [BUILD / "bench.svg", BUILD / "bench.png", *others])
+    print(f"\nmedians and rounds, JSON and plot: {BUILD}/rows.txt, bench.json, bench.svg, bench.png")
+    if not others:
+        print("`benchmarks/run.py --again --document --picture docs/pictures/bench.png` refreshes the docs")
+
+
+def _document(rows: Rows) -> None:
+    """The table, and what it was measured with, between the marks."""
+    text = DOCUMENT.read_text()
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    if not rest or not after:
+        raise SystemExit(f"{DOCUMENT} has not the marks")
+    said = json.loads((BUILD / "bench.json").read_text())
+    versions = ", ".join(f"{name} {version}" for name, version in said["versions"].items())
+    kernels = ", ".join(said["kernels"]) or "no choice of kernels"
+    told = f"Measured on {said['machine']['processor']}; kernels: {kernels}. {versions}."
+    DOCUMENT.write_text(f"{before}{BEGIN}\n{table.as_markdown(rows)}\n\n{told}\n\n{END}{after}")
+
+
+def _judge(rows: Rows, partial: bool, missing: list[str]) -> bool:
+    """Print the gates; whether something is broken."""
+    broken = _broken(rows, partial)
     for text in broken:
         print(f"gate broken: {text}")
-    if not broken and not status:
-        print(f"all {len(GATES) + len(CEILINGS)} gates hold")
-    return 1 if broken or status else 0
+    for text in missing:
+        print(f"missing peer: {text}")
+    gates = len(GATES) + len(CEILINGS)
+    if not broken:
+        print("the gates of the rows at hand hold" if partial else f"all {gates} gates hold")
+    return bool(broken or missing)
 
 
-def _rows(report: Path) -> Rows:
-    rows: Rows = {}
-    for entry in json.loads(report.read_text())["benchmarks"]:
-        info = entry["extra_info"]
-        stats = entry["stats"]
-        row = Row(stats["median"], stats["rounds"], info.get("unit", ""))
-        rows.setdefault(info["case"], {})[info["peer"]] = row
-    return rows
-
-
-def _print(rows: Rows) -> None:
-    for case, peers in rows.items():
-        ours = next((peers[name].median for name in OURS if name in peers), None)
-        print(f"\n{case}")
-        for peer, row in sorted(peers.items(), key=lambda item: item[1].median):
-            ratio = f"{row.median / ours:8.2f} x ours" if ours else ""
-            print(f"  {row!s:>12}  n={row.rounds:<7} {ratio}  {peer}")
-
-
-def _time(seconds: float) -> str:
-    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
-        if seconds >= size:
-            return f"{seconds / size:.2f} {unit}"
-    return f"{seconds * 1e9:.1f} ns"
-
-
-def _broken(rows: Rows) -> list[str]:
-    """A gate whose rows are missing is broken too: nothing is gated by leaving it out."""
-    broken = []
+def _broken(rows: Rows, partial: bool = False) -> list[str]:
+    """A gate whose rows are missing is broken too: nothing is gated by leaving it out of a full run."""
+    broken, absent = [], 0
     for case, ours, peer, most in GATES:
         try:
             ratio = rows[case][ours].median / rows[case][peer].median
         except KeyError:
-            broken.append(f"{case}: no row for {ours} or {peer}")
+            absent += 1
+            if not partial:
+                broken.append(f"{case}: no row for {ours} or {peer}")
             continue
-        print(f"gate: {case}: {ours} / {peer} = {ratio:.2f}, at most {most}")
+        print(f"gate: {case}: {ours} / {peer} = {ratio:.3g}, at most {most}")
         if ratio > most:
             broken.append(f"{case}: {ours} / {peer} = {ratio:.2f} is over {most}")
-    return broken + _over(rows)
-
-
-def _over(rows: Rows) -> list[str]:
-    broken = []
     for case, ours, most in CEILINGS:
         row = rows.get(case, {}).get(ours)
+        if row is None and partial:
+            absent += 1
+            continue
         print(f"gate: {case}: {ours} = {row}, at most {most}")
         if row is None or row.median > most:
             broken.append(f"{case}: {ours} = {row}, and at most {most} is allowed")
+    if partial and absent:
+        print(f"partial run: {absent} gates of missing rows not judged")
     return broken
 
 
