@@ -10,7 +10,7 @@ NO_TRACE := -p no:cacheprovider
 endif
 
 .NOTPARALLEL:
-.PHONY: help demo demo-vm test test-desktop quick bench checklist lint format pam clean setup-demo setup-test setup-bench
+.PHONY: help demo demo-vm test test-desktop quick bench flame checklist lint format pam clean setup-demo setup-test setup-bench
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -41,8 +41,11 @@ test-desktop: setup-test pam  ## what takes longer in virtual machines: the film
 quick: setup-test lint  ## in under a minute: lint, types, the fast tests
 	$(PYTHON_VENV) -m pytest -q -m "$(FAST)"
 
-bench: setup-bench pam  ## medians and ratios beside the peers, measured in one run, and the gates
+bench: setup-bench pam  ## one table of ratios beside the peers, measured in one run, and the gates
 	$(AS_ROOT) $(PYTHON_VENV) benchmarks/run.py
+
+flame: setup-bench pam  ## where the time of a login goes: a table and a flame graph in docs/
+	$(AS_ROOT) $(PYTHON_VENV) benchmarks/flame.py --document
 
 checklist: setup-test  ## every row of docs/checklist.md with its tests, and the rows that have none yet
 	@$(PYTHON_VENV) scripts/checklist.py

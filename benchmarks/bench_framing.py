@@ -75,7 +75,7 @@ def floors(characters: bytes, size: int) -> dict[str, Work]:
     copy: Callable[[bytes], object] = partial(room.__setitem__, slice(None))
     search: Callable[[bytes], object] = characters.find
     wipe: Callable[[Any], object] = _framing.wipe
-    return {MEMCPY: (copy, [characters]), MEMCHR: (search, [b"\n"]), WIPE: (wipe, [bytearray(size)])}  # type: ignore[list-item]
+    return {MEMCPY: (copy, [characters]), MEMCHR: (search, [b"\n"]), WIPE: (wipe, [bytearray(size)])}
 
 
 CASES: dict[str, Callable[[], dict[str, Work]]] = {}

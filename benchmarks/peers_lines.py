@@ -163,7 +163,7 @@ def by_asyncio() -> Read:
 
 
 def _json(type: Any) -> Make:
-    return lambda: msgspec.json.Decoder(type).decode_lines  # type: ignore[no-any-return]
+    return lambda: msgspec.json.Decoder(type).decode_lines
 
 
 def same(words: Words) -> Words:
@@ -194,7 +194,7 @@ if receivebuffer:
     PEERS["h11 receive buffer (line only)"] = Peer(by_h11, crlf_line, crlf_line)
 
 # What gives no result: the least that a call costs, and a parser whose result nobody takes.
-FLOORS = {"floor: a call": Peer(lambda: len, line, same)}  # type: ignore[arg-type,return-value]
+FLOORS = {"floor: a call": Peer(lambda: len, line, same)}
 if httptools:
     FLOORS["httptools, no callbacks (no result)"] = Peer(
         lambda: httptools.HttpRequestParser(Nothing()).feed_data, http_request, same

@@ -23,6 +23,7 @@ from typing import Any
 import table
 from figures import OURS
 from gates import CEILINGS, GATES
+from owned import give_back
 from rows import Row, Rows, read
 
 __all__ = ["OURS", "Row"]
@@ -34,7 +35,8 @@ PARTS = ("-k", "-m", "--deselect", "--lf")
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(usage=__doc__, add_help=False, allow_abbrev=False)
+    style = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=style, allow_abbrev=False)
     parser.add_argument("--picture", type=Path)
     parser.add_argument("--document", action="store_true")
     parser.add_argument("--again", action="store_true")
@@ -45,16 +47,16 @@ def main(arguments: list[str]) -> int:
     if not report.exists():
         return 1
     rows = read(report)
-    partial = any(argument.startswith(PARTS) for argument in rest)
-    missing = [] if options.again else _missing()
-    print(table.as_text(rows))
     if not options.again:
-        _write_json(rows)
+        _write_json(rows, any(argument.startswith(PARTS) for argument in rest))
+    run = json.loads((BUILD / "bench.json").read_text())
+    print(table.as_text(rows))
     (BUILD / "rows.txt").write_text(table.listing(rows) + "\n")
     _draw(rows, [options.picture] if options.picture else [])
     if options.document:
-        _document(rows)
-    return 1 if _judge(rows, partial, missing) or status else 0
+        _document(rows, run)
+    give_back(BUILD, *([options.picture] if options.picture else []))
+    return 1 if _judge(rows, run["partial"], run["missing"]) or status else 0
 
 
 def _measure(report: Path, arguments: list[str]) -> int:
@@ -72,19 +74,14 @@ def _measure(report: Path, arguments: list[str]) -> int:
     return status
 
 
-def _missing() -> list[str]:
-    """A peer that cannot be had is said, and is no success."""
+def _write_json(rows: Rows, partial: bool) -> None:
     import peers
-    import peers_lines  # noqa: F401  # it looks for its own
-
-    return [f"{name} ({reason})" for name, reason in peers.MISSING.items()]
-
-
-def _write_json(rows: Rows) -> None:
-    import peers
+    import peers_lines  # noqa: F401  # it looks for its own libraries
     from kernels import KERNEL, KERNELS
 
     written: dict[str, Any] = {
+        "partial": partial,
+        "missing": [f"{name} ({reason})" for name, reason in peers.MISSING.items()],
         "machine": {"processor": _processor(), "system": platform.platform()},
         "kernel": KERNEL,
         "kernels": KERNELS,
@@ -117,14 +114,13 @@ def _draw(rows: Rows, others: list[Path]) -> None:
         print("`benchmarks/run.py --again --document --picture docs/pictures/bench.png` refreshes the docs")
 
 
-def _document(rows: Rows) -> None:
+def _document(rows: Rows, said: dict[str, Any]) -> None:
     """The table, and what it was measured with, between the marks."""
     text = DOCUMENT.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     if not rest or not after:
         raise SystemExit(f"{DOCUMENT} has not the marks")
-    said = json.loads((BUILD / "bench.json").read_text())
     versions = ", ".join(f"{name} {version}" for name, version in said["versions"].items())
     kernels = ", ".join(said["kernels"]) or "no choice of kernels"
     told = f"Measured on {said['machine']['processor']}; kernels: {kernels}. {versions}."
