@@ -19,6 +19,10 @@ Read = Callable[[bytes], Sequence[Any] | None]
 Make = Callable[[], Read]
 Decode = Callable[[memoryview], Any]
 
+DISTRIBUTIONS = (
+    *("msgspec", "hiredis", "httptools", "h11", "pyserial", "Twisted"),
+    *("fastpybase64", "hashcodecs", "pybase64"),
+)
 LF, SECRET = 0x0A, b"credentials "
 FIRST = SECRET[0]
 
@@ -203,9 +207,10 @@ if hashcodecs:
 def versions() -> dict[str, str]:
     """What was measured: the distributions and their versions."""
     metadata = import_module("importlib.metadata")
-    names = ("msgspec", "hiredis", "httptools", "h11", "pyserial", "Twisted")
-    found = {name: metadata.version(name) for name in names if name.lower() not in MISSING}
-    for name in ("fastpybase64", "hashcodecs", "pybase64"):
-        if name not in MISSING:
+    found = {"Python": sys.version.split()[0]}
+    for name in DISTRIBUTIONS:
+        try:
             found[name] = metadata.version(name)
-    return {"Python": sys.version.split()[0], **found}
+        except metadata.PackageNotFoundError:
+            found[name] = "missing"
+    return found
