@@ -21,7 +21,7 @@ from kernels import KERNELS
 
 HERE = Path(__file__).resolve().parent
 TIMES = {"authenticate": 2000, "ok": 2000, "secret of 16K": 200}
-COUNTED = [kernel for kernel in KERNELS if kernel in ("avx2", "scalar")] or ["as built"]
+COUNTED = [kernel for kernel in KERNELS if kernel in ("avx2", "scalar")]
 
 
 def count(case: str, kernel: str, times: int) -> int:

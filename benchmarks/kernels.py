@@ -15,8 +15,7 @@ from typing import Any
 
 from sso import _framing
 
-KERNELS: tuple[str, ...] = getattr(_framing, "KERNELS", ())  # best first
-KERNEL: str = getattr(_framing, "KERNEL", "")
+KERNELS: tuple[str, ...] = _framing.KERNELS
 
 
 @cache

@@ -42,21 +42,9 @@ fastpybase64, hashcodecs, pybase64 = map(library, ("fastpybase64", "hashcodecs",
 
 
 def framed(build: Any) -> Read:
-    """Ours: the bound method itself, where it returns the messages. This is the one place that knows it."""
-    framer = build.MessageFramer(LINE_MAX, SECRET_MAX)
-    feed: Read = framer.feed
-    if not hasattr(framer, "next_message"):
-        return feed
-    next_message = framer.next_message
-
-    def read(chunk: bytes) -> list[Any]:
-        feed(chunk)
-        found = []
-        while (message := next_message()) is not None:
-            found.append(message)
-        return found
-
-    return read
+    """Ours: the bound method itself."""
+    feed: Read = build.MessageFramer(LINE_MAX, SECRET_MAX).feed
+    return feed
 
 
 def tuned(decode: Decode) -> Read:

@@ -8,7 +8,7 @@ from rows import Row, Rows, ours_of
 CASES = (
     "authenticate, one a read",
     "authenticate, 100 a read",
-    "ok, one a read",
+    "authenticate with types not known, one a read",
     "secret of 1K, whole",
     "secret of 16K, whole",
     "secret of 64K, in chunks of 4096",

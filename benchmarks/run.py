@@ -77,7 +77,8 @@ def _measure(report: Path, arguments: list[str]) -> int:
 def _write_json(rows: Rows, partial: bool) -> None:
     import peers
     import peers_lines  # noqa: F401  # it looks for its own libraries
-    from kernels import KERNEL, KERNELS
+
+    from sso._framing import KERNEL, KERNELS
 
     written: dict[str, Any] = {
         "partial": partial,
