@@ -50,7 +50,8 @@ def delegated(keytab: Path, store: Path) -> Pair:
     """A whole login in memory, both halves; the ticket that was handed over goes into the file `store`."""
     mechanisms = {"GSSAPI": {"spn": SPN, "keytab": str(keytab)}}
     pair = _run(Pair(ClientPolicy(spn=SPN), GuestPolicy(), mechanisms=mechanisms))
-    store.write_bytes(pair.judge.secrets[0])
+    with open(store, "wb", buffering=0) as file:
+        file.write(pair.judge.secrets[0])
     return pair
 
 

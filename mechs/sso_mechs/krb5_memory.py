@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from itertools import islice
 from typing import Any
 
 from gssapi import raw
@@ -23,7 +22,7 @@ ENTRIES_MAX = 16  # a forwarded TGT is one; what a client forwards beyond is dro
 CREDS_SIZE = 512  # octets: more than a krb5_creds takes, which nobody here looks into
 
 
-class Data(ctypes.Structure):
+class _Data(ctypes.Structure):
     """krb5_data."""
 
     _fields_ = (("magic", ctypes.c_int), ("length", ctypes.c_uint), ("data", ctypes.c_void_p))
@@ -34,9 +33,9 @@ def octets_of(credentials: Any) -> bytearray:
     if not hasattr(_library(), "krb5_marshal_credentials"):
         return _through_a_file(credentials)
     name = b"MEMORY:sso-" + os.urandom(16).hex().encode()
-    raw.store_cred_into({b"ccache": name}, credentials, usage="initiate", overwrite=True)
     with _cache(name) as (context, store):
-        entries = list(islice(_entries(context, store), ENTRIES_MAX))
+        raw.store_cred_into({b"ccache": name}, credentials, usage="initiate", overwrite=True)
+        entries = _entries(context, store)
     if not entries:
         raise MechanismError("delegation", "the forwarded ticket is lost")
     return ccache.joined(entries)
@@ -76,25 +75,32 @@ def _cache(name: bytes) -> Iterator[tuple[ctypes.c_void_p, ctypes.c_void_p]]:
         krb5.krb5_free_context(context)
 
 
-def _entries(context: ctypes.c_void_p, store: ctypes.c_void_p) -> Iterator[bytearray]:
-    """Each credential of a cache in the form of the FILE cache; the library's own copies are wiped."""
-    krb5 = _library()
+def _entries(context: ctypes.c_void_p, store: ctypes.c_void_p) -> list[bytearray]:
+    """The credentials of a cache, each in the form of the FILE cache."""
+    krb5, entries = _library(), list[bytearray]()
     cursor, creds = ctypes.c_void_p(), ctypes.create_string_buffer(CREDS_SIZE)
-    _check(krb5.krb5_cc_start_seq_get(context, store, ctypes.byref(cursor)))
+    at = ctypes.byref(cursor)
+    _check(krb5.krb5_cc_start_seq_get(context, store, at))
     try:
-        while not krb5.krb5_cc_next_cred(context, store, ctypes.byref(cursor), creds):
-            data = ctypes.POINTER(Data)()
-            failed = krb5.krb5_marshal_credentials(context, creds, ctypes.byref(data))
-            krb5.krb5_free_cred_contents(context, creds)
-            _check(failed)
-            size, at = data.contents.length, data.contents.data
-            entry = bytearray(size)
-            ctypes.memmove((ctypes.c_char * size).from_buffer(entry), at, size)
-            ctypes.memset(at, 0, size)
-            krb5.krb5_free_data(context, data)
-            yield entry
+        while len(entries) < ENTRIES_MAX and not krb5.krb5_cc_next_cred(context, store, at, creds):
+            entries.append(_entry(context, creds))
+        return entries
     finally:
-        krb5.krb5_cc_end_seq_get(context, store, ctypes.byref(cursor))
+        krb5.krb5_cc_end_seq_get(context, store, at)
+
+
+def _entry(context: ctypes.c_void_p, creds: Any) -> bytearray:
+    """One credential, in the only buffer that is left of it: the library's own are wiped."""
+    krb5, data = _library(), ctypes.POINTER(_Data)()
+    failed = krb5.krb5_marshal_credentials(context, creds, ctypes.byref(data))
+    krb5.krb5_free_cred_contents(context, creds)
+    _check(failed)
+    size, at = data.contents.length, data.contents.data
+    entry = bytearray(size)
+    ctypes.memmove((ctypes.c_char * size).from_buffer(entry), at, size)
+    ctypes.memset(at, 0, size)
+    krb5.krb5_free_data(context, data)
+    return entry
 
 
 def _check(failed: int) -> None:
