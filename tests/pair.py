@@ -1,6 +1,7 @@
 """Two conversations joined in memory: every octet passes a tap, and time is ours."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from sso.client.conversation import Conversation as ClientConversation
@@ -49,6 +50,16 @@ class Judge:
         return self._outcomes[key]
 
 
+def accepting(
+    given: dict[str, dict[str, Any]], name: str, in_tls: bool = False, **arguments: Any
+) -> Mechanism:
+    """The accepting half of a mechanism, with what was `given` for its name."""
+    own = dict(given.get(name, {}))
+    if name == "GSSAPI":
+        own.setdefault("layers", ("none", "conf") if in_tls else ("conf",))
+    return load(name).accept(**own, **arguments)
+
+
 class Pair:
     """A client and a guest, and what crosses between them (`to_guest`, `to_client`: all octets ever).
 
@@ -82,7 +93,7 @@ class Pair:
         self.guests_used = 0
         self._cut, self._channel = cut, channel
         self._arguments = mechanisms or {}
-        self._make = make or self.make
+        self._make = make or partial(accepting, self._arguments)
         self.client = ClientConversation(
             client, load, person=person or Person(), progress=self.progress.append, ccache=ccache
         )
@@ -91,19 +102,16 @@ class Pair:
 
     def new_guest(self) -> GuestConversation:
         self.guests_used += 1
+        log = (
+            self.log
+        )  # and not the pair: nothing in a guest leads back to it, so that it ends with its last use
         return GuestConversation(
             self._guest_policy,
             self._make,
             self.judge,
             info=self._info,
-            log=lambda id, text: self.log.append((id, text)),
+            log=lambda id, text: log.append((id, text)),
         )
-
-    def make(self, name: str, in_tls: bool = False, **arguments: Any) -> Mechanism:
-        given = dict(self._arguments.get(name, {}))
-        if name == "GSSAPI":
-            given.setdefault("layers", ("none", "conf") if in_tls else ("conf",))
-        return load(name).accept(**given, **arguments)
 
     def run(self, turns: int = 200) -> "Pair":
         """Start both ends and pass octets until nothing moves any more."""
@@ -159,7 +167,9 @@ class Pair:
         return False
 
     def _pass(self, direction: str, data: bytes, target: Any) -> bool:
-        data = self.change(direction, data) if data else b""
+        if not data:
+            return False
+        data = self.change(direction, data)
         crossed: bytearray = getattr(self, direction)
         if self._cut is not None and self._cut[0] == direction:
             data, whole = data[: max(self._cut[1] - len(crossed), 0)], data

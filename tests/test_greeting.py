@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from sso.errors import RemoteProtocolError
-from sso.greeting import SIGNATURES_MAX, Greeting, read_signature
+from sso.greeting import SIGNATURES_MAX, Greeting, read_signature, words_of
 from sso.messages import Code, Signature, signature_line
 from sso.state import Role
 
@@ -108,9 +108,9 @@ def test_a_client_says_nothing_more_inside_a_layer() -> None:
 
 @pytest.mark.parametrize("line", [b"\nSIGNATURE cSSO7f3Kq9ZtW2xB  1 1 guest - -\n", b"\nok\n"])
 def test_a_raw_find_that_is_no_signature_is_nothing(line: bytes) -> None:
-    assert read_signature(line) is None
+    assert read_signature(words_of(line)) is None
 
 
 def test_a_raw_find_is_read() -> None:
-    assert read_signature(signature_line(GENUINE)) == GENUINE
-    assert read_signature(signature_line(GENUINE)[:-1] + b"\r\n") == GENUINE
+    assert read_signature(words_of(signature_line(GENUINE))) == GENUINE
+    assert read_signature(words_of(signature_line(GENUINE)[:-1] + b"\r\n")) == GENUINE

@@ -24,9 +24,9 @@ class Listener(Transcript):
         super().__init__()
         self.lines: list[tuple[str, list[str]]] = []
 
-    def add(self, sender: Role, words: list[str]) -> None:
-        super().add(sender, words)
-        self.lines.append((sender.value, words))
+    def add_line(self, sender: Role, line: bytes) -> None:
+        super().add_line(sender, line)
+        self.lines.append((sender.value, line.decode().split()))
 
 
 def heard(pair: Pair) -> list[tuple[str, str]]:

@@ -39,6 +39,27 @@ def write(ticket: Ticket) -> bytearray:
     return out + _data(ticket.ticket) + _data(b"")
 
 
+def joined(entries: list[bytearray]) -> bytearray:
+    """A whole cache file of credentials in its form, which are wiped; the first one's client owns it."""
+    head = struct.pack(">HH", VERSION, 0) + entries[0][: _principal_size(entries[0])]
+    whole = bytearray(len(head) + sum(map(len, entries)))
+    whole[: len(head)] = head
+    end = len(head)
+    for entry in entries:
+        whole[end : end + len(entry)] = entry
+        end += len(entry)
+        entry[:] = bytes(len(entry))
+    return whole
+
+
+def _principal_size(octets: bytearray) -> int:
+    """How long the principal at the front is: its type, its parts, and as many of those and a realm."""
+    end = 8
+    for _ in range(1 + min(int.from_bytes(octets[4:8], "big"), COMPONENTS_MAX)):
+        end += 4 + int.from_bytes(octets[end : end + 4], "big")
+    return end
+
+
 def read(cache: bytes | bytearray) -> list[Ticket]:
     """Every credential of a cache file; MechanismError("no-ticket") when it cannot be read."""
     try:

@@ -1,13 +1,13 @@
 """SASL GSSAPI (RFC 4752) on Kerberos 5, with TGT delegation and channel bindings (PROTOCOL.md section 8).
 
-Two measured traps of python-gssapi shape this file: `step` returns the error token of a failed step
-and raises only later, and an acceptor with bindings accepts an initiator that sent none.
+The functions of `gssapi.raw` alone are used. The classes above them defer the errors of a step to the next
+look at the context, so that a replay seems to pass; and each of their calls costs as much again as the
+library behind it. A second trap is the library's own: an acceptor with bindings accepts an initiator that
+sent none.
 """
 
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 from typing import Any
 
 import gssapi
@@ -25,8 +25,18 @@ Flag = gssapi.RequirementFlag
 CHANNEL_BOUND = 0x800  # GSS_C_CHANNEL_BOUND_FLAG
 SESSION_KEY = gssapi.OID.from_int_seq("1.2.840.113554.1.2.2.5.5")  # GSS_C_INQ_SSPI_SESSION_KEY
 
+# What a context has to have, as one number: an enumeration of flags is slow to calculate with.
+PROTECTION = int(
+    Flag.mutual_authentication
+    | Flag.integrity
+    | Flag.confidentiality
+    | Flag.out_of_sequence_detection
+    | Flag.replay_detection
+)
+DELEGATED = int(Flag.delegate_to_peer)
+
 NO, POLICY, ALWAYS = "no", "policy", "always"
-_DELEGATION = {NO: 0, POLICY: Flag.ok_as_delegate, ALWAYS: Flag.delegate_to_peer}
+_DELEGATION = {NO: 0, POLICY: int(Flag.ok_as_delegate), ALWAYS: DELEGATED}
 
 # Kerberos error numbers (krb5_err.et, counted from its base) to the words that exit codes use.
 _ERROR_BASE = 2529638912
@@ -47,15 +57,20 @@ _CAUSES = {
 }
 
 
-_Store = dict[bytes | str, bytes | str]
+class _gss_errors:  # a statement, and named like one
+    """Every error of the library as ours; `otherwise` is the cause where its number says nothing."""
 
+    __slots__ = ("_otherwise",)
 
-class _Context(gssapi.SecurityContext):
-    """A context whose errors are raised where they happen."""
+    def __init__(self, otherwise: str = "gssapi") -> None:
+        self._otherwise = otherwise
 
+    def __enter__(self) -> None:
+        pass
 
-# Behind the class, not in it: the library's metaclass overwrites what a class body says here.
-_Context.__DEFER_STEP_ERRORS__ = False  # type: ignore[attr-defined]
+    def __exit__(self, kind: Any, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, gssapi.exceptions.GSSError):
+            raise _failure(error, self._otherwise) from None
 
 
 class _Layered(Mechanism):
@@ -64,11 +79,12 @@ class _Layered(Mechanism):
     _context: Any = None
 
     def wrap(self, data: bytes) -> bytes:
+        confidential = self.layer == CONFIDENTIALITY
         with _gss_errors():
-            done = self._context.wrap(data, self.layer == CONFIDENTIALITY)
-        if done.encrypted != (self.layer == CONFIDENTIALITY):
+            done = raw.wrap(self._context, data, confidential)
+        if done.encrypted != confidential:
             raise MechanismError("layer", "a frame would leave without its protection")
-        return bytes(done.message)
+        return done.message
 
     def unwrap(self, data: bytes) -> bytes:
         return self._unwrap(data, self.layer == CONFIDENTIALITY)
@@ -76,26 +92,28 @@ class _Layered(Mechanism):
     def _unwrap(self, data: bytes, confidential: bool) -> bytes:
         with _gss_errors():
             # unwrap writes into the octets of an integrity-only token: give it a copy of its own.
-            done = self._context.unwrap(bytes(bytearray(data)))
+            done = raw.unwrap(self._context, bytes(bytearray(data)))
         if confidential and not done.encrypted:
             raise MechanismError("layer", "a frame came without confidentiality")
-        return bytes(done.message)
+        return done.message
+
+    def _wrap_clear(self, data: bytes) -> bytes:
+        """The offer of layers and its answer, which RFC 4752 wraps for integrity alone."""
+        with _gss_errors():
+            return raw.wrap(self._context, data, False).message
 
     def _start_layer(self, layer: str, peer_maximum: int) -> None:
         self.layer = layer
         if layer != NO_LAYER:
-            size = self._context.get_wrap_size_limit(min(peer_maximum, FRAME_MAX), layer == CONFIDENTIALITY)
+            size = raw.wrap_size_limit(self._context, min(peer_maximum, FRAME_MAX), layer == CONFIDENTIALITY)
             if size < 1:
                 raise MechanismError("layer", "the peer takes no frame of a usable size")
             self.plain_max = size
         self.complete = True
 
-    def _check_established(self) -> None:
+    def _check_established(self, flags: int, mech: Any) -> None:
         """Everything that has to hold before anything is decided on an established context."""
-        flags = self._context.actual_flags
-        needed = Flag.mutual_authentication | Flag.integrity | Flag.confidentiality
-        needed |= Flag.out_of_sequence_detection | Flag.replay_detection
-        if flags & needed != needed or self._context.mech != KRB5:
+        if flags & PROTECTION != PROTECTION or mech != KRB5:
             raise MechanismError("gssapi", "the context lacks a protection that is required")
         key = raw.inquire_sec_context_by_oid(self._context, SESSION_KEY)
         if len(key) < 2 or _encryption_type(bytes(key[1])) not in AES:
@@ -112,67 +130,66 @@ class Initiator(_Layered):
     `spn` is service/host, with @REALM or in the default realm. `delegate` is "no", "policy" (forward the
     TGT only where the KDC says ok-as-delegate) or "always". `layer` is what is chosen from the guest's
     offer. `ccache` names a credential cache other than the default one. `own_name` is who we are;
-    `delegated` says, after the first step, whether a TGT went along.
+    `delegated` says, once the context stands, whether a TGT went along.
     Raises MechanismError("no-ticket") and the like from here on.
     """
 
     def __init__(
         self, *, spn: str, delegate: str = POLICY, layer: str = CONFIDENTIALITY, ccache: str | None = None
     ) -> None:
-        store: _Store | None = {"ccache": ccache} if ccache else None
         with _gss_errors("no-ticket"):
-            self._credentials = gssapi.Credentials(usage="initiate", mechs=[KRB5], store=store)
-            self.own_name = str(self._credentials.name)
-            self.lifetime: int = self._credentials.lifetime or 0
+            self._credentials = _acquire("initiate", {"ccache": ccache} if ccache else None)
+            own = raw.inquire_cred(self._credentials, name=True, lifetime=True, usage=False, mechs=False)
+            self.own_name = _text_of(own.name)
+            self.lifetime: int = own.lifetime or 0
         with _gss_errors("unknown-service"):
-            self._target = gssapi.Name(spn, PRINCIPAL)
-            self._target_name = str(self._target.canonicalize(KRB5))
+            self._target = raw.canonicalize_name(raw.import_name(spn.encode(), PRINCIPAL), KRB5)
         if self.lifetime <= 0:
             raise MechanismError("ticket-expired", "the Kerberos ticket has expired")
         self._wanted = layer
-        self._flags = int(_DELEGATION[delegate])
+        self._flags = PROTECTION | _DELEGATION[delegate]
         self._binding: raw.ChannelBindings | None = None
+        self._established = False
         self.delegated = False
 
     def bind(self, binding: bytes) -> None:
         self._binding = raw.ChannelBindings(application_data=binding)
 
     def step(self, token: bytes) -> bytes:
-        if self._context is None:
-            self._context = self._new_context()
-            return self._step(b"", otherwise="kdc-refused")
-        if not self._context.complete:
-            answer = self._step(token)
-            if self._context.complete:
-                self._check_established()
-                self._check_target()
-            return answer
-        return self._choose(token)
+        if self._established:
+            return self._choose(token)
+        with _gss_errors("gssapi" if self._context else "kdc-refused"):
+            done = raw.init_sec_context(
+                self._target,
+                creds=self._credentials,
+                context=self._context,
+                mech=KRB5,
+                flags=self._flags,
+                channel_bindings=self._binding,
+                input_token=token or None,
+            )
+            self._context = done.context
+            if not done.more_steps:
+                self._establish(int(done.flags), done.mech)
+        return done.token or b""
 
-    def _new_context(self) -> _Context:
-        flags = Flag.mutual_authentication | Flag.replay_detection | Flag.out_of_sequence_detection
-        flags |= Flag.confidentiality | Flag.integrity | self._flags
-        return _Context(
-            name=self._target,
-            creds=self._credentials,
-            flags=flags,
-            mech=KRB5,
-            usage="initiate",
-            channel_bindings=self._binding,
-        )
-
-    def _step(self, token: bytes, otherwise: str = "gssapi") -> bytes:
-        with _gss_errors(otherwise):
-            answer = self._context.step(token or None)
-            complete = self._context.complete  # reading this raises a deferred error
-        if complete:
-            self.delegated = bool(self._context.actual_flags & Flag.delegate_to_peer)
-        return bytes(answer or b"")
-
-    def _check_target(self) -> None:
-        if str(self._context.target_name) != self._target_name:
+    def _establish(self, flags: int, mech: Any) -> None:
+        """The guest has proven its key: what else has to hold, and that it is the one we asked for."""
+        self._check_established(flags, mech)
+        target = raw.inquire_context(
+            self._context,
+            initiator_name=False,
+            lifetime=False,
+            mech=False,
+            flags=False,
+            locally_init=False,
+            complete=False,
+        ).target_name
+        if target is None or not raw.compare_name(self._target, target):
             raise MechanismError("target", "the KDC gave a ticket for another service")
-        self.peer = self._target_name
+        self.peer = _text_of(target)
+        self.delegated = bool(flags & DELEGATED)
+        self._established = True
 
     def _choose(self, token: bytes) -> bytes:
         """Answer the guest's offer of layers (RFC 4752 section 3.1)."""
@@ -182,11 +199,8 @@ class Initiator(_Layered):
         if len(offer) != 4 or not offer[0] & LAYERS[self._wanted]:
             raise MechanismError("layer", f"the guest does not offer the layer {self._wanted}")
         maximum = 0 if self._wanted == NO_LAYER else FRAME_MAX
-        choice = bytes([LAYERS[self._wanted]]) + maximum.to_bytes(
-            3, "big"
-        )  # authzid empty: the authcid's own
-        with _gss_errors():
-            answer = bytes(self._context.wrap(choice, False).message)
+        # The authzid behind it stays empty: the authcid's own.
+        answer = self._wrap_clear(bytes([LAYERS[self._wanted]]) + maximum.to_bytes(3, "big"))
         self._start_layer(self._wanted, int.from_bytes(offer[1:], "big"))
         return answer
 
@@ -197,7 +211,7 @@ class Acceptor(_Layered):
     `spn` names the only key that is accepted (None: any key of the keytab, for tests), `layers` what is
     offered. `require_binding` False is for conformance tests with peers that set none. After
     `complete`, `peer` is the principal and `credential` its forwarded TGT as the octets of a FILE
-    ccache, or None. `folder` is where the library writes that file for the moment.
+    ccache, or None.
     """
 
     def __init__(
@@ -207,36 +221,43 @@ class Acceptor(_Layered):
         keytab: str | None = None,
         layers: tuple[str, ...] = (CONFIDENTIALITY,),
         require_binding: bool = True,
-        folder: str | None = None,
     ) -> None:
-        self._layers, self._require_binding, self._folder = layers, require_binding, folder
+        self._layers, self._require_binding = layers, require_binding
         self._binding: raw.ChannelBindings | None = None
+        self._initiator: Any = None
+        self._forwarded: Any = None
         self._offered = False
         with _gss_errors("no-keytab"):
-            name = gssapi.Name(spn, PRINCIPAL) if spn else None
-            store: _Store | None = {"keytab": keytab} if keytab else None
-            self._credentials = gssapi.Credentials(usage="accept", name=name, mechs=[KRB5], store=store)
+            name = raw.import_name(spn.encode(), PRINCIPAL) if spn else None
+            self._credentials = _acquire("accept", {"keytab": keytab} if keytab else None, name)
 
     def bind(self, binding: bytes) -> None:
         self._binding = raw.ChannelBindings(application_data=binding)
 
     def step(self, token: bytes) -> bytes:
-        if self._context is None:
-            self._context = _Context(creds=self._credentials, usage="accept", channel_bindings=self._binding)
-        if not self._context.complete:
+        if self._initiator is None:
             return self._accept(token)
         return self._offer(token) if not self._offered else self._conclude(token)
 
     def _accept(self, token: bytes) -> bytes:
+        if self._context is not None:
+            raise MechanismError("gssapi", "a token after one that failed")
+        self._context = raw.SecurityContext()
         with _expiry_as_skew(), _gss_errors():
-            answer = self._context.step(token)
-            complete = self._context.complete  # reading this raises a deferred error
-        if not complete:
+            done = raw.accept_sec_context(
+                token,
+                acceptor_creds=self._credentials,
+                context=self._context,
+                channel_bindings=self._binding,
+            )
+        if done.more_steps:
             raise MechanismError("gssapi", "Kerberos needs one token only")
-        self._check_established()
-        if self._require_binding and not int(self._context.actual_flags) & CHANNEL_BOUND:
+        with _gss_errors():
+            self._check_established(int(done.flags), done.mech)
+        if self._require_binding and not int(done.flags) & CHANNEL_BOUND:
             raise MechanismError("binding", "the client did not bind itself to this channel")
-        return bytes(answer or b"") if answer else self._offer(b"")
+        self._initiator, self._forwarded = done.initiator_name, done.delegated_creds
+        return done.token or self._offer(b"")
 
     def _offer(self, token: bytes) -> bytes:
         """The empty token of the client, then our layers and frame size (RFC 4752 section 3.2)."""
@@ -244,9 +265,7 @@ class Acceptor(_Layered):
             raise MechanismError("gssapi", "a token where an empty one was due")
         self._offered = True
         mask = sum(LAYERS[layer] for layer in self._layers)
-        offer = bytes([mask]) + (FRAME_MAX if mask > 1 else 0).to_bytes(3, "big")
-        with _gss_errors():
-            return bytes(self._context.wrap(offer, False).message)
+        return self._wrap_clear(bytes([mask]) + (FRAME_MAX if mask > 1 else 0).to_bytes(3, "big"))
 
     def _conclude(self, token: bytes) -> bytes:
         """The client's choice: only now the session key is proven, and the login may be believed."""
@@ -260,7 +279,7 @@ class Acceptor(_Layered):
         if layer == NO_LAYER and maximum:
             raise MechanismError("layer", "a frame size without a layer")
         with _gss_errors():
-            principal = str(self._context.initiator_name)
+            principal = _text_of(self._initiator)
         if choice[4:] not in (b"", principal.encode()):
             raise MechanismError("authzid", "the client wants to be another one")
         self.peer = principal
@@ -270,34 +289,17 @@ class Acceptor(_Layered):
         return b""
 
     def _delegated(self, principal: str) -> Credential | None:
-        credentials = self._context.delegated_creds
+        credentials, self._forwarded = self._forwarded, None
         if credentials is None:
             return None
+        from sso_mechs.krb5_memory import octets_of  # late: only this needs it
+
         with _gss_errors("delegation"):
-            if str(credentials.name) != principal:
+            given = raw.inquire_cred(credentials, name=True, lifetime=True, usage=False, mechs=False)
+            if _text_of(given.name) != principal:
                 raise MechanismError("delegation", "the forwarded ticket belongs to another principal")
-            expires = int(time.time()) + (credentials.lifetime or 0)
-            try:
-                secret = self._octets_of(credentials)
-            except OSError as error:
-                raise MechanismError(
-                    "delegation", f"the forwarded ticket is lost: {error.strerror}"
-                ) from None
-        return Credential("kerberos", principal, secret, expires)
-
-    def _octets_of(self, credentials: gssapi.Credentials) -> bytearray:
-        import tempfile  # late: only this needs it
-
-        # The library stores to a path only: a folder of our own (0700), read back, removed at once.
-        with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-            path = os.path.join(folder, "ccache")
-            credentials.store({"ccache": "FILE:" + path}, usage="initiate", overwrite=True)
-            with open(path, "r+b") as file:
-                secret = bytearray(os.fstat(file.fileno()).st_size)
-                file.readinto(secret)
-                file.seek(0)
-                file.write(bytes(len(secret)))
-        return secret
+            expires = int(time.time()) + (given.lifetime or 0)
+            return Credential("kerberos", principal, octets_of(credentials), expires)
 
     def export(self) -> bytes:
         """layer mask, peer's maximum, length and text of the principal, exported context (RFC 2743)."""
@@ -306,7 +308,7 @@ class Acceptor(_Layered):
         name = self.peer.encode()
         head = bytes([LAYERS[self.layer]]) + self._peer_maximum.to_bytes(4, "big")
         head += len(name).to_bytes(2, "big") + name
-        return head + (b"" if self.layer == NO_LAYER else bytes(self._context.export()))
+        return head + (b"" if self.layer == NO_LAYER else raw.export_sec_context(self._context))
 
 
 class Resumed(_Layered):
@@ -317,28 +319,35 @@ class Resumed(_Layered):
         end = 7 + int.from_bytes(exported[5:7], "big")
         self.peer = exported[7:end].decode()
         if layer != NO_LAYER:
-            self._context = _Context(token=exported[end:])
+            self._context = raw.import_sec_context(exported[end:])
         self._start_layer(layer, int.from_bytes(exported[1:5], "big"))
 
 
-@contextmanager
-def _gss_errors(otherwise: str = "gssapi") -> Iterator[None]:
-    """Every error of the library as ours; `otherwise` is the cause where its number says nothing."""
-    try:
-        yield
-    except gssapi.exceptions.GSSError as error:
-        raise _failure(error, otherwise) from None
+def _acquire(usage: str, store: dict[bytes | str, bytes | str] | None, name: Any = None) -> Any:
+    """Credentials of Kerberos alone, out of a cache or a keytab, or the default one."""
+    if store is None:
+        return raw.acquire_cred(name, mechs=[KRB5], usage=usage).creds
+    coded: dict[bytes | str, bytes | str] = {
+        key.encode(): value.encode()
+        for key, value in store.items()
+        if isinstance(key, str) and isinstance(value, str)
+    }
+    return raw.acquire_cred_from(coded, name, mechs=[KRB5], usage=usage).creds
 
 
-@contextmanager
-def _expiry_as_skew() -> Iterator[None]:
+def _text_of(name: Any) -> str:
+    return raw.display_name(name, name_type=False).name.decode()
+
+
+class _expiry_as_skew:  # a statement, and named like one
     """A client sends no ticket that has expired by its own clock: then ours is ahead."""
-    try:
-        yield
-    except MechanismError as error:
-        if error.cause == "ticket-expired":
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, MechanismError) and error.cause == "ticket-expired":
             error.cause = "clock-skew"
-        raise
 
 
 def _failure(error: Any, otherwise: str) -> MechanismError:
@@ -362,8 +371,10 @@ def _encryption_type(oid: bytes) -> int:
 
 
 def prepare() -> None:
-    """Import what taking a ticket needs: the process that calls it may not be able to read it later."""
-    import tempfile  # noqa: F401
+    """Load what taking a ticket needs: the process that calls it may not be able to read it later."""
+    from sso_mechs.krb5_memory import hold_configuration
+
+    hold_configuration()
 
 
 GSSAPI = Pair("GSSAPI", "sasl", Initiator, Acceptor, provides=("kerberos",), resume=Resumed, prepare=prepare)

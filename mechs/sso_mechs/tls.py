@@ -37,7 +37,9 @@ class _Stream(Mechanism):
 
     def __init__(self, context: ssl.SSLContext, *, server: bool, name: str | None = None) -> None:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server, server_hostname=name)
+        self._tls: Any = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=server, server_hostname=name
+        )
 
     def step(self, token: bytes) -> bytes:
         self._incoming.write(token)
@@ -67,11 +69,15 @@ class _Stream(Mechanism):
     def unwrap(self, data: bytes) -> bytearray:
         self._incoming.write(data)
         plain = bytearray()
-        record = bytearray(READ_SIZE)
         try:
-            while count := self._read(record):
-                joined = plain + record[:count]
-                plain[:] = bytes(len(plain))
+            # Without octets left nothing can come: an attempt would only fail, and cost more than a record.
+            while self._incoming.pending or self._tls.pending():
+                record = bytearray(min(READ_SIZE, self._incoming.pending + self._tls.pending()))
+                count = self._tls.read(len(record), record)
+                if not count:
+                    break
+                joined = plain + memoryview(record)[:count]
+                plain[:], record[:] = bytes(len(plain)), bytes(len(record))
                 plain = joined
         except ssl.SSLWantReadError:
             pass
@@ -79,13 +85,7 @@ class _Stream(Mechanism):
             pass  # close_notify: the hang-up follows, and decides
         except ssl.SSLError as error:
             raise MechanismError("tls", error.reason or "record refused") from None
-        finally:
-            record[:] = bytes(READ_SIZE)
         return plain
-
-    def _read(self, record: bytearray) -> int:
-        read: Any = self._tls.read  # with a buffer it returns a count, which its annotation does not say
-        return int(read(READ_SIZE, record))
 
     def finish(self) -> bytes:
         try:
@@ -93,6 +93,11 @@ class _Stream(Mechanism):
         except ssl.SSLError:
             pass  # the peer's own close_notify is not waited for
         return self._outgoing.read()
+
+    def dispose(self) -> None:
+        """The keys go with the TLS object, at once and not whenever the session is forgotten."""
+        super().dispose()
+        self._tls = None
 
 
 class Initiator(_Stream):
@@ -157,8 +162,9 @@ def server_context(certificate: str, key: str | None = None) -> tuple[ssl.SSLCon
     context.num_tickets = 0
     try:
         context.load_cert_chain(certificate, key)
-        with open(certificate, encoding="ascii", errors="replace") as file:
-            binding = end_point(ssl.PEM_cert_to_DER_cert(_first_certificate(file.read())))
+        with open(certificate, "rb", buffering=0) as file:
+            pem = file.read().decode("ascii", "replace")
+        binding = end_point(ssl.PEM_cert_to_DER_cert(_first_certificate(pem)))
     except (OSError, ValueError) as error:
         raise ConfigError(f"TLS certificate {certificate} or its key cannot be used: {error}") from None
     except MechanismError as error:
@@ -168,8 +174,7 @@ def server_context(certificate: str, key: str | None = None) -> tuple[ssl.SSLCon
 
 def end_point(certificate: bytes) -> bytes:
     """tls-server-end-point of a DER certificate: its hash by its own signature's hash (RFC 5929 4)."""
-    algorithm = _certificate_parts(certificate)[1]
-    name = _SIGNATURE_HASHES.get(algorithm.hex())
+    name = _SIGNATURE_HASHES.get(_signature_algorithm(certificate).hex())
     if name is None:
         raise MechanismError("certificate", "its signature algorithm has no tls-server-end-point (RFC 5929)")
     return new_hash(name, certificate).digest()
@@ -177,7 +182,7 @@ def end_point(certificate: bytes) -> bytes:
 
 def spki_pin(certificate: bytes) -> bytes:
     """SHA-256 of the SubjectPublicKeyInfo of a DER certificate (as RFC 7469 section 2.4 pins it)."""
-    return sha256(_certificate_parts(certificate)[0]).digest()
+    return sha256(_public_key(certificate)).digest()
 
 
 def _context(protocol: int) -> ssl.SSLContext:
@@ -205,18 +210,25 @@ def _first_certificate(pem: str) -> str:
     return begin + pem.partition(begin)[2].partition(end)[0] + end
 
 
-def _certificate_parts(certificate: bytes) -> tuple[bytes, bytes]:
-    """SubjectPublicKeyInfo (whole DER) and signature algorithm (OID octets), RFC 5280 section 4.1."""
+def _signature_algorithm(certificate: bytes) -> bytes:
+    """The octets of the signature algorithm's OID (RFC 5280 section 4.1)."""
     try:
         body, _, _ = _element(certificate)
-        to_be_signed, whole, rest = _element(body)
-        algorithm, _, _ = _element(_element(rest)[0])
+        _, _, rest = _element(body)
+        return _element(_element(rest)[0])[0]
+    except IndexError:
+        raise MechanismError("certificate", "the certificate cannot be read") from None
+
+
+def _public_key(certificate: bytes) -> bytes:
+    """The whole DER of the SubjectPublicKeyInfo (RFC 5280 section 4.1)."""
+    try:
+        to_be_signed = _element(_element(certificate)[0])[0]
         fields = []
         while to_be_signed:
             _, whole, to_be_signed = _element(to_be_signed)
             fields.append(whole)
-        versioned = fields[0][0] == 0xA0
-        return fields[6 if versioned else 5], algorithm
+        return fields[6 if fields[0][0] == 0xA0 else 5]
     except IndexError:
         raise MechanismError("certificate", "the certificate cannot be read") from None
 

@@ -20,6 +20,7 @@ class Greeting:
         self, role: Role, mechanisms: Sequence[str], attempt: bytes | None, random: Callable[[int], bytes]
     ) -> None:
         self.role = role
+        self._peer = "guest" if role is Role.CLIENT else "client"  # as a SIGNATURE says it
         self.attempt = attempt
         self.lines: list[list[str]] = []
         self.peer_mechanisms: tuple[str, ...] = ()
@@ -36,23 +37,23 @@ class Greeting:
     def own(self, transcript: bytes | None = None) -> Signature:
         guest = self.role is Role.GUEST
         return Signature(
-            role=self.role.value,
-            nonce=self._nonce,
-            echo=(self._client_nonce or None) if guest else None,
-            mechanisms=self._mechanisms,
+            "guest" if guest else "client",
+            self._nonce,
+            (self._client_nonce or None) if guest else None,
+            self._mechanisms,
             attempt=None if guest and transcript is None else self.attempt,
             transcript=transcript,
         )
 
     def accepts(self, signature: Signature) -> bool:
         """Whether a session can begin with it: the client's, or the guest's with our nonce."""
-        if signature.role != self.role.peer.value:
+        if signature.role != self._peer:
             return False
         return signature.echo == (None if self.role is Role.GUEST else self._nonce)
 
     def begins_anew(self, signature: Signature) -> bool:
         """Whether the peer, in the middle of a session, has begun another one."""
-        if signature.role != self.role.peer.value:
+        if signature.role != self._peer:
             return False
         if self.role is Role.CLIENT:
             return signature.echo != self._nonce
@@ -89,10 +90,10 @@ def words_of(line: bytes) -> list[str]:
     return line.strip(b"\r\n").decode("ascii").split(" ")
 
 
-def read_signature(line: bytes) -> Signature | None:
+def read_signature(words: list[str]) -> Signature | None:
     """The SIGNATURE that a raw search found, or None when it is not well-formed."""
     try:
-        message = parse(tuple(words_of(line)))
+        message = parse(tuple(words))
     except (RemoteProtocolError, FramingError):
         return None
     return message if isinstance(message, Signature) else None

@@ -5,7 +5,7 @@
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sso.errors import FramingError, RemoteProtocolError
 from sso.framing import Words, b64decode, b64encode
@@ -141,7 +141,7 @@ class Error(NamedTuple):
     code: int
 
     def words(self) -> list[str]:
-        return ["error", str(int(self.code)), *_text(self.code).split()]
+        return ["error", str(int(self.code)), _TEXTS.get(self.code, "error")]
 
 
 class Unknown(NamedTuple):
@@ -173,66 +173,69 @@ def parse(words: Words) -> Message:
     if words[0] == "credentials":
         _, type, secret = words
         return Credentials(str(type), bytearray() if isinstance(secret, str) else secret)
-    text = [str(word) for word in words[1:]]
-    parser = _PARSERS.get(str(words[0]))
-    return parser(text) if parser else Unknown()
+    text: Any = words  # str, as all but a secret is
+    parser = _PARSERS.get(text[0])
+    return parser(text[1:]) if parser else Unknown()
 
 
-def _signature(words: list[str]) -> Signature:
+_Words = tuple[str, ...]
+_KNOWN = {"attempt": NONCE_SIZE, "transcript": HASH_SIZE}
+
+
+def _signature(words: _Words) -> Signature:
     _need(7 <= len(words) <= 16, "SIGNATURE")
     magic, minimum, maximum, role, nonce, echo, mechanisms = words[:7]
     _need(magic == MAGIC and role in ("client", "guest"), "SIGNATURE")
-    known = {"attempt": NONCE_SIZE, "transcript": HASH_SIZE}
     found: dict[str, bytes] = {}
     for word in words[7:]:
         key, equals, value = word.partition("=")
         _need(bool(equals) and key not in found, "SIGNATURE")
-        found[key] = _octets(value, known[key]) if key in known else b""
+        found[key] = _octets(value, _KNOWN[key]) if key in _KNOWN else b""
     return Signature(
-        role=role,
-        nonce=_octets(nonce, NONCE_SIZE),
-        echo=None if echo == "-" else _octets(echo, NONCE_SIZE),
-        mechanisms=() if mechanisms == "-" else _mechanisms(mechanisms),
-        minimum=_number(minimum, 3),
-        maximum=_number(maximum, 3),
-        attempt=found.get("attempt"),
-        transcript=found.get("transcript"),
+        role,
+        _octets(nonce, NONCE_SIZE),
+        None if echo == "-" else _octets(echo, NONCE_SIZE),
+        () if mechanisms == "-" else _mechanisms(mechanisms),
+        _number(minimum, 3),
+        _number(maximum, 3),
+        found.get("attempt"),
+        found.get("transcript"),
     )
 
 
-def _start_tls(words: list[str]) -> StartTLS:
+def _start_tls(words: _Words) -> StartTLS:
     _need(not words, "startTLS")
     return StartTLS()
 
 
-def _start_sasl(words: list[str]) -> StartSASL:
+def _start_sasl(words: _Words) -> StartSASL:
     _need(len(words) == 1 and "," not in words[0], "startSASL")
     return StartSASL(_mechanisms(words[0])[0])
 
 
-def _authenticate(words: list[str]) -> Authenticate:
-    _need(1 <= len(words) <= TYPES_MAX and all(_is_type(word) for word in words), "authenticate")
-    return Authenticate(tuple(words))
+def _authenticate(words: _Words) -> Authenticate:
+    _need(1 <= len(words) <= TYPES_MAX and all(map(_is_type, words)), "authenticate")
+    return Authenticate(words)
 
 
-def _info(words: list[str]) -> Info:
+def _info(words: _Words) -> Info:
     _need(len(words) == 1 and _is_type(words[0]), "info")
     return Info(words[0])
 
 
-def _ok(words: list[str]) -> Ok:
+def _ok(words: _Words) -> Ok:
     _need(len(words) <= 1, "ok")
     return Ok(*words)
 
 
-def _error(words: list[str]) -> Error:
+def _error(words: _Words) -> Error:
     _need(bool(words), "error")
     code = _number(words[0], 3)
     _need(100 <= code <= 999, "error")
     return Error(code)
 
 
-_PARSERS: dict[str, Callable[[list[str]], Message]] = {
+_PARSERS: dict[str, Callable[[_Words], Message]] = {
     "SIGNATURE": _signature,
     "startTLS": _start_tls,
     "startSASL": _start_sasl,
@@ -245,7 +248,7 @@ _PARSERS: dict[str, Callable[[list[str]], Message]] = {
 
 def line_of(words: list[str]) -> bytes:
     """The octets of one line, with its LF."""
-    return " ".join(words).encode("ascii") + b"\n"
+    return (" ".join(words) + "\n").encode("ascii")
 
 
 def signature_line(signature: Signature) -> bytes:
@@ -272,16 +275,14 @@ def _mechanisms(word: str) -> tuple[str, ...]:
 
 
 def _number(word: str, digits: int) -> int:
-    _need(
-        word.isascii() and word.isdigit() and len(word) <= digits and (word == "0" or word[0] != "0"),
-        "number",
-    )
+    plain = word.isascii() and word.isdigit() and len(word) <= digits
+    _need(plain and (word == "0" or word[0] != "0"), "number")
     return int(word)
 
 
 def _octets(word: str, size: int) -> bytes:
     try:
-        value = bytes(b64decode(word.encode("ascii"), size))
+        value = bytes(b64decode(word.encode(), size))
     except FramingError:
         value = b""
     _need(len(value) == size, "base64")
@@ -292,8 +293,4 @@ def _base64(value: bytes) -> str:
     return b64encode(value).decode("ascii")
 
 
-def _text(code: int) -> str:
-    try:
-        return str(Code(code).name).lower().replace("_", "-")
-    except ValueError:
-        return "error"
+_TEXTS = {int(code): code.name.lower().replace("_", "-") for code in Code}

@@ -39,6 +39,7 @@ from sso.transcript import Transcript
 from sso.wire import Wire
 
 BINARY = frozenset({State.SYNC, State.TLS, State.SASL})  # states in which octets are no lines
+LINELESS = BINARY | FINAL
 ASKED = frozenset({State.TLS_ASKED, State.SASL_ASKED})
 TLS_BINDING, PLAIN_BINDING = b"tls-server-end-point:", b"sso/1:"
 
@@ -58,7 +59,7 @@ class Session:
         attempt: bytes | None = None,
         random: Callable[[int], bytes] = urandom,
     ) -> None:
-        self.role = role
+        self.role, self._peer = role, role.peer
         self.authenticated: Mechanism | None = None
         self._greeting = Greeting(role, mechanisms, attempt, random)
         self._machine = Machine()
@@ -102,7 +103,7 @@ class Session:
 
     def receive_data(self, data: bytes) -> None:
         """Take octets as they were read; b"" is the hang-up. Then call next_event until None."""
-        if self.state is State.CLOSED:
+        if self._machine.state is State.CLOSED:
             return
         if not data:
             self._end("hang-up")
@@ -114,7 +115,8 @@ class Session:
 
     def next_event(self) -> Event | None:
         """The next thing that happened, or None; answer a request before asking for the next."""
-        while not self._events and not self.over and self.state not in BINARY:
+        machine = self._machine
+        while not self._events and machine.state not in LINELESS:
             try:
                 if self._lines:
                     self._line(self._lines.popleft())
@@ -129,9 +131,9 @@ class Session:
     def _receive(self, data: bytes) -> None:
         """Search the raw octets, below every layer, for a SIGNATURE; then read on behind the first."""
         self._wire.count(data)
-        rest = data
+        rest, machine = data, self._machine
         for end, signature, words in self._wire.signatures(data):
-            if self.state is not State.SYNC:
+            if machine.state is not State.SYNC:
                 if self._greeting.begins_anew(signature):
                     self._end_by_reset()
                     return
@@ -140,13 +142,13 @@ class Session:
                 rest = data[end:]
             elif self.role is Role.CLIENT and signature.role == "guest":
                 self.repeat_signature()
-        if self.state is not State.SYNC:
+        if machine.state is not State.SYNC:
             self._peel(rest)
 
     def _peel(self, data: bytes) -> None:
         """Undo the layers and hand what is inside to whoever reads now."""
         plain = self._wire.open(data)
-        if self.state in BINARY:
+        if self._machine.state in BINARY:
             self._step(bytes(plain))
         elif plain:
             self._read(plain)
@@ -176,8 +178,8 @@ class Session:
         return signature is not None
 
     def _begin(self, signature: Signature, words: list[str]) -> None:
-        self._machine.received(self.role.peer, signature)
-        self._transcript.add(self.role.peer, words)
+        self._machine.received(self._peer, signature)
+        self._transcript.add(self._peer, words)
         self._greeting.learn(signature)
         if self.role is Role.GUEST:
             answer = self._greeting.own()
@@ -213,22 +215,23 @@ class Session:
             if words != self._greeting.lines[-1]:
                 raise RemoteProtocolError("a repeated greeting differs")
             return
-        if self.role is Role.CLIENT and self.state is State.GREETED and not self.layers:
+        if self.role is Role.CLIENT and self._machine.state is State.GREETED and not self._wire.layers:
             self._greeting.lines.append(words)
-        if isinstance(message, Credentials) and not self._machine.allows(self.role.peer, message):
+        if isinstance(message, Credentials) and not self._machine.allows(self._peer, message):
             wipe(message.secret)
-        self._machine.received(self.role.peer, message)
-        self._transcript.add(self.role.peer, words)
+        self._machine.received(self._peer, message)
+        self._transcript.add(self._peer, words)
         self._deliver(message)
 
     def _deliver(self, message: Message) -> None:
         """Answer what needs no judgement; hand the rest to the caller."""
-        second_tls = isinstance(message, StartTLS) and bool(self.layers)
+        if self._machine.state in BINARY:
+            self._begin_exchange()
+            return
+        second_tls = isinstance(message, StartTLS) and bool(self._wire.layers)
         second_sasl = isinstance(message, StartSASL) and self.authenticated is not None
         if isinstance(message, Unknown) or second_tls or second_sasl:
             self.send(Error(Code.UNSUPPORTED))
-        elif self.state in BINARY:
-            self._begin_exchange()
         else:
             self._events.append(message)
 
@@ -237,10 +240,11 @@ class Session:
 
         The secret of a Credentials message is wiped once it is in the output.
         """
-        first_word = self.state is State.GREETED and not self.layers
+        first_word = self._machine.state is State.GREETED and not self._wire.layers
         self._machine.sent(self.role, message)
         words = message.words()
-        self._transcript.add(self.role, words)
+        plain = line_of(words)
+        self._transcript.add_line(self.role, plain)
         if first_word:
             self._greeting.lines.append(words)
         if isinstance(message, Credentials):
@@ -252,7 +256,7 @@ class Session:
             for octets in (message.secret, encoded, line):
                 wipe(octets)
         else:
-            self._wire.write(line_of(words))
+            self._wire.write(plain)
 
     # Layers
 
@@ -321,8 +325,8 @@ class Session:
             self.send(Ok())
         elif exchange.outcome is not None:
             outcome = parse(exchange.outcome)
-            self._machine.received(self.role.peer, outcome)
-            self._transcript.add(self.role.peer, [str(word) for word in exchange.outcome])
+            self._machine.received(self._peer, outcome)
+            self._transcript.add(self._peer, [str(word) for word in exchange.outcome])
             if isinstance(outcome, Error):
                 self._refused(exchange, outcome)
             elif not exchange.mechanism.complete:

@@ -18,6 +18,10 @@ class Role(Enum):
     CLIENT = "client"
     GUEST = "guest"
 
+    __hash__ = (
+        object.__hash__
+    )  # Enum's own is a Python function, and every line looks several times into TABLE
+
     @property
     def peer(self) -> "Role":
         return Role.GUEST if self is Role.CLIENT else Role.CLIENT
@@ -46,9 +50,12 @@ class State(Enum):
     ENDED = "nothing: the guest said no"
     CLOSED = "nothing: the session is over"
 
+    __hash__ = object.__hash__
+
 
 C, G = Role.CLIENT, Role.GUEST
 DELAY, VALUE, UNKNOWN = "delay", "value", "unknown"
+_DELAY = int(Code.DELAY)
 BACK = None
 S = State
 
@@ -102,6 +109,7 @@ TABLE: dict[State, dict[tuple[Role, str], State | None]] = {
     S.CLOSED: {},
 }
 FINAL = frozenset({S.DONE, S.ENDED, S.CLOSED})
+_OPEN_REQUESTS = frozenset({S.INFO, S.TLS_ASKED, S.SASL_ASKED})
 
 
 class Machine:
@@ -118,30 +126,33 @@ class Machine:
 
     def sent(self, sender: Role, message: Message) -> None:
         """Follow a message that we send; LocalProtocolError when the table has no such row."""
-        if not self.allows(sender, message):
+        if not self._move((sender, word(message))):
             raise LocalProtocolError(f"{word(message)} may not be sent in state {self.state.name}")
-        self._move(sender, message)
 
     def received(self, sender: Role, message: Message) -> None:
         """Follow a message that the peer sent; RemoteProtocolError (406) when there is no such row."""
-        if not self.allows(sender, message):
+        if not self._move((sender, word(message))):
             raise RemoteProtocolError(f"unexpected {word(message)} in state {self.state.name}")
-        self._move(sender, message)
 
     def secured(self) -> None:
         """The TLS handshake is complete; it has no closing line of its own."""
         self.state = State.SECURED
 
-    def _move(self, sender: Role, message: Message) -> None:
-        following = TABLE[self.state][sender, word(message)]
-        if following in (State.INFO, State.TLS_ASKED, State.SASL_ASKED):
+    def _move(self, step: tuple[Role, str]) -> bool:
+        """Go where TABLE says; False, and stay, when it says nothing."""
+        row = TABLE[self.state]
+        if step not in row:
+            return False
+        following = row[step]
+        if following in _OPEN_REQUESTS:
             self._before = self.state
         self.state = self._before if following is BACK else following
+        return True
 
 
 def word(message: Message) -> str:
     """The word that stands for a message in TABLE."""
-    if isinstance(message, Error) and message.code == Code.DELAY:
+    if isinstance(message, Error) and message.code == _DELAY:
         return DELAY
     if isinstance(message, Ok) and message.value:
         return VALUE

@@ -2,6 +2,7 @@
 
 from hashlib import sha256
 
+from sso.messages import line_of
 from sso.state import Role
 
 _LABEL = b"sso/1 transcript\n"
@@ -21,14 +22,18 @@ class Transcript:
 
     def copy(self) -> "Transcript":
         """A second transcript with the same lines, to look one line ahead."""
-        twin = Transcript()
+        twin = Transcript.__new__(Transcript)
         twin._lines = {role: lines.copy() for role, lines in self._lines.items()}
         return twin
 
     def add(self, sender: Role, words: list[str]) -> None:
-        self._lines[sender].update(" ".join(words).encode("ascii") + b"\n")
+        self.add_line(sender, line_of(words))
+
+    def add_line(self, sender: Role, line: bytes) -> None:
+        """What `add` takes, as octets that are joined already."""
+        self._lines[sender].update(line)
 
     def digest(self) -> bytes:
         """32 octets over all lines so far: SHA-256(label, SHA-256(client's), SHA-256(guest's))."""
-        parts = [self._lines[role].digest() for role in (Role.CLIENT, Role.GUEST)]
-        return sha256(_LABEL + parts[0] + parts[1]).digest()
+        lines = self._lines
+        return sha256(_LABEL + lines[Role.CLIENT].digest() + lines[Role.GUEST].digest()).digest()

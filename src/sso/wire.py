@@ -47,9 +47,10 @@ class Wire:
         offset = 0
         while (hit := self._scanner.scan(data, offset)) is not None:
             offset, line = hit
-            signature = read_signature(line)
+            words = words_of(line)
+            signature = read_signature(words)
             if signature is not None:
-                yield offset, signature, words_of(line)
+                yield offset, signature, words
 
     def open(self, data: bytes | bytearray) -> bytes | bytearray:
         """Undo the layers, outermost first; MechanismError or RemoteProtocolError when one refuses."""
@@ -60,13 +61,15 @@ class Wire:
     def write(self, data: bytes | bytearray) -> None:
         """Protect octets by every layer and put them into the output."""
         if data:
-            for layer in reversed(self.layers):
+            for layer in self.layers[::-1]:
                 data = layer.encrypt(data)
             self._output += data
             self._crossed += len(data)
 
     def take(self) -> bytes:
         """Everything that is to be written now; the inner copy is wiped."""
+        if not self._output:
+            return b""
         data = bytes(self._output)
         wipe(self._output)
         self._output = bytearray()

@@ -139,7 +139,7 @@ class Conversation:
     # Events
 
     def _work(self) -> None:
-        while not self.finished and (event := self.session.next_event()) is not None:
+        while self.outcome is None and (event := self.session.next_event()) is not None:
             if isinstance(event, Reset):
                 self._restart()
             elif isinstance(event, Closed):

@@ -82,11 +82,12 @@ class Conversation:
 
     def receive_data(self, data: bytes, now: float) -> None:
         self._now = now
-        before = self.session.state
-        self.session.receive_data(data)
-        while not self.finished and (event := self.session.next_event()) is not None:
+        session = self.session
+        before = session.state
+        session.receive_data(data)
+        while not self.finished and (event := session.next_event()) is not None:
             self._event(event)
-        if not self.finished and self.session.state is not before:
+        if not self.finished and session.state is not before:
             self._wait()
 
     def data_to_send(self) -> bytes:

@@ -1,0 +1,143 @@
+"""Delegation: who gets the TGT, in which form, and that nobody else's is taken."""
+
+import tempfile
+from typing import Any
+
+import gssapi
+import pytest
+from flows import ALICE, DELEG, SPN, Kerberos
+from gss_halves import Instead, halves, joined
+from sso_mechs import ccache, krb5_memory
+from sso_mechs import kerberos as module
+from sso_mechs.kerberos import ALWAYS, NO, POLICY
+
+from sso.errors import MechanismError
+
+
+@pytest.mark.proves("S112", "S132", "S133")
+@pytest.mark.parametrize(
+    ("who", "spn", "keytab", "delegate", "goes"),
+    [
+        ("alice", SPN, "guest", NO, False),
+        ("alice", SPN, "guest", POLICY, False),
+        ("alice", SPN, "guest", ALWAYS, True),
+        ("alice", DELEG, "deleg", NO, False),
+        ("alice", DELEG, "deleg", POLICY, True),
+        ("alice", DELEG, "deleg", ALWAYS, True),
+        ("alice-here", DELEG, "deleg", POLICY, False),
+        ("alice-here", SPN, "guest", ALWAYS, False),
+        ("stuck", DELEG, "deleg", POLICY, False),
+    ],
+)
+def test_who_gets_the_tgt(
+    kerberos: Kerberos, who: str, spn: str, keytab: str, delegate: str, goes: bool
+) -> None:
+    client, guest = joined(kerberos, keytab=keytab, spn=spn, delegate=delegate, ccache=kerberos.cache(who))
+    assert client.delegated is goes
+    assert (guest.credential is not None) is goes
+    if guest.credential is not None:
+        (tgt,) = ccache.read(guest.credential.secret or b"")
+        assert tgt.server == "krbtgt/TEST.EXAMPLE@TEST.EXAMPLE"
+        assert tgt.client == guest.peer == guest.credential.principal
+        assert abs(guest.credential.expires - tgt.end_time) < 5
+
+
+class OldLibrary:
+    """A libkrb5 before 1.20."""
+
+
+def a_forwarded_ticket(kerberos: Kerberos) -> bytes:
+    _, guest = joined(kerberos, keytab="deleg", spn=DELEG)
+    assert guest.credential is not None
+    return bytes(guest.credential.secret or b"")
+
+
+def test_the_forwarded_ticket_touches_no_file(kerberos: Kerberos, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_file(credentials: Any) -> bytearray:
+        raise AssertionError("a file")
+
+    monkeypatch.setattr(krb5_memory, "_through_a_file", no_file)
+    assert a_forwarded_ticket(kerberos)
+
+
+def test_an_older_library_needs_a_file_and_leaves_none(
+    kerberos: Kerberos, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(krb5_memory, "_library", OldLibrary)
+    (tgt,) = ccache.read(a_forwarded_ticket(kerberos))
+    assert tgt.client == ALICE
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_octets_with_and_without_a_file(kerberos: Kerberos) -> None:
+    """Several entries: the cache of alice with her TGT, a service ticket and the library's own notes."""
+    store: Any = {"ccache": kerberos.cache("alice")}
+    credentials = gssapi.Credentials(usage="initiate", store=store)
+    through_a_file = krb5_memory._through_a_file(credentials)
+    header = 4 + int.from_bytes(
+        through_a_file[2:4], "big"
+    )  # the library may note an offset of the clock there
+    assert krb5_memory.octets_of(credentials)[4:] == through_a_file[header:]
+    assert len(ccache.read(through_a_file)) > 1
+
+
+@pytest.mark.parametrize("most", [0, 1, 2])
+def test_entries_beyond_a_few_are_dropped(
+    kerberos: Kerberos, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(krb5_memory, "ENTRIES_MAX", most)
+    store: Any = {"ccache": kerberos.cache("alice")}
+    credentials = gssapi.Credentials(usage="initiate", store=store)
+    if most:
+        assert len(ccache.read(krb5_memory.octets_of(credentials))) == most
+        return
+    with pytest.raises(MechanismError) as caught:
+        krb5_memory.octets_of(credentials)
+    assert caught.value.cause == "delegation"
+
+
+@pytest.mark.parametrize(
+    "function", ["krb5_init_context", "krb5_cc_resolve", "krb5_cc_start_seq_get", "krb5_marshal_credentials"]
+)
+def test_a_library_that_fails_signs_in_nobody(
+    kerberos: Kerberos, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    class Failing:
+        def __getattr__(self, name: str) -> Any:
+            return (lambda *_: 1) if name == function else getattr(library, name)
+
+    library = krb5_memory._library()
+    client, guest = halves(kerberos, keytab="deleg", spn=DELEG)
+    token = client.step(guest.step(client.step(guest.step(client.step(b"")))))
+    monkeypatch.setattr(krb5_memory, "_library", Failing)
+    with pytest.raises(MechanismError) as caught:
+        guest.step(token)
+    assert caught.value.cause == "delegation"
+    assert (guest.complete, guest.credential) == (False, None)
+
+
+def expired(*_: Any, **__: Any) -> None:
+    raise gssapi.exceptions.ExpiredCredentialsError(0, 0)
+
+
+@pytest.mark.parametrize("whose", ["mallory", "broken", "no folder"])
+def test_a_forwarded_ticket_that_is_not_the_initiators(
+    kerberos: Kerberos, monkeypatch: pytest.MonkeyPatch, whose: str
+) -> None:
+    """What a client forwards is its own claim: another's ticket, or one that breaks, signs in nobody."""
+    client, guest = halves(kerberos)
+    token = client.step(guest.step(client.step(b"")))
+    token = client.step(guest.step(token))
+    store: Any = {"ccache": kerberos.cache("mallory" if whose == "mallory" else "alice")}
+    guest._forwarded = gssapi.Credentials(usage="initiate", store=store)
+    if whose == "broken":
+        monkeypatch.setattr(module, "raw", Instead(inquire_cred=expired))
+    elif whose == "no folder":
+        monkeypatch.setattr(tempfile, "tempdir", "/nonexistent/folder")
+        monkeypatch.setattr(krb5_memory, "_library", OldLibrary)
+    with pytest.raises(MechanismError) as caught:
+        guest.step(token)
+    assert caught.value.cause == ("ticket-expired" if whose == "broken" else "delegation")
+    assert not guest.complete
+    assert guest.credential is None
