@@ -18,9 +18,8 @@ class Role(Enum):
     CLIENT = "client"
     GUEST = "guest"
 
-    __hash__ = (
-        object.__hash__
-    )  # Enum's own is a Python function, and every line looks several times into TABLE
+    # Enum's own is a Python function, and every line looks several times into TABLE.
+    __hash__ = object.__hash__
 
     @property
     def peer(self) -> "Role":
