@@ -1,14 +1,15 @@
-"""`spice-client-sso`: one login over one port, spawned by a viewer or by hand."""
+"""`spice-client-sso`: one login over one port, spawned by a viewer or by hand (sso.client.start)."""
 
 import signal
 import sys
+from contextlib import suppress
 
 from sso.client.conversation import Conversation, Person
 from sso.client.exits import Exit, Outcome
 from sso.client.options import Options, complain, parse
 from sso.client.prompts import Prompts
 from sso.client.status import Status
-from sso.errors import ConfigError, PortClosed
+from sso.errors import ConfigError, MechanismError, PortClosed
 from sso.loop import Pump
 from sso.mech import load
 from sso.port import open_port
@@ -43,17 +44,26 @@ def sign_in(options: Options, status: Status) -> Outcome:
     port = open_port(options.port)
     try:
         if options.stay:
+            import gc
+
             from sso.client import staying
 
+            gc.enable()  # sso.client.start has done without
             return staying.run(port, _conversation(options, status), options, status)
         conversation = _conversation(options, status)
-        Pump(port, conversation).run()
+        Pump(port, conversation).run(meanwhile=_get_ready)
         outcome = conversation.outcome or Outcome(Exit.LOST, "the connection ended in the middle")
         if outcome.exit is Exit.SIGNED_IN:
             status("signed-in")
         return outcome
     finally:
         port.close()
+
+
+def _get_ready() -> None:
+    """Import the mechanism that is tried first while the guest still thinks about our first line."""
+    with suppress(MechanismError):  # it is missing: that is said where it is wanted
+        load("GSSAPI")
 
 
 def _conversation(options: Options, status: Status) -> Conversation:
