@@ -14,7 +14,10 @@ import pytest
 import sso_mechs
 
 import sso
+from sso.client import main as client_main
+from sso.client.exits import Exit
 from sso.demo.realm import Realm
+from sso.errors import MechanismError
 from sso.guest.conversation import Claim, Conversation
 from sso.loop import Pump
 from sso.mech import load
@@ -124,6 +127,30 @@ def test_a_login_with_a_ticket_loads_only_what_it_needs(
         )
     guest.join()
     assert done.stderr == "0 []\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [([], ["GSSAPI"]), (["--stay"], ["GSSAPI"]), (["--tls-name", "vm.example.org"], ["TLS", "GSSAPI"])],
+)
+def test_libraries_are_loaded_while_the_guest_thinks(
+    arguments: list[str], names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This guest never says a word; and what is missing is no matter until it is wanted."""
+    loaded: list[str] = []
+    client, guest = socket.socketpair()
+
+    def load(name: str) -> Any:
+        assert guest.recv(4096, socket.MSG_DONTWAIT | socket.MSG_PEEK).startswith(b"\nSIGNATURE ")
+        loaded.append(name)
+        raise MechanismError("unavailable", "not here")
+
+    monkeypatch.setattr(client_main, "load", load)
+    with client, guest:
+        guest.shutdown(socket.SHUT_WR)
+        port = f"fd:{client.fileno()}"
+        assert client_main.main(["--no-config", "--spn", SPN, "--port", port, *arguments]) == Exit.LOST
+    assert loaded == names
 
 
 def test_the_end_is_quick_and_nothing_is_lost() -> None:

@@ -42,6 +42,13 @@ def main(arguments: list[str] | None = None) -> int:
 def sign_in(options: Options, status: Status) -> Outcome:
     """Open the port, hold the conversation, and say how it ended."""
     port = open_port(options.port)
+
+    def meanwhile() -> None:
+        """Import what will be wanted first, while the guest still thinks about our first line."""
+        for name in ("TLS", "GSSAPI") if options.policy.wants_tls() else ("GSSAPI",):
+            with suppress(MechanismError):  # it is missing: that is said where it is wanted
+                load(name)
+
     try:
         if options.stay:
             import gc
@@ -49,21 +56,15 @@ def sign_in(options: Options, status: Status) -> Outcome:
             from sso.client import staying
 
             gc.enable()  # sso.client.start has done without
-            return staying.run(port, _conversation(options, status), options, status)
+            return staying.run(port, _conversation(options, status), options, status, meanwhile)
         conversation = _conversation(options, status)
-        Pump(port, conversation).run(meanwhile=_get_ready)
+        Pump(port, conversation).run(meanwhile=meanwhile)
         outcome = conversation.outcome or Outcome(Exit.LOST, "the connection ended in the middle")
         if outcome.exit is Exit.SIGNED_IN:
             status("signed-in")
         return outcome
     finally:
         port.close()
-
-
-def _get_ready() -> None:
-    """Import the mechanism that is tried first while the guest still thinks about our first line."""
-    with suppress(MechanismError):  # it is missing: that is said where it is wanted
-        load("GSSAPI")
 
 
 def _conversation(options: Options, status: Status) -> Conversation:
