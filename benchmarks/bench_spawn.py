@@ -31,10 +31,12 @@ from sso.port import open_port
 CASE = "client process delivers a delegated TGT"
 SPN = "host/deleg.test.example"
 ROUNDS = 30
-WHEEL, DEB, SSH = installed.PROGRAM, f"{installed.PROGRAM}, .deb", "ssh -K, curve25519, no shell"
+WHEEL, DEB = installed.PROGRAM, f"{installed.PROGRAM}, .deb"
+SSH, PIPES = "ssh -K, curve25519, no shell", "ssh -K, curve25519, no shell, no TCP"
 FIRST, FIRST_DEB = "to the first octet", "to the first octet, .deb"
 BARE, KERBEROS = "python -I -S, nothing", "python -I -S, import gssapi.raw"
-LOGINS, PEERS = (WHEEL, DEB, SSH), (WHEEL, DEB, SSH, FIRST, FIRST_DEB, BARE, KERBEROS)
+LOGINS = (WHEEL, DEB, SSH, PIPES)
+PEERS = (*LOGINS, FIRST, FIRST_DEB, BARE, KERBEROS)
 
 Times = dict[str, list[float]]
 
@@ -124,6 +126,7 @@ def _contenders(
         WHEEL: client(f"{env}/bin/{installed.PROGRAM}"),
         DEB: client("chroot", str(root), f"/usr/bin/{installed.PROGRAM}"),
         SSH: partial(_process, list(sshd.login()), sshd.env),
+        PIPES: partial(_process, list(sshd.login(pipes=True)), sshd.env),
         BARE: bare("pass"),
         KERBEROS: bare(kerberos),
     }
