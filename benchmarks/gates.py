@@ -20,8 +20,14 @@ GATES = [
     ("password over TLS 1.3", "console-sso", "ssl.MemoryBIO alone", 2.0),
     ("greetd: credential accepted to shell", "console-sso", "name typed, PAM asks nothing", 3.0),
     ("login: credential accepted to shell", "console-sso", "name typed, PAM asks nothing", 3.0),
-    # The goal is 0.5.
-    ("client process delivers a delegated TGT", "spice-client-sso", "ssh -K, curve25519, no shell", 0.9),
+    # The goal is 0.5, and 0.4 is measured where nothing else runs; ours calculates where ssh waits.
+    ("client process delivers a delegated TGT", "spice-client-sso", "ssh -K, curve25519, no shell", 0.6),
+    (
+        "client process delivers a delegated TGT",
+        "spice-client-sso, .deb",
+        "ssh -K, curve25519, no shell",
+        0.6,
+    ),
 ]
 
 CEILINGS = [

@@ -53,6 +53,7 @@ class Sshd:
         self._sandbox, self._realm = sandbox, realm
         self._process: subprocess.Popen[bytes] | None = None
         self.tcp_port = 0
+        self._by_pipes: list[str] = []
 
     def __enter__(self) -> "Sshd":
         program, extra = programs()
@@ -69,6 +70,8 @@ class Sshd:
         hosts = self._sandbox.path("/etc/hosts").read_text()
         self._sandbox.write("/etc/hosts", f"127.0.0.1 {HOST}\n{hosts}")
         env = self._sandbox.env | extra | {"KRB5_KTNAME": f"FILE:{keytab}"}
+        words = [f"{name}={value}" for name, value in {**extra, "KRB5_KTNAME": f"FILE:{keytab}"}.items()]
+        self._by_pipes = ["env", "-u", "KRB5CCNAME", *words, program, "-i", "-f", "/etc/ssh/bench_config"]
         command = self._sandbox.command([program, "-D", "-e", "-f", "/etc/ssh/bench_config"])
         self._process = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
         self._wait()
@@ -92,8 +95,11 @@ class Sshd:
                 raise Missing("sshd does not run here")
         raise Missing("sshd does not listen")
 
-    def login(self) -> Sequence[str]:
-        """The command that delivers alice's TGT and opens no shell; its standard input must be at its end."""
+    def login(self, pipes: bool = False) -> Sequence[str]:
+        """The command that delivers alice's TGT and opens no shell; its standard input must be at its end.
+
+        With `pipes` ssh starts a sshd of its own; by TCP it waits twice 40 ms for a delayed acknowledgement.
+        """
         options = {
             "GSSAPIAuthentication": "yes",
             "GSSAPIDelegateCredentials": "yes",
@@ -104,6 +110,8 @@ class Sshd:
             "LogLevel": "ERROR",
             "BatchMode": "yes",
         }
+        if pipes:
+            options["ProxyCommand"] = " ".join(self._by_pipes)
         flags = [part for key, value in options.items() for part in ("-o", f"{key}={value}")]
         argv = ["ssh", "-F", "none", *flags, "-p", str(self.tcp_port), "-s", f"alice@{HOST}", "sftp"]
         return self._sandbox.command(["env", f"KRB5CCNAME={self._realm.env['KRB5CCNAME']}", *argv])

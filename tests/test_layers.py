@@ -31,6 +31,7 @@ PURE = {
 ALSO = {
     "sso._framing_py": {"ctypes"},  # to wipe
     "sso.framing": {"os.environ"},  # SSO_PURE
+    "sso.transcript": {"_sha2.sha256", "_sha256.sha256"},  # hashlib would load OpenSSL
     "sso.mech": {"importlib.import_module", "importlib.metadata.entry_points"},
 }
 IO = {

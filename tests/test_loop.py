@@ -60,6 +60,20 @@ def test_every_split_gives_the_same(world: World, chunk: int, step: int) -> None
     port.close()
 
 
+def test_what_may_be_done_meanwhile_is_done_once_the_first_words_are_written(
+    world: World, port: FakePort
+) -> None:
+    found: list[bytes] = []
+
+    def meanwhile() -> None:
+        found.append(port.take())
+        port.send(b"reply")
+
+    talk = Talk(wanted=5, first=b"greeting")
+    assert world.run(port, talk, meanwhile=meanwhile) == "finished"
+    assert found == [b"greeting"] and talk.heard == [b"reply"]
+
+
 @given(
     replies=st.lists(st.binary(max_size=300), min_size=1, max_size=20),
     chunk=st.integers(1, 40),

@@ -48,11 +48,12 @@ class Pump:
         self._writable = self._refused = False
         self._drain_by: float | None = None
 
-    def run(self, watch: Watch | None = None) -> str:
+    def run(self, watch: Watch | None = None, meanwhile: Callable[[], None] | None = None) -> str:
         """Run to the end and say which: "finished" (and all was written) or "hang-up".
 
-        `watch` names further descriptors and what to call when one is readable. A port that is gone is a
-        hang-up, and so is a peer that does not take the rest within DRAIN_TIME.
+        `watch` names further descriptors and what to call when one is readable; `meanwhile` is called once,
+        when the first words are written. A port that is gone is a hang-up, and so is a peer that does not
+        take the rest within DRAIN_TIME.
         """
         conversation = self._conversation
         conversation.start(self._clock())
@@ -60,6 +61,9 @@ class Pump:
             while self._write():
                 if conversation.finished and not self._unsent:
                     return "finished"
+                if meanwhile is not None:
+                    meanwhile()
+                    meanwhile = None
                 if not self._turn(watch or {}):
                     break
             if not conversation.finished:

@@ -7,7 +7,6 @@ import _socket  # not socket: that one costs every login 2 ms for enums that nob
 import os
 import select
 import stat
-import struct
 import time
 from contextlib import suppress
 from errno import EBUSY
@@ -270,6 +269,7 @@ def _of_descriptors(name: str, reader: int, writer: int) -> Port:
 
 def _unix(name: str, path: str, listen: bool) -> Port:
     import socket
+    import struct
 
     stream = socket.socket(socket.AF_UNIX)
     try:

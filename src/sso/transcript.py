@@ -1,9 +1,21 @@
 """The hash over every line of a session, which later layers and bindings confirm (PROTOCOL.md section 6)."""
 
-from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from sso.messages import line_of
 from sso.state import Role
+
+if TYPE_CHECKING:
+    from hashlib import sha256
+else:
+    # As the standard library's random does: hashlib loads OpenSSL for the same function, 2 ms of each start.
+    try:
+        from _sha2 import sha256
+    except ImportError:
+        try:
+            from _sha256 import sha256  # Python 3.11
+        except ImportError:
+            from hashlib import sha256
 
 _LABEL = b"sso/1 transcript\n"
 

@@ -1,13 +1,18 @@
 """The client's options: what is refused, what wins, and that errors name what to mend."""
 
 import re
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sso.client.exits import MEANING, Exit
 from sso.client.main import main
-from sso.client.options import _SWITCHES, _TEXTS, parse
+from sso.client.options import _SWITCHES, _TEXTS, OPTIONS, parse, plain
+from sso.client.usage import parser
 from sso.errors import ConfigError
 
 PIN = "sha256:" + "ab" * 32
@@ -33,6 +38,62 @@ def test_options_become_policy() -> None:
     assert not options.stay and options.status_fd is None
     staying = parse(["--no-config", "--stay", "--status-fd", "2"])
     assert staying.stay and staying.status_fd == 2
+
+
+FLAGS = [flag for flag, _, _ in OPTIONS]
+VALUES = [
+    "host/vm",
+    "3",
+    "-1",
+    "007",
+    "9" * 5000,
+    "",
+    "-",
+    "--",
+    "-v",
+    "tls",
+    "a=b",
+    "a b",
+    "\u0663",
+    "stdio",
+]
+words = st.sampled_from([*FLAGS, "-v", "-vv", "--verbose", "--verb", "--sp", "--help", "--version", *VALUES])
+joined = st.builds("{}={}".format, st.sampled_from([*FLAGS, "--verbose", "-v"]), st.sampled_from(VALUES))
+
+
+@given(st.lists(words | joined, max_size=6))
+def test_the_quick_look_finds_what_argparse_finds_or_nothing(words: list[str]) -> None:
+    found = plain(words)
+    assert found is None or found == vars(parser().parse_args(words))
+
+
+@pytest.mark.parametrize(("flag", "settings"), [(flag, settings) for flag, settings, _ in OPTIONS])
+def test_every_option_that_is_written_out_needs_no_argparse(flag: str, settings: dict[str, Any]) -> None:
+    switch = settings.get("action") == "store_true"
+    value = "7" if settings.get("type") is int else settings.get("choices", ("host/vm",))[0]
+    for words in [[flag]] if switch else [[flag, value], [f"{flag}={value}"], [flag, value, flag, value]]:
+        assert plain([*words, "-v"]) == vars(parser().parse_args([*words, "-v"]))
+
+
+@pytest.mark.parametrize("words", [["--trust"], ["--sp", "host/vm"], ["--nothing"], ["host/vm"], ["--spn"]])
+def test_a_word_that_is_no_option_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """Shortened ones too: the next option could change what they mean."""
+    with pytest.raises(SystemExit) as end:
+        parse(words)
+    assert end.value.code == 2 and "usage: spice-client-sso" in capsys.readouterr().err
+
+
+def test_a_file_of_comments_needs_no_parser(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """That is the one which is installed."""
+    installed = Path(__file__).parents[2] / "data" / "client.toml"
+    monkeypatch.setitem(sys.modules, "tomllib", None)
+    assert parse(["--config", str(installed)]) == parse(["--no-config"])
+    spread = tmp_path / "client.toml"
+    spread.write_bytes(b"# a\r\n\r\n  \t# b\n#")
+    assert parse(["--config", str(spread)]) == parse(["--no-config"])
+    spread.write_bytes(b"# a\ruser = 'ann'")
+    with pytest.raises(ImportError):
+        parse(["--config", str(spread)])
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from sso.port import FilePort, Port
 
 SPN = "host/deleg.test.example"
 SECONDS = 30.0
-ARGV = [sys.executable, "-I", "-m", "sso.client.main", "--no-config"]
+ARGV = [sys.executable, "-I", "-m", "sso.client.start", "--no-config"]
 
 
 class Guest(threading.Thread):

@@ -1,14 +1,15 @@
-"""`spice-client-sso`: one login over one port, spawned by a viewer or by hand."""
+"""`spice-client-sso`: one login over one port, spawned by a viewer or by hand (sso.client.start)."""
 
 import signal
 import sys
+from contextlib import suppress
 
 from sso.client.conversation import Conversation, Person
 from sso.client.exits import Exit, Outcome
 from sso.client.options import Options, complain, parse
 from sso.client.prompts import Prompts
 from sso.client.status import Status
-from sso.errors import ConfigError, PortClosed
+from sso.errors import ConfigError, MechanismError, PortClosed
 from sso.loop import Pump
 from sso.mech import load
 from sso.port import open_port
@@ -41,13 +42,23 @@ def main(arguments: list[str] | None = None) -> int:
 def sign_in(options: Options, status: Status) -> Outcome:
     """Open the port, hold the conversation, and say how it ended."""
     port = open_port(options.port)
+
+    def meanwhile() -> None:
+        """Import what will be wanted first, while the guest still thinks about our first line."""
+        for name in ("TLS", "GSSAPI") if options.policy.wants_tls() else ("GSSAPI",):
+            with suppress(MechanismError):  # it is missing: that is said where it is wanted
+                load(name)
+
     try:
         if options.stay:
+            import gc
+
             from sso.client import staying
 
-            return staying.run(port, _conversation(options, status), options, status)
+            gc.enable()  # sso.client.start has done without
+            return staying.run(port, _conversation(options, status), options, status, meanwhile)
         conversation = _conversation(options, status)
-        Pump(port, conversation).run()
+        Pump(port, conversation).run(meanwhile=meanwhile)
         outcome = conversation.outcome or Outcome(Exit.LOST, "the connection ended in the middle")
         if outcome.exit is Exit.SIGNED_IN:
             status("signed-in")

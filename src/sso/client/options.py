@@ -2,12 +2,9 @@
 
 import os
 import sys
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from sso import __version__
-from sso.client.exits import MEANING
 from sso.errors import ConfigError
 from sso.policy import SASL_CONF, TLS, ClientPolicy
 
@@ -16,7 +13,10 @@ PIN_PREFIX = "sha256:"
 _SWITCHES = ("trust-any-spn", "offer-tgt", "send-ticket", "password", "stay")
 # What a guest that only a connection file has named gets in no case but by a [[guest]] table of its own.
 _GENEROUS = ("trust-any-spn", "offer-tgt", "send-ticket", "password")
+_FLAG: dict[str, Any] = {"action": "store_true", "default": False}
 _SWITCH: dict[str, Any] = {"action": "store_true", "default": None}
+VERBOSE = ("-v", "--verbose")
+DIGITS_MAX = 9  # of a descriptor's number
 _TEXTS = ("require", "tls-name", "tls-ca", "user")
 
 
@@ -44,15 +44,16 @@ def parse(arguments: list[str] | None = None) -> Options:
 
     Raises ConfigError that names the option or the file and key to mend; wrong usage exits with 2.
     """
-    given = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    given = plain(words) or _by_argparse(words)
     settings = _settings(given)
-    pins = _narrowed(tuple(_pin(text, "--tls-pin") for text in settings.get("tls-pin", [])), given.only_pin)
+    trusted = tuple(_pin(text, "--tls-pin") for text in settings.get("tls-pin", []))
     policy = ClientPolicy(
         require=str(settings.get("require", "")),
         tls_name=str(settings.get("tls-name", "")),
         tls_ca=str(settings.get("tls-ca", "")),
-        tls_pins=pins,
-        spn=given.spn or given.asked_spn or "",
+        tls_pins=_narrowed(trusted, given["only_pin"]),
+        spn=given["spn"] or given["asked_spn"] or "",
         spn_patterns=tuple(settings.get("allowed-spn", ClientPolicy().spn_patterns)),
         trust_any_spn=bool(settings.get("trust-any-spn", False)),
         offer_tgt=bool(settings.get("offer-tgt", False)),
@@ -60,18 +61,18 @@ def parse(arguments: list[str] | None = None) -> Options:
         password=bool(settings.get("password", False)),
     )
     _check(policy)
-    if given.port == "stdio" and given.status_fd in (0, 1):
-        raise ConfigError(f"--status-fd {given.status_fd} is the port itself: open another one")
+    if given["port"] == "stdio" and given["status_fd"] in (0, 1):
+        raise ConfigError(f"--status-fd {given['status_fd']} is the port itself: open another one")
     return Options(
-        port=given.port,
+        port=given["port"],
         policy=policy,
         user=str(settings.get("user", "")),
-        password_fd=given.password_fd,
-        keyring=given.keyring,
-        ccache=given.ccache,
+        password_fd=given["password_fd"],
+        keyring=given["keyring"],
+        ccache=given["ccache"],
         stay=bool(settings.get("stay", False)),
-        status_fd=given.status_fd,
-        verbose=given.verbose,
+        status_fd=given["status_fd"],
+        verbose=given["verbose"],
     )
 
 
@@ -92,8 +93,8 @@ def _check(policy: ClientPolicy) -> None:
         )
 
 
-# Every option: flags, what argparse needs to know, what a person needs to know.
-_OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
+# Every option: flag, its settings in argparse's words, what a person needs to know.
+OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "--port",
         {"default": "stdio", "metavar": "ADDRESS"},
@@ -141,7 +142,7 @@ _OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ),
     (
         "--keyring",
-        {"action": "store_true"},
+        _FLAG,
         "look the password up in the desktop's keyring first (default: off)",
     ),
     (
@@ -180,43 +181,70 @@ _OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     ),
     ("--ccache", {"metavar": "NAME"}, "Kerberos credential cache (default: KRB5CCNAME or the system's)"),
     ("--config", {"metavar": "FILE"}, "read this file instead of the usual ones (default: see below)"),
-    ("--no-config", {"action": "store_true"}, "read no file at all (default: off)"),
+    ("--no-config", _FLAG, "read no file at all (default: off)"),
 )
 
 
-def _parser() -> ArgumentParser:
-    table = "\n".join(f"  {int(code):3}  {text}" for code, text in MEANING.items())
-    files = f"files: {SYSTEM_CONFIG}, ~/.config/console-sso/client.toml (keys as the options)"
-    parser = ArgumentParser(
-        prog="spice-client-sso",
-        formatter_class=RawDescriptionHelpFormatter,
-        description="Sign in at the console of a virtual machine with what you are signed in with here.\n"
-        "The port is given by the viewer as stdin/stdout; nothing secret is ever an argument.",
-        epilog=f"exit codes:\n{table}\n\n{files}",
-    )
-    for flag, settings, text in _OPTIONS:
-        parser.add_argument(flag, help=text, **settings)
-    parser.add_argument(
-        "-v", "--verbose", action="count", default=0, help="say each step on stderr (default: only the end)"
-    )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    return parser
+def plain(words: Sequence[str]) -> dict[str, Any] | None:
+    """What argparse would make of them, if every option is written out and well-formed; else None.
+
+    To load argparse and to fill it takes a tenth of a login, and nobody waits for what it alone can do.
+    """
+    table = {flag: settings for flag, settings, _ in OPTIONS}
+    given: dict[str, Any] = {_name(flag): settings.get("default") for flag, settings in table.items()}
+    given["verbose"] = 0
+    rest = iter(words)
+    for word in rest:
+        flag, equals, value = word.partition("=")
+        if word in VERBOSE:
+            given["verbose"] += 1
+        elif flag not in table:
+            return None
+        elif table[flag] in (_FLAG, _SWITCH):
+            if equals:
+                return None
+            given[_name(flag)] = True
+        elif not _take(given, flag, table[flag], value if equals else next(rest, "")):
+            return None
+    return given
 
 
-def _settings(given: Namespace) -> dict[str, Any]:
+def _take(given: dict[str, Any], flag: str, settings: dict[str, Any], value: str) -> bool:
+    """Take the value of one option; False for one that is argparse's to judge."""
+    if value[:1] in ("", "-") or value not in settings.get("choices", (value,)):
+        return False
+    number = settings.get("type") is int
+    if number and not (value.isascii() and value.isdigit() and len(value) <= DIGITS_MAX):
+        return False
+    name, found = _name(flag), int(value) if number else value
+    given[name] = [*(given[name] or ()), found] if settings.get("action") == "append" else found
+    return True
+
+
+def _name(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
+
+
+def _by_argparse(words: Sequence[str]) -> dict[str, Any]:
+    from sso.client.usage import parser
+
+    return vars(parser().parse_args(words))
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
     """Configuration files first, the command line on top."""
     settings: dict[str, Any] = {}
-    if given.spn and given.asked_spn:
+    if given["spn"] and given["asked_spn"]:
         raise ConfigError("--spn and --asked-spn: give one of them")
-    asked = given.asked_spn is not None
-    if not given.no_config:
+    asked = given["asked_spn"] is not None
+    if not given["no_config"]:
         home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-        paths = [given.config] if given.config else [SYSTEM_CONFIG, f"{home}/console-sso/client.toml"]
+        paths = [given["config"]] if given["config"] else [SYSTEM_CONFIG, f"{home}/console-sso/client.toml"]
         for path in paths:
-            spn = given.spn or given.asked_spn or ""
-            settings.update(_read(path, spn, must_exist=bool(given.config), generous=not asked))
+            spn = given["spn"] or given["asked_spn"] or ""
+            settings.update(_read(path, spn, must_exist=bool(given["config"]), generous=not asked))
     for key in (*_SWITCHES, *_TEXTS, "tls-pin", "allowed-spn"):
-        value = getattr(given, key.replace("-", "_"))
+        value = given[_name(key)]
         if value is not None and not (asked and key in _GENEROUS):
             settings[key] = value
     return settings
@@ -229,9 +257,12 @@ def _read(path: str, spn: str, must_exist: bool, generous: bool) -> dict[str, An
     """
     try:
         with open(path, "rb") as file:
-            import tomllib
+            text = file.read()
+        if _says_nothing(text):
+            return {}
+        import tomllib
 
-            content = tomllib.load(file)
+        content = tomllib.loads(text.decode())
     except FileNotFoundError:
         if must_exist:
             raise ConfigError(f"{path}: no such file") from None
@@ -252,6 +283,11 @@ def _read(path: str, spn: str, must_exist: bool, generous: bool) -> dict[str, An
         if spn and fnmatchcase(spn, pattern):
             settings.update(entry)
     return settings
+
+
+def _says_nothing(text: bytes) -> bool:
+    """Whether there are but comments, as in the file that is installed: to load a parser takes a while."""
+    return all(line[:1] in (b"", b"#") for line in map(bytes.strip, text.splitlines()))
 
 
 def _known(path: str, content: dict[str, Any]) -> dict[str, Any]:

@@ -173,7 +173,13 @@ class Staying:
         self._talk.start(now)
 
 
-def run(port: Port, first: Conversation, options: Options, status: Callable[[str], None]) -> Outcome:
+def run(
+    port: Port,
+    first: Conversation,
+    options: Options,
+    status: Callable[[str], None],
+    meanwhile: Callable[[], None],
+) -> Outcome:
     """Sign in, stay until the port is closed or we are told to end, and say how it ended.
 
     Nobody is asked anything after the login, and no password leaves again; a ticket goes to the service
@@ -187,7 +193,7 @@ def run(port: Port, first: Conversation, options: Options, status: Callable[[str
     staying = Staying(first, again, lambda shown: ends(shown, options.ccache), say=complain, status=status)
     del first  # it is dropped with all that it holds as soon as it is over
     try:
-        Pump(port, staying).run()
+        Pump(port, staying).run(meanwhile=meanwhile)
     except KeyboardInterrupt:
         if not staying.signed_in:
             raise

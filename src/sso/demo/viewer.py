@@ -153,7 +153,7 @@ def plug_ins(folder: Path) -> Path:
     """A plug-in folder below `folder` that has the client of this checkout."""
     plug_ins = folder / "plug-ins"
     plug_ins.mkdir(mode=0o755)
-    add(plug_ins, "spice-client-sso", "import sys\n\nfrom sso.client.main import main\n\nsys.exit(main())\n")
+    add(plug_ins, "spice-client-sso", "from sso.client.start import main\n\nmain()\n")
     return plug_ins
 
 
