@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,9 @@ def pair(fingerprint: int) -> tuple[Joined, list[socket.socket]]:
     return Joined(agent, other, fingerprint), [theirs, others]
 
 
-def close(links: list[socket.socket]) -> None:
-    for link in links:
-        link.close()
+def close(ends: list[socket.socket]) -> None:
+    for end in ends:
+        end.close()
 
 
 def test_whatever_the_first_agent_has_it_will_do_and_nothing_is_left_of_its_links() -> None:
@@ -79,11 +80,63 @@ def test_who_waits_tells_the_service_manager_that_it_lives(
         close([agent, ours, theirs])
 
 
+@pytest.mark.parametrize("last_word", [None, b""])
+def test_an_agent_that_is_killed_while_it_is_waited_for_is_followed_by_the_next_one(
+    last_word: bytes | None, tmp_path: Path
+) -> None:
+    """The service manager holds the socket: whoever dials meanwhile waits for the next agent."""
+    path = str(tmp_path / "agent.sock")
+    ours, theirs = socket.socketpair()
+
+    def agents(listener: socket.socket) -> None:
+        for _ in range(3):
+            killed, _ = listener.accept()
+            if last_word is not None:
+                killed.send(last_word)
+            killed.close()
+        with listener.accept()[0] as agent:
+            records.send(agent, Link(7), [theirs.fileno()])
+
+    with local.listen(path) as listener:
+        listener.setblocking(True)
+        living = threading.Thread(target=agents, args=(listener,))
+        living.start()
+        found = join(path)
+        living.join(SECONDS)
+    assert found.fingerprint == 7
+    found.close()
+    close([ours, theirs])
+
+
+def test_an_agent_that_refuses_us_is_asked_more_and_more_seldom_and_no_more_when_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(tmp_path / "agent.sock")
+    pauses: list[float] = []
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 12:
+            local.hang_up(listener, path)
+        else:
+            refuse()
+
+    def refuse() -> None:
+        threading.Thread(target=lambda: listener.accept()[0].close()).start()
+
+    monkeypatch.setattr(time, "sleep", pause)
+    listener = local.listen(path)
+    listener.setblocking(True)
+    refuse()
+    with pytest.raises(NoAgent):
+        join(path)
+    assert pauses[:3] == [0.02, 0.04, 0.08] and pauses[-2:] == [5.0, 5.0]
+
+
 # What is no agent
 
 NOT_A_LINK = {
     "garbage": (b"x", 0),
-    "nothing": (b"", 0),
     "another record": (Begin(1).pack(), 0),
     "another record with a socket": (Child(1).pack(), 1),
     "no socket": (Link(1).pack(), 0),

@@ -163,6 +163,9 @@ class Machine:
     def log(self) -> str:
         return self.run("journalctl", "--no-pager", "--boot", "--lines=60", "--output=short-precise").stdout
 
+    def said_by(self, pid: str) -> str:
+        return self.tell("journalctl", "--boot", "--no-pager", "--output=cat", f"_PID={pid}")
+
     def wait(self, until: Callable[[], Any]) -> None:
         limit = time.monotonic() + SECONDS
         while not until():
@@ -284,6 +287,29 @@ def test_whoever_is_killed_all_three_are_back(machine: Machine, victim: str) -> 
         before = machine.pids()[victim]
         machine.tell("systemctl", "kill", "--signal=KILL", f"console-sso-{victim}.service")
         machine.wait_for_another(victim, before)
+    assert machine.failed() == "", machine.log()
+
+
+def test_an_agent_that_is_killed_while_the_others_wait_for_it_leaves_nobody_behind(machine: Machine) -> None:
+    """They wait as long as logind does not tell who is there, and each of them finds the next agent."""
+    machine.up()
+    logind = "systemd-logind.service"
+
+    def ready() -> str:
+        state = machine.state("agent")
+        return state["MainPID"] if state["ActiveState"] == "active" else "0"
+
+    machine.tell("systemctl", "kill", "--signal=STOP", logind)
+    try:
+        for _ in range(5):
+            before = ready()
+            machine.tell("systemctl", "kill", "--signal=KILL", "console-sso-agent.service")
+            machine.wait(lambda before=before: ready() not in ("0", before))  # type: ignore[misc]
+            machine.wait(lambda: "bus-back" in machine.said_by(ready()))
+    finally:
+        machine.tell("systemctl", "kill", "--signal=CONT", logind)
+    machine.wait(lambda: "links-joined" in machine.said_by(ready()))
+    machine.wait(machine.all_run)
     assert machine.failed() == "", machine.log()
 
 

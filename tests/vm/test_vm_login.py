@@ -67,14 +67,15 @@ def test_log_off_after_the_grace(guest: Machine, realm: Realm) -> None:
     settings = "/etc/console-sso/guest.toml"
     guest.run(f"cp {settings} /tmp/ && echo 'disconnect = \"log-off\"\ngrace_seconds = 1' >> {settings}")
     guest.run("systemctl restart console-sso-agent", check=True)
+    wait_for_event(guest, "links-joined", count=2)  # with the two of before, who then start anew
     guest.run(f"cp /tmp/guest.toml {settings}")
-    wait_for_units(guest)
     wait_for_event(guest, "screen-ready", count=2)
     assert sign_in(guest, realm).code == Exit.SIGNED_IN
     wait_for_event(guest, "grace-over user=alice")
     wait_for_event(guest, "session-over user=alice")
     guest.wait(NOBODY, 60)
     guest.run("systemctl restart console-sso-agent", check=True)
+    wait_for_event(guest, "links-joined", count=4)
     assert not caches(guest)
 
 
@@ -99,6 +100,7 @@ def test_a_killed_process_comes_back_and_the_next_login_is_one(
 ) -> None:
     guest.run(f"systemctl kill -s KILL --kill-who=main {victim}", check=True)
     wait_for_event(guest, f"{victim}.service: Scheduled restart job")
+    wait_for_event(guest, "links-joined")
     wait_for_units(guest)
     wait_for_event(guest, "screen-ready", count=2 if victim == UNITS[0] else 1)
     assert sign_in(guest, realm).code == Exit.SIGNED_IN

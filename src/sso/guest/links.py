@@ -8,6 +8,7 @@ agent's configuration: a process that has another one has to start anew.
 import pwd
 import select
 import socket
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -19,6 +20,8 @@ from sso.guest.config import GuestConfig
 from sso.guest.journal import note
 from sso.guest.reactor import Reactor
 from sso.guest.records import Link
+
+PAUSE_MIN, PAUSE_MAX = 0.02, 5.0  # seconds between an agent that ended and the next one
 
 Attach = Callable[[socket.socket, socket.socket], None]
 
@@ -115,11 +118,21 @@ def fingerprint(config: GuestConfig) -> int:
 def join(path: str) -> Joined:
     """From a process: the link to the agent that listens at `path`, and the one to the other process.
 
-    Waits until both processes have come, and tells the service manager that it does. Raises NoAgent.
+    Waits until both processes have come, also for the next agent when one ends meanwhile, and tells the
+    service manager that it does. Raises NoAgent when nobody listens there (any more).
     """
-    agent = local.dial(path)
-    if agent is None:
-        raise NoAgent(f"{path}: no agent listens there")
+    pause = PAUSE_MIN
+    while (agent := local.dial(path)) is not None:
+        if (found := _wait(agent, path)) is not None:
+            return found
+        agent.close()
+        time.sleep(pause)  # it may have refused us, and would do so again
+        pause = min(2 * pause, PAUSE_MAX)
+    raise NoAgent(f"{path}: no agent listens there")
+
+
+def _wait(agent: socket.socket, path: str) -> Joined | None:
+    """The pair that the agent sends; None when it ends before."""
     agent.setblocking(True)
     poll = select.poll()
     poll.register(agent, select.POLLIN)
@@ -129,10 +142,10 @@ def join(path: str) -> Joined:
     try:
         received = records.receive(agent, Link)
     except RemoteProtocolError:
-        received = None
-    if received is None:
         agent.close()
-        raise NoAgent(f"{path}: the agent has gone")
+        raise NoAgent(f"{path}: what listens there is no agent") from None
+    if received is None:
+        return None
     record, (other,) = received
     return Joined(agent, socket.socket(fileno=other), record.id)
 
