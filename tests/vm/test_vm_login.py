@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 from beds_vm import Machines
-from vm_console import NOBODY, UNITS, caches, sessions, set_up, sign_in, wait_for_event, wait_for_units
+from vm_console import (
+    ASK,
+    NOBODY,
+    UNITS,
+    caches,
+    sessions,
+    set_up,
+    sign_in,
+    wait_for_event,
+    wait_for_units,
+)
 
 from sso.client.exits import Exit
 from sso.demo.realm import Realm
@@ -61,6 +71,19 @@ def test_the_port_is_the_channels_alone(guest: Machine) -> None:
     assert "busy" in guest.run(f"cat {port}").output
     for unit in UNITS:
         assert guest.run(f"systemctl show -P NRestarts {unit}").output.strip() == "0"
+
+
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [
+        ("echo 4001 > /proc/self/loginuid; {}", "login-uid"),
+        ("systemd-run --quiet --wait --pipe --slice=user-4001.slice {}", "cgroup"),
+    ],
+)
+def test_a_program_of_somebodys_own_session_is_sent_away(guest: Machine, way: str, reason: str) -> None:
+    """As root, too: what su and sudo start is below her login."""
+    guest.run(way.format(ASK), timeout=60)
+    wait_for_event(guest, f"pam-refused uid=0 pid=[0-9]+ reason={reason}")
 
 
 def test_log_off_after_the_grace(guest: Machine, realm: Realm) -> None:
