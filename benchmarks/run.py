@@ -1,6 +1,6 @@
 """`make bench`: run every benchmark, print medians and ratios of one run, and hold the gates.
 
-A gate is a ratio to a peer of the same run, or a ceiling of what is no time: what must not be lost. Usage:
+A gate is a ratio to a peer of the same run, or a ceiling: what must not be lost. Usage:
 python benchmarks/run.py [pytest arguments]; exit code 1 when a gate is broken or a row failed.
 """
 
