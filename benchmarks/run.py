@@ -1,6 +1,6 @@
 """`make bench`: run every benchmark, print one table of ratios of that run, and hold the gates.
 
-A gate is a ratio to a peer of the same run, or a ceiling of what is no time: what must not be lost. Usage:
+A gate is a ratio to a peer of the same run, or a ceiling: what must not be lost. Usage:
 
     benchmarks/run.py [--picture PATH] [--document] [--again] [pytest arguments, as -k framing]
 

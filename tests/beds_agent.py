@@ -136,6 +136,7 @@ class FakeChecker:
         self._reactor = reactor
         self.calls: list[str] = []
         self.answer = Checked.GOOD
+        self.until = -1  # a pipe: PAM's modules take their time until something can be read
 
     def account(self, service: str, user: str, tty: str, done: Callable[[Checked], None]) -> Forked:
         self.calls.append(f"account {service} {user}")
@@ -146,7 +147,12 @@ class FakeChecker:
         return self._work(done)
 
     def _work(self, done: Callable[[Checked], None]) -> Forked:
-        return Forked(self._reactor, lambda: b"", lambda _: done(self.answer), 5.0)
+        keep = [self.until] if self.until >= 0 else []
+
+        def work() -> bytes:
+            return os.read(self.until, 1) if keep else b""
+
+        return Forked(self._reactor, work, lambda _: done(self.answer), 500.0, keep)
 
 
 class OwnPeers(Peers):

@@ -21,6 +21,13 @@ from sso.demo.sandbox import Sandbox
 SPN = "host/deleg.test.example"
 MODULE = Path(__file__).resolve().parents[1] / "pam" / "pam_sso.so"
 TIME = 60.0
+# Each failed password is counted, as on a machine that locks accounts out.
+COUNTED = """auth requisite pam_faillock.so preauth
+auth [success=2 default=ignore] pam_unix.so
+auth [default=die] pam_faillock.so authfail
+auth requisite pam_deny.so
+auth required pam_permit.so
+"""
 
 
 @dataclass
@@ -162,6 +169,16 @@ def caches(guest: Guest) -> list[Path]:
 def nothing_happened(guest: Guest) -> bool:
     """Whether the login screen stands as before: nobody is in, and no ticket lies around."""
     return "login: " in guest.screen.transcript and not caches(guest)
+
+
+def count_failures(sandbox: Sandbox) -> None:
+    """Have pam_faillock count what Debian's stack refuses."""
+    sandbox.write("/etc/pam.d/common-auth", COUNTED)
+
+
+def failures(sandbox: Sandbox, user: str) -> int:
+    """How many it has counted."""
+    return len(re.findall(r"(?m)^\d{4}-.* V$", sandbox.run(["faillock", "--user", user]).stdout))
 
 
 def processes(guest: Guest) -> dict[str, list[int]]:

@@ -14,7 +14,7 @@ from sso.client import options
 from sso.client.exits import MEANING
 from sso.demo.programs import SEARCH_PATH, find_program
 from sso.errors import ConfigError
-from sso.guest import journal
+from sso.guest import journal, login
 from sso.guest.config import GuestConfig
 
 ROOT = Path(__file__).parent.parent
@@ -178,6 +178,16 @@ def test_agent_page_has_every_unit() -> None:
     there = {path.name for path in (ROOT / "data" / "systemd").iterdir() if path.is_file()}
     there.remove("console-sso-ssh-agent.service")  # has a page of its own
     assert set(re.findall(r"console-sso-\w+\.(?:service|socket)", source("sso-guest-agent.8"))) == there
+
+
+@pytest.mark.parametrize("driver", login._OURS)
+def test_readme_and_overview_set_up_every_login_screen(driver: str) -> None:
+    screen = "text console" if driver == "getty" else driver
+    command = {"gdm": "gdm-ovirtcred", "lightdm": "--service lightdm", "sddm": "--service sddm"}
+    readme = re.findall(r"(?m)^\| (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"))
+    for entries in (readme, section("console-sso.7", "THE GUEST").split(".TP\n")):
+        (entry,) = (entry for entry in entries if entry.lower().startswith(screen))
+        assert command.get(driver, "install-pam --service login") in entry
 
 
 def test_overview_has_the_ids_of_the_journal() -> None:

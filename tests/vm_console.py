@@ -18,6 +18,15 @@ from sso.demo.vm.enrol import GETTY, UNITS, enrol, start, wait_for_event, wait_f
 SPN = "host/deleg.test.example"
 __all__ = ["GETTY", "UNITS", "enrol", "start", "wait_for_event", "wait_for_units"]  # used through here
 TIME = 180.0  # seconds; everything is slow in an emulated machine
+# As the PAM module of login would ask, from a process of the system: what kind of credential it gets.
+ASK = """python3 -I -c '
+from sso.guest import local, records
+link = local.dial("/run/console-sso/pam.sock")
+link.setblocking(True)
+records.send(link, records.Request(records.Operation.GET, "login", "tty1", "alice"))
+reply = records.receive(link, records.Reply)
+print(reply[0].kind.name if reply else "NONE")
+'"""
 NOBODY = 'test -z "$(loginctl --no-legend)"'
 
 
@@ -125,11 +134,15 @@ def enrol_with_passwords(
 
 
 def session_of(vm: Machine, user: str, **values: str) -> dict[str, str]:
-    """Wait until a user has a session of which loginctl shows these values; all of what it shows."""
+    """Wait until a user has a session of which loginctl shows these values; all of what it shows.
+
+    One that is opening is none yet: to end it then would leave PAM waiting for logind's answer.
+    """
     wanted = " && ".join(f'echo "$s" | grep -qx {name}={value}' for name, value in values.items()) or "true"
     script = (
         f"for i in $(loginctl --no-legend list-sessions | awk '$3 == \"{user}\" {{print $1}}'); do "
-        f's="$(loginctl show-session $i)"; echo "$s" | grep -qx Class=user && {wanted} && exit 0; '
+        f's="$(loginctl show-session $i)"; echo "$s" | grep -qx Class=user && '
+        f'echo "$s" | grep -qxE "State=(active|online)" && {wanted} && exit 0; '
         "done; exit 1"
     )
     vm.wait(script, TIME)

@@ -73,7 +73,7 @@ class PortClosed(SSOError):
 
 
 class NoAgent(PortClosed):
-    """Nobody listens for this process of the guest, or the agent has gone while it waited."""
+    """Nobody listens for this process of the guest, or who does is no agent."""
 
 
 class LoginDenied(SSOError):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from beds import Certificates
 from beds_greetd import CONFIG, GREETER, USER, MakeGreetd, make_guest_with_greetd
-from beds_guest import SPN, caches, shell, sign_in
+from beds_guest import SPN, caches, count_failures, failures, shell, sign_in
 
 from sso.client.exits import Exit
 from sso.demo.guest import Guest
@@ -27,13 +27,6 @@ __all__ = ["make_guest_with_greetd"]
 pytestmark = pytest.mark.e2e
 PASSWORD = ('mechanisms = ["TLS", "password"]',)
 SESSION = "/etc/greetd/session"
-# Each failed password is counted, as on a machine that locks accounts out.
-COUNTED = """auth requisite pam_faillock.so preauth
-auth [success=2 default=ignore] pam_unix.so
-auth [default=die] pam_faillock.so authfail
-auth requisite pam_deny.so
-auth required pam_permit.so
-"""
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -118,17 +111,14 @@ def test_a_password_through_tls_opens_a_session(
 def test_a_wrong_password_is_one_failure_and_the_greeter_works_on(
     realm: Realm, make_greetd: MakeGreetd, certificates: Certificates
 ) -> None:
-    guest = make_greetd(
-        settings=PASSWORD, before=lambda sandbox: sandbox.write("/etc/pam.d/common-auth", COUNTED)
-    )
+    guest = make_greetd(settings=PASSWORD, before=count_failures)
     guest.screen.expect("login: ")
     assert with_password(guest, realm, certificates, "not-hers") == Exit.NOT_ACCEPTED
     guest.screen.expect("Login incorrect")
     guest.screen.expect("login: ")
     again = with_password(guest, realm, certificates, "not-hers")
     assert again in (Exit.TRY_LATER, Exit.NOT_ACCEPTED)
-    tally = guest.sandbox.run(["faillock", "--user", "alice"]).stdout
-    assert len(re.findall(r"(?m)^\d{4}-.* V$", tally)) == 1, tally
+    assert failures(guest.sandbox, "alice") == 1
     guest.screen.send("alice")
     guest.screen.expect("Password: ")
     guest.screen.send(guest.sandbox.password("alice"))

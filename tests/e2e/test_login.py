@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from beds import Certificates
-from beds_guest import SPN, MakeGuest, caches, nothing_happened, shell, sign_in
+from beds_guest import SPN, MakeGuest, caches, count_failures, failures, nothing_happened, shell, sign_in
 from sso_mechs import ccache
 
 from sso.client.exits import Exit
@@ -79,6 +79,7 @@ def test_a_wrong_password_is_one_failure_and_the_screen_works_on(
     realm: Realm, make_guest: MakeGuest, certificates: Certificates
 ) -> None:
     guest = make_guest('mechanisms = ["TLS", "password"]', tls=True)
+    count_failures(guest.sandbox)
     guest.screen.expect("login: ")
     options = (
         "--tls-name",
@@ -95,6 +96,12 @@ def test_a_wrong_password_is_one_failure_and_the_screen_works_on(
     again = sign_in(guest, realm, *options, stdin_secret="not-her-password")
     assert again.code in (Exit.TRY_LATER, Exit.NOT_ACCEPTED)
     assert guest.screen.transcript.count("Login incorrect") == 1, "the same wrong password is not tried again"
+    assert failures(guest.sandbox, "alice") == 1
+    guest.screen.send("alice")
+    guest.screen.expect("Password: ")
+    guest.screen.send(guest.sandbox.password("alice"))
+    with shell(guest) as command:
+        assert command("id -un") == "alice"
 
 
 @pytest.mark.proves("S125")

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from beds import Certificates
-from beds_guest import MODULE, SPN, caches, sign_in
+from beds_guest import MODULE, SPN, caches, count_failures, failures, sign_in
 
 from sso.client.exits import Exit
 from sso.demo.guest import PYTHON, Guest
@@ -67,13 +67,6 @@ SESSION = """#!/bin/sh
 mv new facts
 read line <gate
 exit 0
-"""
-# Each failed password is counted, as on a machine that locks accounts out.
-COUNTED = """auth requisite pam_faillock.so preauth
-auth [success=2 default=ignore] pam_unix.so
-auth [default=die] pam_faillock.so authfail
-auth requisite pam_deny.so
-auth required pam_permit.so
 """
 HOLD = "#!/bin/sh\n[ -e /etc/sddm/open ] || read line </etc/sddm/gate || :\n"
 
@@ -225,15 +218,6 @@ def with_password(screen: Screen, realm: Realm, certificates: Certificates, user
     return sign_in(screen.guest, realm, *options, "--user", user, stdin_secret=password).code
 
 
-def count_failures(sandbox: Sandbox) -> None:
-    sandbox.write("/etc/pam.d/common-auth", COUNTED)
-
-
-def failures(screen: Screen, user: str) -> int:
-    tally = screen.sandbox.run(["faillock", "--user", user]).stdout
-    return len(re.findall(r"(?m)^\d{4}-.* V$", tally))
-
-
 def test_a_forwarded_ticket_opens_a_session(realm: Realm, make_screen: MakeScreen) -> None:
     realm.kinit("alice", "-f")
     screen = make_screen()
@@ -260,7 +244,7 @@ def test_a_password_through_tls_opens_a_session(
     right = screen.sandbox.password("alice")
     assert with_password(screen, realm, certificates, "alice", right) == Exit.SIGNED_IN
     screen.session("alice")
-    assert not failures(screen, "alice") and not caches(screen.guest)
+    assert not failures(screen.sandbox, "alice") and not caches(screen.guest)
     screen.leave("alice")
 
 
@@ -273,10 +257,10 @@ def test_a_wrong_password_is_one_failure_and_the_greeter_works_on(
     screen.shows(FAILED)
     again = with_password(screen, realm, certificates, "alice", "not-hers")
     assert again in (Exit.TRY_LATER, Exit.NOT_ACCEPTED)
-    assert failures(screen, "alice") == 1 and screen.log().count(ASKED) == 1
+    assert failures(screen.sandbox, "alice") == 1 and screen.log().count(ASKED) == 1
     assert screen.running("sddm-greeter") == greeter
     screen.session("bob", lambda: screen.click(1))
-    assert failures(screen, "alice") == 1 and screen.log().count(FAILED) == 1
+    assert failures(screen.sandbox, "alice") == 1 and screen.log().count(FAILED) == 1
 
 
 @pytest.mark.parametrize("agent", [True, False])

@@ -92,7 +92,7 @@ def test_an_attempt_that_nobody_saw_end_is_free_once(clock: Clock) -> None:
 
 @pytest.mark.proves("S039")
 def test_a_hundred_bad_secrets_cost_one_failure(clock: Clock) -> None:
-    """A19: whoever pays the pauses pays them; nobody is locked out by one client."""
+    """A19: one a second, as fast as the guest serves; with the real PAM in test_counted.py."""
     memory = attempts(clock)
     tried = 0
     for number in range(100):
@@ -100,7 +100,13 @@ def test_a_hundred_bad_secrets_cost_one_failure(clock: Clock) -> None:
         if memory.refusal("alice", "tty1", digest) is None:
             tried += 1
             memory.failed("alice", "tty1", digest)
+        clock.now += 1.0
     assert tried == 1
+    assert memory.refusal("bob", "tty1", GOOD) is None, "the console's own pause is over"
+    clock.now += 28.9
+    assert memory.refusal("alice", "tty1") is LATER, "a ticket is no guess, and changes nothing"
+    clock.now += 0.2
+    assert memory.refusal("alice", "tty1", GOOD) is None
 
 
 def test_the_same_attempt_gets_the_same_answer_for_two_minutes(clock: Clock) -> None:

@@ -4,7 +4,6 @@ import os
 import pwd
 import resource
 import socket
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from sso.errors import ConfigError, NoAgent
 from sso.guest import local, records
 from sso.guest.config import GuestConfig
 from sso.guest.console import LOCK_EVERY
-from sso.guest.links import Joined, Links, fingerprint, join, joined
+from sso.guest.links import Links, fingerprint, join
 from sso.guest.local import Peer
 from sso.guest.logind import Seated
 from sso.guest.reactor import Reactor
@@ -336,73 +335,3 @@ def test_when_one_is_lost_both_are_and_the_next_pair_waits_for_the_lock(
     stage.clock.now += LOCK_EVERY
     stage.turn()
     assert [heard(link) for link in second] == ["link"] * 2
-
-
-# The processes' side
-
-NOT_A_LINK = {
-    "garbage": (b"x", 0),
-    "nothing": (b"", 0),
-    "another record": (Begin(1).pack(), 0),
-    "another record with a socket": (Child(1).pack(), 1),
-    "no socket": (Link(1).pack(), 0),
-    "two sockets": (Link(1).pack(), 2),
-    "more than fit": (Link(1).pack(), 9),
-    "too short": (Link(1).pack()[:-1], 1),
-    "too long": (Link(1).pack() + b"\0", 1),
-}
-
-
-@pytest.mark.parametrize(("packet", "count"), NOT_A_LINK.values(), ids=NOT_A_LINK)
-def test_whatever_is_no_link_is_no_agent(packet: bytes, count: int, tmp_path: Path) -> None:
-    path = f"{tmp_path}/role.sock"
-    before = open_fds()
-    with local.listen(path) as listener:
-        listener.setblocking(True)
-        fds = [secret_file() for _ in range(count)]
-
-        def answer() -> None:
-            link, _ = listener.accept()
-            listener.close()
-            with link:
-                socket.send_fds(link, [packet], fds)
-
-        agent = threading.Thread(target=answer)
-        agent.start()
-        with pytest.raises(NoAgent):
-            join(path)
-        agent.join()
-        records.close_all(fds)
-    assert open_fds() == before
-
-
-class Agents:
-    """One agent after the other, as a process meets them; `ends` are those that it was given."""
-
-    def __init__(self, *configs: GuestConfig) -> None:
-        self.configs, self.ends = list(configs), list[Joined]()
-
-    def __call__(self) -> Joined:
-        assert all(end.agent.fileno() == end.other.fileno() == -1 for end in self.ends), "closed before"
-        if not self.configs:
-            raise NoAgent("there is none")
-        pair = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.ends.append(Joined(*pair, fingerprint(self.configs.pop(0))))
-        return self.ends[-1]
-
-
-def test_links_follow_each_other_and_end_at_another_configuration() -> None:
-    ours = GuestConfig()
-    agents = Agents(ours, ours, ours._replace(min_uid=2000), ours)
-    before = open_fds()
-    assert len(list(joined(agents, ours))) == 2
-    assert len(agents.ends) == 3 and open_fds() == before
-
-
-def test_links_end_when_there_is_no_agent_any_more() -> None:
-    before = open_fds()
-    pairs = joined(Agents(GuestConfig()), GuestConfig())
-    next(pairs)
-    with pytest.raises(NoAgent):
-        next(pairs)
-    assert open_fds() == before

@@ -1,15 +1,20 @@
 """The agent's end of the PAM socket: who may ask, and that nothing odd burns a grant."""
 
 import os
+import select
 import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from beds_agent import Asked, MakeStage, Stage, has, let_in, open_fds
 
 from sso.errors import ConfigError
 from sso.guest import local, records
+from sso.guest.grant import Grant
 from sso.guest.local import Peer
 from sso.guest.pam import CONNECTIONS_MAX, HALF_OPEN_MAX, Peers
 from sso.guest.records import Kind, Operation, Reply, Request
@@ -119,6 +124,43 @@ def test_a_thousand_foreign_connections_burn_no_grant(make_stage: MakeStage, ope
     assert open_fds() == before and len(stage.agent.pam) == 0
     assert stage.ask().secret() == b"secret", "the grant is as it was"
     assert stage.ask().reply.kind is Kind.NONE, "and of one use"
+
+
+RACES = 10_000
+# Asks once for each octet that it gets, and says what it was given.
+CONSUMER = """
+import socket, sys
+path, request = sys.argv[1], bytes.fromhex(sys.argv[2])
+while sys.stdin.buffer.read(1):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as link:
+        link.connect(path)
+        link.send(request)
+        sys.stdout.buffer.write(bytes([link.recv(1000)[5]]))
+        sys.stdout.buffer.flush()
+"""
+
+
+@pytest.mark.slow
+def test_of_two_processes_that_ask_at_once_exactly_one_gets_the_grant(make_stage: MakeStage) -> None:
+    """A17: as two login programs would, over the socket."""
+    stage = make_stage()
+    argv = [sys.executable, "-I", "-S", "-c", CONSUMER, stage.path, GET.pack().hex()]
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "bufsize": 0}
+    with subprocess.Popen(argv, **pipes) as one, subprocess.Popen(argv, **pipes) as other:
+        both: list[tuple[Any, Any]] = [(program.stdin, program.stdout) for program in (one, other)]
+        wins = [0, 0]
+        for race in range(RACES):
+            stage.agent.judge._grants.arm(Grant(race, "login", "tty1", "alice", Kind.IDENTITY), 30)
+            for stdin, _ in both:
+                stdin.write(b".")
+            while len(select.select([stdout for _, stdout in both], [], [], 0)[0]) < 2:
+                stage.reactor.turn(0.001)
+            given = [stdout.read(1)[0] for _, stdout in both]
+            assert sorted(given) == [Kind.NONE, Kind.IDENTITY]
+            wins[given.index(Kind.IDENTITY)] += 1
+        for stdin, _ in both:
+            stdin.close()
+    assert sum(wins) == RACES and min(wins) > 0, "each of them was the faster one at times"
 
 
 def test_half_open_connections_are_bounded_and_end(make_stage: MakeStage) -> None:

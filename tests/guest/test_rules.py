@@ -1,5 +1,6 @@
 """The rules of design.md section 7 around an open session, each under its name, with the agent alone."""
 
+import os
 from typing import Any
 
 import pytest
@@ -61,6 +62,30 @@ def test_an_account_that_may_not_be_used_is_not_unlocked(make_stage: MakeStage) 
     stage.checker.answer = Checked.REFUSED
     assert visit(stage) == 403
     assert not stage.seat.calls
+
+
+def test_an_authentication_is_good_for_thirty_seconds(make_stage: MakeStage) -> None:
+    """PAM that has nothing against her unlocks nothing when it says so later."""
+    reader, writer = os.pipe()
+    for late in (False, True):
+        stage = make_stage()
+        stage.checker.until = reader
+        stage.seat.put(LOCKED)
+        stage.begin()
+        stage.claim()
+        stage.turn(lambda checker=stage.checker: checker.calls)  # type: ignore[misc]
+        stage.clock.now += 30.1 if late else 29.9
+        if late:
+            assert stage.outcome() == (1, 411)
+        os.write(writer, b".")
+        if not late:
+            assert stage.outcome() == (1, 0)
+        stage.turn()
+        assert stage.seat.calls == ([] if late else ["unlock c2"])
+        assert stage.seat.found.users[0].locked is late
+        assert stage.agent.judge.unlocker.verdict(4001, "alice", "i3lock") is not late
+    for fd in (reader, writer):
+        os.close(fd)
 
 
 def test_a_wrong_password_at_the_locked_screen_counts_once(make_stage: MakeStage) -> None:

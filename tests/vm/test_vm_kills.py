@@ -11,6 +11,7 @@ from itertools import count
 import pytest
 from beds_vm import Machines
 from vm_console import (
+    ASK,
     NOBODY,
     SPN,
     TIME,
@@ -28,16 +29,6 @@ from sso.demo.realm import Realm
 from sso.demo.vm import Machine
 
 pytestmark = pytest.mark.vm
-
-# As the PAM module of login would ask, from a process of the system: what kind of credential it gets.
-ASK = """\
-from sso.guest import local, records
-link = local.dial("/run/console-sso/pam.sock")
-link.setblocking(True)
-records.send(link, records.Request(records.Operation.GET, "login", "tty1", "alice"))
-reply = records.receive(link, records.Reply)
-print(reply[0].kind.name if reply else "NONE")
-"""
 
 
 def reaches(vm: Machine, realm: Realm, step: int, act: Callable[["subprocess.Popen[bytes]"], None]) -> bool:
@@ -82,7 +73,8 @@ def _relay(client: socket.socket, port: socket.socket, step: int, act: Callable[
 def settled(vm: Machine) -> int:
     """Wait until everybody is ready again and see that no grant is left; how many were signed in."""
     wait_for_units(vm)
-    assert vm.run(f"python3 -I -c '{ASK}'", timeout=60, check=True).output == "NONE\n"
+    assert vm.run(ASK, timeout=60, check=True).output == "NONE\n"
+    assert vm.run("journalctl -b -u console-sso-agent -o cat | grep pam-refused").code == 1, "it may ask"
     opened = len(sessions(vm))
     vm.run("loginctl terminate-user alice")
     vm.wait(NOBODY, TIME)
@@ -93,7 +85,7 @@ def settled(vm: Machine) -> int:
 
 @pytest.mark.proves("S074", "S107")
 @pytest.mark.parametrize(
-    "victim", ["client", *(pytest.param(unit, marks=pytest.mark.desktop) for unit in UNITS)]
+    "victim", ["client", *(pytest.param(name, marks=pytest.mark.desktop) for name in (*UNITS, "child"))]
 )
 def test_whoever_is_killed_at_whatever_step_the_next_one_signs_in_once(
     machines: Machines, realm: Realm, victim: str
@@ -104,6 +96,8 @@ def test_whoever_is_killed_at_whatever_step_the_next_one_signs_in_once(
     def kill(client: "subprocess.Popen[bytes]") -> None:
         if victim == "client":
             client.kill()
+        elif victim == "child":  # if there is one at that moment
+            vm.run(f"pkill -KILL -P $(systemctl show -P MainPID {UNITS[1]})")
         else:
             vm.run(f"systemctl kill -s KILL --kill-who=main {victim}", check=True)
 

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 from beds_vm import Machines
-from vm_console import NOBODY, UNITS, caches, sessions, set_up, sign_in, wait_for_event, wait_for_units
+from vm_console import (
+    ASK,
+    NOBODY,
+    UNITS,
+    caches,
+    sessions,
+    set_up,
+    sign_in,
+    wait_for_event,
+    wait_for_units,
+)
 
 from sso.client.exits import Exit
 from sso.demo.realm import Realm
@@ -63,18 +73,32 @@ def test_the_port_is_the_channels_alone(guest: Machine) -> None:
         assert guest.run(f"systemctl show -P NRestarts {unit}").output.strip() == "0"
 
 
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [
+        ("echo 4001 > /proc/self/loginuid; {}", "login-uid"),
+        ("systemd-run --quiet --wait --pipe --slice=user-4001.slice {}", "cgroup"),
+    ],
+)
+def test_a_program_of_somebodys_own_session_is_sent_away(guest: Machine, way: str, reason: str) -> None:
+    """As root, too: what su and sudo start is below her login."""
+    guest.run(way.format(ASK), timeout=60)
+    wait_for_event(guest, f"pam-refused uid=0 pid=[0-9]+ reason={reason}")
+
+
 def test_log_off_after_the_grace(guest: Machine, realm: Realm) -> None:
     settings = "/etc/console-sso/guest.toml"
     guest.run(f"cp {settings} /tmp/ && echo 'disconnect = \"log-off\"\ngrace_seconds = 1' >> {settings}")
     guest.run("systemctl restart console-sso-agent", check=True)
+    wait_for_event(guest, "links-joined", count=2)  # with the two of before, who then start anew
     guest.run(f"cp /tmp/guest.toml {settings}")
-    wait_for_units(guest)
     wait_for_event(guest, "screen-ready", count=2)
     assert sign_in(guest, realm).code == Exit.SIGNED_IN
     wait_for_event(guest, "grace-over user=alice")
     wait_for_event(guest, "session-over user=alice")
     guest.wait(NOBODY, 60)
     guest.run("systemctl restart console-sso-agent", check=True)
+    wait_for_event(guest, "links-joined", count=4)
     assert not caches(guest)
 
 
@@ -99,6 +123,7 @@ def test_a_killed_process_comes_back_and_the_next_login_is_one(
 ) -> None:
     guest.run(f"systemctl kill -s KILL --kill-who=main {victim}", check=True)
     wait_for_event(guest, f"{victim}.service: Scheduled restart job")
+    wait_for_event(guest, "links-joined")
     wait_for_units(guest)
     wait_for_event(guest, "screen-ready", count=2 if victim == UNITS[0] else 1)
     assert sign_in(guest, realm).code == Exit.SIGNED_IN

@@ -48,7 +48,8 @@ class Attempts:
 
     A pause of 30, 120, 600 s follows the first, second and further failures, of a user or on a console.
     After three failures a user is stopped until she signs in by hand, which `by_hand(user, since)` tells.
-    A success, also by hand, forgets all of it for that user; for a console any success does.
+    A success, also by hand, forgets all of it for that user; for a console any success does. Who goes on
+    guessing passwords in her pause waits on: it does not end before PAUSES[0] seconds without one.
 
     An attempt whose end nobody saw (the peer left meanwhile) is free once; the next one counts as a
     failure: otherwise hanging up would be the way around the pauses.
@@ -75,8 +76,11 @@ class Attempts:
             self.succeeded(user, console)
         if known := self._known(user, digest):
             return known
-        for found in (self._users.get(user), self._consoles.get(console)):
-            if found is not None and self._clock() < found.until:
+        now, record = self._clock(), self._users.get(user)
+        if record is not None and now < record.until and digest != NO_DIGEST:
+            record.until = max(record.until, now + PAUSES[0])
+        for found in (record, self._consoles.get(console)):
+            if found is not None and now < found.until:
                 return Verdict.TRY_LATER
         return None
 

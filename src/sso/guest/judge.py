@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from sso.guest import faillock
 from sso.guest.account import Finding
+from sso.guest.asking import Asking
 from sso.guest.attempts import Attempts, Outcomes
 from sso.guest.config import GuestConfig
 from sso.guest.console import Console
@@ -11,7 +12,7 @@ from sso.guest.grant import Grant, Grants
 from sso.guest.journal import note
 from sso.guest.logind import Found, Seated
 from sso.guest.mapping import Mapped, Mapping
-from sso.guest.opening import Opening, SignedIn, close, new_token, usable
+from sso.guest.opening import Opening, SignedIn, close, usable
 from sso.guest.pam import Connection, Stage
 from sso.guest.reactor import Reactor
 from sso.guest.records import Authenticated, Kind, Request, Verdict
@@ -21,7 +22,6 @@ from sso.guest.unlock import Checker, Unlocker
 SCREEN_SECONDS = 20.0  # for a login screen to be there at all: the machine may just be booting
 UNLOCKED_SECONDS = 5.0  # for a session to be unlocked once PAM has nothing more to say
 OPENED_SECONDS = 60.0  # for a session to be open once PAM has accepted the user
-TRIGGERS_MAX = 3  # how often one login is begun on a screen that comes and goes
 
 _FINDINGS = {
     Finding.NO_USER: "login-unknown-user",
@@ -54,6 +54,7 @@ class Judge:
         self._mapper, self._answer, self._withdraw, self._attempts = mapper, answer, withdraw, attempts
         self._config, self._would_lock = config, would_lock
         self._grants = Grants(reactor.clock)
+        self._asking = Asking(reactor, console.driver, self._grants, config.grant_seconds)
         self._outcomes = Outcomes(reactor.clock)
         self._tickets = Tickets(reactor, config.park_tickets)
         self.unlocker = Unlocker(reactor, console, checker, config)
@@ -169,7 +170,7 @@ class Judge:
             self._visit(login, ours, None)
 
     def _refresh(self, login: Opening, ours: SignedIn, done: Callable[[bool], None]) -> None:
-        secret = login.take_secret()
+        secret = login.copy_secret()
         assert secret is not None
         try:
             self._tickets.refresh(login.claim, ours, secret, done)
@@ -181,10 +182,19 @@ class Judge:
             self._conclude("login-already-signed-in", Verdict.LOGGED_IN if good else Verdict.INTERNAL)
 
     def _unlock(self, login: Opening, seated: Seated) -> None:
-        """Her session is locked: by the screen's PAM, or by logind once PAM has nothing against it."""
+        """Her session is locked; what was parked is there again before anything of hers runs on."""
         if not self._may_try(login):
             return
-        login.unlocking = seated
+        login.unlocking, ours = seated, self.signed_in
+        if ours is not None and ours.parked and self._tickets.is_renewal(login.claim, ours):
+            self._refresh(login, ours, lambda good: self._prove(login, seated))
+        else:
+            self._prove(login, seated)
+
+    def _prove(self, login: Opening, seated: Seated) -> None:
+        """Unlock by the screen's PAM, or by logind once PAM has nothing against it."""
+        if self._login is not login:
+            return
         if self._driver.unlocks:
             self._arm(login)
             return
@@ -239,41 +249,14 @@ class Judge:
         return False
 
     def _arm(self, login: Opening) -> None:
-        seconds = self._config.grant_seconds
-        self._grant(login, seconds)
-        login.timers.append(self._reactor.after(seconds, self._expired))
+        login.timers.append(self._reactor.after(self._config.grant_seconds, self._expired))
         login.timers.append(self._reactor.after(SCREEN_SECONDS, self._screen_is_late))
-        if self._driver.retry:
-            login.timers.append(self._reactor.after(self._driver.retry, lambda: self._retry(login)))
-        note("login-asked", session=login.claim.id, user=login.user, tty=self._driver.place)
-        self.screen_changed()
-
-    def _grant(self, login: Opening, seconds: float) -> None:
-        driver, claim = self._driver, login.claim
-        login.token = new_token() if driver.token else ""
-        grant = Grant(
-            claim.id, driver.service, driver.place, login.user, claim.kind, login.copy_secret(), login.token
-        )
-        self._grants.arm(grant, seconds)
+        self._asking.begin(login)
 
     def screen_changed(self) -> None:
         """The login screen may be ready: begin the login that waits for it."""
-        login = self._login
-        if login is None or not len(self._grants) or login.triggers >= TRIGGERS_MAX:
-            return
-        if login.triggers and self._driver.retry:
-            return  # it was told, and gets its time
-        self._trigger(login)
-
-    def _trigger(self, login: Opening) -> None:
-        if self._driver.ready(login.user) and self._driver.trigger(login.user, login.token):
-            login.triggers += 1
-
-    def _retry(self, login: Opening) -> None:
-        """A screen that was told and has not asked is told again, with another token."""
-        if self._login is login and login.triggers and len(self._grants):
-            self._grant(login, self._config.grant_seconds - self._driver.retry)
-            self._trigger(login)
+        if self._login is not None:
+            self._asking.screen_changed(self._login)
 
     def _screen_is_late(self) -> None:
         if self._login is not None and not self._login.triggers and self._login.connection is None:

@@ -8,6 +8,7 @@ agent's configuration: a process that has another one has to start anew.
 import pwd
 import select
 import socket
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from sso.guest.journal import note
 from sso.guest.reactor import Reactor
 from sso.guest.records import Link
 
-DIALS = 50  # agents that may come and go while one process waits; one that refuses it is not asked for ever
+PAUSE_MIN, PAUSE_MAX = 0.02, 5.0  # seconds between an agent that ended and the next one
 
 Attach = Callable[[socket.socket, socket.socket], None]
 
@@ -117,23 +118,21 @@ def fingerprint(config: GuestConfig) -> int:
 def join(path: str) -> Joined:
     """From a process: the link to the agent that listens at `path`, and the one to the other process.
 
-    Waits until both processes have come, and tells the service manager that it does. When the agent goes
-    meanwhile, the next one is waited for at the socket that the manager keeps: who ended now, while that one
-    starts, would be missing for good, since to the manager he is still there. Raises NoAgent.
+    Waits until both processes have come, also for the next agent when one ends meanwhile, and tells the
+    service manager that it does. Raises NoAgent when nobody listens there (any more).
     """
-    for _ in range(DIALS):
-        agent = local.dial(path)
-        if agent is None:
-            raise NoAgent(f"{path}: no agent listens there")
-        found = _wait_for_link(agent)
-        if found is not None:
+    pause = PAUSE_MIN
+    while (agent := local.dial(path)) is not None:
+        if (found := _wait(agent, path)) is not None:
             return found
         agent.close()
-    raise NoAgent(f"{path}: the agent has gone")
+        time.sleep(pause)  # it may have refused us, and would do so again
+        pause = min(2 * pause, PAUSE_MAX)
+    raise NoAgent(f"{path}: no agent listens there")
 
 
-def _wait_for_link(agent: socket.socket) -> Joined | None:
-    """What the agent hands over; None when it is gone, or says something else."""
+def _wait(agent: socket.socket, path: str) -> Joined | None:
+    """The pair that the agent sends; None when it ends before."""
     agent.setblocking(True)
     poll = select.poll()
     poll.register(agent, select.POLLIN)
@@ -143,7 +142,8 @@ def _wait_for_link(agent: socket.socket) -> Joined | None:
     try:
         received = records.receive(agent, Link)
     except RemoteProtocolError:
-        return None
+        agent.close()
+        raise NoAgent(f"{path}: what listens there is no agent") from None
     if received is None:
         return None
     record, (other,) = received

@@ -1,0 +1,151 @@
+"""The agent with the real PAM module in Debian's stacks: who gets a grant, and what pam_faillock counts."""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from beds_agent import FakeDriver, Stage, raise_stage
+from beds_guest import MODULE
+from pam_bed import BARE, CALLER, COUNTED, SOCKET, UNAVAILABLE, Result, call, failures
+
+from sso.demo.sandbox import PAM_MODULE, Sandbox
+from sso.guest.faillock import would_lock
+from sso.guest.install_pam import add_lines
+from sso.guest.records import Kind
+
+pytestmark = pytest.mark.e2e
+WRONG, LATER = 402, 410
+TTY = {"tty": "tty1"}
+# Not ours to be asked from; an administrator has put our line there all the same.
+FOREIGN = ("su", "su-l", "sudo", "sudo-i", "sshd", "cron")
+
+
+class Bed:
+    """An agent whose PAM socket is inside a sandbox, and a login screen that asks PAM when it is told."""
+
+    def __init__(self, guest: Sandbox, folder: Path, service: str) -> None:
+        self.guest, self._pool = guest, ThreadPoolExecutor(1)
+        self.asked: list[Any] = []
+        self.driver = FakeDriver()
+        self.driver.service = service
+        self.driver.trigger = self._trigger  # type: ignore[method-assign]
+        self.stage: Stage = raise_stage(folder, self.driver, {"pam_socket": str(guest.path(SOCKET))})
+        conf = folder / "faillock.conf"
+        conf.write_text(f"dir = {guest.path('/run/faillock')}\n")
+        self.stage.agent.judge._would_lock = lambda user: would_lock(user, str(conf))
+
+    def _trigger(self, user: str, token: str) -> bool:
+        self.asked.append(self._start("authenticate", "acct_mgmt", user=user, service=self.driver.service))
+        return True
+
+    def _start(self, *steps: str, **more: Any) -> Any:
+        return self._pool.submit(call, self.guest, *steps, **{"items": TTY} | more)
+
+    def call(self, *steps: str, **more: Any) -> Result:
+        """A login program, while the agent works on."""
+        result: Result = self.wait(self._start(*steps, **more))
+        return result
+
+    def wait(self, program: Any) -> Any:
+        self.stage.turn(program.done)
+        return program.result()
+
+    def run(self, work: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
+        return self.wait(self._pool.submit(work, *arguments, **more))
+
+    def guess(self, id: int, password: str) -> int:
+        """One client with one password for alice: what it hears."""
+        secret = password.encode()
+        digest = hashlib.sha256(secret).digest()
+        claim = {"kind": Kind.PASSWORD, "digest": digest, "expires": 0, "content": secret}
+        self.stage.begin(id)
+        self.stage.claim(id, "alice", attempt=id.to_bytes(16, "big"), **claim)  # type: ignore[arg-type]
+        heard, code = self.stage.outcome()
+        assert heard == id
+        self.stage.end(id)
+        return code
+
+    def close(self) -> None:
+        self._pool.shutdown()
+        self.stage.agent.close()
+        self.stage.reactor.close()
+        for link in (self.stage.channel, self.stage.acceptor):
+            link.close()
+
+
+MakeBed = Callable[[str], Bed]
+
+
+@pytest.fixture(scope="module")
+def guest() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        sandbox.use_pam_module(MODULE)
+        sandbox.write("/etc/pam.d/sso-counted", add_lines(COUNTED, PAM_MODULE))
+        sandbox.write("/etc/pam.d/sso-strict", add_lines(COUNTED.replace(" deny=100", ""), PAM_MODULE))
+        for service in ("login", *FOREIGN):
+            sandbox.write(f"/etc/pam.d/{service}", BARE.replace("@", ""))
+        sandbox.path(SOCKET).parent.mkdir(exist_ok=True)
+        shutil.copyfile(CALLER, sandbox.path("/etc/console-sso/caller.py"))
+        yield sandbox
+
+
+@pytest.fixture
+def make_bed(guest: Sandbox, tmp_path: Path) -> Iterator[MakeBed]:
+    beds: list[Bed] = []
+
+    def make(service: str) -> Bed:
+        guest.path("/run/faillock").mkdir(exist_ok=True)
+        guest.run(["faillock", "--user", "alice", "--reset"])
+        beds.append(Bed(guest, tmp_path / "run", service))
+        return beds[-1]
+
+    yield make
+    for bed in beds:
+        bed.close()
+
+
+@pytest.mark.proves("S039")
+def test_a_hundred_bad_passwords_are_one_failure(make_bed: MakeBed) -> None:
+    """A19: one client after the other, one a second, which is as fast as the guest serves."""
+    bed = make_bed("sso-counted")
+    codes = []
+    for id in range(1, 101):
+        codes.append(bed.guess(id, f"not-hers-{id}"))
+        bed.stage.clock.now += 1.0
+    assert codes == [WRONG] + [LATER] * 99
+    assert len(bed.asked) == 1 and failures(bed.guest, "alice") == 1
+    typed = bed.call("authenticate", service="sso-counted", answers=[bed.guest.password("alice")])
+    assert typed.results == [0], "she herself is not locked out"
+
+
+def test_who_pays_every_pause_locks_nobody_out(make_bed: MakeBed) -> None:
+    """Debian's deny=3: the failure that would lock her out is not risked, however long somebody waits."""
+    bed = make_bed("sso-strict")
+    codes = []
+    for id in range(1, 11):
+        codes.append(bed.guess(id, f"not-hers-{id}"))
+        bed.stage.clock.now += 1000.0
+    assert codes == [WRONG] * 2 + [LATER] * 8
+    assert len(bed.asked) == 2 == failures(bed.guest, "alice")
+    typed = bed.call("authenticate", service="sso-strict", answers=[bed.guest.password("alice")])
+    assert typed.results == [0]
+
+
+def test_su_sudo_ssh_and_a_login_from_elsewhere_get_nothing(make_bed: MakeBed) -> None:
+    """Not even with our line in their stacks, while a grant for that very user and terminal is armed."""
+    bed = make_bed("login")
+    bed.driver.trigger = lambda user, token: True  # type: ignore[method-assign]  # it asks below
+    bed.stage.begin()
+    bed.stage.claim()
+    bed.stage.turn(lambda: len(bed.stage.agent.judge._grants))
+    for service in FOREIGN:
+        assert bed.call("authenticate", service=service).results == [UNAVAILABLE]
+    su = bed.run(bed.guest.run, ["su", "alice", "-c", "id"], user="bob", check=False)
+    assert su.returncode == 1 and "uid=" not in su.stdout
+    elsewhere = bed.call("authenticate", service="login", items=TTY | {"rhost": "desktop.test.example"})
+    assert elsewhere.results == [UNAVAILABLE]
+    assert bed.call("authenticate", service="login").results == [0], "the grant has waited for its screen"
