@@ -102,7 +102,7 @@ FIGURES: list[Figure] = [
 ]
 
 VALUES: list[Value] = [
-    Value("logins with delegation, in process", 600.0, "a second and core", least=True),
+    Value("logins with delegation a second, one core", 600.0, "a second", least=True),
     Value("wake-ups a second of all processes, client: nobody", 10.0, "a second"),
     Value("Rss when idle", 25.0, "MiB", ours=("agent",)),
 ]
