@@ -33,6 +33,7 @@ cdef extern from "arena.h":
 
 cdef extern from "line.h":
     enum:
+        LINE_ENDS
         LINE_HEAD
         LINE_VERB_SIZE
     ctypedef struct line:
@@ -44,5 +45,5 @@ cdef extern from "line.h":
     bint line_starts_secret(const uint8_t *head, size_t size)
     size_t line_head(const uint8_t *data, size_t size)
     Py_ssize_t line_plain(const uint8_t *data, size_t size)
-    size_t line_words(const uint8_t *data, size_t size)
+    size_t line_words(const uint8_t *data, size_t size, uint32_t *ends)
     bint line_verb_is_secret(const uint8_t *data, size_t size)

@@ -16,10 +16,12 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromObject
 from cpython.ref cimport Py_INCREF, PyObject
 from cpython.tuple cimport PyTuple_New, PyTuple_SET_ITEM
+from libc.stdint cimport uint32_t
 from libc.string cimport memchr, memcmp, memcpy
 
 from sso._core cimport (
     B64_SLACK,
+    LINE_ENDS,
     LINE_HEAD,
     LINE_VERB_SIZE,
     arena_give,
@@ -45,7 +47,8 @@ from sso._core cimport (
 from sso.errors import FramingError
 
 cdef extern from "Python.h":
-    object PyUnicode_DecodeASCII(const char *data, Py_ssize_t size, const char *errors)
+    object PyUnicode_New(Py_ssize_t size, unsigned int highest)
+    void *PyUnicode_DATA(object text)
 
 cdef enum:
     LF = 0x0A
@@ -294,19 +297,18 @@ cdef class MessageFramer:
     cdef tuple _words(self, Octets octets, size_t size):
         """The words of a line that is not empty. All is judged before the first str is made: a secret in a
         malformed line gets into none."""
-        cdef size_t i, begin = 0, count = line_words(octets, size)
+        cdef uint32_t ends[LINE_ENDS]
+        cdef size_t i, end, begin = 0, count = line_words(octets, size, ends)
         if count == 0 or line_verb_is_secret(octets, size):
             self.error = "credentials" if count else "octet"
             return None
         cdef tuple words = PyTuple_New(<Py_ssize_t>count)
-        count = 0
-        for i in range(1, size + 1):
-            if i == size or octets[i] == SPACE:
-                word = _word(octets + begin, i - begin)
-                Py_INCREF(word)
-                PyTuple_SET_ITEM(words, <Py_ssize_t>count, word)
-                count += 1
-                begin = i + 1
+        for i in range(count):
+            end = ends[i] if i < LINE_ENDS else _next_space(octets, begin, size)
+            word = _word(octets + begin, end - begin)
+            Py_INCREF(word)
+            PyTuple_SET_ITEM(words, <Py_ssize_t>i, word)
+            begin = end + 1
         return words
 
     def wipe(self):
@@ -318,6 +320,12 @@ cdef class MessageFramer:
 
     def __dealloc__(self):
         line_clear(&self._line)
+
+
+cdef size_t _next_space(Octets octets, size_t at, size_t size) noexcept:
+    while at < size and octets[at] != SPACE:
+        at += 1
+    return at
 
 
 cdef struct Known:
@@ -347,7 +355,9 @@ cdef inline object _word(Octets octets, size_t size):
     cdef PyObject *known = _look_up(_known_words, octets, size)
     if known != NULL:
         return <object>known
-    return PyUnicode_DecodeASCII(<const char *>octets, <Py_ssize_t>size, NULL)
+    word = PyUnicode_New(<Py_ssize_t>size, 0x7F)
+    memcpy(PyUnicode_DATA(word), octets, size)
+    return word
 
 
 cdef int _know(Known *table, str text, object meaning) except -1:

@@ -10,6 +10,7 @@
 #define LINE_VERB "credentials " /* the verb of a line with a secret, with the space behind it */
 #define LINE_VERB_SIZE 12
 #define LINE_WORD_MAX 32                               /* octets of a verb, and of a credential's type */
+#define LINE_ENDS 32
 #define LINE_HEAD (LINE_VERB_SIZE + LINE_WORD_MAX + 1) /* where a secret has begun, if there is one */
 
 /* The line so far. What grows in place may leave a copy behind, so it is moved and wiped here. */
@@ -96,21 +97,28 @@ static inline ptrdiff_t line_plain(const uint8_t *data, size_t size)
     return end ? end - data : -1;
 }
 
-/* How many words a line has that is not empty: a verb, and each behind one space; 0 if it is not made so. */
-static inline size_t line_words(const uint8_t *data, size_t size)
+/* How many words a line has that is not empty: a verb, and each behind one space; 0 if it is not made so. Where the
+ * first LINE_ENDS of them end, is noted. */
+static inline size_t line_words(const uint8_t *data, size_t size, uint32_t ends[LINE_ENDS])
 {
-    size_t i = 0, count = 1;
+    size_t i = 0, begin = 0, count = 0;
     while (i < size && line_kind(data[i]) >= LINE_NAME)
         i++;
-    if (i == 0 || i > LINE_WORD_MAX || (i < size && data[i] != ' ') || data[size - 1] == ' ')
+    if (i > LINE_WORD_MAX)
         return 0;
-    for (; i < size; i++) {
-        int space = data[i] == ' ';
-        if (line_kind(data[i]) == LINE_OTHER || (space && data[i + 1] == ' '))
+    for (;; i++) {
+        int kind = i < size ? line_kind(data[i]) : LINE_SPACE;
+        if (kind > LINE_SPACE && begin)
+            continue;
+        if (kind != LINE_SPACE || i == begin) /* what is behind the verb, or an empty word */
             return 0;
-        count += (size_t)space;
+        if (count < LINE_ENDS)
+            ends[count] = (uint32_t)i;
+        count++;
+        if (i == size)
+            return count;
+        begin = i + 1;
     }
-    return count;
 }
 
 /* Whether the verb of a line is that of a secret. */
