@@ -6,7 +6,6 @@ words initiate and accept). An entry point of the group `sso.mechs` names a Pair
 """
 
 from collections.abc import Callable, Collection
-from sys import modules
 from typing import Any, NamedTuple
 
 from sso.credential import Credential
@@ -123,12 +122,9 @@ def load(name: str, allowed: Collection[str] | None = None) -> Pair:
 
 
 def _import(name: str, value: str) -> Any:
-    module, _, attribute = value.partition(":")
-    found = getattr(modules.get(module), attribute, None)
-    if found is not None:
-        return found
     from importlib import import_module
 
+    module, _, attribute = value.partition(":")
     try:
         return getattr(import_module(module), attribute, None)
     except ImportError as error:
