@@ -69,7 +69,7 @@ class _gss_errors:  # a statement, and named like one
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(error, gssapi.exceptions.GSSError):
+        if error is not None and isinstance(error, gssapi.exceptions.GSSError):
             raise _failure(error, self._otherwise) from None
 
 

@@ -5,8 +5,7 @@ an error. ALPN is `sso/1`; no session tickets, so nothing of a session outlives 
 """
 
 import ssl
-from hashlib import new as new_hash
-from hashlib import sha256
+from hashlib import sha256, sha384, sha512
 from typing import Any
 
 from sso.errors import ConfigError, MechanismError
@@ -18,15 +17,15 @@ CLEANSE_PLAINTEXT = 0x2  # SSL_OP_CLEANSE_PLAINTEXT: OpenSSL wipes what it hande
 
 # Hash of tls-server-end-point (RFC 5929 section 4.1) by the certificate's signature algorithm, as DER.
 _SIGNATURE_HASHES = {
-    "2a864886f70d010104": "sha256",  # md5WithRSAEncryption: MD5 and SHA-1 count as SHA-256
-    "2a864886f70d010105": "sha256",
-    "2a864886f70d01010b": "sha256",
-    "2a864886f70d01010c": "sha384",
-    "2a864886f70d01010d": "sha512",
-    "2a8648ce3d0401": "sha256",
-    "2a8648ce3d040302": "sha256",
-    "2a8648ce3d040303": "sha384",
-    "2a8648ce3d040304": "sha512",
+    "2a864886f70d010104": sha256,  # md5WithRSAEncryption: MD5 and SHA-1 count as SHA-256
+    "2a864886f70d010105": sha256,
+    "2a864886f70d01010b": sha256,
+    "2a864886f70d01010c": sha384,
+    "2a864886f70d01010d": sha512,
+    "2a8648ce3d0401": sha256,
+    "2a8648ce3d040302": sha256,
+    "2a8648ce3d040303": sha384,
+    "2a8648ce3d040304": sha512,
 }
 
 
@@ -174,10 +173,10 @@ def server_context(certificate: str, key: str | None = None) -> tuple[ssl.SSLCon
 
 def end_point(certificate: bytes) -> bytes:
     """tls-server-end-point of a DER certificate: its hash by its own signature's hash (RFC 5929 4)."""
-    name = _SIGNATURE_HASHES.get(_signature_algorithm(certificate).hex())
-    if name is None:
+    hash = _SIGNATURE_HASHES.get(_signature_algorithm(certificate).hex())
+    if hash is None:
         raise MechanismError("certificate", "its signature algorithm has no tls-server-end-point (RFC 5929)")
-    return new_hash(name, certificate).digest()
+    return hash(certificate).digest()
 
 
 def spki_pin(certificate: bytes) -> bytes:

@@ -41,8 +41,10 @@ class Greeting:
             self._nonce,
             (self._client_nonce or None) if guest else None,
             self._mechanisms,
-            attempt=None if guest and transcript is None else self.attempt,
-            transcript=transcript,
+            VERSION,
+            VERSION,
+            None if guest and transcript is None else self.attempt,
+            transcript,
         )
 
     def accepts(self, signature: Signature) -> bool:

@@ -30,7 +30,10 @@ class Wire:
 
     @property
     def tls(self) -> Mechanism | None:
-        return next((layer.mechanism for layer in self.layers if isinstance(layer, TLSLayer)), None)
+        for layer in self.layers:
+            if isinstance(layer, TLSLayer):
+                return layer.mechanism
+        return None
 
     @property
     def confidential(self) -> bool:
