@@ -33,8 +33,8 @@ SPN = "host/deleg.test.example"
 ROUNDS = 30
 WHEEL, DEB = installed.PROGRAM, f"{installed.PROGRAM}, .deb"
 SSH, PIPES = "ssh -K, curve25519, no shell", "ssh -K, curve25519, no shell, no TCP"
-FIRST, FIRST_DEB = "to the first octet", "to the first octet, .deb"
-BARE, KERBEROS = "python -I -S, nothing", "python -I -S, import gssapi.raw"
+FIRST, FIRST_DEB = f"{WHEEL}, to its first octet", f"{DEB}, to its first octet"
+BARE, KERBEROS = "floor: python -I -S, nothing", "floor: python -I -S, import gssapi.raw"
 LOGINS = (WHEEL, DEB, SSH, PIPES)
 PEERS = (*LOGINS, FIRST, FIRST_DEB, BARE, KERBEROS)
 

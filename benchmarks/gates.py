@@ -6,6 +6,8 @@ CEILINGS are of rows that are no ratios: what is promised in seconds, and what i
 What we want is in figures.py; a gate is what we hold, and leaves room for a noisy machine.
 """
 
+_SPAWNED = "client process delivers a delegated TGT"
+
 GATES = [
     ("authenticate, one a read", "compiled", "tuned stdlib", 0.25),
     ("authenticate, one a read", "compiled", "msgspec (JSON lines)", 0.7),
@@ -21,14 +23,11 @@ GATES = [
     ("password over TLS 1.3", "console-sso", "ssl.MemoryBIO alone", 2.0),
     ("greetd: credential accepted to shell", "console-sso", "name typed, PAM asks nothing", 3.0),
     ("login: credential accepted to shell", "console-sso", "name typed, PAM asks nothing", 3.0),
-    # The goal is 0.5, and 0.4 is measured where nothing else runs; ours calculates where ssh waits.
-    ("client process delivers a delegated TGT", "spice-client-sso", "ssh -K, curve25519, no shell", 0.6),
-    (
-        "client process delivers a delegated TGT",
-        "spice-client-sso, .deb",
-        "ssh -K, curve25519, no shell",
-        0.6,
-    ),
+    # The goal is 0.5, and 0.4 is measured where nothing else runs; ours calculates where ssh waits, so the
+    # gate is wide, and a second one is of what calculates too.
+    (_SPAWNED, "spice-client-sso", "ssh -K, curve25519, no shell", 0.9),
+    (_SPAWNED, "spice-client-sso, .deb", "ssh -K, curve25519, no shell", 0.9),
+    (_SPAWNED, "spice-client-sso", "floor: python -I -S, import gssapi.raw", 1.3),
 ]
 
 CEILINGS = [
