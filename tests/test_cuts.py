@@ -9,6 +9,8 @@ import pytest
 from flows import Flow
 from pair import Judge, Pair
 
+from sso.client.conversation import Person
+from sso.credential import Credential
 from sso.state import State
 
 pytestmark = pytest.mark.slow
@@ -121,13 +123,24 @@ def test_a_new_client_on_a_guest_that_noticed_nothing(flow: Flow, follower: Flow
 
 
 def test_a_guest_that_begins_anew_under_a_client(flow: Flow) -> None:
-    """The guest's agent restarts: the same client goes on with the same attempt id, which signs in once."""
+    """The guest's agent restarts: the same client goes on with the same attempt id, which signs in once.
+
+    Its person is asked once as well: a password from a descriptor is not there a second time.
+    """
     seen = set()
     refused = flow.name == "refused"
 
     def restart_at(octets: int) -> None:
         judge = Judge()
-        pair = silent(flow, judge, ("to_client", octets)).run()
+        pair = silent(flow, judge, ("to_client", octets))
+        asked: list[Person] = []
+
+        def password() -> Credential | None:
+            asked.append(flow.person)
+            return flow.person.password()
+
+        pair.client._person = flow.person._replace(password=password)
+        pair.run()
         seen.add(pair.client.session.state)
         if pair.client.finished:
             return
@@ -138,6 +151,7 @@ def test_a_guest_that_begins_anew_under_a_client(flow: Flow) -> None:
         assert pair.exit == (4 if refused else 0), (octets, pair.client.outcome)
         assert judge.logins == ([] if refused else [flow.principal])
         assert len({claim.attempt for claim in judge.claims}) <= 1
+        assert len(asked) <= 1
 
     for_each(range(0, length(flow, "to_client"), 3), restart_at)
     assert {State.SYNC, State.GREETED} < seen

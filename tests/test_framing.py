@@ -236,6 +236,14 @@ def test_a_wiped_framer_is_dead(build: Any) -> None:
         framer.feed(b"")
 
 
+@pytest.mark.parametrize("size", [0, 1, 2, 3, 47, 48, 511, 65536])
+def test_the_line_of_a_secret_is_read_as_it_was_written(build: Any, size: int) -> None:
+    secret = bytearray(random.Random(size).randbytes(size))
+    line = build.credentials_line("kerberos", secret)
+    assert isinstance(line, bytearray) and len(secret) == size
+    assert line == b"credentials kerberos " + base64.b64encode(secret) + b"\n"
+
+
 # What is likely to meet a border of the grammar, of the block of the decoder, or of a cap.
 ATOMS = [b"ok", b"info", b" ", b"  ", b"\r", b"\r\n", b"\n", b"credentials", b"credentials kerberos "]
 ATOMS += [b"credentials x ", b"QQ==", b"QUI=", b"QUJD", b"QR==", b"=", b"/+", b"-_", b"\0", b"\x80", b"Kk"]

@@ -69,6 +69,20 @@ def b64decode(const unsigned char[::1] data not None, Py_ssize_t max_length=6553
 
 
 def wipe(unsigned char[::1] buffer not None):
-    """Overwrite a writable buffer with zeros."""
+    """Overwrite a writable buffer with zeros, and what the registers hold of it."""
     if buffer.shape[0]:
         explicit_bzero(&buffer[0], <size_t>buffer.shape[0])
+        registers_clear()
+
+
+def credentials_line(str type not None, const unsigned char[::1] secret not None):
+    """The line that hands a secret over, in a buffer that the caller wipes; it is made in its place."""
+    cdef bytes head = f"credentials {type} ".encode()
+    cdef Py_ssize_t begin = len(head), size = secret.shape[0], end = begin + (size + 2) // 3 * 4
+    cdef bytearray line = PyByteArray_FromStringAndSize(NULL, end + 1)
+    cdef unsigned char *to = <unsigned char *>PyByteArray_AS_STRING(line)
+    memcpy(to, PyBytes_AS_STRING(head), <size_t>begin)
+    to[end] = LF
+    if size:
+        b64_encode(_kernel, &secret[0], <size_t>size, to + begin)
+    return line

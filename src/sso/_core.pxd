@@ -26,6 +26,9 @@ cdef extern from "base64.h":
     void b64_finish(b64_decoder *d, uint8_t *out, size_t *written)
     void b64_encode(const b64_kernel *kernel, const uint8_t *data, size_t size, uint8_t *out)
 
+cdef extern from "registers.h":
+    void registers_clear()
+
 cdef extern from "arena.h":
     uint8_t *arena_take(size_t size)
     size_t arena_keep(uint8_t *data, size_t size, size_t kept)

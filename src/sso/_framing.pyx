@@ -43,6 +43,7 @@ from sso._core cimport (
     line_starts_secret,
     line_verb_is_secret,
     line_words,
+    registers_clear,
 )
 from sso.errors import FramingError
 

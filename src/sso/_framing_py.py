@@ -35,6 +35,16 @@ def b64encode(data: bytes | bytearray | memoryview) -> bytearray:
     return bytearray(binascii.b2a_base64(data, newline=False))
 
 
+def credentials_line(type: str, secret: bytearray | memoryview) -> bytearray:
+    """The line that hands a secret over, in a buffer that the caller wipes."""
+    line = bytearray(f"credentials {type} ".encode())
+    encoded = b64encode(secret)
+    line += encoded
+    line += b"\n"
+    wipe(encoded)
+    return line
+
+
 def b64decode(data: bytes | bytearray | memoryview, max_length: int = 65536) -> bytearray:
     """Decode canonical base64 into a buffer that the caller wipes.
 

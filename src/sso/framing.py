@@ -1,7 +1,7 @@
 """The only place that chooses between the compiled core and its Python twin.
 
-Both offer the same: `b64encode`, `b64decode`, `wipe`, `MessageFramer`. `SSO_PURE=1` in the environment takes
-the twin even where the compiled core is there.
+Both offer the same: `b64encode`, `b64decode`, `credentials_line`, `wipe`, `MessageFramer`. `SSO_PURE=1` in
+the environment takes the twin even where the compiled core is there.
 """
 
 from os import environ
@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 
 COMPILED = False
 if TYPE_CHECKING:
-    from sso._framing_py import MessageFramer, Words, b64decode, b64encode, wipe
+    from sso._framing_py import MessageFramer, Words, b64decode, b64encode, credentials_line, wipe
 else:
     try:
         if environ.get("SSO_PURE") == "1":
             raise ImportError
-        from sso._framing import MessageFramer, b64decode, b64encode, wipe
+        from sso._framing import MessageFramer, b64decode, b64encode, credentials_line, wipe
 
         COMPILED = True
     except ImportError:
-        from sso._framing_py import MessageFramer, b64decode, b64encode, wipe
+        from sso._framing_py import MessageFramer, b64decode, b64encode, credentials_line, wipe
 
     Words = tuple
 
-__all__ = ["COMPILED", "MessageFramer", "Words", "b64decode", "b64encode", "wipe"]
+__all__ = ["COMPILED", "MessageFramer", "Words", "b64decode", "b64encode", "credentials_line", "wipe"]

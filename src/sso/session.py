@@ -12,7 +12,7 @@ from os import urandom
 from sso.errors import FramingError, LocalProtocolError, MechanismError, RemoteProtocolError
 from sso.events import Closed, Event, LayerFailed, LayerStarted, Reset
 from sso.exchange import Exchange, SASLExchange, TLSExchange
-from sso.framing import MessageFramer, Words, b64encode, wipe
+from sso.framing import MessageFramer, Words, credentials_line, wipe
 from sso.greeting import Greeting
 from sso.layer import Layer
 from sso.mech import Mechanism
@@ -248,13 +248,10 @@ class Session:
         if first_word:
             self._greeting.lines.append(words)
         if isinstance(message, Credentials):
-            line = bytearray(f"credentials {message.type} ".encode())
-            encoded = b64encode(message.secret)
-            line += encoded
-            line += b"\n"
+            line = credentials_line(message.type, message.secret)
+            wipe(message.secret)
             self._wire.write(line)
-            for octets in (message.secret, encoded, line):
-                wipe(octets)
+            wipe(line)
         else:
             self._wire.write(plain)
 

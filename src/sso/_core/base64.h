@@ -38,6 +38,7 @@ static const uint8_t b64_values[128] __attribute__((unused)) = {
 #undef N
 
 #include "base64_scalar.h"
+#include "registers.h"
 #if defined(__x86_64__)
 #include "base64_avx2.h"
 #include "base64_avx512.h"
@@ -51,8 +52,8 @@ static b64_kernel b64_kernels[4]; /* those that run here, the best first, then o
 static void b64_find_kernels(void)
 {
     b64_kernel *next = b64_kernels;
+    registers_find();
 #if defined(__x86_64__)
-    __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("bmi"))
         *next++ = (b64_kernel){ "avx512", b64_decode_avx512, b64_encode_avx512 };
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi"))
@@ -108,6 +109,7 @@ static inline size_t b64_decode(const b64_kernel *kernel, b64_decoder *d, const 
     }
     while (at < size && b64_take(d, in[at], out, written))
         at++;
+    registers_clear();
     return at;
 }
 
@@ -133,6 +135,7 @@ static inline void b64_encode(const b64_kernel *kernel, const uint8_t *in, size_
 {
     size_t at = kernel->encode(in, size, out);
     uint32_t bits;
+    registers_clear();
     if (at == size)
         return;
     out += at / 3 * 4;

@@ -66,7 +66,6 @@ static B64_AVX2 size_t b64_decode_avx2(const uint8_t *in, size_t size, uint8_t *
             break;
         }
     }
-    _mm256_zeroall(); /* who saves the registers next, saves nothing of a secret */
     return at;
 }
 

@@ -65,7 +65,6 @@ static B64_AVX512 size_t b64_decode_avx512(const uint8_t *in, size_t size, uint8
         if (good < 64)
             break;
     }
-    _mm256_zeroall(); /* who saves the registers next, saves nothing of a secret */
     return at;
 }
 

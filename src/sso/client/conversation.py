@@ -9,6 +9,7 @@ from sso.client.exits import Exit, Outcome, by_cause, by_code
 from sso.credential import Credential
 from sso.errors import MechanismError
 from sso.events import Closed, LayerStarted, Reset
+from sso.framing import wipe
 from sso.mech import Pair
 from sso.messages import (
     NONCE_SIZE,
@@ -82,6 +83,7 @@ class Conversation:
         self._now = 0.0
         self._spn_of_guest = spn_of_guest
         self._kerberos_cause: MechanismError | None = None
+        self._password: Credential | None = None  # until the end: who begins anew is asked once
         self._begin()
 
     def _begin(self) -> None:
@@ -344,15 +346,17 @@ class Conversation:
         self._ask_later(self._hand_over_password)
 
     def _hand_over_password(self) -> None:
-        credential = self._person.password()
+        credential = self._password = self._password or self._person.password()
         if credential is None or credential.secret is None:
             self._finish(Outcome(Exit.NO_CREDENTIAL, "no password was given"))
             return
         self._status(f"signing-in {credential.principal}")
-        pair = self._load("password")
-        half = pair.initiate(user=credential.principal, password=credential.secret)
-        blob = bytearray(half.step(b""))
-        credential.wipe()
+        copy = bytearray(credential.secret)
+        try:
+            half = self._load("password").initiate(user=credential.principal, password=copy)
+            blob = bytearray(half.step(b""))
+        finally:
+            wipe(copy)
         self.session.send(Ok())
         self.session.send(Credentials("password", blob))
 
@@ -399,6 +403,8 @@ class Conversation:
         if self.outcome is not None:
             return
         self.outcome, self.deadline = outcome, None
+        if self._password is not None:
+            self._password.wipe()
         ended_by_guest = self.session.state in (State.DONE, State.ENDED)
         self.session.close()
         if ended_by_guest:  # it would take a close_notify now for the next client
