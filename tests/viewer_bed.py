@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from beds_vm import ARTEFACTS
 
 from sso.demo import viewer
 from sso.demo.realm import Realm
@@ -35,6 +36,12 @@ class Desktop:
         """Give the client these parameters from now on, and viewer.toml these further lines."""
         self._settings = viewer.settings(self.folder, self.plug_ins, *parameters, more=more)
 
+    def only(self, code: str) -> None:
+        """Make a Python program the plug-in of the port, until `configure`."""
+        viewer.add(self.plug_ins, "program", code)
+        plugin = f'[[plugin]]\nport = "{viewer.PORT}"\nrun = "program"\nparameters = []\ntakes = []\n'
+        self._settings.write_text(f'folder = "{self.plug_ins}"\n{plugin}')
+
     def view(self, where: str, *options: str, window: bool = True, **env: str) -> Viewer:
         """Start a viewer at an address or with a file; the caller ends it."""
         arguments = ["--settings", str(self._settings), *options]
@@ -44,6 +51,12 @@ class Desktop:
         else:
             arguments.append("--no-window")
         return Viewer([*arguments, where], {**self._env, **env})
+
+    def picture(self, name: str) -> None:
+        """Keep what is on the screen in build/vm-artefacts/."""
+        assert self.screen is not None
+        ARTEFACTS.mkdir(parents=True, exist_ok=True)
+        self.screen.picture(ARTEFACTS / f"{name}.png")
 
     def sign_in(self, vm: Machine, *options: str, window: bool = True, **env: str) -> Viewer:
         """Start a viewer at a machine's SPICE socket, naming the guest; the caller ends it."""
@@ -68,7 +81,7 @@ def desktop_of_alice(tmp_path: Path, realm: Realm, screen: Screen) -> Desktop:
 def wait_until_left(vm: Machine) -> None:
     """Wait until the SPICE server knows that nobody looks.
 
-    spice-server 0.15.1 takes QEMU with it when a client comes while it still clears a dead one's port away.
+    A client that comes while a dead one is cleared away takes part in a race that QEMU may not survive.
     """
     deadline = time.monotonic() + 60
     while vm.viewers:
@@ -93,9 +106,56 @@ def seen_in(desktop: Desktop, title: str) -> None:
 
 
 def _xdotool(desktop: Desktop, *arguments: str) -> None:
+    subprocess.run(["xdotool", *arguments], env=_shown(desktop), check=True, timeout=30)
+
+
+def _shown(desktop: Desktop) -> dict[str, str]:
     assert desktop.screen is not None
-    env = {"PATH": os.environ["PATH"], "DISPLAY": desktop.screen.display}
-    subprocess.run(["xdotool", *arguments], env=env, check=True, timeout=30)
+    return {"PATH": os.environ["PATH"], "DISPLAY": desktop.screen.display, "NO_AT_BRIDGE": "1"}
+
+
+# Owns the desktop's clipboard, or reads it.
+_COPY = """
+import sys, gi
+gi.require_version("Gtk", "3.0")
+from gi.repository import Gdk, Gtk
+board = Gtk.Clipboard.get(Gdk.SELECTION_CLIPBOARD)
+board.set_text(sys.argv[1], -1)
+print("copied", flush=True)
+Gtk.main()
+"""
+_PASTE = """
+import gi
+gi.require_version("Gtk", "3.0")
+from gi.repository import Gdk, Gtk
+board = Gtk.Clipboard.get(Gdk.SELECTION_CLIPBOARD)
+print(board.wait_for_text() or "")
+"""
+
+
+def pasted(desktop: Desktop) -> str:
+    """The text of the desktop's clipboard, as soon as there is one."""
+    argv, deadline = [viewer.PYTHON, "-I", "-c", _PASTE], time.monotonic() + 60
+    while True:
+        done = subprocess.run(
+            argv, env=_shown(desktop), check=True, timeout=60, capture_output=True, text=True
+        )
+        if text := done.stdout.strip():
+            return text
+        assert time.monotonic() < deadline
+
+
+@contextmanager
+def copied(desktop: Desktop, text: str) -> Iterator[None]:
+    """A program of the desktop whose text is in the clipboard."""
+    argv = [viewer.PYTHON, "-I", "-c", _COPY, text]
+    with subprocess.Popen(argv, env=_shown(desktop), stdout=subprocess.PIPE, text=True) as program:
+        assert program.stdout is not None
+        try:
+            assert program.stdout.readline() == "copied\n"
+            yield
+        finally:
+            program.kill()
 
 
 class Tap:
@@ -117,6 +177,11 @@ class Tap:
         """Wait until that many octets have crossed."""
         with self._lock:
             assert self._lock.wait_for(lambda: len(self.heard) >= octets, seconds), len(self.heard)
+
+    def wait_for(self, octets: bytes, seconds: float = 60.0) -> None:
+        """Wait until they have crossed."""
+        with self._lock:
+            assert self._lock.wait_for(lambda: octets in self.heard, seconds)
 
     def close(self) -> None:
         """Hang up everything."""

@@ -210,20 +210,31 @@ def test_a_key_with_confirmation_is_asked_for_on_the_desktop(console: Console) -
 def test_two_programs_are_served_one_after_the_other(console: Console) -> None:
     console.look()
     until(lambda: console.ask("ssh-add", "-l").returncode == 0)
-    hold = "import socket, sys, time; s = socket.socket(1); s.connect(sys.argv[1]); sys.stdin.read()"
-    first = subprocess.Popen(
-        [PYTHON, "-I", "-c", hold, str(console.socket)], env=ENV, user=ALICE, stdin=subprocess.PIPE
+    hold = (
+        "import socket, sys; s = socket.socket(1); s.connect(sys.argv[1]);"
+        " s.sendall(bytes([0, 0, 0, 1, 11])); print(len(s.recv(9)), flush=True); sys.stdin.read()"
     )
+    first = subprocess.Popen(
+        [PYTHON, "-I", "-c", hold, str(console.socket)],
+        env=ENV,
+        user=ALICE,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert first.stdin is not None and first.stdout is not None
+    assert first.stdout.readline() == b"9\n"  # it is served
     queued = subprocess.Popen(
         ["ssh-add", "-l"],
         env={**ENV, "SSH_AUTH_SOCK": str(console.socket)},
         user=ALICE,
         stdout=subprocess.PIPE,
     )
-    assert first.stdin is not None and queued.stdout is not None
+    with pytest.raises(subprocess.TimeoutExpired):
+        queued.wait(1)
     first.stdin.close()
-    assert b"alice's key" in queued.communicate(timeout=SECONDS)[0]
     first.wait(SECONDS)
+    first.stdout.close()
+    assert b"alice's key" in queued.communicate(timeout=SECONDS)[0]
 
 
 class Stranger:

@@ -191,6 +191,19 @@ def test_every_channel_uses_tls_where_there_is_tls(
         assert "port" in {kind for kind, _ in found}
 
 
+def test_a_file_may_leave_the_ports_out(
+    server: MakeServer, desktop_of_alice: Desktop, tmp_path: Path
+) -> None:
+    machine = server()
+    file = tmp_path / "console.vv"
+    file.write_text(f"[virt-viewer]\ntype=spice\nunix-path={machine.path}\ndisable-channels=port\n")
+    with desktop_of_alice.view(str(file)) as viewer:
+        viewer.expect("connected to")
+        while {"display", "inputs"} - (found := {kind for kind, _ in machine.channels()}):
+            pass
+        assert "port" not in found
+
+
 @pytest.mark.parametrize("wrong", ["subject", "ca"])
 def test_another_certificate_is_refused(
     server: MakeServer,

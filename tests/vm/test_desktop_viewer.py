@@ -1,7 +1,7 @@
 """The GNOME desktop in the viewer: it opens by itself, is locked when she leaves, open when she is back."""
 
 import pytest
-from beds_vm import ARTEFACTS, Machines
+from beds_vm import Machines
 from viewer_bed import SPN, Desktop
 from vm_console import artefact, enrol, session_of, start, tickets_of, wait_for_event
 
@@ -15,19 +15,17 @@ def test_the_desktop_opens_by_itself(machines: Machines, realm: Realm, desktop_o
     enrol(gnome, realm, SPN, login="gdm")
     start(gnome)
     artefact(gnome, "viewer-gnome-1-greeter")
-    assert desktop_of_alice.screen is not None
     with desktop_of_alice.sign_in(gnome) as viewer:
         viewer.expect("state signed-in", 300)
         opened = session_of(gnome, "alice", Active="yes")
         assert (opened["Service"], opened["Type"], opened["Seat"]) == ("gdm-ovirtcred", "wayland", "seat0")
         wait_for_event(gnome, "Reached target gnome-session.target")
         assert "Default principal: alice@TEST.EXAMPLE" in tickets_of(gnome, "alice", "gnome-shell")
-        ARTEFACTS.mkdir(parents=True, exist_ok=True)
-        desktop_of_alice.screen.picture(ARTEFACTS / "viewer-gnome-2-signed-in.png")
+        desktop_of_alice.picture("viewer-gnome-2-signed-in")
         assert viewer.end() == 0
     wait_for_event(gnome, "session-locked user=alice")
     session_of(gnome, "alice", LockedHint="yes")
     with desktop_of_alice.sign_in(gnome) as viewer:
         viewer.expect("state signed-in", 300)
         session_of(gnome, "alice", LockedHint="no", Active="yes")
-        desktop_of_alice.screen.picture(ARTEFACTS / "viewer-gnome-3-back-again.png")
+        desktop_of_alice.picture("viewer-gnome-3-back-again")

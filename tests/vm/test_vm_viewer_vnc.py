@@ -1,7 +1,7 @@
 """A console over VNC: its screen in the viewer, and the sign-in by a stream of its own."""
 
 import pytest
-from beds_vm import ARTEFACTS, Machines
+from beds_vm import Machines
 from viewer_bed import SPN, Desktop, type_into
 from vm_console import TIME, sessions, set_up, wait_for_event
 
@@ -22,9 +22,7 @@ def test_she_is_signed_in_beside_vnc(machines: Machines, realm: Realm, desktop_o
         guest.wait("grep -q '\\$ ' /dev/vcs1", 60)
         type_into(desktop_of_alice, "id\n")
         guest.wait("grep -q 'uid=4001' /dev/vcs1", 60)
-        assert desktop_of_alice.screen is not None
-        ARTEFACTS.mkdir(parents=True, exist_ok=True)
-        desktop_of_alice.screen.picture(ARTEFACTS / "console-5-vnc.png")
+        desktop_of_alice.picture("console-5-vnc")
         assert viewer.end() == 0
     wait_for_event(guest, "session-over user=alice")
     # Without a window only the stream is held.

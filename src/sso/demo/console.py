@@ -50,7 +50,7 @@ KINDS = {
         (GETTY,),
         "screen-ready tty=tty1",
         "grep -q '\\$ ' /dev/vcs1",
-        'test -z "$(loginctl --no-legend)"',
+        'test -z "$(loginctl --no-legend)" && grep -q "login: " /dev/vcs1',
         "her session is closed",
         "clear; id -un; klist",
         "true",
@@ -148,6 +148,7 @@ def _visits(visit: _Visit, step: Callable[[str], None], line: Callable[[str], No
     line(kind.how_left)
     while vm.viewers:
         time.sleep(0.05)
+    vm.wait(kind.drawn, _SECONDS)
     vm.screenshot(visit.pictures / "3-left.png")
     step("She opens it again.")
     with visit.view() as window:

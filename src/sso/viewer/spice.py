@@ -80,11 +80,13 @@ class SpiceConsole:
     def _channel_new(self, session: Any, channel: Any) -> None:
         if isinstance(channel, SpiceClientGLib.MainChannel):
             _connect(channel, "channel-event", self._main_event)
+        elif _kind(channel) in self._disabled:
+            pass
         elif isinstance(channel, SpiceClientGLib.PortChannel):
             # All of them have to be connected to learn their names.
             self._ports.append(_Port(channel, self._point.get))
             SpiceClientGLib.Channel.connect(channel)
-        elif not self._headless and _kind(channel) not in self._disabled:
+        elif not self._headless:
             self._channel(channel)
 
     def _main_event(self, channel: Any, event: Any) -> None:
@@ -177,8 +179,8 @@ def _session(console: Console) -> Any:
 
 def _properties(console: Console) -> dict[str, Any]:
     """What a Console is in spice-gtk's words."""
-    properties: dict[str, Any] = {"enable-audio": False, "enable-usbredir": console.enable_usbredir}
-    properties["enable-smartcard"] = console.enable_smartcard
+    # What a file says of devices does not matter: none of this desktop's is handed to a guest.
+    properties: dict[str, Any] = {"enable-audio": False, "enable-usbredir": False, "enable-smartcard": False}
     if console.unix_path:
         properties["unix-path"] = console.unix_path
     else:

@@ -66,7 +66,7 @@ class Viewing:
         if console.wish.stream:
             plug = self._point.get(console.wish.port or SSO_PORT)
             if plug is not None:
-                self._stream = Stream(console.wish.stream, plug, loop, ca=console.ca, trouble=self._face.line)
+                self._stream = Stream(console.wish.stream, plug, loop, ca=console.ca, trouble=self._show)
 
     def open(self) -> None:
         """Connect to the console, and to its stream."""
@@ -122,4 +122,9 @@ class Viewing:
         self._say(f"{event.port}: {event.kind} {words.get(event.kind, '')}".rstrip())
         line = self._status.event(event)
         if line is not None:
-            self._face.line(line)
+            self._show(line)
+
+    def _show(self, line: str) -> None:
+        if line:
+            self._say(f"shows: {line}")
+        self._face.line(line)

@@ -14,6 +14,7 @@ from .qmp import QMP
 from .recipe import Flavour
 
 SSO_PORT = "spice.sso.0"
+CLIPBOARD_PORT = "com.redhat.spice.0"
 CONSOLES = ("socket", "spice", "vnc")
 
 _KERNEL = "root=/dev/vda rw console=tty0 quiet loglevel=3 systemd.show_status=0 mitigations=off"
@@ -26,7 +27,8 @@ class Variant:
     """A flavour, the display manager it starts ("" for none) and what its SSO port is to the host.
 
     With the console "socket" the port is a unix socket; with "vnc" too, and a VNC server shows the screen;
-    with "spice" it is a port channel of a SPICE server, whose unix socket also shows the screen.
+    with "spice" it is a port channel of a SPICE server, whose unix socket also shows the screen, and which
+    has the clipboard's port.
     """
 
     flavour: Flavour
@@ -41,12 +43,14 @@ class Variant:
     def devices(self, folder: Path) -> list[str]:
         """QEMU's arguments for all that a guest sees, which is the same before and after a snapshot."""
         kernel = _KERNEL + (f" systemd.wants={self.manager}.service" if self.manager else "")
+        sso, shown = f"socket,id=sso,path={folder / 'sso.sock'},server=on,wait=off", []
         if self.console == "spice":
             sso = f"spiceport,id=sso,name={SSO_PORT}"
             shown = ["-spice", f"unix=on,addr={folder / 'spice.sock'},disable-ticketing=on"]
-        else:
-            sso = f"socket,id=sso,path={folder / 'sso.sock'},server=on,wait=off"
-            shown = ["-vnc", f"unix:{folder / 'vnc.sock'}"] if self.console == "vnc" else []
+            shown += ["-chardev", "spicevmc,name=vdagent,id=clipboard"]
+            shown += ["-device", f"virtserialport,chardev=clipboard,name={CLIPBOARD_PORT}"]
+        elif self.console == "vnc":
+            shown = ["-vnc", f"unix:{folder / 'vnc.sock'}"]
         return [
             *("-nodefaults", "-no-user-config", "-display", "none"),
             *("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", str(self.flavour.memory)),
