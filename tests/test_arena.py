@@ -105,6 +105,15 @@ def test_all_of_the_arena_comes_back(framer: Any) -> None:
         assert 0 <= address(secret(framer, b"s" * size)) - first < ARENA
 
 
+@pytest.mark.parametrize("cap", range(4096 - 64, 4097, 3))
+def test_what_a_kernel_writes_too_far_is_nobody_elses(framer: Any, cap: int) -> None:
+    """The longest secret of a cap fills the last octets of a block; the next one is another secret's."""
+    before, behind = secret(framer, b"b"), secret(framer, b"n" * 64)
+    del before
+    found = secret(compiled().MessageFramer(1 << 16, cap), b"s" * cap)
+    assert found == b"s" * cap and behind == b"n" * 64
+
+
 def test_a_secret_larger_than_the_arena_is_wiped_and_its_room_kept(framer: Any) -> None:
     large = compiled().MessageFramer(2 << 20, 1 << 20)
     view = secret(large, b"s" * (1 << 20))
