@@ -84,6 +84,17 @@ def test_half_a_secret_is_wiped_too(framer: Any, end: bytes) -> None:
     assert framer.error and ctypes.string_at(place, 6100) == bytes(6100)
 
 
+def test_a_secret_over_its_cap_is_wiped_too() -> None:
+    """Its end takes the place of its beginning; what stands behind that end is a part of it too."""
+    framer = compiled().MessageFramer(1 << 16, 3000)
+    place = address(secret(framer, b"s"))
+    for chunk in (b"credentials kerberos ", b64encode(b"s" * 3000), b"c3Nz" * 20):
+        framer.feed(chunk)
+    assert ctypes.string_at(place + 100, 2900) == b"s" * 2900
+    framer.feed(b"\n")
+    assert framer.error == "secret" and ctypes.string_at(place, 3000 + 64) == bytes(3000 + 64)
+
+
 def test_more_secrets_than_the_arena_holds() -> None:
     framer = compiled().MessageFramer(2 << 20, 1 << 20)
     numbers = random.Random(20261128)
