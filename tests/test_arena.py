@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from builds import compiled
 
+from sso.errors import FramingError
+
 ARENA = 64 * 4096  # octets: what is locked at once
 
 
@@ -93,6 +95,18 @@ def test_a_secret_over_its_cap_is_wiped_too() -> None:
     assert ctypes.string_at(place + 100, 2900) == b"s" * 2900
     framer.feed(b"\n")
     assert framer.error == "secret" and ctypes.string_at(place, 3000 + 64) == bytes(3000 + 64)
+
+
+@pytest.mark.parametrize("end", [b"", b"!"])
+def test_what_is_decoded_by_itself_stays_in_no_block(framer: Any, end: bytes) -> None:
+    place = address(secret(framer, b"s"))
+    text = b64encode(b"s" * 3000) + end
+    if end:
+        with pytest.raises(FramingError):
+            compiled().b64decode(text)
+    else:
+        assert compiled().b64decode(text) == b"s" * 3000
+    assert ctypes.string_at(place, 3064) == bytes(3064)
 
 
 def test_more_secrets_than_the_arena_holds() -> None:

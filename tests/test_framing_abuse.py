@@ -39,6 +39,17 @@ def test_a_secret_begins_behind_no_stray_cr() -> None:
         assert (framer.error, framer.unread) == ("line", 0)
 
 
+@pytest.mark.parametrize("name", BUILDS)
+@pytest.mark.parametrize("cut", [1, 9, 18])
+def test_no_word_of_a_peer_is_interned(name: str, cut: int) -> None:
+    """What is interned may stay for ever."""
+    line = b"verb-of-%d word-of-a-peer-%d\n" % (cut, cut)
+    framer = build_of(name).MessageFramer()
+    for word in (*framer.feed(line[:cut]), *framer.feed(line[cut:]))[0]:
+        again = bytes(word, "ascii").decode()
+        assert again is not word and sys.intern(again) is again
+
+
 @pytest.mark.parametrize("cap", [-(1 << 40), -73, -9, -5, -1, 1 << 40, 1 << 62, sys.maxsize])
 def test_a_cap_of_a_secret_that_nobody_would_choose(cap: int) -> None:
     chunks = [b"credentials x QU", b"JD\nok\n"]
