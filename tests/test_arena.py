@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from builds import compiled
 
+from sso.errors import FramingError
+
 ARENA = 64 * 4096  # octets: what is locked at once
 
 
@@ -84,6 +86,29 @@ def test_half_a_secret_is_wiped_too(framer: Any, end: bytes) -> None:
     assert framer.error and ctypes.string_at(place, 6100) == bytes(6100)
 
 
+def test_a_secret_over_its_cap_is_wiped_too() -> None:
+    """Its end takes the place of its beginning; what stands behind that end is a part of it too."""
+    framer = compiled().MessageFramer(1 << 16, 3000)
+    place = address(secret(framer, b"s"))
+    for chunk in (b"credentials kerberos ", b64encode(b"s" * 3000), b"c3Nz" * 20):
+        framer.feed(chunk)
+    assert ctypes.string_at(place + 100, 2900) == b"s" * 2900
+    framer.feed(b"\n")
+    assert framer.error == "secret" and ctypes.string_at(place, 3000 + 64) == bytes(3000 + 64)
+
+
+@pytest.mark.parametrize("end", [b"", b"!"])
+def test_what_is_decoded_by_itself_stays_in_no_block(framer: Any, end: bytes) -> None:
+    place = address(secret(framer, b"s"))
+    text = b64encode(b"s" * 3000) + end
+    if end:
+        with pytest.raises(FramingError):
+            compiled().b64decode(text)
+    else:
+        assert compiled().b64decode(text) == b"s" * 3000
+    assert ctypes.string_at(place, 3064) == bytes(3064)
+
+
 def test_more_secrets_than_the_arena_holds() -> None:
     framer = compiled().MessageFramer(2 << 20, 1 << 20)
     numbers = random.Random(20261128)
@@ -103,6 +128,15 @@ def test_all_of_the_arena_comes_back(framer: Any) -> None:
     first = address(secret(framer, b"s"))
     for size in range(1, 65536, 97):
         assert 0 <= address(secret(framer, b"s" * size)) - first < ARENA
+
+
+@pytest.mark.parametrize("cap", range(4096 - 64, 4097, 3))
+def test_what_a_kernel_writes_too_far_is_nobody_elses(framer: Any, cap: int) -> None:
+    """The longest secret of a cap fills the last octets of a block; the next one is another secret's."""
+    before, behind = secret(framer, b"b"), secret(framer, b"n" * 64)
+    del before
+    found = secret(compiled().MessageFramer(1 << 16, cap), b"s" * cap)
+    assert found == b"s" * cap and behind == b"n" * 64
 
 
 def test_a_secret_larger_than_the_arena_is_wiped_and_its_room_kept(framer: Any) -> None:

@@ -333,6 +333,8 @@ def test_a_secret_is_held_once_and_then_not_at_all(build: Any, size: int) -> Non
     places = {*range(0, size - 12, size // 8), *range(max(size - 256, 0), size - 12, 4)}
     pieces = [secret[at : at + 12] for at in places]
     encoded = [text[at // 3 * 4 : at // 3 * 4 + 16] for at in places]
+    letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+    encoded += [bytes(map(letters.find, part))[:8] for part in encoded]  # as a kernel has it half way
     argv = [sys.executable, "-c", CHILD, build.__name__]
     # A function of the interpreter that is bound at its first call has the vector registers saved on the
     # stack, and in them what memcpy moved last: up to half a kilobyte of the secret (measured).

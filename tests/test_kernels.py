@@ -1,4 +1,4 @@
-"""The base64 kernels of the compiled core: each one right, by itself and in the core; one chosen at import.
+"""The compiled core's kernels and arena: each right, by itself and in the core; one kernel chosen at import.
 
 `kernels/check.c` holds each beside a plain decoder, with pages behind every end that may not be touched. Here
 it runs natively under the sanitizers, and for 64-bit ARM under qemu-user.
@@ -15,15 +15,17 @@ import pytest
 from builds import compiled
 
 ROOT = Path(__file__).parents[1]
-CHECK = ROOT / "tests" / "kernels" / "check.c"
+PROGRAMS = ROOT / "tests" / "kernels"
 ALL = ("avx512", "avx2", "neon", "scalar")
 SEED = "20261128"
+SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 def build(compiler: str, target: Path, *flags: str) -> Path:
+    """Compile the program of that name."""
     assert shutil.which(compiler), f"{compiler} is missing; scripts/setup test installs it"
     warnings = ("-O3", "-Wall", "-Wextra", "-Werror")
-    sources = ("-I", ROOT / "src/sso/_core", CHECK, "-o", target)
+    sources = ("-I", ROOT / "src/sso/_core", PROGRAMS / f"{target.name}.c", "-o", target)
     subprocess.run([compiler, *warnings, *flags, *sources], check=True)
     return target
 
@@ -37,11 +39,15 @@ def right(command: list[str | Path], rounds: int) -> list[str]:
 
 @pytest.mark.slow
 def test_each_kernel_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    sanitizers = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-    found = right([build("gcc", tmp_path / "check", *sanitizers)], 20_000)
+    found = right([build("gcc", tmp_path / "check", *SANITIZERS)], 20_000)
     assert found == list(compiled().KERNELS) and found[-1] == "scalar"
     with capsys.disabled():
         print(f"\nbase64 kernels that this CPU cannot run: {' '.join(set(ALL) - set(found))}")
+
+
+@pytest.mark.slow
+def test_the_account_of_the_arena(tmp_path: Path) -> None:
+    assert right([build("gcc", tmp_path / "arena", *SANITIZERS)], 20_000) == ["arena"]
 
 
 @pytest.mark.slow
@@ -65,8 +71,18 @@ def test_the_core_with_each_kernel(kernel: str) -> None:
     env = {**os.environ, "SSO_BASE64": kernel, "PYTHONDONTWRITEBYTECODE": "1"}
     own = f"import sso._framing as f; assert f.KERNEL == {kernel!r}"
     subprocess.run([sys.executable, "-c", own], env=env, check=True)
-    files = ["tests/test_framing.py", "tests/test_base64.py"]
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "compiled or both", *files]
+    files = ["tests/test_framing.py", "tests/test_base64.py", "tests/test_arena.py"]
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        "compiled or both or arena",
+        *files,
+    ]
     done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True)
     passed = re.search(r"(\d+) passed", done.stdout)
     assert done.returncode == 0 and passed and int(passed[1]) > 100, done.stdout

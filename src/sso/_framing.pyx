@@ -75,14 +75,14 @@ cdef class MessageFramer:
     cdef Py_ssize_t _length  # octets of the line so far, without a CR that may end it
     cdef Py_ssize_t _skipped  # octets of the empty lines behind the last message of this chunk
     cdef line _line  # in the line of a secret: what stands before that
-    cdef bint _cr, _blob, _octet, _space, _many, _over
+    cdef bint _cr, _blob, _octet, _space, _many, _over, _reading
     cdef Block _secret
     cdef b64_decoder _decoder
     cdef size_t _written
 
     def __init__(self, Py_ssize_t max_line=4096, Py_ssize_t max_secret=65536):
         self._max_line = max_line
-        self._max_secret = max_secret
+        self._max_secret = max(0, min(max_secret, max_line))  # a secret is shorter than its line
         self._skipped = 0
         self.error = ""
         self._reset()
@@ -107,16 +107,31 @@ cdef class MessageFramer:
         why, and the next call raises FramingError.
         """
         cdef Py_buffer view
-        if self.error:
-            raise FramingError(self.error)
-        self._skipped = 0
         if type(chunk) is bytes:
-            return self._read(<Octets>PyBytes_AS_STRING(chunk), PyBytes_GET_SIZE(chunk))
+            return self._feed(<Octets>PyBytes_AS_STRING(chunk), PyBytes_GET_SIZE(chunk))
         PyObject_GetBuffer(chunk, &view, PyBUF_SIMPLE)
         try:
-            return self._read(<Octets>view.buf, view.len)
+            return self._feed(<Octets>view.buf, view.len)
         finally:
             PyBuffer_Release(&view)
+
+    cdef object _feed(self, Octets data, Py_ssize_t size):
+        """Nobody else comes in meanwhile: what allocates may collect garbage, and that may run anything. What
+        fails half way leaves a dead framer."""
+        found = None
+        if self._reading:
+            raise RuntimeError("feed is running already")
+        if self.error:
+            raise FramingError(self.error)
+        self._reading = True
+        self._skipped = 0
+        try:
+            found = self._read(data, size)
+        finally:
+            self._reading = False
+            if found is None or self.error:
+                self.wipe()
+        return found
 
     cdef object _read(self, Octets data, Py_ssize_t size):
         cdef list found = None
@@ -125,7 +140,7 @@ cdef class MessageFramer:
         while at < size:
             if self._blob and data[at] != LF:
                 at += self._read_blob(data + at, size - at)
-            elif self._length == 0 and (head := line_head(data + at, <size_t>(size - at))) > 0:
+            elif self._length == 0 and not self._cr and (head := line_head(data + at, <size_t>(size - at))) > 0:
                 self._begin_secret(data + at, head)
                 at += <Py_ssize_t>head
             elif self._length == 0 and not self._cr and (count := line_plain(data + at, <size_t>(size - at))) > 0:
@@ -139,7 +154,6 @@ cdef class MessageFramer:
             if self._length > self._max_line:
                 self.error = "line"
             if self.error:
-                self.wipe()
                 break
         return _NOTHING if found is None else found
 
@@ -314,10 +328,12 @@ cdef class MessageFramer:
 
     def wipe(self):
         """Wipe all that is inside; the framer is dead afterwards."""
+        self.error = self.error or "octet"
+        if self._reading:  # whoever reads still needs it, and wipes at the end
+            return
         self._reset()
         line_clear(&self._line)
         self._skipped = 0
-        self.error = self.error or "octet"
 
     def __dealloc__(self):
         line_clear(&self._line)

@@ -87,7 +87,7 @@ class SASLExchange(Exchange):
     def _read_outcome(self) -> None:
         octets = self._frames.take_unread()
         line, end, self.rest = octets.partition(b"\n")
-        if len(line) > LINE_MAX:
+        if len(line.removesuffix(b"\r")) > LINE_MAX:
             raise FramingError("line")
         if not end:
             self._frames.feed(octets)

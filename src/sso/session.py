@@ -152,11 +152,14 @@ class Session:
             self._step(bytes(plain))
         elif plain:
             self._read(plain)
-            if isinstance(plain, bytearray):
-                wipe(plain)
 
     def _read(self, plain: bytes | bytearray) -> None:
-        self._lines.extend(self._framer.feed(plain))
+        """Take lines; what a layer gave is wiped, also when the framer refuses it."""
+        try:
+            self._lines.extend(self._framer.feed(plain))
+        finally:
+            if isinstance(plain, bytearray):
+                wipe(plain)
 
     @property
     def _unread(self) -> bool:

@@ -52,7 +52,7 @@ static uint8_t *arena_map(size_t size)
 static inline uint8_t *arena_take(size_t size)
 {
     size_t count = arena_blocks(size), length = 1;
-    uint64_t starts = arena_free;
+    uint64_t starts = count <= ARENA_BLOCKS ? arena_free : 0;
     if (!arena)
         arena = arena_map(ARENA_BLOCKS * ARENA_BLOCK);
     while (length < count && starts) { /* bits that begin `length` free ones */
@@ -60,7 +60,7 @@ static inline uint8_t *arena_take(size_t size)
         starts &= starts >> step;
         length += step;
     }
-    if (arena && starts && count <= ARENA_BLOCKS) {
+    if (arena && starts) {
         size_t first = (size_t)__builtin_ctzll(starts);
         arena_free &= ~arena_bits(first, count);
         return arena + first * ARENA_BLOCK;

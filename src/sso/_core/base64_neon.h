@@ -14,7 +14,7 @@ static inline uint8x16x4_t b64_table_neon(const uint8_t *octets)
     return table;
 }
 
-static size_t b64_decode_neon(const uint8_t *in, size_t size, uint8_t *out)
+static B64_FORGETS size_t b64_decode_neon(const uint8_t *in, size_t size, uint8_t *out)
 {
     const uint8x16x4_t low = b64_table_neon(b64_values), high = b64_table_neon(b64_values + 64);
     size_t at;

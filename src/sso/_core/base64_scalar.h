@@ -10,6 +10,14 @@
 
 #define B64_CLASSIFIED 32 /* characters that are classified at once */
 
+/* A function that leaves nothing of a secret in registers, where the compiler can see to that: who saves them next
+ * saves them on the stack. */
+#if defined(__has_attribute) && __has_attribute(zero_call_used_regs)
+#define B64_FORGETS __attribute__((noinline, zero_call_used_regs("used")))
+#else
+#define B64_FORGETS __attribute__((noinline))
+#endif
+
 /* 0-63 for a character of the alphabet, else negative: each range adds its share under a mask. */
 static inline int b64_value(int c)
 {
@@ -81,17 +89,22 @@ static inline void b64_pack(const uint8_t *values, uint8_t *out)
     }
 }
 
-static size_t b64_decode_scalar(const uint8_t *in, size_t size, uint8_t *out)
+static B64_FORGETS size_t b64_decode_blocks(const uint8_t *in, size_t size, uint8_t *out, uint8_t *values)
 {
-    uint8_t values[B64_CLASSIFIED];
     size_t at = 0;
     while (at + B64_CLASSIFIED <= size && b64_classify(in + at, values)) {
         b64_pack(values, out + at / 4 * 3);
         at += B64_CLASSIFIED;
     }
-    at += b64_decode_groups(in + at, size - at, out + at / 4 * 3);
+    return at + b64_decode_groups(in + at, size - at, out + at / 4 * 3);
+}
+
+static size_t b64_decode_scalar(const uint8_t *in, size_t size, uint8_t *out)
+{
+    uint8_t values[B64_CLASSIFIED];
+    size_t taken = b64_decode_blocks(in, size, out, values);
     explicit_bzero(values, sizeof values);
-    return at;
+    return taken;
 }
 
 static size_t b64_encode_scalar(const uint8_t *in, size_t size, uint8_t *out)

@@ -31,7 +31,8 @@ static inline int line_reserve(line *l, size_t more)
     if (!larger)
         return 0;
     if (l->data) {
-        memcpy(larger, l->data, l->size);
+        for (size_t i = 0; i < l->size; i++) /* memcpy would leave some of it in registers: see base64_scalar.h */
+            ((volatile uint8_t *)larger)[i] = l->data[i];
         explicit_bzero(l->data, l->room);
         free(l->data);
     }
