@@ -91,6 +91,6 @@ def test_the_core_with_each_kernel(kernel: str) -> None:
 def test_the_best_kernel_is_taken_and_a_wrong_name_is_told() -> None:
     best = core("import sso._framing as f; print(f.KERNEL == f.KERNELS[0])", SSO_BASE64="")
     assert best.stdout == "True\n"
-    wrong = core("import sso.framing", SSO_BASE64="sse9")
+    wrong = core("import sso._framing", SSO_BASE64="sse9")
     assert wrong.returncode and "SSO_BASE64 is 'sse9'; on this machine it can be" in wrong.stderr
     assert "scalar" in wrong.stderr
