@@ -1,0 +1,197 @@
+"""A login on the text console that PAM has not finished: taken back, it opens no session, with a real logind.
+
+One machine serves all. A covering set of the table runs with `make test`, the rest with `make test-desktop`.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import pytest
+import vm_hold as hold
+from beds import Certificates
+from beds_vm import Machines
+from vm_console import GETTY, SPN, TIME, enrol_with_passwords, sessions, sign_in, start, wait_for_event
+
+from sso.client.exits import Exit
+from sso.demo.realm import Realm
+from sso.demo.vm import Machine
+
+pytestmark = pytest.mark.vm
+TTY = "getty@tty1"
+POINTS = {
+    "ticket": ("decided", "account", "session"),
+    "password": ("secret", "decided", "account", "session"),
+}
+MEANWHILE = {fault.__name__: fault for fault in (*hold.AGENT_FAULTS, hold.gone)}
+# Every fault with both kinds, and every point.
+COVERING = {
+    ("ticket", "decided", "restarted"),
+    ("ticket", "account", "gone"),
+    ("ticket", "session", "killed"),
+    ("password", "secret", "gone"),
+    ("password", "account", "killed"),
+    ("password", "decided", "stopped"),
+    ("ticket", "session", "reset"),
+    ("password", "session", "reset"),
+}
+CELLS = [
+    pytest.param(*cell, id="-".join(cell), marks=[] if cell in COVERING else pytest.mark.desktop)
+    for kind, points in POINTS.items()
+    for cell in product([kind], points, [*MEANWHILE, "reset"])
+]
+
+
+@dataclass
+class Bed:
+    """The guest, the realm, and the options of each client."""
+
+    vm: Machine
+    realm: Realm
+    alice: dict[str, tuple[str, ...]]
+    bob: tuple[str, ...]
+
+    def begin(self, client: hold.Client, kind: str) -> None:
+        """Let alice's client begin."""
+        client.begin(
+            self.realm, *self.alice[kind], secret="alice-on-the-console" if kind == "password" else ""
+        )
+
+    def next_signs_in(self) -> None:
+        """The next client is somebody else, and is signed in at once."""
+        wait_for_event(self.vm, "^screen-ready tty=tty1")
+        assert sign_in(self.vm, self.realm, *self.bob).code == Exit.SIGNED_IN
+        assert [one["Name"] for one in sessions(self.vm)] == ["bob"]
+
+
+@pytest.fixture(scope="module")
+def installed(
+    debs: tuple[Path, ...], realm: Realm, certificates: Certificates, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Bed]:
+    """A guest that all tests of this file use, one after the other."""
+    with ExitStack() as ending:
+        vm = Machines(debs, ending)()
+        by_password = enrol_with_passwords(vm, realm, certificates, login="getty")
+        start(vm, GETTY)
+        hold.add_points(vm, "login")
+        bob = tmp_path_factory.mktemp("bob") / "ccache"
+        realm.kinit("alice", "-f")
+        realm.kinit("bob", "-f", ccache=bob)
+        alice = {"ticket": ("--spn", SPN), "password": by_password}
+        yield Bed(vm, realm, alice, ("--spn", SPN, "--ccache", f"FILE:{bob}"))
+
+
+@pytest.fixture
+def bed(installed: Bed) -> Bed:
+    """That guest with nobody signed in, its login screen on tty1, and an empty journal."""
+    hold.cleaned(installed.vm, TTY)
+    wait_for_event(installed.vm, "^screen-ready tty=tty1")
+    return installed
+
+
+def screen_is_back(vm: Machine) -> None:
+    """Wait until the login has come to an end, one or the other."""
+    vm.wait(f"{hold.SHELL} || pgrep -x sso-getty", TIME)
+
+
+@pytest.mark.parametrize(("kind", "point", "fault"), CELLS)
+def test_what_is_taken_back_meanwhile_opens_no_session(bed: Bed, kind: str, point: str, fault: str) -> None:
+    vm = bed.vm
+    hold.hold(vm, point)
+    client = hold.Client(vm)
+    bed.begin(client, kind)
+    hold.held(vm)
+    client.end()  # what it hears later must not let it try again; the guest does not know
+    if fault == "reset":
+        other = client.begin(bed.realm, *bed.bob)
+        wait_for_event(vm, "^login-revoked")
+        hold.release(vm)
+        code = other.wait(TIME)
+        assert vm.run(hold.SHELL).code == 1, "her shell is open"
+        assert code == Exit.SIGNED_IN
+        assert [one["Name"] for one in sessions(vm)] == ["bob"]
+    else:
+        MEANWHILE[fault](vm, client)
+        hold.release(vm)
+        screen_is_back(vm)
+        hold.nothing_of_alice(vm)
+    print(f"{kind} {point} {fault}: logind's session went after {hold.session_seconds(vm)} s")
+    hold.one_clear_line(vm)
+    client.leave()
+    if fault != "reset":
+        vm.run(f"systemctl start {hold.AGENT}", timeout=TIME, check=True)
+        bed.next_signs_in()
+
+
+@pytest.mark.parametrize("fault", hold.FOLDERS)
+def test_a_ticket_without_a_place_opens_no_session(bed: Bed, fault: str) -> None:
+    vm, folder = bed.vm, hold.FOLDERS[fault]
+    vm.run(folder.spoil, check=True)
+    try:
+        run = sign_in(vm, bed.realm, *bed.alice["ticket"])
+        screen_is_back(vm)
+        hold.nothing_of_alice(vm)
+    finally:
+        vm.run(folder.mend, check=True)
+    assert run.code == Exit.DENIED
+    print(f"folder {fault}: logind's session went after {hold.session_seconds(vm)} s")
+    hold.one_clear_line(vm)
+    bed.next_signs_in()
+
+
+SCREEN = "cat /dev/vcs1"
+GRANT_SECONDS = 5  # for a client to hear soon that the console asks something
+FRESH = "Quite-new-words-4"
+
+
+@pytest.fixture
+def asking(bed: Bed) -> Iterator[Bed]:
+    """That guest, where alice has to change her password at the next login."""
+    vm, settings = bed.vm, "/etc/console-sso/guest.toml"
+    vm.run(f"cp {settings} /tmp/ && echo grant_seconds = {GRANT_SECONDS} >> {settings}", check=True)
+    vm.run("chage -d 0 alice", check=True)
+    hold.cleaned(vm, TTY)
+    wait_for_event(vm, "^screen-ready tty=tty1")
+    yield bed
+    vm.run(f"cp /tmp/guest.toml {settings} && echo alice:alice-on-the-console | chpasswd", check=True)
+
+
+def shows(vm: Machine, text: str) -> None:
+    """Wait until the console shows a text."""
+    vm.wait(f"{SCREEN} | grep -q '{text}'", TIME)
+
+
+def test_a_person_answers_what_pam_asks_and_the_client_hears_so(asking: Bed) -> None:
+    vm, client = asking.vm, hold.Client(asking.vm)
+    code = client.begin(asking.realm, *asking.alice["ticket"]).wait(TIME)
+    shows(vm, "Current password")
+    assert code == Exit.CONSOLE_ASKS
+    for prompt, answer in (("Current", "alice-on-the-console"), ("New", FRESH), ("Retype new", FRESH)):
+        shows(vm, f"{prompt} password")
+        vm.keys(f"{answer}\n")
+    vm.wait(hold.SHELL, TIME)
+    wait_for_event(vm, "^login-opened")
+    (cache,) = hold.caches(vm)
+    assert " alice " in cache
+    assert FRESH not in vm.run(SCREEN).output
+    client.leave()
+
+
+def test_a_hang_up_ends_what_pam_asks_and_shows_nothing_that_was_typed(asking: Bed) -> None:
+    vm, client = asking.vm, hold.Client(asking.vm)
+    client.begin(asking.realm, *asking.alice["ticket"])
+    shows(vm, "Current password")
+    vm.keys("half-a-secret")
+    client.leave()
+    wait_for_event(vm, "^login-revoked")
+    wait_for_event(vm, "^screen-ready tty=tty1", count=2)
+    shows(vm, "login:")
+    vm.keys("\n")
+    vm.wait(f"test $({SCREEN} | grep -o login: | wc -l) -ge 2", TIME)
+    seen = vm.run(SCREEN).output
+    assert "secret" not in seen and "Password" not in seen, seen
+    assert vm.run("pgrep -x login").code == 1, "somebody else may answer"
+    hold.nothing_of_alice(vm)
+    asking.next_signs_in()

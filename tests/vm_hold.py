@@ -1,0 +1,214 @@
+"""Logins that wait at a chosen point of a virtual machine's own PAM stack, and what happens meanwhile."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from beds_guest import secret_fd
+from vm_console import SPN, TIME, UNITS, wait_for_event, wait_for_units
+
+from sso.demo.realm import Realm
+from sso.demo.vm import Machine
+
+SHELL = "pgrep -u alice -x bash"
+NOBODY = "! loginctl --no-legend list-sessions | grep -E ' (alice|bob) '"
+FOLDER = "/var/cc"  # for the caches: unlike /tmp, nothing else of the guest needs it
+AGENT = UNITS[0]
+_HOLD = "/usr/local/lib/hold"
+# Run by pam_exec. Only the first login that comes by is held; it says so, and goes on when it may.
+_SCRIPT = """#!/bin/sh
+mv /run/hold/"$1" /run/hold/held 2>/dev/null || exit 0
+while [ -e /run/hold/held ]; do sleep 0.1; done
+logger -t hold released
+"""
+
+
+def with_points(text: str) -> str:
+    """Add the points to a PAM file that has our lines; "secret" only where nothing jumps over it.
+
+    secret: behind the line that decides, before the password is looked at. decided: before all account
+    lines. account: behind them. session: before our last session line, with logind's session open.
+    """
+    lines = [line for line in text.splitlines() if _HOLD not in line]
+    types = [_type(line) for line in lines]
+    account = [at for at, type in enumerate(types) if type == "account"]
+    points = [(account[0], "account", "decided"), (account[-1] + 1, "account", "account")]
+    last = max(at for at, type in enumerate(types) if type == "session" and "pam_sso.so" in lines[at])
+    points.append((last, "session", "session"))
+    decides = max(at for at, type in enumerate(types) if type == "auth" and "pam_sso.so" in lines[at])
+    if "success=done" in lines[decides]:
+        points.append((decides + 1, "auth", "secret"))
+    for at, type, point in sorted(points, reverse=True):
+        lines.insert(at, f"{type} optional pam_exec.so quiet {_HOLD} {point}")
+    return "\n".join([*lines, ""])
+
+
+def _type(line: str) -> str:
+    word, _, rest = line.strip().partition(" ")
+    return rest.strip().removeprefix("common-") if word == "@include" else word.lstrip("-")
+
+
+def add_points(vm: Machine, service: str) -> None:
+    """Put the points into a service of the guest, and its caches into a folder of their own."""
+    path = f"/etc/pam.d/{service}"
+    text = re.sub(
+        r"(pam_sso\.so)(?! early)\b(?!.*ccache_dir)", rf"\1 ccache_dir={FOLDER}", vm.read(path).decode()
+    )
+    vm.write(path, with_points(text))
+    vm.write(_HOLD, _SCRIPT, 0o755)
+    vm.run(f"mkdir -p /run/hold && mkdir -m 1777 {FOLDER}", check=True)
+    vm.write(f"/etc/systemd/system/{AGENT}.service.d/folder.conf", f"[Service]\nReadWritePaths=-{FOLDER}\n")
+    vm.run("systemctl daemon-reload", check=True)
+
+
+class Client:
+    """A client at the port whose connection is ours: it stays when the client has ended, until `leave`."""
+
+    def __init__(self, vm: Machine) -> None:
+        self._port = socket.socket(socket.AF_UNIX)
+        self._port.connect(str(vm.port))
+        self._client: subprocess.Popen[bytes] | None = None
+
+    def begin(self, realm: Realm, *arguments: str, secret: str = "") -> "subprocess.Popen[bytes]":
+        """Start a client on the connection; the one before is over, and the guest is not told."""
+        self.end()
+        program = [sys.executable, "-I", "-m", "sso.client.main", "--no-config"]
+        with secret_fd(secret) as fds:
+            words = [word for fd in fds for word in ("--password-fd", str(fd))]
+            self._client = subprocess.Popen(
+                [*program, *(arguments or ("--spn", SPN)), *words],
+                stdin=self._port.fileno(),
+                stdout=self._port.fileno(),
+                env={"PATH": os.environ["PATH"], **realm.env},
+                pass_fds=fds,
+            )
+        return self._client
+
+    def end(self) -> None:
+        """End the client by force; the connection stays."""
+        if self._client is not None:
+            self._client.kill()
+            self._client.wait(TIME)
+
+    def leave(self) -> None:
+        """Close the connection: the viewer is gone."""
+        self.end()
+        self._port.close()
+
+
+def hold(vm: Machine, point: str) -> None:
+    """Let the next login wait at a point."""
+    vm.run(f"rm -f /run/hold/*; touch /run/hold/{point}", check=True)
+
+
+def held(vm: Machine) -> None:
+    """Wait until a login has come to its point."""
+    vm.wait("test -e /run/hold/held", TIME)
+
+
+def release(vm: Machine) -> None:
+    """Let it go on."""
+    vm.run("rm -f /run/hold/*", check=True)
+
+
+# What happens to the guest meanwhile; each returns when it has happened.
+
+
+def restarted(vm: Machine, client: Client) -> None:
+    vm.run(f"systemctl restart {AGENT}", timeout=TIME, check=True)
+
+
+def stopped(vm: Machine, client: Client) -> None:
+    vm.run(f"systemctl stop {AGENT}.service", timeout=TIME, check=True)
+
+
+def killed(vm: Machine, client: Client) -> None:
+    vm.run(f"systemctl kill -s KILL --kill-who=main {AGENT}", check=True)
+    wait_for_event(vm, f"{AGENT}.service: Scheduled restart job")
+
+
+def gone(vm: Machine, client: Client) -> None:
+    client.leave()
+    wait_for_event(vm, "^client-gone")
+    wait_for_event(vm, "^login-revoked")
+
+
+Fault = Callable[[Machine, Client], None]
+AGENT_FAULTS: Sequence[Fault] = (restarted, stopped, killed)
+
+# What is wrong with the folder of the caches, and how it is mended.
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A broken folder: the commands that break and mend it."""
+
+    spoil: str
+    mend: str
+
+
+FOLDERS = {
+    "full": Folder(
+        f"mount -t tmpfs -o size=4k,mode=1777 none {FOLDER} && head -c 4096 /dev/zero > {FOLDER}/full",
+        f"umount {FOLDER}",
+    ),
+    "missing": Folder(f"mv {FOLDER} {FOLDER}.away", f"mv {FOLDER}.away {FOLDER}"),
+    "read-only": Folder(
+        f"mount --bind {FOLDER} {FOLDER} && mount -o remount,bind,ro {FOLDER}", f"umount {FOLDER}"
+    ),
+}
+
+# What is left afterwards
+
+
+def caches(vm: Machine) -> list[str]:
+    """The caches in their folder, and those on their way there: mode, owner, path."""
+    listed = f"stat -c '%a %U %n' {FOLDER}/krb5cc_* {FOLDER}/.krb5cc_* 2>/dev/null"
+    return vm.run(listed).output.splitlines()
+
+
+def nothing_of_alice(vm: Machine) -> None:
+    """Assert that she has no shell and no cache, and that logind's session of hers goes."""
+    assert vm.run(SHELL).code == 1, "her shell is open"
+    vm.wait(NOBODY, TIME)
+    assert vm.run(SHELL).code == 1, "her shell is open"
+    assert caches(vm) == []
+
+
+def module_lines(vm: Machine) -> list[str]:
+    """What the PAM module has said in the journal."""
+    return vm.run(r"journalctl -b -o cat | grep 'pam_sso(.*:'").output.splitlines()
+
+
+def one_clear_line(vm: Machine) -> None:
+    """The journal says once why, be it the module's line or the agent's."""
+    said = module_lines(vm)
+    taken_back = vm.run("journalctl -b -o cat | grep -E '^login-(revoked|failed)'").output.splitlines()
+    assert said or taken_back
+    assert len(said) <= 1 and len(taken_back) <= 1, (said, taken_back)
+
+
+def session_seconds(vm: Machine) -> float | None:
+    """How long logind has shown her session after the login could go on; None where it had none."""
+    said = vm.run("journalctl -b -o short-monotonic").output
+    ends = re.findall(r"(?m)^\[ *([\d.]+)\].*systemd-logind.*: Removed session", said)
+    begins = re.findall(r"(?m)^\[ *([\d.]+)\].* (?:hold\[?\d*\]?: released|.*login-revoked)", said)
+    return float(ends[0]) - float(begins[0]) if ends and begins else None
+
+
+def cleaned(vm: Machine, *units: str) -> None:
+    """Bring the guest back to nobody signed in, with a new agent, an empty journal, and a login screen."""
+    release(vm)
+    vm.run("loginctl terminate-user alice; loginctl terminate-user bob", timeout=TIME)
+    vm.wait(NOBODY, TIME)
+    vm.set_clock()
+    vm.run(
+        f"journalctl -q --rotate --vacuum-time=1us; systemctl restart {' '.join((AGENT, *units))}",
+        timeout=TIME,
+        check=True,
+    )
+    wait_for_units(vm)
