@@ -7,9 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 from beds_guest import secret_fd
-from vm_console import SPN, TIME, UNITS, wait_for_event, wait_for_units
+from vm_console import SPN, TIME, UNITS
 
 from sso.demo.realm import Realm
 from sso.demo.vm import Machine
@@ -66,12 +67,21 @@ def add_points(vm: Machine, service: str) -> None:
 
 
 class Client:
-    """A client at the port whose connection is ours: it stays when the client has ended, until `leave`."""
+    """A client at the port whose connection is ours: it stays when the client has ended, until `leave`.
+
+    A context manager, which leaves.
+    """
 
     def __init__(self, vm: Machine) -> None:
         self._port = socket.socket(socket.AF_UNIX)
         self._port.connect(str(vm.port))
         self._client: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.leave()
 
     def begin(self, realm: Realm, *arguments: str, secret: str = "") -> "subprocess.Popen[bytes]":
         """Start a client on the connection; the one before is over, and the guest is not told."""
@@ -95,9 +105,23 @@ class Client:
             self._client.wait(TIME)
 
     def leave(self) -> None:
-        """Close the connection: the viewer is gone."""
+        """Close the connection: the viewer is gone; may be called twice."""
         self.end()
         self._port.close()
+
+
+# Waiting happens inside: each look from outside would cost the guest more than what it waits for.
+
+
+def until(vm: Machine, condition: str) -> None:
+    """Wait until a shell condition holds in the guest; raises BedError when it does not come."""
+    vm.run(f"until {condition}; do sleep 0.2; done", timeout=TIME, check=True)
+
+
+def event(vm: Machine, pattern: str, count: int = 1) -> None:
+    """Wait until the journal has a pattern (grep -E) that often; raises BedError when it does not come."""
+    journal = "<(exec journalctl -b -o cat -n all -f)"
+    vm.run(f"bash -c \"grep -Em{count} -- '{pattern}' {journal}\"", timeout=TIME, check=True)
 
 
 def hold(vm: Machine, point: str) -> None:
@@ -107,7 +131,7 @@ def hold(vm: Machine, point: str) -> None:
 
 def held(vm: Machine) -> None:
     """Wait until a login has come to its point."""
-    vm.wait("test -e /run/hold/held", TIME)
+    until(vm, "test -e /run/hold/held")
 
 
 def release(vm: Machine) -> None:
@@ -128,13 +152,13 @@ def stopped(vm: Machine, client: Client) -> None:
 
 def killed(vm: Machine, client: Client) -> None:
     vm.run(f"systemctl kill -s KILL --kill-who=main {AGENT}", check=True)
-    wait_for_event(vm, f"{AGENT}.service: Scheduled restart job")
+    event(vm, f"{AGENT}.service: Scheduled restart job")
 
 
 def gone(vm: Machine, client: Client) -> None:
     client.leave()
-    wait_for_event(vm, "^client-gone")
-    wait_for_event(vm, "^login-revoked")
+    event(vm, "^client-gone")
+    event(vm, "^login-revoked")
 
 
 Fault = Callable[[Machine, Client], None]
@@ -174,7 +198,7 @@ def caches(vm: Machine) -> list[str]:
 def nothing_of_alice(vm: Machine) -> None:
     """Assert that she has no shell and no cache, and that logind's session of hers goes."""
     assert vm.run(SHELL).code == 1, "her shell is open"
-    vm.wait(NOBODY, TIME)
+    until(vm, NOBODY)
     assert vm.run(SHELL).code == 1, "her shell is open"
     assert caches(vm) == []
 
@@ -193,22 +217,19 @@ def one_clear_line(vm: Machine) -> None:
 
 
 def session_seconds(vm: Machine) -> float | None:
-    """How long logind has shown her session after the login could go on; None where it had none."""
+    """How long logind has shown her session after the refusal; None where it had none."""
     said = vm.run("journalctl -b -o short-monotonic").output
-    ends = re.findall(r"(?m)^\[ *([\d.]+)\].*systemd-logind.*: Removed session", said)
-    begins = re.findall(r"(?m)^\[ *([\d.]+)\].* (?:hold\[?\d*\]?: released|.*login-revoked)", said)
-    return float(ends[0]) - float(begins[0]) if ends and begins else None
+    ends = re.findall(r"(?m)^\[ *([\d.]+)\].* Removed session", said)
+    refused = r"(?m)^\[ *([\d.]+)\].*(?:\]: released|pam_sso\(.*\): |login-revoked)"
+    begins = [float(begin) for begin in re.findall(refused, said) if ends and float(begin) <= float(ends[0])]
+    return round(float(ends[0]) - max(begins), 2) if begins else None
 
 
 def cleaned(vm: Machine, *units: str) -> None:
     """Bring the guest back to nobody signed in, with a new agent, an empty journal, and a login screen."""
-    release(vm)
-    vm.run("loginctl terminate-user alice; loginctl terminate-user bob", timeout=TIME)
-    vm.wait(NOBODY, TIME)
+    users = "loginctl terminate-user alice; loginctl terminate-user bob"
+    vm.run(f"rm -f /run/hold/*; {users}; until {NOBODY}; do sleep 0.2; done", timeout=TIME, check=True)
     vm.set_clock()
-    vm.run(
-        f"journalctl -q --rotate --vacuum-time=1us; systemctl restart {' '.join((AGENT, *units))}",
-        timeout=TIME,
-        check=True,
-    )
-    wait_for_units(vm)
+    emptied = "journalctl -q --rotate --vacuum-time=1us"
+    vm.run(f"{emptied}; systemctl restart {' '.join((AGENT, *units))}", timeout=TIME, check=True)
+    event(vm, "^links-joined")

@@ -13,7 +13,7 @@ import pytest
 import vm_hold as hold
 from beds import Certificates
 from beds_vm import Machines
-from vm_console import GETTY, SPN, TIME, enrol_with_passwords, sessions, sign_in, start, wait_for_event
+from vm_console import GETTY, SPN, TIME, enrol_with_passwords, sessions, sign_in, start
 
 from sso.client.exits import Exit
 from sso.demo.realm import Realm
@@ -61,7 +61,7 @@ class Bed:
 
     def next_signs_in(self) -> None:
         """The next client is somebody else, and is signed in at once."""
-        wait_for_event(self.vm, "^screen-ready tty=tty1")
+        hold.event(self.vm, "^screen-ready tty=tty1")
         assert sign_in(self.vm, self.realm, *self.bob).code == Exit.SIGNED_IN
         assert [one["Name"] for one in sessions(self.vm)] == ["bob"]
 
@@ -87,26 +87,34 @@ def installed(
 def bed(installed: Bed) -> Bed:
     """That guest with nobody signed in, its login screen on tty1, and an empty journal."""
     hold.cleaned(installed.vm, TTY)
-    wait_for_event(installed.vm, "^screen-ready tty=tty1")
+    hold.event(installed.vm, "^screen-ready tty=tty1")
     return installed
 
 
 def screen_is_back(vm: Machine) -> None:
     """Wait until the login has come to an end, one or the other."""
-    vm.wait(f"{hold.SHELL} || pgrep -x sso-getty", TIME)
+    hold.until(vm, f"{{ {hold.SHELL} || pgrep -x sso-getty; }}")
+
+
+@pytest.fixture
+def client(bed: Bed) -> Iterator[hold.Client]:
+    """A viewer at the console, which leaves at the end."""
+    with hold.Client(bed.vm) as client:
+        yield client
 
 
 @pytest.mark.parametrize(("kind", "point", "fault"), CELLS)
-def test_what_is_taken_back_meanwhile_opens_no_session(bed: Bed, kind: str, point: str, fault: str) -> None:
+def test_what_is_taken_back_meanwhile_opens_no_session(
+    bed: Bed, client: hold.Client, kind: str, point: str, fault: str
+) -> None:
     vm = bed.vm
     hold.hold(vm, point)
-    client = hold.Client(vm)
     bed.begin(client, kind)
     hold.held(vm)
     client.end()  # what it hears later must not let it try again; the guest does not know
     if fault == "reset":
         other = client.begin(bed.realm, *bed.bob)
-        wait_for_event(vm, "^login-revoked")
+        hold.event(vm, "^login-revoked")
         hold.release(vm)
         code = other.wait(TIME)
         assert vm.run(hold.SHELL).code == 1, "her shell is open"
@@ -142,54 +150,52 @@ def test_a_ticket_without_a_place_opens_no_session(bed: Bed, fault: str) -> None
 
 
 SCREEN = "cat /dev/vcs1"
-GRANT_SECONDS = 5  # for a client to hear soon that the console asks something
 FRESH = "Quite-new-words-4"
 
 
 @pytest.fixture
 def asking(bed: Bed) -> Iterator[Bed]:
     """That guest, where alice has to change her password at the next login."""
-    vm, settings = bed.vm, "/etc/console-sso/guest.toml"
-    vm.run(f"cp {settings} /tmp/ && echo grant_seconds = {GRANT_SECONDS} >> {settings}", check=True)
-    vm.run("chage -d 0 alice", check=True)
-    hold.cleaned(vm, TTY)
-    wait_for_event(vm, "^screen-ready tty=tty1")
+    bed.vm.run("chage -d 0 alice", check=True)
     yield bed
-    vm.run(f"cp /tmp/guest.toml {settings} && echo alice:alice-on-the-console | chpasswd", check=True)
+    bed.vm.run("echo alice:alice-on-the-console | chpasswd", check=True)
 
 
 def shows(vm: Machine, text: str) -> None:
     """Wait until the console shows a text."""
-    vm.wait(f"{SCREEN} | grep -q '{text}'", TIME)
+    hold.until(vm, f"{SCREEN} | grep -q '{text}'")
 
 
-def test_a_person_answers_what_pam_asks_and_the_client_hears_so(asking: Bed) -> None:
-    vm, client = asking.vm, hold.Client(asking.vm)
+@pytest.mark.desktop  # the client waits for the grant's whole time
+def test_a_person_answers_what_pam_asks_and_the_client_hears_so(asking: Bed, client: hold.Client) -> None:
+    vm = asking.vm
     code = client.begin(asking.realm, *asking.alice["ticket"]).wait(TIME)
     shows(vm, "Current password")
     assert code == Exit.CONSOLE_ASKS
     for prompt, answer in (("Current", "alice-on-the-console"), ("New", FRESH), ("Retype new", FRESH)):
         shows(vm, f"{prompt} password")
         vm.keys(f"{answer}\n")
-    vm.wait(hold.SHELL, TIME)
-    wait_for_event(vm, "^login-opened")
+    hold.until(vm, hold.SHELL)
+    hold.event(vm, "^login-opened")
     (cache,) = hold.caches(vm)
     assert " alice " in cache
     assert FRESH not in vm.run(SCREEN).output
     client.leave()
 
 
-def test_a_hang_up_ends_what_pam_asks_and_shows_nothing_that_was_typed(asking: Bed) -> None:
-    vm, client = asking.vm, hold.Client(asking.vm)
+def test_a_hang_up_ends_what_pam_asks_and_shows_nothing_that_was_typed(
+    asking: Bed, client: hold.Client
+) -> None:
+    vm = asking.vm
     client.begin(asking.realm, *asking.alice["ticket"])
     shows(vm, "Current password")
     vm.keys("half-a-secret")
     client.leave()
-    wait_for_event(vm, "^login-revoked")
-    wait_for_event(vm, "^screen-ready tty=tty1", count=2)
+    hold.event(vm, "^login-revoked")
+    hold.event(vm, "^screen-ready tty=tty1", count=2)
     shows(vm, "login:")
     vm.keys("\n")
-    vm.wait(f"test $({SCREEN} | grep -o login: | wc -l) -ge 2", TIME)
+    hold.until(vm, f"test $({SCREEN} | grep -o login: | wc -l) -ge 2")
     seen = vm.run(SCREEN).output
     assert "secret" not in seen and "Password" not in seen, seen
     assert vm.run("pgrep -x login").code == 1, "somebody else may answer"
