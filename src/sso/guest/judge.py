@@ -43,7 +43,7 @@ class Judge:
         console: Console,
         mapper: Mapping,
         answer: Callable[[int, int], None],
-        withdraw: Callable[[Connection], bool],
+        withdraw: Callable[[Connection], None],
         attempts: Attempts,
         config: GuestConfig,
         *,
@@ -264,8 +264,9 @@ class Judge:
 
     def _expired(self) -> None:
         login = self._login
-        if login is None or (login.connection is not None and not self._take_back(login)):
+        if login is None:
             return
+        self._take_back(login)
         self._driver.cancel()
         self._conclude("login-expired", Verdict.NO_LOGIN_SCREEN)
 
@@ -296,11 +297,11 @@ class Judge:
         """What a step of the PAM module means."""
         login, signed_in = self._login, self.signed_in
         if login is not None and login.connection is connection:
-            if connection.stage is not Stage.ESTABLISHED:
-                self._ended(login)
-            elif login.unlocking is not None:
+            if connection.stage is Stage.ENDED:
+                self._ended(login, before)
+            elif connection.stage is Stage.ESTABLISHED and login.unlocking is not None:
                 self._unlocked(login)
-            else:
+            elif connection.stage is Stage.ESTABLISHED:
                 self._established(login, connection, path)
         elif signed_in is not None and signed_in.connection is connection:
             signed_in.path = path or signed_in.path
@@ -325,10 +326,14 @@ class Judge:
             return False
         return self._reactor.clock() < signed_in.since + OPENED_SECONDS
 
-    def _ended(self, login: Opening) -> None:
+    def _ended(self, login: Opening, before: Stage) -> None:
         """PAM has left without a word. Some lockers do so although they unlock: the seat will tell."""
-        if login.unlocking is None:
+        if login.unlocking is None and before is Stage.TRIED:
             self._failed(login)
+            return
+        if login.unlocking is None:
+            self._driver.settled()
+            self._conclude("login-account-refused", Verdict.DENIED)
             return
         login.connection = None
         login.timers.append(self._reactor.after(UNLOCKED_SECONDS, lambda: self._failed(login)))
@@ -343,13 +348,13 @@ class Judge:
 
     # Ends
 
-    def _take_back(self, login: Opening) -> bool:
-        """Withdraw what was handed out; False when it turns out that she is signed in."""
-        assert login.connection is not None
-        if not self._withdraw(login.connection):
-            return False
-        self._uncertain(login)
-        return True
+    def _take_back(self, login: Opening) -> None:
+        """Withdraw what was handed out; whether a password that was tried is right, nobody knows then."""
+        if login.connection is None:
+            return
+        self._withdraw(login.connection)
+        if login.connection.stage is Stage.TRIED:
+            self._uncertain(login)
 
     def _uncertain(self, login: Opening) -> None:
         self._attempts.unknown(login.user, self._driver.place, login.claim.digest)
@@ -357,8 +362,9 @@ class Judge:
     def _revoke(self) -> None:
         """End the login that is under way, without an answer: nobody waits for it any more."""
         login = self._login
-        if login is None or (login.connection is not None and not self._take_back(login)):
+        if login is None:
             return
+        self._take_back(login)
         if login.triggers:
             self._driver.cancel()
         if login.unlocking is not None and login.worker is not None:
