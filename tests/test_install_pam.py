@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sso.errors import ConfigError
-from sso.guest.install_pam import BACKUP, MARK, add_lines, main, pam_folder, remove_lines
+from sso.guest.install_pam import BACKUP, main, pam_folder
+from sso.guest.pam_stack import CONTROL, MARK, add_lines, remove_lines
 
 SOURCE = Path(__file__).parent.parent / "pam"
 

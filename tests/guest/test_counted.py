@@ -14,7 +14,7 @@ from pam_bed import BARE, CALLER, COUNTED, SOCKET, UNAVAILABLE, Result, call, fa
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
 from sso.guest.faillock import would_lock
-from sso.guest.install_pam import add_lines
+from sso.guest.pam_stack import add_lines
 from sso.guest.records import Kind
 
 pytestmark = pytest.mark.e2e

@@ -28,7 +28,7 @@ from sso.doctor import State, System
 from sso.guest.checks import screen
 from sso.guest.checks.guest import of
 from sso.guest.config import GuestConfig
-from sso.guest.install_pam import add_lines
+from sso.guest.pam_stack import add_lines
 
 __all__ = ["machine", "make_machine"]  # fixtures
 pytestmark = pytest.mark.e2e  # files of several users, so it needs root
