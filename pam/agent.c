@@ -204,7 +204,7 @@ static bool is_name(const char *user, size_t size)
     return all_zero(user + length, size - length);
 }
 
-const char OTHER_VERSION[] = "the agent is of another version than pam_sso: nobody is signed in by it";
+const char OTHER_VERSION[] = "the agent is of another version than pam_sso";
 
 static const char *judge(const struct reply *reply, int file, struct answer *answer)
 {

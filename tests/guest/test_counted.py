@@ -39,7 +39,8 @@ class Bed:
         self.stage.agent.judge._would_lock = lambda user: would_lock(user, str(conf))
 
     def _trigger(self, user: str, token: str) -> bool:
-        self.asked.append(self._start("authenticate", "acct_mgmt", user=user, service=self.driver.service))
+        steps = ("authenticate", "acct_mgmt")
+        self.asked.append(self._start(*steps, user=user, service=self.driver.service, stop=True))
         return True
 
     def _start(self, *steps: str, **more: Any) -> Any:
