@@ -168,8 +168,8 @@ class Agent:
         if self._acceptor is not None and not records.send(self._acceptor, Outcome(id, code)):
             self._detach()
 
-    def _withdraw(self, connection: Connection) -> bool:
-        return self.pam.withdraw(connection)
+    def _withdraw(self, connection: Connection) -> None:
+        self.pam.withdraw(connection)
 
 
 def _beat(reactor: Reactor) -> None:

@@ -68,6 +68,7 @@ MESSAGE_IDS = {
     "grace-over": "sso.grace.over",
     "pam-refused": "sso.pam.refused",
     "pam-malformed": "sso.pam.malformed",
+    "pam-other-version": "sso.pam.other-version",
     "screen-ready": "sso.screen.ready",
     "screen-refused": "sso.screen.refused",
     "screen-ended": "sso.screen.ended",
@@ -87,6 +88,7 @@ _PRIORITIES = {
         "login-not-in-front",
         *("login-mapping-failed", "session-not-locked", "ticket-not-refreshed", "ticket-not-parked"),
         *("bus-lost", "bus-name-refused", "links-lost", "record-malformed", "pam-malformed"),
+        "pam-other-version",
     ),
 }
 PRIORITIES = {id: priority for priority, ids in _PRIORITIES.items() for id in ids}  # the others: INFO
