@@ -26,6 +26,7 @@ MESSAGE_IDS = {
     "links-lost": "sso.link.lost",
     "login-asked": "sso.login.asked",
     "login-given": "sso.login.given",
+    "login-asks": "sso.login.asks",
     "login-opened": "sso.login.opened",
     "login-repeated": "sso.login.repeated",
     "login-failed": "sso.login.failed",
@@ -40,6 +41,7 @@ MESSAGE_IDS = {
     "login-secret-unusable": "sso.login.secret-unusable",
     "login-not-again": "sso.login.not-again",
     "login-no-screen": "sso.login.no-screen",
+    "login-not-in-front": "sso.login.not-in-front",
     "login-expired": "sso.login.expired",
     "login-revoked": "sso.login.revoked",
     "login-mapping-failed": "sso.login.mapping-failed",
@@ -83,6 +85,7 @@ _PRIORITIES = {
     ),
     WARNING: (
         *("login-failed", "login-secret-unusable", "login-no-screen", "login-expired"),
+        "login-not-in-front",
         *("login-mapping-failed", "session-not-locked", "ticket-not-refreshed", "ticket-not-parked"),
         *("bus-lost", "bus-name-refused", "links-lost", "record-malformed", "pam-malformed"),
         "pam-other-version",

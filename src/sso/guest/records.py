@@ -72,6 +72,7 @@ class Verdict(IntEnum):
     TRY_LATER = 410
     NO_LOGIN_SCREEN = 411
     CREDENTIAL_REFUSED = 412
+    CONSOLE_ASKS = 414
     INTERNAL = 500
 
 
