@@ -297,9 +297,8 @@ class Stage:
         self.claim(1, principal, **claim)
         self.armed()
         asked = self.ask()
-        asked.report(Operation.ESTABLISHED, path)
+        asked.opens(path)
         assert self.outcome() == (1, 0)
-        asked.report(Operation.OPENED, path)
         self.end()
         self.driver.calls.clear()
         return asked
@@ -313,6 +312,7 @@ class Asked:
     module: socket.socket
     reply: Reply
     fds: list[int]
+    tried: bool = False  # a password was handed to the next module
 
     def secret(self) -> bytes:
         (fd,) = self.fds
@@ -321,11 +321,23 @@ class Asked:
         os.close(fd)
         return content
 
-    def report(self, operation: Operation, path: str = "") -> None:
+    def report(self, operation: Operation, path: str = "") -> bool:
+        """Say what the module would say now; whether the agent says yes. CLOSED gets no answer."""
         records.close_all(self.fds)
         self.fds = []
+        if self.reply.kind is Kind.PASSWORD and not self.tried and operation is not Operation.TRIED:
+            assert self.report(Operation.TRIED) and self.report(Operation.PASSED)
+        self.tried = self.tried or operation is Operation.TRIED
         records.send(self.module, Request(operation, "login", "tty1", self.reply.user, "", path))
         self.stage.turn()
+        if operation is Operation.CLOSED or not has(self.module):
+            return False
+        received = records.receive(self.module, Reply)
+        return received is not None and received[0] == Reply(Kind.IDENTITY, 0, self.reply.user)
+
+    def opens(self, path: str = "") -> None:
+        """PAM comes to its good end: the session is open."""
+        assert self.report(Operation.ESTABLISHED, path) and self.report(Operation.OPENED, path)
 
     def hang_up(self) -> None:
         records.close_all(self.fds)
