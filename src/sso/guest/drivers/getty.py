@@ -82,8 +82,8 @@ class GettyDriver:
     def cancel(self) -> None:
         """Take the word back from a screen, or end the login that it became; a person's own login stays.
 
-        It is ended at once: it may be asking the user something, such as a new password. Whatever children
-        it has are helpers of PAM: the session's shell comes after OPENED, and then there is nothing to cancel.
+        It is ended at once: it may be asking the user something, such as a new password. Whatever children it
+        has are helpers of PAM: the session's shell comes after OPENED, and then there is nothing to cancel.
         """
         if self._told is not None:
             # From here on the screen's TAKEN fails, and it stays what it is. It may have been sent before.
