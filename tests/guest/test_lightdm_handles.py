@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from beds_agent import FakeDriver
-from test_counted import Bed, guest
+from beds_counted import Bed, guest
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
 from sso.guest.drivers.lightdm import LightDMDriver
@@ -51,6 +51,8 @@ class LightDM(FakeDriver):
 
 
 class Handles(Bed):
+    """The bed with LightDM's place at the seat."""
+
     def __init__(self, guest: Sandbox, folder: Path) -> None:
         super().__init__(guest, folder, "lightdm")
         self.screen = LightDM()
@@ -69,7 +71,8 @@ class Handles(Bed):
 
     def greeters(self, *steps: str) -> list[Any]:
         """The greeter's own handle; nobody types."""
-        return self.call(*steps, service="lightdm", items={"tty": ":0"}).results
+        results: list[Any] = self.call(*steps, service="lightdm", items={"tty": ":0"}).results
+        return results
 
 
 @pytest.fixture
