@@ -5,15 +5,17 @@ from collections.abc import Callable
 from sso.guest import faillock
 from sso.guest.account import Finding
 from sso.guest.asking import Asking
-from sso.guest.attempts import Attempts, Outcomes
+from sso.guest.attempts import NO_DIGEST, Attempts, Outcomes
 from sso.guest.config import GuestConfig
 from sso.guest.console import Console
 from sso.guest.grant import Grant, Grants
 from sso.guest.journal import note
 from sso.guest.logind import Found, Seated
 from sso.guest.mapping import Mapped, Mapping
+from sso.guest.newcomer import Newcomer
 from sso.guest.opening import Opening, SignedIn, close, usable
 from sso.guest.pam import Connection, Stage
+from sso.guest.proof import Proofs
 from sso.guest.reactor import Reactor
 from sso.guest.records import Authenticated, Kind, Request, Verdict
 from sso.guest.ticket import Tickets
@@ -28,6 +30,7 @@ _FINDINGS = {
     Finding.NOT_AUTHORISED: "login-not-authorised",
     Finding.BROKEN: "login-mapping-failed",
 }
+_REFUSALS = {Verdict.TRY_LATER: "login-try-later", Verdict.DENIED: "login-other-signed-in"}
 
 
 class Judge:
@@ -51,13 +54,14 @@ class Judge:
         would_lock: Callable[[str], bool] = faillock.would_lock,
     ) -> None:
         self._reactor, self._console, self._driver = reactor, console, console.driver
-        self._mapper, self._answer, self._withdraw, self._attempts = mapper, answer, withdraw, attempts
+        self._mapper, self._answer, self._withdraw, self._proofs = mapper, answer, withdraw, Proofs(attempts)
         self._config, self._would_lock = config, would_lock
         self._grants = Grants(reactor.clock)
         self._asking = Asking(reactor, console.driver, self._grants, config.grant_seconds)
         self._outcomes = Outcomes(reactor.clock)
         self._tickets = Tickets(reactor, config.park_tickets)
         self.unlocker = Unlocker(reactor, console, checker, config)
+        self._newcomer = Newcomer(reactor, console, self._replaced)
         self._current: int | None = None  # the peer session that may still claim something
         self._present = ""  # the principal who has signed in and not left since
         self._login: Opening | None = None
@@ -71,20 +75,25 @@ class Judge:
         """A peer session begins; whatever an older one had is revoked."""
         self._revoke()
         self._current = id
+        self._newcomer.begin()
 
-    def end(self, id: int) -> None:
-        """A peer session is over: nothing that it was granted is left when this returns."""
+    def end(self, id: int, done: Callable[[], None] = lambda: None) -> None:
+        """A peer session is over: nothing that it was granted is left when this returns.
+
+        `done` is called when the next one finds nothing open that this one's client has not proved to be its own.
+        """
         if self._login is not None and self._login.claim.id == id:
             self._revoke()
         if self._current == id:
             self._current = None
+        self._newcomer.lock(done)
 
     def gone(self, done: Callable[[], None]) -> None:
         """The client has left: nothing that it was granted is left, and `done` when nobody can go on."""
         self._revoke()
-        self._current, self._present = None, ""
-        self._outcomes.left()
-        self.unlocker.forget()
+        self._current = None
+        self._newcomer.settle()
+        self._replaced()
 
         def locked() -> None:
             if self.signed_in is None:
@@ -94,9 +103,16 @@ class Judge:
 
         self._console.leave(locked)
 
+    def _replaced(self) -> None:
+        """Whoever was let in before is not the client any more."""
+        self._present = ""
+        self._outcomes.left()
+        self.unlocker.forget()
+
     def close(self) -> None:
         """Revoke everything."""
         self._revoke()
+        self._newcomer.settle()
         self._grants.close()
         self._console.close()
 
@@ -106,28 +122,57 @@ class Judge:
             close(secret)
             return
         self._current = None  # one claim a session
-        self._login = Opening(claim, secret)
-        known = self._outcomes.find(claim.attempt, claim.principal, claim.digest)
-        if known is not None:
-            self._conclude("login-repeated", known)
-        elif not usable(claim.kind, secret):
+        login = self._login = Opening(claim, secret)
+        if self._may_renew(claim):
+            self._map(login)
+        else:
+            self._newcomer.lock(lambda: self._map(login))
+
+    def _may_renew(self, claim: Authenticated) -> bool:
+        """Whether it may be the principal who is signed in; no password is a renewal."""
+        signed_in = self._present or (self.signed_in.principal if self.signed_in is not None else "")
+        return claim.kind is not Kind.PASSWORD and signed_in in ("", claim.principal)
+
+    def _map(self, login: Opening) -> None:
+        claim = login.claim
+        if self._login is not login:
+            return
+        if not usable(claim.kind, login.secret):
             self._conclude("login-secret-unusable", Verdict.CREDENTIAL_REFUSED)
         else:
-            self._login.worker = self._mapper.ask(claim.kind, claim.principal, self._mapped)
+            login.worker = self._mapper.ask(claim.kind, claim.principal, self._mapped)
 
     def _mapped(self, mapped: Mapped) -> None:
         login = self._login
         assert login is not None  # a revoked login has cancelled its worker
         login.worker = None
-        if mapped.finding is not Finding.GOOD:
-            broken = mapped.finding is Finding.BROKEN
-            id = _FINDINGS.get(mapped.finding, "login-account-refused")
-            self._conclude(
-                id, Verdict.INTERNAL if broken else Verdict.DENIED, reason=mapped.finding.name.lower()
-            )
+        good = mapped.finding is Finding.GOOD
+        login.guess = self._proofs.guess(login.claim, mapped.user if good else "", self._driver.place)
+        if not good:
+            self._unknown_name(login, mapped.finding)
             return
         login.user, login.uid = mapped.user, mapped.uid
-        self._console.seat.look(lambda found: self._seen(login, found))
+        if not self._repeated(login):
+            self._console.seat.look(lambda found: self._seen(login, found))
+
+    def _unknown_name(self, login: Opening, finding: Finding) -> None:
+        """Nobody who may sign in: with a password that is a guess at this console, as a wrong one is."""
+        broken = finding is Finding.BROKEN
+        if not broken and login.claim.kind is Kind.PASSWORD:
+            if self._refused(login):
+                return
+            self._proofs.failed(login.guess)
+        id = _FINDINGS.get(finding, "login-account-refused")
+        self._conclude(id, Verdict.INTERNAL if broken else Verdict.DENIED, reason=finding.name.lower())
+
+    def _repeated(self, login: Opening) -> bool:
+        """Whether the answer that this attempt has got, or a refusal, was given."""
+        known = self._outcomes.find(login.claim)
+        if known is None:
+            return False
+        if not self._refused(login, known.digest):
+            self._conclude("login-repeated", known.code)
+        return True
 
     def _seen(self, login: Opening, found: Found) -> None:
         """Somebody may be signed in: the same user visits or unlocks, anybody else is refused."""
@@ -153,9 +198,10 @@ class Judge:
     def _visit(self, login: Opening, ours: SignedIn | None, seated: Seated | None) -> None:
         claim = login.claim
         # A password is proved by PAM alone, and no login happens now; so it has to be the one that opened.
-        if claim.kind is Kind.PASSWORD and (ours is None or claim.digest != ours.digest):
-            self._conclude("login-other-signed-in", Verdict.DENIED)
-        elif ours is not None and self._tickets.is_renewal(claim, ours):
+        if self._refused(login, ours.digest if ours is not None else NO_DIGEST):
+            return
+        self._newcomer.settle()
+        if ours is not None and self._tickets.is_renewal(claim, ours):
             self._refresh(login, ours, lambda good: self._refreshed(login, good))
         else:
             if seated is not None:
@@ -224,7 +270,7 @@ class Judge:
     def _unlocked(self, login: Opening) -> None:
         """The session that was locked is hers again; its cache gets the ticket, if that is a newer one."""
         ours = self.signed_in
-        self._attempts.succeeded(login.user, self._driver.place)
+        self._proofs.succeeded(login.guess)
         self._driver.settled()
         if ours is not None and self._tickets.is_renewal(login.claim, ours) and login.secret is not None:
             self._refresh(login, ours, lambda good: None)
@@ -232,15 +278,21 @@ class Judge:
 
     # Nobody is, or the screen has to ask PAM
 
+    def _refused(self, login: Opening, known: bytes | None = None) -> bool:
+        """Whether what was shown counts for nothing (see Proofs.refusal); answers if so."""
+        refusal = self._proofs.refusal(login.guess, known)
+        if refusal is not None:
+            wrong = "login-secret-failed-before" if known is None else "login-failed"
+            self._conclude(_REFUSALS.get(refusal, wrong), refusal)
+        return refusal is not None
+
     def _may_try(self, login: Opening) -> bool:
         """Whether an attempt may be made; answers when not."""
         claim = login.claim
-        refusal = self._attempts.refusal(login.user, self._driver.place, claim.digest)
         if claim.kind is Kind.IDENTITY and not self._config.accept_identity:
             self._conclude("login-no-ticket", Verdict.NO_TICKET)
-        elif refusal is not None:
-            later = refusal is Verdict.TRY_LATER
-            self._conclude("login-try-later" if later else "login-secret-failed-before", refusal)
+        elif self._refused(login):
+            return False
         elif claim.kind is Kind.PASSWORD and self._would_lock(login.user):
             # A wrong one now would be the failure that locks her out.
             self._conclude("login-locked-out", Verdict.TRY_LATER)
@@ -313,8 +365,8 @@ class Judge:
     def _established(self, login: Opening, connection: Connection, path: str) -> None:
         claim = login.claim
         now, who = self._reactor.clock(), (login.user, login.uid, claim.principal)
-        self.signed_in = SignedIn(connection, *who, claim.digest, claim.expires, now, path)
-        self._attempts.succeeded(login.user, self._driver.place)
+        self.signed_in = SignedIn(connection, *who, login.guess.digest, claim.expires, now, path)
+        self._proofs.succeeded(login.guess)
         self._driver.settled()
         self._conclude("login-opened", Verdict.LOGGED_IN)
 
@@ -336,7 +388,7 @@ class Judge:
 
     def _failed(self, login: Opening) -> None:
         claim = login.claim
-        self._attempts.failed(login.user, self._driver.place, claim.digest)
+        self._proofs.failed(login.guess)
         self._driver.settled()
         wrong = claim.kind is Kind.PASSWORD
         self._conclude("login-failed", Verdict.NOT_AUTHENTICATED if wrong else Verdict.DENIED)
@@ -352,7 +404,7 @@ class Judge:
         return True
 
     def _uncertain(self, login: Opening) -> None:
-        self._attempts.unknown(login.user, self._driver.place, login.claim.digest)
+        self._proofs.unknown(login.guess)
 
     def _revoke(self) -> None:
         """End the login that is under way, without an answer: nobody waits for it any more."""
@@ -377,8 +429,10 @@ class Judge:
             self._present = claim.principal
             self._console.back()
         if message != "login-repeated":
-            self._outcomes.keep(claim.attempt, claim.principal, claim.digest, code)
-        self._answer(claim.id, code)
+            self._outcomes.keep(claim, code, login.guess.digest)
+        if code == Verdict.LOGGED_IN:
+            self._newcomer.settle()
+        self._newcomer.lock(lambda: self._answer(claim.id, code))
 
     def _forget(self, login: Opening) -> None:
         """Nothing of a login is left: worker, timers, grant, secret."""
