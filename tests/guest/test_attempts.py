@@ -210,7 +210,11 @@ def test_few_digests_of_a_user_are_kept(clock: Clock) -> None:
 def test_a_guess_and_an_answer_do_not_show_their_digest(clock: Clock) -> None:
     outcomes = Outcomes(clock)
     outcomes.keep(claim(kind=PASSWORD), 0, BAD)
-    for shown in (repr(guess(digest=BAD)), repr(outcomes.find(claim(kind=PASSWORD))), repr(claim(kind=PASSWORD))):
+    for shown in (
+        repr(guess(digest=BAD)),
+        repr(outcomes.find(claim(kind=PASSWORD))),
+        repr(claim(kind=PASSWORD)),
+    ):
         assert "bbbb" not in shown
 
 

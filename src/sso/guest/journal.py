@@ -79,7 +79,14 @@ _PRIORITIES = {
     NOTICE: (
         *("login-unknown-user", "login-not-authorised", "login-account-refused", "login-other-signed-in"),
         *("login-no-ticket", "login-try-later", "login-secret-failed-before", "login-not-local"),
-        *("login-locked-out", "client-unproved", "verdict-refused", "pam-refused", "screen-refused", "link-refused"),
+        *(
+            "login-locked-out",
+            "client-unproved",
+            "verdict-refused",
+            "pam-refused",
+            "screen-refused",
+            "link-refused",
+        ),
     ),
     WARNING: (
         *("login-failed", "login-secret-unusable", "login-no-screen", "login-expired"),
