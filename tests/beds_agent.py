@@ -313,6 +313,7 @@ class Asked:
     module: socket.socket
     reply: Reply
     fds: list[int]
+    tried: bool = False  # a password was handed to the next module
 
     def secret(self) -> bytes:
         (fd,) = self.fds
@@ -321,11 +322,19 @@ class Asked:
         os.close(fd)
         return content
 
-    def report(self, operation: Operation, path: str = "") -> None:
+    def report(self, operation: Operation, path: str = "") -> bool:
+        """Say what the module would say now; whether the agent says yes. CLOSED gets no answer."""
         records.close_all(self.fds)
         self.fds = []
+        if self.reply.kind is Kind.PASSWORD and not self.tried and operation is not Operation.TRIED:
+            assert self.report(Operation.TRIED) and self.report(Operation.PASSED)
+        self.tried = self.tried or operation is Operation.TRIED
         records.send(self.module, Request(operation, "login", "tty1", self.reply.user, "", path))
         self.stage.turn()
+        if operation is Operation.CLOSED or not has(self.module):
+            return False
+        received = records.receive(self.module, Reply)
+        return received is not None and received[0] == Reply(Kind.IDENTITY, 0, self.reply.user)
 
     def hang_up(self) -> None:
         records.close_all(self.fds)

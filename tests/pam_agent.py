@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-GET, ESTABLISHED, OPENED, CLOSED = 1, 2, 3, 4
+GET, ESTABLISHED, OPENED, CLOSED, TRIED, PASSED, HELD = 1, 2, 3, 4, 5, 6, 7
+VERSION = 2
 NONE, PASSWORD, KERBEROS, IDENTITY = 0, 1, 2, 3
 
 _REQUEST = struct.Struct("4sBB2s64s64s64s72s240s")
@@ -35,7 +36,7 @@ def read_request(packet: bytes) -> Heard:
     """Parse a request; every octet outside the texts must be as the contract says."""
     assert len(packet) == _REQUEST.size == 512
     magic, version, operation, zero, *texts = _REQUEST.unpack(packet)
-    assert (magic, version, zero) == (b"SSOP", 1, b"\0\0")
+    assert (magic, version, zero) == (b"SSOP", VERSION, b"\0\0")
     for text in texts:
         assert text.endswith(b"\0") and b"\0" not in text.rstrip(b"\0")
     return Heard(operation, *(text.rstrip(b"\0").decode() for text in texts))
@@ -52,18 +53,23 @@ class Answer:
     files: int | None = None  # how many descriptors come along; None = as many as is right
     spoil: Callable[[bytes], bytes] = bytes
     silent: bool = False
-    hang_up_after: int | None = None  # the operation after which the agent closes; 0 = at once
+    hang_up_after: int | None = None  # the operation that the agent hears as its last; 0 = none
 
     def send(self, connection: socket.socket) -> None:
         """Send the reply with its descriptors."""
         length = len(self.secret) if self.length is None else self.length
-        packet = _REPLY.pack(b"SSOR", 1, self.kind, b"", length, self.user.encode(), b"")
+        packet = _REPLY.pack(b"SSOR", VERSION, self.kind, b"", length, self.user.encode(), b"")
         count = int(self.kind in (PASSWORD, KERBEROS)) if self.files is None else self.files
         files = [_memory_file(self.secret) for _ in range(count)]
         with contextlib.suppress(BrokenPipeError):
             socket.send_fds(connection, [self.spoil(packet)], files)
         for file in files:
             os.close(file)
+
+    def send_yes(self, connection: socket.socket) -> None:
+        """Send the answer to a later question."""
+        with contextlib.suppress(BrokenPipeError):
+            connection.send(_REPLY.pack(b"SSOR", VERSION, IDENTITY, b"", 0, self.user.encode(), b""))
 
 
 class Agent:
@@ -141,8 +147,12 @@ class Agent:
                     story.append(read_request(packet))
                     if story[-1].operation == answer.hang_up_after:
                         return
-                    if story[-1].operation == GET and not answer.silent:
+                    if answer.silent or story[-1].operation == CLOSED:
+                        continue
+                    if story[-1].operation == GET:
                         answer.send(connection)
+                    else:
+                        answer.send_yes(connection)
 
 
 def _memory_file(content: bytes) -> int:

@@ -41,6 +41,7 @@ class Code(IntEnum):
     NO_LOGIN_SCREEN = 411
     CREDENTIAL_REFUSED = 412
     TOO_LONG = 413
+    CONSOLE_ASKS = 414
     INTERNAL = 500
 
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -17,8 +18,7 @@ from beds_agent import Clock, has, open_fds
 from sso.demo.terminal import Terminal
 from sso.guest import records
 from sso.guest.config import GuestConfig
-from sso.guest.drivers import getty
-from sso.guest.drivers.getty import CANCEL_SECONDS, GettyDriver
+from sso.guest.drivers.getty import GettyDriver
 from sso.guest.reactor import Reactor
 from sso.guest.records import Go, Hello, Taken
 
@@ -224,7 +224,11 @@ def gone(screen: Screen) -> bool:
     return "\nState:\tZ" in Path(f"/proc/{screen.terminal.pid}/status").read_text()
 
 
-def test_a_login_with_a_session_is_never_ended(make_screen: MakeScreen, make_desk: MakeDesk) -> None:
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_child_of_login_is_no_session_until_pam_has_said_so(
+    opened: bool, make_screen: MakeScreen, make_desk: MakeDesk
+) -> None:
+    """PAM's helpers are children of login too: unix_chkpwd, whatever pam_exec runs."""
     screen = make_screen()
     (screen.folder / "session").touch()
     desk = make_desk(screen.tty)
@@ -235,9 +239,14 @@ def test_a_login_with_a_session_is_never_ended(make_screen: MakeScreen, make_des
     screen.terminal.expect("SigIgn")
     desk.turn(lambda: children.read_text().strip())
     before = open_fds()
+    if opened:
+        desk.driver.settled()
     desk.driver.cancel()
-    desk.turn(lambda: open_fds() == before - 1)
-    assert not gone(screen)
+    assert open_fds() == before - 1
+    if opened:
+        assert not gone(screen)
+    else:
+        assert screen.terminal.wait() == -signal.SIGKILL
 
 
 # The two ends by hand
@@ -268,31 +277,20 @@ def test_a_word_that_was_taken_back_is_not_obeyed(make_desk: MakeDesk) -> None:
     link.close()
 
 
-def test_a_word_that_was_obeyed_already_ends_the_login(
-    make_desk: MakeDesk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clock = Clock()
-    desk = make_desk("tty1", clock)
-    link = waiting(desk)
+def test_a_word_that_was_obeyed_already_ends_the_login(make_screen: MakeScreen, make_desk: MakeDesk) -> None:
+    screen = make_screen()
+    desk = make_desk(screen.tty)
+    desk.turn(lambda: desk.driver.ready("alice"))
     before = open_fds()
     desk.driver.trigger("alice", "")
-    records.send(link, Taken("alice"))
+    told = desk.driver._told
+    assert told is not None
+    # The agent is busy meanwhile: TAKEN waits in the socket when the word is taken back.
+    assert select.select([told.link], [], [], 10)[0]
     desk.driver.cancel()
     assert desk.driver._told is None and desk.driver._login is None
-    ended: list[int] = []
-
-    def end(screen: getty._Screen) -> None:
-        ended.append(screen.pid)
-        os.close(screen.life)
-
-    monkeypatch.setattr(getty, "_end_login", end)
-    clock.now += CANCEL_SECONDS - 0.1
-    desk.reactor.turn(0)
-    assert ended == [], "it gets the time to give up by itself"
-    clock.now += 0.2
-    desk.reactor.turn(0)
-    assert ended == [os.getpid()] and open_fds() == before - 2
-    link.close()
+    assert open_fds() == before - 2
+    assert screen.terminal.wait() == -signal.SIGKILL, "at once: it may ask for something that is hers"
 
 
 def test_half_open_and_garbled_screens_are_dropped(make_desk: MakeDesk) -> None:

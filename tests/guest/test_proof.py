@@ -1,4 +1,4 @@
-"""Every way to have a password compared, in every state: one place, one limiter, and no ticket waits for it."""
+"""Every way to have a password compared, in every state: one place, one limiter; no ticket waits for it."""
 
 import ast
 from collections.abc import Callable

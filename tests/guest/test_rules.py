@@ -113,9 +113,12 @@ def test_a_screen_that_unlocks_by_pam_is_told(make_stage: MakeStage) -> None:
     assert len(token) == 64 and stage.ask(token="0" * 64).reply.kind is Kind.NONE
     asked = stage.ask("alice", token=token)
     assert asked.secret() == b"ticket"
-    asked.report(Operation.ESTABLISHED)
+    assert asked.report(Operation.ESTABLISHED)
+    assert stage.silent(), "PAM has accepted her; that the screen is hers, logind tells"
+    stage.seat.put(ALICE)
     assert stage.outcome() == (1, 0)
     assert stage.agent.judge.signed_in is None, "that session is not one that we opened"
+    assert asked.hung_up(), "and nothing more comes of that PAM handle"
 
 
 def test_a_locker_that_leaves_pam_without_a_word_is_believed_by_the_seat(make_stage: MakeStage) -> None:
@@ -290,22 +293,23 @@ def test_another_user_does_not_end_the_grace(make_stage: MakeStage) -> None:
 
 def test_who_leaves_before_the_session_has_appeared_is_locked_out_of_it_too(make_stage: MakeStage) -> None:
     stage = make_stage()
+    stage.seat.put(ALICE._replace(active=False), active=GREETER)
     stage.begin()
     stage.claim()
+    stage.seat.put(active=GREETER)
     stage.armed()
     asked = stage.ask()
-    asked.report(Operation.ESTABLISHED)
-    assert stage.outcome() == (1, 0)
+    stage.seat.found = Found(True, GREETER, (ALICE._replace(active=False),))
+    asked.opens()
+    assert stage.silent(), "logind shows a greeter"
     stage.end()
     stage.gone()
-    stage.turn()
-    assert not stage.confirmed(), "PAM has accepted her, and logind does not know it yet"
-    stage.seat.put(ALICE)
-    asked.report(Operation.OPENED)
-    stage.clock.now += 2.1
     stage.turn(lambda: stage.seat.calls)
+    assert not stage.confirmed(), "it is told to lock, and not there yet"
+    stage.seat.put(ALICE)
+    stage.clock.now += 2.1
     stage.turn(lambda: stage.seat.found.users[0].locked)
-    assert stage.confirmed()
+    assert stage.confirmed() and stage.agent.judge.signed_in is not None
 
 
 def test_a_verdict_is_for_one_user_once_and_dies_with_the_client(make_stage: MakeStage) -> None:

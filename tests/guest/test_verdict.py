@@ -14,7 +14,7 @@ from beds_agent import Clock, let_in, open_fds
 
 from sso.guest.reactor import Reactor
 from sso.guest.records import Kind, Operation, Reply, Request
-from sso.guest.verdict import ASK_SECONDS, CONNECTIONS_MAX, LIFE_SECONDS, OF_ONE_UID_MAX, VerdictServer
+from sso.guest.verdict import ASK_SECONDS, CONNECTIONS_MAX, OF_ONE_UID_MAX, VerdictServer
 
 pytestmark = pytest.mark.e2e  # other uids need root
 

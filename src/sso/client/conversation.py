@@ -31,6 +31,7 @@ from sso.state import Role, State
 REPEAT_AFTER = 1.0  # seconds until the SIGNATURE is said again
 STEP_TIME = 10.0  # seconds for each step of the guest
 VERDICT_TIME = 45.0  # seconds for the login itself: a grant lives 30 s
+ASK_AGAIN = 2.0  # seconds until the client asks again what became of a login that goes on at the console
 RESTARTS_MAX = 3
 
 
@@ -53,7 +54,8 @@ class Conversation:
     """One login over one port; a Pump drives it, or a test.
 
     `load` finds mechanisms by name; `progress` is told what happens, in words for a person, and `status`
-    who signs in, in words for a viewer. `spn_of_guest` is what a person has accepted before.
+    who signs in, in words for a viewer. `spn_of_guest` is what a person has accepted before. A `patient`
+    one waits while the console asks something, and asks the guest again and again what became of it.
     When `finished`, `outcome` says how it ended, `shown` with which ticket, and `handed_over` whether the
     guest has that ticket or a forwarded one now.
     """
@@ -69,6 +71,7 @@ class Conversation:
         random: Callable[[int], bytes] = urandom,
         ccache: str | None = None,
         spn_of_guest: str = "",
+        patient: bool = False,
     ) -> None:
         self.policy = policy
         self.outcome: Outcome | None = None
@@ -81,7 +84,9 @@ class Conversation:
         self._attempt = random(NONCE_SIZE)
         self._restarts = 0
         self._now = 0.0
-        self._spn_of_guest = spn_of_guest
+        self._spn_of_guest, self._patient = spn_of_guest, patient
+        self._resting = False  # between two sessions of one login
+        self._told = False  # that the console asks, until the outcome is known
         self._kerberos_cause: MechanismError | None = None
         self._password: Credential | None = None  # until the end: who begins anew is asked once
         self._begin()
@@ -111,10 +116,14 @@ class Conversation:
 
     def receive_data(self, data: bytes, now: float) -> None:
         self._now = now
+        if self._resting:
+            if not data:
+                self._finish(by_code(Code.CONSOLE_ASKS))
+            return
         before = self.session.state
         self.session.receive_data(data)
         self._work()
-        if self._later is None and self.session.state not in (State.SYNC, before):
+        if self._later is None and not self._resting and self.session.state not in (State.SYNC, before):
             self._wait()
 
     def data_to_send(self) -> bytes:
@@ -123,7 +132,11 @@ class Conversation:
     def deadline_passed(self, now: float) -> None:
         """Say SIGNATURE again, ask the person what was put off, or give up."""
         self._now = now
-        if self._later is not None:
+        if self._resting:
+            self._resting = False
+            self._begin()
+            self.start(now)
+        elif self._later is not None:
             later, self._later = self._later, None
             self._attempt_step(later)
             self._work()
@@ -212,7 +225,9 @@ class Conversation:
 
     def _refused(self, request: Message | None, code: int) -> None:
         """error: only a refused TLS and a wrong clock leave something to do."""
-        if self.session.over:
+        if self.session.over and code == Code.CONSOLE_ASKS and self._patient:
+            self._rest()
+        elif self.session.over:
             self._finish(by_code(code))
         elif isinstance(request, StartSASL) and code == Code.CLOCK_SKEW:
             self._progress("the clocks differ: asking the guest for its time")
@@ -294,7 +309,7 @@ class Conversation:
             return
         self._sasl_tried = True
         self.shown = Shown(half.own_name, spn, time() + half.lifetime)
-        self._status(f"signing-in {half.own_name}")
+        self._say_who(half.own_name)
         self._progress(f"getting a ticket for {spn} as {half.own_name}")
         self._ask_for_layer(StartSASL("GSSAPI"), half)
 
@@ -350,7 +365,7 @@ class Conversation:
         if credential is None or credential.secret is None:
             self._finish(Outcome(Exit.NO_CREDENTIAL, "no password was given"))
             return
-        self._status(f"signing-in {credential.principal}")
+        self._say_who(credential.principal)
         copy = bytearray(credential.secret)
         try:
             half = self._load("password").initiate(user=credential.principal, password=copy)
@@ -378,6 +393,10 @@ class Conversation:
         ahead = f"the guest's clock is {abs(seconds)} s {'ahead' if seconds > 0 else 'behind'}"
         self._finish(Outcome(Exit.CLOCK, ahead, "set the guest's clock, for example after a resume"))
 
+    def _say_who(self, name: str) -> None:
+        if not self._told:
+            self._status(f"signing-in {name}")
+
     # Time and end
 
     def _ask_later(self, question: Callable[[], None]) -> None:
@@ -398,6 +417,16 @@ class Conversation:
         deciding = self.session.state in (State.DECIDING, State.CONCLUDING, State.REFUSED)
         if not self.finished:
             self.deadline = self._now + (VERDICT_TIME if deciding else STEP_TIME)
+
+    def _rest(self) -> None:
+        """The login goes on at the console: ask again with the same attempt id, which gets the outcome."""
+        if not self._told:
+            self._told = True
+            self._status("console-asks")
+            self._progress(by_code(Code.CONSOLE_ASKS).line)
+        self.session.close()
+        self.session.data_to_send()  # it would be taken for the next client
+        self._resting, self.deadline = True, self._now + ASK_AGAIN
 
     def _finish(self, outcome: Outcome) -> None:
         if self.outcome is not None:

@@ -27,6 +27,7 @@ class Exit(IntEnum):
     PROTOCOL = 15
     NO_CREDENTIAL = 16
     NOT_ALLOWED = 17
+    CONSOLE_ASKS = 18
 
 
 MEANING = {
@@ -48,6 +49,7 @@ MEANING = {
     Exit.PROTOCOL: "the peer broke the protocol, or somebody changed it on the way",
     Exit.NO_CREDENTIAL: "nothing is there, or allowed, that the guest would take",
     Exit.NOT_ALLOWED: "local policy forbids what would be needed",
+    Exit.CONSOLE_ASKS: "the console asks something: answer there; a client that stays waits for it",
 }
 
 
@@ -98,6 +100,7 @@ _CODES = {
     Code.TRY_LATER: (Exit.TRY_LATER, "the guest wants a pause after failed attempts", ""),
     Code.NO_LOGIN_SCREEN: (Exit.NO_LOGIN_SCREEN, "no login screen of the guest took the login", ""),
     Code.CREDENTIAL_REFUSED: (Exit.NOT_ACCEPTED, "the guest refused the credential", ""),
+    Code.CONSOLE_ASKS: (Exit.CONSOLE_ASKS, "the console asks something: answer there", ""),
 }
 
 

@@ -78,6 +78,7 @@ def _conversation(options: Options, status: Status) -> Conversation:
         progress=options.progress,
         status=status,
         ccache=options.ccache,
+        patient=options.stay,
     )
 
 

@@ -176,7 +176,7 @@ OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "--status-fd",
         {"type": int, "metavar": "N"},
-        "write a line for each state to this file descriptor: signing-in NAME, signed-in,"
+        "write a line for each state to this file descriptor: signing-in NAME, console-asks, signed-in,"
         " staying until=EPOCH, renewed until=EPOCH, not-renewed EXIT TEXT, failed EXIT TEXT (default: none)",
     ),
     ("--ccache", {"metavar": "NAME"}, "Kerberos credential cache (default: KRB5CCNAME or the system's)"),

@@ -69,7 +69,7 @@ class Agent:
             would_lock=would_lock,
         )
         refusal = (peers or Peers(config.login_cgroup)).refusal
-        self.pam = PamServer(config.pam_socket, reactor, self.judge, refusal)
+        self.pam = PamServer(config.pam_socket, reactor, self.judge.desk, refusal)
         self._verdicts = VerdictServer(config.verdict_socket, reactor, self.judge.unlocker.verdict)
         self._driver.start(self.judge.screen_changed)
         if seat is None:
@@ -167,8 +167,8 @@ class Agent:
         if self._acceptor is not None and not records.send(self._acceptor, Outcome(id, code)):
             self._detach()
 
-    def _withdraw(self, connection: Connection) -> bool:
-        return self.pam.withdraw(connection)
+    def _withdraw(self, connection: Connection) -> None:
+        self.pam.withdraw(connection)
 
 
 def _beat(reactor: Reactor) -> None:

@@ -1,11 +1,14 @@
 """Asking the login screen: what its PAM module will fetch is armed, and the screen is told to begin."""
 
+from collections.abc import Callable
+
 from sso.guest.grant import Grant, Grants
 from sso.guest.journal import note
 from sso.guest.login import LoginDriver
 from sso.guest.opening import Opening, new_token
 from sso.guest.reactor import Reactor
 
+SCREEN_SECONDS = 20.0  # for a login screen to be there at all: the machine may just be booting
 TRIGGERS_MAX = 3  # how often one login is begun on a screen that comes and goes
 
 
@@ -15,9 +18,15 @@ class Asking:
     def __init__(self, reactor: Reactor, driver: LoginDriver, grants: Grants, seconds: float) -> None:
         self._reactor, self._driver, self._grants, self._seconds = reactor, driver, grants, seconds
 
-    def begin(self, login: Opening) -> None:
-        """Arm the credential of a login, and tell the screen as soon as it is ready."""
+    def begin(self, login: Opening, late: Callable[[], None]) -> None:
+        """Arm the credential of a login, and tell the screen as soon as it is ready; `late` if it never is."""
+
+        def is_there() -> None:
+            if not login.triggers and login.connection is None:
+                late()
+
         self._grant(login, self._seconds)
+        login.timers.append(self._reactor.after(SCREEN_SECONDS, is_there))
         if self._driver.retry:
             login.timers.append(self._reactor.after(self._driver.retry, lambda: self._retry(login)))
         note("login-asked", session=login.claim.id, user=login.user, tty=self._driver.place)

@@ -1,7 +1,7 @@
 """Memory of attempts: who has to pause, which passwords failed, and what was answered already.
 
-All of it is lost with the agent, and nothing of it tells a secret: a digest comes here only as sso.guest.proof
-has sealed it.
+All of it is lost with the agent, and nothing of it tells a secret: a digest comes here only as
+sso.guest.proof has sealed it.
 """
 
 import time
@@ -20,6 +20,10 @@ KEPT_SECONDS = 86400.0  # a younger record is not dropped for a new user's
 ENTRIES_MAX = 1024  # of each memory
 DIGEST_SIZE = 32
 NO_DIGEST = bytes(DIGEST_SIZE)
+_OF_A_PASSWORD = (
+    Verdict.LOGGED_IN,
+    Verdict.CONSOLE_ASKS,
+)  # what is kept: it was right, or PAM is at work on it
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -38,7 +42,7 @@ class Bounded(OrderedDict[Key, Value], Generic[Key, Value]):
 class Guess(NamedTuple):
     """One claim, as the limiter sees it: who shows what at which console.
 
-    `user` is the account, "" for a name that is none. `digest` is the sealed one of a password, else NO_DIGEST.
+    `user` is the account, "" for a name that is none. `digest` is a password's, sealed, else NO_DIGEST.
     """
 
     user: str
@@ -74,8 +78,8 @@ class Attempts:
     An attempt whose end nobody saw (the peer left meanwhile) is free once for a user and once on a console;
     the next one counts as a failure: otherwise hanging up would be the way around the pauses.
 
-    A record that is younger than KEPT_SECONDS is never dropped for another user's: where ENTRIES_MAX of them are
-    full, a user without a record has to wait.
+    A record that is younger than KEPT_SECONDS is never dropped for another user's: where ENTRIES_MAX of them
+    are full, a user without a record has to wait.
     """
 
     def __init__(
@@ -122,7 +126,7 @@ class Attempts:
                 record.failed = [*record.failed, guess.digest][-STOP_AFTER:]
 
     def again(self, guess: Guess) -> None:
-        """A password that has failed before was shown once more: that costs a pause, and is no new failure."""
+        """A password that has failed was shown once more: that costs a pause, and is no new failure."""
         until = self._clock() + PAUSES[0]
         for record in (self._of_user(guess), self._on_console(guess)):
             record.until = max(record.until, until)
@@ -191,8 +195,8 @@ class Answered(NamedTuple):
 class Outcomes:
     """What was answered in the last 120 s, by attempt id, principal and kind (PROTOCOL.md section 10.2).
 
-    Of a password only that it was right is kept. It is for sso.guest.proof to compare the digest: the attempt
-    id travels in clear, and proves nothing.
+    Of a password it is only kept that it was right, or that PAM still works on it. It is for sso.guest.proof
+    to compare the digest: the attempt id travels in clear, and proves nothing.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -201,8 +205,8 @@ class Outcomes:
 
     def keep(self, claim: Authenticated, code: int, digest: bytes = NO_DIGEST) -> None:
         """Remember an answer. An attempt id of zeros is none, and "later" is no answer to keep to."""
-        told = code == Verdict.LOGGED_IN if claim.kind is Kind.PASSWORD else code != Verdict.TRY_LATER
-        if any(claim.attempt) and told:
+        kept = code in _OF_A_PASSWORD if claim.kind is Kind.PASSWORD else code != Verdict.TRY_LATER
+        if any(claim.attempt) and kept:
             key = claim.attempt, claim.principal, claim.kind
             self._kept[key] = self._clock() + OUTCOME_SECONDS, Answered(code, digest)
 

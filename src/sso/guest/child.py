@@ -58,7 +58,8 @@ class Child(Conversation):
             super().deadline_passed(now)
 
     def verdict(self, code: int, now: float) -> None:
-        self.accepted = code == 0
+        # A login that goes on at the console is the same client's: nothing of it is to be flushed away.
+        self.accepted = code in (0, Code.CONSOLE_ASKS)
         super().verdict(code, now)
 
     def _half(self, name: str, **arguments: Any) -> Mechanism:

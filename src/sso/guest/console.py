@@ -45,6 +45,33 @@ class Console:
         self._leaving.append(done)
         self.seat.look(self._lock)
 
+    def is_in_front(self, session: Seated) -> bool:
+        """Whether the session is what the screen shows now, and nobody has to unlock it."""
+        front = self.seat.found.active
+        return front is not None and front.id == session.id and not self.is_locked(session)
+
+    def shows(self, uid: int, leader: int) -> bool:
+        """Whether the screen shows the session that this process has opened for the user.
+
+        One that logind does not list has no place at the seat (a serial line, a machine without logind):
+        there is nothing to be seen. While logind is late the answer is no.
+        """
+        found = self.seat.found
+        if any(not session.user for session in found.users):
+            return False
+        listed = self._listed(uid, leader)
+        return not listed or any(self.is_in_front(session) for session in listed)
+
+    def has_appeared(self, uid: int, leader: int) -> bool:
+        """Whether that session need not be waited for before all is locked: it is in front, or in text."""
+        front, listed = self.seat.found.active, self._listed(uid, leader)
+        return not listed or any(not one.graphical or (front and front.id == one.id) for one in listed)
+
+    def _listed(self, uid: int, leader: int) -> list[Seated]:
+        found = self.seat.found
+        users = found.users if found.known else ()
+        return [one for one in users if one.uid == uid and one.leader in (0, leader)]
+
     def leave(self, done: Callable[[], None]) -> None:
         """The client is gone: lock what is open, and call back when nobody can use it.
 

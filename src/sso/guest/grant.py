@@ -11,9 +11,9 @@ from sso.guest.records import Kind
 class Grant(NamedTuple):
     """What is handed out: to which service and place (a tty or seat), for which user, of which session.
 
-    A place of "" is any: a display manager has one service for the one seat, wherever its screen is.
     `secret` is the descriptor of the ticket or password, None for an identity. `token` is "" where the
-    login screen cannot carry one.
+    login screen cannot carry one; a grant with a token is for whoever shows it, at any place. Without one
+    the place has to be the same, and "" is a place too: of a request that tells PAM no terminal.
     """
 
     session: int
@@ -32,8 +32,8 @@ class Grant(NamedTuple):
         import hmac  # late: OpenSSL is not what the agent should wait for when it starts
 
         same_token = hmac.compare_digest(self.token.encode(), token.encode())
-        here = self.service == service and self.place in ("", place)
-        return same_token and here and user in ("", self.user)
+        here = bool(self.token) or self.place == place
+        return same_token and here and self.service == service and user in ("", self.user)
 
     def close(self) -> None:
         """Close the secret's descriptor; to be called once, by whoever owns the grant."""

@@ -26,6 +26,7 @@ MESSAGE_IDS = {
     "links-lost": "sso.link.lost",
     "login-asked": "sso.login.asked",
     "login-given": "sso.login.given",
+    "login-asks": "sso.login.asks",
     "login-opened": "sso.login.opened",
     "login-repeated": "sso.login.repeated",
     "login-failed": "sso.login.failed",
@@ -40,6 +41,7 @@ MESSAGE_IDS = {
     "login-secret-unusable": "sso.login.secret-unusable",
     "login-not-again": "sso.login.not-again",
     "login-no-screen": "sso.login.no-screen",
+    "login-not-in-front": "sso.login.not-in-front",
     "login-expired": "sso.login.expired",
     "login-revoked": "sso.login.revoked",
     "login-mapping-failed": "sso.login.mapping-failed",
@@ -67,6 +69,7 @@ MESSAGE_IDS = {
     "grace-over": "sso.grace.over",
     "pam-refused": "sso.pam.refused",
     "pam-malformed": "sso.pam.malformed",
+    "pam-other-version": "sso.pam.other-version",
     "screen-ready": "sso.screen.ready",
     "screen-refused": "sso.screen.refused",
     "screen-ended": "sso.screen.ended",
@@ -90,8 +93,10 @@ _PRIORITIES = {
     ),
     WARNING: (
         *("login-failed", "login-secret-unusable", "login-no-screen", "login-expired"),
+        "login-not-in-front",
         *("login-mapping-failed", "session-not-locked", "ticket-not-refreshed", "ticket-not-parked"),
         *("bus-lost", "bus-name-refused", "links-lost", "record-malformed", "pam-malformed"),
+        "pam-other-version",
     ),
 }
 PRIORITIES = {id: priority for priority, ids in _PRIORITIES.items() for id in ids}  # the others: INFO

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 
-from sso.guest import faillock
+from sso.guest import ccache, faillock
 from sso.guest.account import Finding
 from sso.guest.asking import Asking
 from sso.guest.attempts import NO_DIGEST, Attempts, Outcomes
 from sso.guest.config import GuestConfig
 from sso.guest.console import Console
-from sso.guest.grant import Grant, Grants
+from sso.guest.desk import PamDesk
+from sso.guest.grant import Grants
 from sso.guest.journal import note
 from sso.guest.logind import Found, Seated
 from sso.guest.mapping import Mapped, Mapping
@@ -17,13 +18,10 @@ from sso.guest.opening import Opening, SignedIn, close, usable
 from sso.guest.pam import Connection, Stage
 from sso.guest.proof import Proofs
 from sso.guest.reactor import Reactor
-from sso.guest.records import Authenticated, Kind, Request, Verdict
+from sso.guest.records import Authenticated, Kind, Verdict
 from sso.guest.ticket import Tickets
+from sso.guest.tracking import Tracker
 from sso.guest.unlock import Checker, Unlocker
-
-SCREEN_SECONDS = 20.0  # for a login screen to be there at all: the machine may just be booting
-UNLOCKED_SECONDS = 5.0  # for a session to be unlocked once PAM has nothing more to say
-OPENED_SECONDS = 60.0  # for a session to be open once PAM has accepted the user
 
 _FINDINGS = {
     Finding.NO_USER: "login-unknown-user",
@@ -34,7 +32,8 @@ _REFUSALS = {Verdict.TRY_LATER: "login-try-later", Verdict.DENIED: "login-other-
 
 
 class Judge:
-    """Decides for one console. `answer(id, code)` tells the acceptor; `withdraw` is that of the PamServer.
+    """Decides for one console. `answer(id, code)` tells the acceptor; `withdraw` is that of the PamServer,
+    whose desk is `desk`. `login` is what is under way.
 
     One peer session is served at a time and gets one decision. Every secret's descriptor that comes in
     is closed on every way, here, by Grants, or by the PamServer.
@@ -46,7 +45,7 @@ class Judge:
         console: Console,
         mapper: Mapping,
         answer: Callable[[int, int], None],
-        withdraw: Callable[[Connection], bool],
+        withdraw: Callable[[Connection], None],
         attempts: Attempts,
         config: GuestConfig,
         *,
@@ -60,29 +59,41 @@ class Judge:
         self._asking = Asking(reactor, console.driver, self._grants, config.grant_seconds)
         self._outcomes = Outcomes(reactor.clock)
         self._tickets = Tickets(reactor, config.park_tickets)
+        self._tracker = Tracker(reactor, console, self._tickets)
+        self.desk = PamDesk(reactor, self._grants, self._tracker, self)
         self.unlocker = Unlocker(reactor, console, checker, config)
         self._newcomer = Newcomer(reactor, console, self._replaced)
         self._current: int | None = None  # the peer session that may still claim something
         self._present = ""  # the principal who has signed in and not left since
-        self._login: Opening | None = None
-        self.signed_in: SignedIn | None = None
-        console.expects = self._expects
+        self.login: Opening | None = None
         console.seat.watch(self._seat_changed)
+
+    @property
+    def signed_in(self) -> SignedIn | None:
+        """The session that was opened here, and still is open."""
+        return self._tracker.session
 
     # Peer sessions
 
     def begin(self, id: int) -> None:
-        """A peer session begins; whatever an older one had is revoked."""
-        self._revoke()
+        """A peer session begins; whatever an older one had is revoked.
+
+        A login that goes on at the console waits until it is clear who comes: its own client gets its
+        outcome (`decide`), and by anybody else it is revoked.
+        """
+        if self.login is not None and not self.login.told:
+            self._revoke()
         self._current = id
         self._newcomer.begin()
 
     def end(self, id: int, done: Callable[[], None] = lambda: None) -> None:
         """A peer session is over: nothing that it was granted is left when this returns.
 
-        `done` is called when the next one finds nothing open that this one's client has not proved to be its own.
+        What its client was told to do at the console goes on, unless this was somebody else's. `done` is
+        called when the next client finds nothing open but what this one has proved to be its own.
         """
-        if self._login is not None and self._login.claim.id == id:
+        login = self.login
+        if login is not None and login.told is not (login.claim.id == id):
             self._revoke()
         if self._current == id:
             self._current = None
@@ -94,14 +105,7 @@ class Judge:
         self._current = None
         self._newcomer.settle()
         self._replaced()
-
-        def locked() -> None:
-            if self.signed_in is None:
-                done()
-            else:
-                self._tickets.client_gone(self.signed_in, done)
-
-        self._console.leave(locked)
+        self._console.leave(lambda: self._tracker.client_gone(done))
 
     def _replaced(self) -> None:
         """Whoever was let in before is not the client any more."""
@@ -118,15 +122,32 @@ class Judge:
 
     def decide(self, claim: Authenticated, secret: int | None) -> None:
         """Decide on what the acceptor says; the descriptor `secret` is ours from here on."""
-        if claim.id != self._current or self._login is not None:
+        if claim.id != self._current or (self.login is not None and not self.login.told):
             close(secret)
             return
         self._current = None  # one claim a session
-        login = self._login = Opening(claim, secret)
+        if self._goes_on(claim):
+            close(secret)
+            return
+        self._revoke()
+        login = self.login = Opening(claim, secret)
         if self._may_renew(claim):
             self._map(login)
         else:
             self._newcomer.lock(lambda: self._map(login))
+
+    def _goes_on(self, claim: Authenticated) -> bool:
+        """Whether the client of a login that goes on at the console is there again, and waits for it."""
+        login, known = self.login, self._outcomes.find(claim)
+        if login is None or known is None or known.code != Verdict.CONSOLE_ASKS:
+            return False
+        guess = self._proofs.guess(claim, login.user, self._driver.place)
+        if self._proofs.refusal(guess, known.digest) is not None:
+            return False
+        login.claim, login.told = claim, False
+        login.timers.append(self._reactor.after(self._config.grant_seconds, self._late))
+        self._look_for(login)
+        return True
 
     def _may_renew(self, claim: Authenticated) -> bool:
         """Whether it may be the principal who is signed in; no password is a renewal."""
@@ -135,7 +156,7 @@ class Judge:
 
     def _map(self, login: Opening) -> None:
         claim = login.claim
-        if self._login is not login:
+        if self.login is not login:
             return
         if not usable(claim.kind, login.secret):
             self._conclude("login-secret-unusable", Verdict.CREDENTIAL_REFUSED)
@@ -143,7 +164,7 @@ class Judge:
             login.worker = self._mapper.ask(claim.kind, claim.principal, self._mapped)
 
     def _mapped(self, mapped: Mapped) -> None:
-        login = self._login
+        login = self.login
         assert login is not None  # a revoked login has cancelled its worker
         login.worker = None
         good = mapped.finding is Finding.GOOD
@@ -168,7 +189,7 @@ class Judge:
     def _repeated(self, login: Opening) -> bool:
         """Whether the answer that this attempt has got, or a refusal, was given."""
         known = self._outcomes.find(login.claim)
-        if known is None:
+        if known is None or known.code == Verdict.CONSOLE_ASKS:
             return False
         if not self._refused(login, known.digest):
             self._conclude("login-repeated", known.code)
@@ -176,7 +197,7 @@ class Judge:
 
     def _seen(self, login: Opening, found: Found) -> None:
         """Somebody may be signed in: the same user visits or unlocks, anybody else is refused."""
-        if self._login is not login:
+        if self.login is not login:
             return
         seated, ours = found.user, self.signed_in
         if (seated is not None and not seated.belongs_to(login.user, login.uid)) or (
@@ -197,34 +218,30 @@ class Judge:
 
     def _visit(self, login: Opening, ours: SignedIn | None, seated: Seated | None) -> None:
         claim = login.claim
+        if claim.kind is not Kind.PASSWORD:
+            self._newcomer.settle()
+        if self._tracker.is_behind(seated):
+            self._conclude("login-not-in-front", Verdict.NO_LOGIN_SCREEN)
+            return
         # A password is proved by PAM alone, and no login happens now; so it has to be the one that opened.
         if self._refused(login, ours.digest if ours is not None else NO_DIGEST):
             return
-        self._newcomer.settle()
         if ours is not None and self._tickets.is_renewal(claim, ours):
-            self._refresh(login, ours, lambda good: self._refreshed(login, good))
+            self._tracker.refresh(login, lambda good: self._refreshed(login, good))
         else:
             if seated is not None:
                 self.unlocker.offer(login, seated)
             self._conclude("login-already-signed-in", Verdict.LOGGED_IN)
 
     def _renew(self, login: Opening, ours: SignedIn | None) -> None:
-        """She has not left since she signed in: what comes is a renewal, and opens and unlocks nothing."""
+        """The user has not left since: what comes is a renewal, and opens and unlocks nothing."""
         if ours is None and self._console.seat.found.user is None:
             self._conclude("login-not-again", Verdict.NO_LOGIN_SCREEN)
         else:
             self._visit(login, ours, None)
 
-    def _refresh(self, login: Opening, ours: SignedIn, done: Callable[[bool], None]) -> None:
-        secret = login.copy_secret()
-        assert secret is not None
-        try:
-            self._tickets.refresh(login.claim, ours, secret, done)
-        finally:
-            close(secret)
-
     def _refreshed(self, login: Opening, good: bool) -> None:
-        if self._login is login:
+        if self.login is login:
             self._conclude("login-already-signed-in", Verdict.LOGGED_IN if good else Verdict.INTERNAL)
 
     def _unlock(self, login: Opening, seated: Seated) -> None:
@@ -233,47 +250,57 @@ class Judge:
             return
         login.unlocking, ours = seated, self.signed_in
         if ours is not None and ours.parked and self._tickets.is_renewal(login.claim, ours):
-            self._refresh(login, ours, lambda good: self._prove(login, seated))
+            self._tracker.refresh(login, lambda good: self._prove(login, seated))
         else:
             self._prove(login, seated)
 
     def _prove(self, login: Opening, seated: Seated) -> None:
         """Unlock by the screen's PAM, or by logind once PAM has nothing against it."""
-        if self._login is not login:
+        if self.login is not login:
             return
         if self._driver.unlocks:
             self._arm(login)
             return
-        login.timers.append(self._reactor.after(self._config.grant_seconds, self._expired))
+        login.timers.append(self._reactor.after(self._config.grant_seconds, self._late))
 
         def checked(code: Verdict) -> None:
-            if self._login is not login:
+            if self.login is not login:
                 return
             login.worker = None
+            login.proved = code is Verdict.LOGGED_IN
             if code is Verdict.NOT_AUTHENTICATED:
-                self._failed(login)
+                self.failed(login)
             elif code is not Verdict.LOGGED_IN:
-                self._uncertain(login)
+                if code is Verdict.INTERNAL:
+                    self._uncertain(login)
                 self._conclude("login-account-refused", code)
 
         login.worker = self.unlocker.check(login, seated, checked)
 
     def _seat_changed(self) -> None:
-        login, found = self._login, self._console.seat.found
-        if login is not None and login.unlocking is not None:
-            seated = next((one for one in found.users if one.id == login.unlocking.id), None)
-            if seated is not None and found.known and not self._console.is_locked(seated):
-                self._unlocked(login)
-        if login is not None and not login.triggers:
+        self._tracker.look()
+        if self.login is not None:
+            self._look_for(self.login)
+        if self.login is not None and not self.login.triggers:
             self.screen_changed()
 
+    def _look_for(self, login: Opening) -> None:
+        """Say yes as soon as the session is what the screen shows, and nobody has to unlock it."""
+        found = self._console.seat.found
+        if login.awaited and self._tracker.is_shown():
+            self._conclude("login-opened", Verdict.LOGGED_IN)
+        elif login.unlocking is not None and not login.opened:
+            seated = next((one for one in found.users if one.id == login.unlocking.id), None)
+            if seated is not None and found.known and self._console.is_in_front(seated):
+                self._unlocked(login)
+
     def _unlocked(self, login: Opening) -> None:
-        """The session that was locked is hers again; its cache gets the ticket, if that is a newer one."""
+        """The session that was locked is the user's again; its cache gets the ticket, if that is newer."""
         ours = self.signed_in
         self._proofs.succeeded(login.guess)
         self._driver.settled()
         if ours is not None and self._tickets.is_renewal(login.claim, ours) and login.secret is not None:
-            self._refresh(login, ours, lambda good: None)
+            self._tracker.refresh(login, lambda good: None)
         self._conclude("session-unlocked", Verdict.LOGGED_IN)
 
     # Nobody is, or the screen has to ask PAM
@@ -301,125 +328,109 @@ class Judge:
         return False
 
     def _arm(self, login: Opening) -> None:
-        login.timers.append(self._reactor.after(self._config.grant_seconds, self._expired))
-        login.timers.append(self._reactor.after(SCREEN_SECONDS, self._screen_is_late))
-        self._asking.begin(login)
+        login.timers.append(self._reactor.after(self._config.grant_seconds, self._late))
+        self._asking.begin(login, self._screen_is_late)
 
     def screen_changed(self) -> None:
         """The login screen may be ready: begin the login that waits for it."""
-        if self._login is not None:
-            self._asking.screen_changed(self._login)
+        if self.login is not None:
+            self._asking.screen_changed(self.login)
 
     def _screen_is_late(self) -> None:
-        if self._login is not None and not self._login.triggers and self._login.connection is None:
-            self._conclude("login-no-screen", Verdict.NO_LOGIN_SCREEN)
+        self._conclude("login-no-screen", Verdict.NO_LOGIN_SCREEN)
 
-    def _expired(self) -> None:
-        login = self._login
-        if login is None or (login.connection is not None and not self._take_back(login)):
+    def _late(self) -> None:
+        """The time of the grant is over, and with it the client's: what PAM has begun goes on."""
+        login = self.login
+        if login is None:
             return
-        self._driver.cancel()
-        self._conclude("login-expired", Verdict.NO_LOGIN_SCREEN)
+        if login.connection is not None and not login.opened and not login.proved:
+            self._tell(login)
+            return
+        if not login.opened:
+            self._take_back(login)
+        id = "login-not-in-front" if login.opened or login.proved else "login-expired"
+        self._conclude(id, Verdict.NO_LOGIN_SCREEN)
 
-    # The PAM module's side (sso.guest.pam.Desk)
+    def _tell(self, login: Opening) -> None:
+        """Let the client know that the login goes on at the console, where somebody is asked something."""
+        claim, code = login.claim, Verdict.CONSOLE_ASKS
+        login.told = True
+        note("login-asks", session=claim.id, user=login.user, code=int(code))
+        self._outcomes.keep(claim, code, login.guess.digest)
+        self._answer(claim.id, code)
 
-    def unlocking(self) -> int:
-        """Whom a lock screen is to prove again. Only with a token: without one any root process could ask."""
-        login = self._login
-        return login.uid if login is not None and login.unlocking is not None and login.token else -1
+    # What PAM does (sso.guest.desk)
 
-    def answer(self, connection: Connection, request: Request) -> Grant | None:
-        """What a GET gets."""
-        grant = self._grants.take(request.service, request.tty, request.user, request.token)
-        if grant is not None and self._login is not None:
-            self._login.connection = connection
-            if self._login.unlocking is None:
-                close(self._login.take_secret())
-            note(
-                "login-given",
-                session=grant.session,
-                user=grant.user,
-                service=request.service,
-                tty=request.tty,
-            )
-        return grant
-
-    def moved(self, connection: Connection, before: Stage, path: str) -> None:
-        """What a step of the PAM module means."""
-        login, signed_in = self._login, self.signed_in
-        if login is not None and login.connection is connection:
-            if connection.stage is not Stage.ESTABLISHED:
-                self._ended(login)
-            elif login.unlocking is not None:
-                self._unlocked(login)
-            else:
-                self._established(login, connection, path)
-        elif signed_in is not None and signed_in.connection is connection:
-            signed_in.path = path or signed_in.path
-            signed_in.opened = signed_in.opened or connection.stage is Stage.OPENED
-            if connection.stage is Stage.ENDED:
-                self.signed_in = None
-                note("session-over", user=signed_in.user)
-                self._tickets.session_over(signed_in)
-
-    def _established(self, login: Opening, connection: Connection, path: str) -> None:
-        claim = login.claim
-        now, who = self._reactor.clock(), (login.user, login.uid, claim.principal)
-        self.signed_in = SignedIn(connection, *who, login.guess.digest, claim.expires, now, path)
+    def opened(self, login: Opening) -> None:
+        """The session is open, and tracked; whether it is in front, logind tells."""
         self._proofs.succeeded(login.guess)
         self._driver.settled()
-        self._conclude("login-opened", Verdict.LOGGED_IN)
 
-    def _expects(self) -> bool:
-        """Whether a session that PAM has accepted is still to appear."""
-        signed_in = self.signed_in
-        if signed_in is None or signed_in.opened:
-            return False
-        return self._reactor.clock() < signed_in.since + OPENED_SECONDS
+        def looked(found: Found) -> None:
+            login.awaited = True
+            if self.login is login:
+                self._look_for(login)
 
-    def _ended(self, login: Opening) -> None:
-        """PAM has left without a word. Some lockers do so although they unlock: the seat will tell."""
-        if login.unlocking is None:
-            self._failed(login)
-            return
-        login.connection = None
-        login.timers.append(self._reactor.after(UNLOCKED_SECONDS, lambda: self._failed(login)))
+        self._console.seat.look(looked)
+
+    def proved(self, login: Opening) -> None:
+        """PAM lets the user back in; whether the session is open again, logind tells."""
+        login.proved = True
         self._console.seat.hint()
 
-    def _failed(self, login: Opening) -> None:
-        claim = login.claim
+    def refused(self, login: Opening) -> None:
+        """The account may not sign in now, or the screen gave up: nobody's secret was wrong."""
+        self._driver.settled()
+        self._conclude("login-account-refused", Verdict.DENIED)
+
+    def failed(self, login: Opening) -> None:
+        """The password was tried, and was wrong."""
         self._proofs.failed(login.guess)
         self._driver.settled()
-        wrong = claim.kind is Kind.PASSWORD
-        self._conclude("login-failed", Verdict.NOT_AUTHENTICATED if wrong else Verdict.DENIED)
+        self._conclude("login-failed", Verdict.NOT_AUTHENTICATED)
+
+    def _uncertain(self, login: Opening) -> None:
+        """A password was tried, and nobody saw what became of it; a ticket never counts."""
+        if login.claim.kind is Kind.PASSWORD:
+            self._proofs.unknown(login.guess)
 
     # Ends
 
-    def _take_back(self, login: Opening) -> bool:
-        """Withdraw what was handed out; False when it turns out that she is signed in."""
-        assert login.connection is not None
-        if not self._withdraw(login.connection):
-            return False
-        self._uncertain(login)
-        return True
-
-    def _uncertain(self, login: Opening) -> None:
-        self._proofs.unknown(login.guess)
-
     def _revoke(self) -> None:
         """End the login that is under way, without an answer: nobody waits for it any more."""
-        login = self._login
-        if login is None or (login.connection is not None and not self._take_back(login)):
+        login = self.login
+        if login is None:
             return
-        if login.triggers:
-            self._driver.cancel()
-        if login.unlocking is not None and login.worker is not None:
-            self._uncertain(login)
-        note("login-revoked", session=login.claim.id)
+        if login.opened:  # it is a session, and the console locks it
+            note("login-opened", session=login.claim.id, user=login.user, reason="client-gone")
+        else:
+            self._take_back(login)
+            note("login-revoked", session=login.claim.id, **({"user": login.user} if login.user else {}))
         self._forget(login)
 
+    def _take_back(self, login: Opening) -> None:
+        """Withdraw what was handed out, and bring the screen back to its start."""
+        unlocking = login.unlocking is not None
+        if unlocking and (login.proved or login.connection is not None):
+            self._tracker.unlocking_revoked()
+        asked = unlocking and login.worker is not None
+        if self._let_go(login) is Stage.TRIED or asked:
+            self._uncertain(login)
+        if login.triggers:
+            self._driver.cancel()
+
+    def _let_go(self, login: Opening) -> Stage:
+        """Leave a connection that has opened no session: whatever its screen does, nothing comes of it."""
+        connection, login.connection = login.connection, None
+        if connection is None:
+            return Stage.WAITING
+        if not login.opened and connection.stage is not Stage.ENDED:
+            self._withdraw(connection)
+        return connection.stage
+
     def _conclude(self, message: str, code: int, **values: object) -> None:
-        login = self._login
+        login = self.login
         assert login is not None
         claim = login.claim
         user = {"user": login.user} if login.user else {"principal": claim.principal}
@@ -432,10 +443,14 @@ class Judge:
             self._outcomes.keep(claim, code, login.guess.digest)
         if code == Verdict.LOGGED_IN:
             self._newcomer.settle()
-        self._newcomer.lock(lambda: self._answer(claim.id, code))
+        if not login.told:
+            self._newcomer.lock(lambda: self._answer(claim.id, code))
 
     def _forget(self, login: Opening) -> None:
-        """Nothing of a login is left: worker, timers, grant, secret."""
-        self._login = None
+        """Nothing of a login is left: worker, timers, grant, secret, and a cache that no session has."""
+        self.login = None
         self._grants.revoke(login.claim.id)
+        self._let_go(login)
         login.forget()
+        if login.path and not login.opened and (self.signed_in is None or self.signed_in.path != login.path):
+            ccache.remove(self._reactor, login.path, login.uid, lambda good: None)

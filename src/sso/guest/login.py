@@ -22,9 +22,9 @@ DISPLAY_MANAGER = "/etc/systemd/system/display-manager.service"
 class LoginDriver(Protocol):
     """One login screen. A class, called with the configuration, the agent's reactor and the seat.
 
-    `service` and `place` (a tty without /dev/, or a seat; "" where the screen tells PAM none) are what
-    its PAM module will report. `token`: the screen hands our token to PAM, which then says more than the
-    place. `unlocks`: `trigger` also opens a locked session of that user, by PAM; elsewhere logind does.
+    `service` and `place` (a tty without /dev/; "" where the screen tells PAM none) are what its PAM module
+    will report, for the login that `trigger` begins and for no other one of that screen. `token`: the
+    screen hands our token to PAM; then that tells which login it is, and the place may be any. `unlocks`: `trigger` also opens a locked session of that user, by PAM; elsewhere logind does.
     `retry`: seconds after which a screen that has not asked is told again; 0 for never.
     """
 
@@ -50,7 +50,10 @@ class LoginDriver(Protocol):
         """The login that was triggered has come to its end: the screen is its own again."""
 
     def cancel(self) -> None:
-        """Nothing is to come of the login that was triggered: bring the screen back to its start."""
+        """Nothing is to come of the login that was triggered: bring the screen back to its start, at once.
+
+        PAM may be asking the user something: nobody else may answer that. No session is open yet.
+        """
 
     def lock(self, session: Seated) -> bool:
         """Lock the seat's session by the screen's own means; False where that is logind's part."""

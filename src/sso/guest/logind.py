@@ -29,7 +29,8 @@ _MANAGER = DBusAddress(ROOT, LOGIN1, f"{LOGIN1}.Manager")
 
 
 class Seated(NamedTuple):
-    """One session of the seat. `kind` is x11, wayland, mir, tty or unspecified; `locked` its LockedHint.
+    """One session of the seat. `kind` is x11, wayland, mir, tty or unspecified; `locked` its LockedHint;
+    `leader` the process that has opened it by PAM, 0 where nobody tells.
 
     LockedHint False is no proof of an unlocked screen: many lockers never set it.
     """
@@ -43,6 +44,7 @@ class Seated(NamedTuple):
     greeter: bool = False
     active: bool = True
     locked: bool = False
+    leader: int = 0
 
     @property
     def graphical(self) -> bool:
@@ -253,6 +255,7 @@ def _session(properties: dict[str, Any]) -> Seated | None:
         value = properties.get(name)
         return value if isinstance(value, str) else ""
 
+    leader = properties.get("Leader")
     match properties:
         case {"Id": str(id), "Name": str(user), "User": (int(uid), str())}:
             return Seated(
@@ -265,5 +268,6 @@ def _session(properties: dict[str, Any]) -> Seated | None:
                 greeter=text("Class") in ("greeter", "lock-screen"),
                 active=properties.get("Active") is True,
                 locked=properties.get("LockedHint") is True,
+                leader=leader if isinstance(leader, int) else 0,
             )
     return None

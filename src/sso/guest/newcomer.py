@@ -1,7 +1,7 @@
-"""A new client on a stream that nobody hung up: the screen that it finds open is locked, or it is who is signed in.
+"""A new client on a stream that nobody hung up: it is who is signed in, or the screen that it finds is locked.
 
-The host's side of such a port stays connected when one client leaves and the next comes (a reset, the stream
-of a VNC or browser console), so that a session's beginning is all that tells of it: PROTOCOL.md section 10.3.
+The host's side of such a port stays connected when one client leaves and the next comes (the stream of a VNC or
+browser console), so that the beginning of a session is all that tells of it: PROTOCOL.md section 10.3.
 """
 
 from collections.abc import Callable
@@ -25,8 +25,8 @@ class _State(Enum):
 class Newcomer:
     """The client of the present peer session, as far as it has not proved to be who is signed in.
 
-    `left` is called when the console is taken from who was there before: nothing that was granted to that client
-    counts any more.
+    `left` is called when the console is taken from who was there before: nothing that was granted to that
+    client counts any more.
     """
 
     def __init__(self, reactor: Reactor, console: Console, left: Callable[[], None]) -> None:

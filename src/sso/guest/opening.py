@@ -14,7 +14,10 @@ TOKEN_SIZE = 32  # octets
 
 
 class SignedIn:
-    """The session that we opened, and that lives as long as its PAM connection."""
+    """The session that we opened, and that lives as long as its PAM connection.
+
+    `appeared`: it was in front of the seat, or need not be (Console.has_appeared).
+    """
 
     def __init__(
         self,
@@ -30,11 +33,16 @@ class SignedIn:
         self.connection, self.user, self.uid, self.principal = connection, user, uid, principal
         self.digest, self.expires, self.since, self.path = digest, expires, since, path
         self.refreshed = float("-inf")
-        self.parked = self.opened = False
+        self.parked = self.appeared = False
 
 
 class Opening:
-    """What is being decided for the current peer session; `unlocking` names the session to be unlocked."""
+    """What is being decided for a peer session; `unlocking` names the session to be unlocked.
+
+    `told`: its peer session has heard that the console asks something; the login goes on. `path`: the
+    cache that PAM has made for it. `proved`: the locked session may open any moment. `awaited`: PAM is
+    through, and the seat is watched for the session. `opened`: it is open, and tracked as SignedIn.
+    """
 
     def __init__(self, claim: Authenticated, secret: int | None) -> None:
         self.claim, self.secret = claim, secret
@@ -43,7 +51,8 @@ class Opening:
         self.worker: Forked | None = None
         self.unlocking: Seated | None = None
         self.connection: Connection | None = None
-        self.token = ""
+        self.token = self.path = ""
+        self.told = self.proved = self.awaited = self.opened = False
         self.triggers = 0
         self.timers: list[Timer] = []
 

@@ -1,7 +1,21 @@
 """The agent's end of the PAM socket: who may ask, what is answered, and what became of it.
 
-One connection is one login. It begins with GET; what was handed out is taken back by closing it, and the
-module asks about that before each step, so a login never goes further than the agent knows.
+One connection is one login. It begins with GET; what was handed out is taken back by closing it. The module
+asks before each step and goes on only after a yes, so a login never goes further than the agent knows:
+
+    operation     from                 to            means                                           reply
+    GET           WAITING              GIVEN         a credential is wanted, and handed out          its kind
+    TRIED         GIVEN                TRIED         the next module gets the password               yes
+    PASSED        TRIED                PASSED        a call came after it: the password was right    yes
+    HELD          GIVEN, PASSED,       the same      does the agent still stand by it?               yes
+                  ESTABLISHED
+    ESTABLISHED   GIVEN, PASSED        ESTABLISHED   the credentials are set, the ticket is stored   yes
+    OPENED        ESTABLISHED          OPENED        the session is open                             yes
+    CLOSED        ESTABLISHED, OPENED  ENDED         the session or the attempt is over              none
+
+A password goes GIVEN, TRIED, PASSED, ESTABLISHED; a ticket or an identity goes from GIVEN to ESTABLISHED.
+Yes is a Reply of kind IDENTITY with the user of the grant; no is a hang-up. So is the answer to whatever
+the table does not have. A lock screen ends at ESTABLISHED, by CLOSED or by hanging up.
 """
 
 import os
@@ -16,7 +30,7 @@ from sso.guest.grant import Grant
 from sso.guest.journal import note
 from sso.guest.local import Peer
 from sso.guest.reactor import Reactor, Timer
-from sso.guest.records import Operation, Reply, Request
+from sso.guest.records import PAM_VERSION, Kind, Operation, OtherVersion, Reply, Request
 
 HALF_OPEN_MAX = 16  # connections that have not asked yet
 CONNECTIONS_MAX = 64
@@ -26,21 +40,36 @@ NO_LOGINUID = "4294967295"
 
 
 class Stage(Enum):
-    """How far a login is."""
+    """How far a login is. Each stage before OPENED can be taken back; OPENED is a session."""
 
     WAITING = auto()  # nothing was asked
     GIVEN = auto()  # a credential was handed out
-    ESTABLISHED = auto()  # and was good
+    TRIED = auto()  # the next PAM module has got the password: the only stage whose end is a failure of it
+    PASSED = auto()  # and the password was right
+    ESTABLISHED = auto()  # the credentials are set
     OPENED = auto()  # a session is open
     ENDED = auto()
 
 
 _STEPS = {
+    (Stage.GIVEN, Operation.TRIED): Stage.TRIED,
+    (Stage.TRIED, Operation.PASSED): Stage.PASSED,
+    (Stage.GIVEN, Operation.HELD): Stage.GIVEN,
+    (Stage.PASSED, Operation.HELD): Stage.PASSED,
+    (Stage.ESTABLISHED, Operation.HELD): Stage.ESTABLISHED,
     (Stage.GIVEN, Operation.ESTABLISHED): Stage.ESTABLISHED,
+    (Stage.PASSED, Operation.ESTABLISHED): Stage.ESTABLISHED,
     (Stage.ESTABLISHED, Operation.OPENED): Stage.OPENED,
     (Stage.ESTABLISHED, Operation.CLOSED): Stage.ENDED,
     (Stage.OPENED, Operation.CLOSED): Stage.ENDED,
 }
+
+
+def next_stage(stage: Stage, kind: Kind, operation: Operation) -> Stage:
+    """Where a request leads; ENDED for what breaks the contract."""
+    if stage is Stage.GIVEN and (operation is Operation.TRIED) is not (kind is Kind.PASSWORD):
+        return Stage.ENDED  # a password, and nothing else, has to be tried before anything follows from it
+    return _STEPS.get((stage, operation), Stage.ENDED)
 
 
 class Peers:
@@ -98,8 +127,8 @@ class Connection:
     def __init__(self, link: socket.socket, pid: int, timer: Timer) -> None:
         self.stage = Stage.WAITING
         self.user = ""
+        self.kind = Kind.NONE
         self._link, self._pid, self._timer = link, pid, timer
-        self._life = -1  # the process, once the link tells nothing more
 
 
 class Desk(Protocol):
@@ -122,6 +151,7 @@ class PamServer:
         self._path, self._reactor, self._desk, self._refusal = path, reactor, desk, refusal
         self._connections: set[Connection] = set()
         self._next_note = 0.0
+        self._other_version = False  # that was said
         self._listener = local.listen(path)
         reactor.watch(self._listener.fileno(), self._accept)
 
@@ -135,20 +165,17 @@ class PamServer:
         for connection in list(self._connections):
             self._drop(connection)
 
-    def withdraw(self, connection: Connection) -> bool:
-        """Take back what was handed out; False when it has been used meanwhile, which then is reported.
+    def withdraw(self, connection: Connection) -> None:
+        """Take back what was handed out, at any stage before OPENED; reports nothing but PASSED.
 
-        From the shutdown on the module's reports fail, and it gives up; what it has said before counts.
+        From the shutdown on the module hears no yes any more, so it goes no step further. What it has asked
+        before gets none either; but that the password was right is worth to know: the stage tells.
         """
         connection._link.shutdown(socket.SHUT_RD)
-        while (report := self._pending(connection)) is not None:
-            self._on_report(connection, report)
-        if connection.stage is Stage.GIVEN:
-            self._drop(connection)
-            return True
-        if connection.stage is not Stage.ENDED:
-            self._follow_process(connection)
-        return False
+        while (request := self._pending(connection)) is not None:
+            if (connection.stage, request.operation) == (Stage.TRIED, Operation.PASSED):
+                connection.stage = Stage.PASSED
+        self._hang_up(connection)
 
     # Connections
 
@@ -177,6 +204,9 @@ class PamServer:
             received = records.receive(connection._link, Request)
         except BlockingIOError:
             return
+        except OtherVersion:
+            self._on_other_version(connection)
+            received = None
         except RemoteProtocolError:
             self._note("pam-malformed", pid=connection._pid)
             received = None
@@ -186,6 +216,13 @@ class PamServer:
             self._on_get(connection, received[0])
         else:
             self._on_report(connection, received[0])
+
+    def _on_other_version(self, connection: Connection) -> None:
+        """No login comes of it; the module reads our version in the reply, and says the same."""
+        records.send(connection._link, Reply())
+        if not self._other_version:
+            self._other_version = True
+            note("pam-other-version", pid=connection._pid, ours=PAM_VERSION)
 
     def _on_get(self, connection: Connection, request: Request) -> None:
         if connection.stage is not Stage.WAITING:
@@ -197,7 +234,7 @@ class PamServer:
             self._drop(connection)
             return
         connection._timer.cancel()
-        connection.user = grant.user
+        connection.user, connection.kind = grant.user, grant.kind
         connection.stage = Stage.GIVEN
         try:
             sent = self._hand_out(connection, grant)
@@ -212,8 +249,13 @@ class PamServer:
         return records.send(connection._link, Reply(grant.kind, length, grant.user), secrets)
 
     def _on_report(self, connection: Connection, report: Request) -> None:
-        step = _STEPS.get((connection.stage, report.operation), Stage.ENDED)
+        step = next_stage(connection.stage, connection.kind, report.operation)
         if report.user != connection.user:
+            step = Stage.ENDED
+        # The yes comes first: a step that the module does not hear of is none.
+        if step is not Stage.ENDED and not records.send(
+            connection._link, Reply(Kind.IDENTITY, 0, connection.user)
+        ):
             step = Stage.ENDED
         self._step(connection, step, report.path)
 
@@ -221,40 +263,28 @@ class PamServer:
         before, connection.stage = connection.stage, stage
         if stage is Stage.ENDED:
             self._drop(connection)
-        if before not in (Stage.WAITING, Stage.ENDED):
+        if before not in (Stage.WAITING, Stage.ENDED, stage):
             self._desk.moved(connection, before, path)
 
     def _pending(self, connection: Connection) -> Request | None:
-        """The next good report that is in the queue."""
+        """The next good request that is in the queue."""
         try:
             received = records.receive(connection._link, Request)
         except (BlockingIOError, RemoteProtocolError):
             return None
-        if received is None or (connection.stage, received[0].operation) not in _STEPS:
-            return None
-        return received[0] if received[0].user == connection.user else None
-
-    def _follow_process(self, connection: Connection) -> None:
-        """Nothing more can be heard, so the end of the process is the end of its session."""
-        self._reactor.forget(connection._link.fileno())
-        try:
-            connection._life = os.pidfd_open(connection._pid)
-        except ProcessLookupError:
-            self._step(connection, Stage.ENDED)
-        else:
-            self._reactor.watch(connection._life, lambda: self._step(connection, Stage.ENDED))
+        return received[0] if received and received[0].user == connection.user else None
 
     def _drop(self, connection: Connection) -> None:
         """Hang up, and report nothing."""
-        connection._timer.cancel()
         connection.stage = Stage.ENDED
+        self._hang_up(connection)
+
+    def _hang_up(self, connection: Connection) -> None:
+        connection._timer.cancel()
         if connection in self._connections:
             self._connections.remove(connection)
             self._reactor.forget(connection._link.fileno())
             connection._link.close()
-            if connection._life >= 0:
-                self._reactor.forget(connection._life)
-                os.close(connection._life)
 
     def _note(self, id: str, **values: object) -> None:
         if self._reactor.clock() >= self._next_note:

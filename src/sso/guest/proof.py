@@ -1,7 +1,7 @@
 """The one place where a secret is compared, and the one limiter before it.
 
-A password is compared here, with what opened the session, with what was answered, and with what has failed; or
-PAM is asked, which the limiter allows or not in the same way. Nothing else of the agent looks at a digest.
+A password is compared here, with what opened the session, with what was answered, and with what has failed;
+or PAM is asked, which the limiter allows or not in the same way. Nothing else of the agent looks at a digest.
 """
 
 import os
@@ -14,8 +14,8 @@ class Proofs:
     """Judges what claims prove, before PAM does and after.
 
     A ticket or an identity was proved by its mechanism, so it is compared with nothing; only its own failures
-    at the login screen make it pause. Digests are keyed by the acceptor, and sealed once more here by a key of
-    this start: so what the agent remembers fits no other memory.
+    at the login screen would make it pause. Digests are keyed by the acceptor, and sealed once more here by a
+    key of this start: what the agent remembers fits no other memory.
     """
 
     def __init__(self, attempts: Attempts) -> None:
@@ -35,9 +35,9 @@ class Proofs:
         """Why a claim counts for nothing now; None when nothing is against it.
 
         With `known`, the sealed digest that a password has to be the same as, None means that it is;
-        without, that PAM may be asked, and then `failed`, `unknown` or `succeeded` has to be told. In a pause the
-        answer is TRY_LATER for every password, right or wrong, and nothing was compared. NOT_AUTHENTICATED has
-        cost a pause. DENIED: there is nothing to compare a password with.
+        without, that PAM may be asked, and then `failed`, `unknown` or `succeeded` has to be told. In a pause
+        the answer is TRY_LATER for every password, right or wrong, and nothing was compared. NOT_AUTHENTICATED
+        has cost a pause. DENIED: there is nothing to compare a password with.
         """
         if known is not None and guess.kind is not Kind.PASSWORD:
             return None

@@ -11,7 +11,7 @@ of fixed size; a text is UTF-8 without control characters, ended by NUL and padd
     OUTCOME           agent -> acceptor            0, or an error code of PROTOCOL.md section 4
     HELLO GO TAKEN    getty -> agent -> getty ->   a login screen, the user for it, and that it obeys
     SIGNIN            agent -> greeter             the user for it, with a token for PAM
-    SSOP SSOR         PAM module -> agent -> ...   a request and the reply to a GET
+    SSOP SSOR         PAM module -> agent -> ...   a request, and the reply to each but CLOSED (sso.guest.pam)
 """
 
 import os
@@ -26,7 +26,7 @@ from sso.errors import LocalProtocolError, RemoteProtocolError
 from sso.guest.fields import Record, fits, get, put, unpack
 
 FILES_MAX = 4  # descriptors that a packet may bring before the kernel drops the rest
-PAM_VERSION = 1
+PAM_VERSION = 2
 SECRET_MAX = 65536
 PASSWORD_MAX = 511  # PAM_MAX_RESP_SIZE without its NUL
 USER_SIZE = 64
@@ -47,12 +47,19 @@ class Kind(IntEnum):
 
 
 class Operation(IntEnum):
-    """What the PAM module reports."""
+    """What the PAM module asks or reports."""
 
     GET = 1
     ESTABLISHED = 2
     OPENED = 3
     CLOSED = 4
+    TRIED = 5
+    PASSED = 6
+    HELD = 7
+
+
+class OtherVersion(RemoteProtocolError):
+    """The record is one of another PAM_VERSION: the module and the agent were not upgraded together."""
 
 
 class Verdict(IntEnum):
@@ -65,6 +72,7 @@ class Verdict(IntEnum):
     TRY_LATER = 410
     NO_LOGIN_SCREEN = 411
     CREDENTIAL_REFUSED = 412
+    CONSOLE_ASKS = 414
     INTERNAL = 500
 
 
@@ -253,6 +261,7 @@ class Request(Record):
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
+        _check_version(data)
         operation, zero, *texts = unpack(cls.LAYOUT, data, b"SSOP", PAM_VERSION)
         if zero != b"\0\0" or operation not in list(Operation):
             raise RemoteProtocolError("a request of no known kind")
@@ -260,7 +269,10 @@ class Request(Record):
 
 
 class Reply(Record):
-    """The answer to a GET: 128 octets, with a descriptor for kinds 1 and 2."""
+    """The answer to a GET: 128 octets, with a descriptor for kinds 1 and 2.
+
+    The answer to every later request but CLOSED is a yes: kind IDENTITY, with the user of the grant.
+    """
 
     LAYOUT: ClassVar[struct.Struct] = struct.Struct(">4sBB2sI64s52s")
     kind: Kind = Kind.NONE
@@ -277,10 +289,16 @@ class Reply(Record):
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
+        _check_version(data)
         kind, zero, length, user, rest = unpack(cls.LAYOUT, data, b"SSOR", PAM_VERSION)
         if zero != b"\0\0" or rest != bytes(52) or kind not in list(Kind):
             raise RemoteProtocolError("a reply of no known kind")
         return cls(Kind(kind), length, get(user))
+
+
+def _check_version(data: bytes) -> None:
+    if data[4] != PAM_VERSION:
+        raise OtherVersion("a record of another version")
 
 
 # Packets

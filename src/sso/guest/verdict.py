@@ -19,7 +19,6 @@ from sso.guest.records import Kind, Operation, Reply, Request
 CONNECTIONS_MAX = 32
 OF_ONE_UID_MAX = 4  # so that no user keeps another one out
 ASK_SECONDS = 2.0  # to ask after connecting
-LIFE_SECONDS = 60.0  # for the locker to say what became of it
 NOTE_EVERY = 1.0  # seconds between two log lines about refusals
 
 Verdict = Callable[[int, str, str], bool]  # uid, user, service
@@ -30,7 +29,7 @@ class _Locker:
 
     def __init__(self, link: socket.socket, uid: int, timer: Timer) -> None:
         self.link, self.uid, self.timer = link, uid, timer
-        self.answered = False
+        self.yes: Reply | None = None  # what it was answered with
 
 
 class VerdictServer:
@@ -73,7 +72,7 @@ class VerdictServer:
 
     def _room(self) -> bool:
         """Whether one more is let in. The oldest silent one goes for it: one user may have many uids."""
-        silent = next((locker for locker in self._lockers if not locker.answered), None)
+        silent = next((locker for locker in self._lockers if locker.yes is None), None)
         if len(self) >= CONNECTIONS_MAX and silent is not None:
             self._drop(silent)
         return len(self) < CONNECTIONS_MAX
@@ -87,21 +86,31 @@ class VerdictServer:
             received = None
         if received is None:
             self._drop(locker)
-        elif not locker.answered:
+        elif locker.yes is None:
             self._answer(locker, received[0])
+        else:
+            self._follow(locker, received[0])
 
     def _answer(self, locker: _Locker, request: Request) -> None:
         get = request.operation is Operation.GET
         if get and request.user and self._verdict(locker.uid, request.user, request.service):
             note("verdict-given", user=request.user, service=request.service)
-            locker.answered = True
+            # From here on nothing hurries the user: PAM may ask her for a new password.
             locker.timer.cancel()
-            locker.timer = self._reactor.after(LIFE_SECONDS, lambda: self._drop(locker))
-            records.send(locker.link, Reply(Kind.IDENTITY, 0, request.user))
+            locker.yes = Reply(Kind.IDENTITY, 0, request.user)
+            records.send(locker.link, locker.yes)
             return
         records.send(locker.link, Reply())
         self._note_refusal(locker.uid)
         self._drop(locker)
+
+    def _follow(self, locker: _Locker, request: Request) -> None:
+        """The module asks before each step, as at the other socket; a locker opens no session."""
+        good = request.operation in (Operation.HELD, Operation.ESTABLISHED)
+        if not good or locker.yes is None or request.user != locker.yes.user:
+            self._drop(locker)
+        elif not records.send(locker.link, locker.yes):
+            self._drop(locker)
 
     def _drop(self, locker: _Locker) -> None:
         locker.timer.cancel()

@@ -11,7 +11,8 @@ BY_HAND = "sign in by hand"
 
 # What a person does about the exit codes of spice-client-sso, where it is not BY_HAND.
 _TYPE = "type your password"
-_INSTEAD = {"6": f"no ticket: {_TYPE}", "3": f"this guest offers no single sign-on: {BY_HAND}"}
+_THERE = "the console asks something: answer there"
+_INSTEAD = {"18": _THERE, "6": f"no ticket: {_TYPE}", "3": f"this guest offers no single sign-on: {BY_HAND}"}
 
 
 class StatusLine:
@@ -41,6 +42,8 @@ class StatusLine:
             return _short(f"signing in as {self._name} ...")
         if word in ("signed-in", "renewed"):
             return _short(f"signed in as {self._name}" if self._name else "signed in")
+        if word == "console-asks":
+            return _THERE
         if word == "failed":
             self._failed = True
             code, _, why = rest.partition(" ")

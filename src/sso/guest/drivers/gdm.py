@@ -48,7 +48,7 @@ class GDMDriver:
         pass
 
     def cancel(self) -> None:
-        """Nothing to take back: the token is worth nothing without its grant."""
+        """Nothing to take back: the token is worth nothing without its grant, and no module asks anything."""
 
     def lock(self, session: Seated) -> bool:
         return False

@@ -27,7 +27,7 @@ from sso.guest.records import Go, Hello, Taken
 SOCKET = "/run/console-sso/getty.sock"
 LOGIN = "/bin/login"
 HELLO_SECONDS = 2.0  # for a login screen to say where it is
-CANCEL_SECONDS = 0.5  # for a login to give up by itself once its credential is gone
+QUIET_SECONDS = 0.5  # without a key, after which who was typing into the last program has noticed its end
 DIAL_EVERY = 1.0  # seconds between two looks for an agent
 LINE_MAX = 4096  # octets that a terminal hands over at once
 # What login passes on to the session, beside what it sets itself. Nothing of this can load code.
@@ -82,7 +82,8 @@ class GettyDriver:
     def cancel(self) -> None:
         """Take the word back from a screen, or end the login that it became; a person's own login stays.
 
-        A login holds nothing that it would leave behind once it has noticed; it gets the time for that.
+        It is ended at once: it may be asking the user something, such as a new password. Whatever children
+        it has are helpers of PAM: the session's shell comes after OPENED, and then there is nothing to cancel.
         """
         if self._told is not None:
             # From here on the screen's TAKEN fails, and it stays what it is. It may have been sent before.
@@ -90,7 +91,7 @@ class GettyDriver:
             self._on_packet(self._told)
         screen, self._login = self._login, None
         if screen is not None:
-            self._reactor.after(CANCEL_SECONDS, lambda: _end_login(screen))
+            _end_login(screen)
 
     def lock(self, session: Seated) -> bool:
         return False
@@ -171,13 +172,10 @@ class GettyDriver:
 
 
 def _end_login(screen: _Screen) -> None:
-    """Kill a login that has opened no session: one that has runs the session's shell as its child."""
     try:
-        with open(f"/proc/{screen.pid}/task/{screen.pid}/children") as file:
-            if not file.read().strip():
-                signal.pidfd_send_signal(screen.life, signal.SIGKILL)
+        signal.pidfd_send_signal(screen.life, signal.SIGKILL)
     except OSError:
-        pass  # it is gone, or the kernel cannot tell: then it ends by its own time limit
+        pass  # it is gone
     finally:
         os.close(screen.life)
 
@@ -195,6 +193,8 @@ class Getty:
 
     def wait(self) -> str | None:
         """The name to log in, or None when the terminal is at its end."""
+        self._dial()
+        self._forget_typed()
         _make_sane(self._terminal)
         self._prompt()
         while True:
@@ -249,6 +249,21 @@ class Getty:
             return None
         return received[0].text
 
+    def _forget_typed(self) -> None:
+        """Drop what was typed before the prompt, without showing it, until nobody goes on typing.
+
+        The last program may have ended while it asked for a secret. Who types it does not look, and would
+        give the rest of it to a prompt that shows it. The agent's word need not wait for that.
+        """
+        mode = termios.tcgetattr(self._terminal)
+        mode[3] &= ~(termios.ICANON | termios.ECHO)
+        mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
+        termios.tcsetattr(self._terminal, termios.TCSANOW, mode)
+        fds = [self._terminal] if self._agent is None else [self._terminal, self._agent.fileno()]
+        seconds = 0.0
+        while select.select(fds, [], [], seconds)[0] == [self._terminal] and self._read():
+            seconds = QUIET_SECONDS
+
     def _prompt(self) -> None:
         self._show(f"{socket.gethostname().partition('.')[0]} login: ")
 
@@ -268,7 +283,7 @@ def _make_sane(terminal: int) -> None:
     mode[0] |= termios.ICRNL | termios.BRKINT
     mode[1] |= termios.OPOST | termios.ONLCR
     mode[3] |= termios.ICANON | termios.ECHO | termios.ECHOE | termios.ECHOK | termios.ISIG | termios.IEXTEN
-    termios.tcsetattr(terminal, termios.TCSANOW, mode)
+    termios.tcsetattr(terminal, termios.TCSAFLUSH, mode)
 
 
 def become_login(program: str, name: str) -> NoReturn:

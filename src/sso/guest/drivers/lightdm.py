@@ -1,7 +1,10 @@
 """The LightDM driver: its seat switches to the user, which signs her in or unlocks her session.
 
-Seat.SwitchToUser runs PAM's service lightdm without a conversation: a grant that waits lets her in, anything
-else ends at the greeter. Locking is LightDM's own as well: it puts a greeter in front of the session, and
+Seat.SwitchToUser runs PAM's service lightdm without a conversation: a grant that waits lets the user in,
+anything else ends at the greeter. That handle has no display yet, so PAM_TTY is empty, and the grant is for
+an empty one only: the greeter's own conversation for the same user tells ":0". A greeter that took the grant
+would hold an authenticated user whose session opens at a key press, without any line of PAM, after the
+client has left (read in LightDM 1.26: src/seat.c, src/session-child.c). Locking is LightDM's own as well: it puts a greeter in front of the session, and
 logind's LockedHint stays what it is; so a session behind a greeter counts as locked. One behind another
 session, such as a text login, does not: a key brings it to the front.
 
@@ -28,7 +31,7 @@ _SEAT = DBusAddress("/org/freedesktop/DisplayManager/Seat0", NAME, f"{NAME}.Seat
 class LightDMDriver:
     """Talks to seat 0 of LightDM."""
 
-    service, place = "lightdm", ""
+    service, place = "lightdm", ""  # not ":0": that is the greeter's
     token = False
     unlocks = True
     retry = 0.0
@@ -54,7 +57,7 @@ class LightDMDriver:
         pass
 
     def cancel(self) -> None:
-        """Nothing to take back: without its grant the switch ends at the greeter."""
+        """Nothing to take back: without its grant the switch ends at the greeter, as at a question of PAM's."""
 
     def lock(self, session: Seated) -> bool:
         now = self._reactor.clock()

@@ -93,7 +93,11 @@ class SDDMDriver:
         self._wanted = False
 
     def cancel(self) -> None:
-        """The talk goes on to its end, as SDDM needs it: its PAM finds no grant, and the greeter stays."""
+        """The talk goes on to its end, as SDDM needs it: its PAM finds no grant, and the greeter stays.
+
+        Nobody can answer a question of PAM's in the user's place: SDDM 0.19 answers each with the password
+        that it was told, an empty one, so that such a login fails at once.
+        """
         self._wanted = False
 
     def lock(self, session: Seated) -> bool:
