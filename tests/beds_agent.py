@@ -297,9 +297,8 @@ class Stage:
         self.claim(1, principal, **claim)
         self.armed()
         asked = self.ask()
-        asked.report(Operation.ESTABLISHED, path)
+        asked.opens(path)
         assert self.outcome() == (1, 0)
-        asked.report(Operation.OPENED, path)
         self.end()
         self.driver.calls.clear()
         return asked
@@ -335,6 +334,10 @@ class Asked:
             return False
         received = records.receive(self.module, Reply)
         return received is not None and received[0] == Reply(Kind.IDENTITY, 0, self.reply.user)
+
+    def opens(self, path: str = "") -> None:
+        """PAM comes to its good end: the session is open."""
+        assert self.report(Operation.ESTABLISHED, path) and self.report(Operation.OPENED, path)
 
     def hang_up(self) -> None:
         records.close_all(self.fds)

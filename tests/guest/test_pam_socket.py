@@ -245,7 +245,7 @@ def test_a_session_whose_reports_cannot_come_ends_with_its_process(make_stage: M
             signal.pause()
         finally:
             os._exit(0)
-    stage.turn(lambda: stage.agent.judge.login is not None and stage.agent.judge._login.connection)
+    stage.turn(lambda: stage.agent.judge.login is not None and stage.agent.judge.login.connection)
     os.read(reader, 1)
     stage.agent.judge.end(1)
     assert stage.agent.judge.signed_in is not None

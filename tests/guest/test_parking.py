@@ -77,7 +77,8 @@ def test_it_is_there_before_the_screen_is_told_and_pam_gets_one_too(
     assert is_hers(cache)
     asked = stage.ask("alice")
     assert (asked.reply.kind, asked.secret()) == (Kind.KERBEROS, b"her ticket")
-    asked.report(Operation.ESTABLISHED)
+    assert asked.report(Operation.ESTABLISHED) and stage.silent()
+    stage.seat.unlock("c2")
     assert stage.outcome() == (2, 0) and is_hers(cache)
 
 

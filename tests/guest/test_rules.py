@@ -293,19 +293,18 @@ def test_another_user_does_not_end_the_grace(make_stage: MakeStage) -> None:
 
 def test_who_leaves_before_the_session_has_appeared_is_locked_out_of_it_too(make_stage: MakeStage) -> None:
     stage = make_stage()
-    stage.seat.put(ALICE._replace(active=False), active=GREETER)
+    stage.seat.put(active=GREETER)
     stage.begin()
     stage.claim()
-    stage.seat.put(active=GREETER)
     stage.armed()
     asked = stage.ask()
     stage.seat.found = Found(True, GREETER, (ALICE._replace(active=False),))
     asked.opens()
     assert stage.silent(), "logind shows a greeter"
+    stage.seat.found = Found(True, GREETER, (LOCKED._replace(active=False),))
     stage.end()
     stage.gone()
-    stage.turn(lambda: stage.seat.calls)
-    assert not stage.confirmed(), "it is told to lock, and not there yet"
+    assert not stage.confirmed() and not stage.seat.calls, "it is locked, and not there yet"
     stage.seat.put(ALICE)
     stage.clock.now += 2.1
     stage.turn(lambda: stage.seat.found.users[0].locked)

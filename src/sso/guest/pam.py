@@ -128,7 +128,8 @@ class Connection:
         self.stage = Stage.WAITING
         self.user = ""
         self.kind = Kind.NONE
-        self._link, self._pid, self._timer = link, pid, timer
+        self.pid = pid
+        self._link, self._timer = link, timer
 
 
 class Desk(Protocol):
@@ -208,7 +209,7 @@ class PamServer:
             self._on_other_version(connection)
             received = None
         except RemoteProtocolError:
-            self._note("pam-malformed", pid=connection._pid)
+            self._note("pam-malformed", pid=connection.pid)
             received = None
         if received is None:
             self._step(connection, Stage.ENDED)
@@ -222,7 +223,7 @@ class PamServer:
         records.send(connection._link, Reply())
         if not self._other_version:
             self._other_version = True
-            note("pam-other-version", pid=connection._pid, ours=PAM_VERSION)
+            note("pam-other-version", pid=connection.pid, ours=PAM_VERSION)
 
     def _on_get(self, connection: Connection, request: Request) -> None:
         if connection.stage is not Stage.WAITING:
