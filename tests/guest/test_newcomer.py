@@ -225,17 +225,11 @@ def test_a_session_in_text_cannot_be_locked_and_the_log_says_so(stage: Stage, ev
     assert [line.split()[0] for line in events[-2:]] == ["client-unproved", "session-not-locked"]
 
 
-def test_a_session_that_is_still_to_appear_is_locked_when_it_does(make_stage: MakeStage) -> None:
-    stage = make_stage()
-    stage.signed_in()
-    signed_in = stage.agent.judge.signed_in
-    assert signed_in is not None
-    signed_in.opened, signed_in.since = False, stage.clock.now
+def test_a_session_that_is_still_to_come_to_the_front_is_locked_too(stage: Stage) -> None:
+    stage.seat.put(ALICE, active=Seated("c1", "gdm", 110, "wayland", greeter=True))
+    stage.turn()
     arrives(stage)
     stage.clock.now += RENEWAL_SECONDS + 0.1
-    stage.turn()
-    stage.seat.put(ALICE)
-    stage.clock.now += 2.1
     stage.turn(lambda: is_locked(stage))
     assert stage.seat.calls == [LOCK]
 

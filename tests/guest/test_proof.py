@@ -50,12 +50,16 @@ class Guest:
     def _ask_pam(self, user: str, good: bool) -> None:
         self.asked += 1
         asked = self.stage.ask(user)
-        if good:
-            asked.report(Operation.ESTABLISHED)
-            asked.report(Operation.OPENED)
-        else:
+        if not good:
+            asked.report(Operation.TRIED)
             asked.hang_up()
             self.stage.clock.now += 5.1  # a locker's end is believed after UNLOCKED_SECONDS
+            return
+        asked.report(Operation.ESTABLISHED)
+        if any(session.locked for session in self.stage.seat.found.users):
+            self.stage.seat.put(LOCKED._replace(locked=False))
+        else:
+            asked.report(Operation.OPENED)
 
     def password(self, digest: bytes, user: str = "alice", attempt: bytes = b"") -> int:
         return self.shows(user, Kind.PASSWORD, digest, attempt)
