@@ -1,4 +1,4 @@
-"""A new client on a stream that nobody hung up: the signed-in principal's renewal, or the screen is locked."""
+"""A new client on a stream that nobody hung up: the signed-in principal's renewal, or the screen locks."""
 
 from typing import Any
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from beds_agent import Clock, FakeDriver, MakeStage, Stage, has
+from beds_agent import Asked, Clock, FakeDriver, MakeStage, Stage, has
 
 from sso.guest import proof
 from sso.guest.account import Checked
@@ -15,7 +15,7 @@ from sso.guest.proof import Proofs
 from sso.guest.records import Authenticated, Kind, Operation, Verdict
 
 RIGHT, WRONG, OTHER = b"r" * 32, b"w" * 32, b"o" * 32
-IN, NOT_IT, DENIED, LATER = 0, 402, 403, 410
+IN, NOT_IT, DENIED, LATER, ASKS = 0, 402, 403, 410, 414
 ATTEMPT = b"a" * 16
 LOCKED = Seated("c2", "alice", 4001, "wayland", tty="tty2", locked=True)
 
@@ -26,8 +26,9 @@ class Guest:
     def __init__(self, stage: Stage) -> None:
         self.stage, self._id = stage, 10
         self.asked = 0  # how often PAM was
+        self.attempt = b""  # of every session; else each has its own
 
-    def shows(self, user: str, kind: Kind, digest: bytes = NO_DIGEST, attempt: bytes = b"") -> int:
+    def shows(self, user: str, kind: Kind, digest: bytes = NO_DIGEST) -> int:
         """What a client hears that shows this, in a session of its own."""
         stage, self._id = self.stage, self._id + 1
         principal = user if kind is Kind.PASSWORD else f"{user}@TEST.EXAMPLE"
@@ -36,7 +37,7 @@ class Guest:
         stage.begin(self._id)
         stage.driver.calls.clear()
         before = len(stage.checker.calls)
-        attempt = attempt or self._id.to_bytes(16, "big")
+        attempt = self.attempt or self._id.to_bytes(16, "big")
         stage.claim(self._id, principal, kind, attempt=attempt, digest=digest, expires=1)
         stage.turn(lambda: has(stage.acceptor) or f"trigger {user}" in stage.driver.calls)
         if not has(stage.acceptor):
@@ -61,8 +62,8 @@ class Guest:
         else:
             asked.report(Operation.OPENED)
 
-    def password(self, digest: bytes, user: str = "alice", attempt: bytes = b"") -> int:
-        return self.shows(user, Kind.PASSWORD, digest, attempt)
+    def password(self, digest: bytes, user: str = "alice") -> int:
+        return self.shows(user, Kind.PASSWORD, digest)
 
     def ticket(self, user: str = "alice") -> int:
         return self.shows(user, Kind.KERBEROS)
@@ -121,8 +122,8 @@ def parked(make: MakeStage) -> Guest:
 def remembered(make: MakeStage) -> Guest:
     """Her password has just opened the session under an attempt id that everybody on the way has read."""
     guest = Guest(make())
-    assert guest.password(RIGHT, attempt=ATTEMPT) == IN
-    guest.password = lambda digest, user="alice": Guest.password(guest, digest, user, ATTEMPT)  # type: ignore[method-assign]
+    guest.attempt = ATTEMPT
+    assert guest.password(RIGHT) == IN
     return guest
 
 
@@ -243,6 +244,65 @@ def test_a_session_that_a_ticket_has_opened_has_nothing_to_compare_with(make_sta
     assert guest.ticket() == IN
     for digest in (RIGHT, WRONG, NO_DIGEST):
         assert guest.password(digest) == DENIED, "and it says nothing of the password"
+
+
+# PAM has her password, and asks her something: the login goes on at the console, and its client may come back.
+
+
+def claims(
+    guest: Guest, id: int, kind: Kind, principal: str, digest: bytes, attempt: bytes = ATTEMPT
+) -> None:
+    guest.stage.begin(id)
+    guest.stage.claim(id, principal, kind, attempt=attempt, digest=digest)
+
+
+@pytest.fixture
+def asking(make_stage: MakeStage) -> tuple[Guest, Asked]:
+    guest = nobody(make_stage)
+    claims(guest, 1, Kind.PASSWORD, "alice", RIGHT)
+    guest.stage.armed()
+    asked = guest.stage.ask("alice")
+    assert asked.report(Operation.TRIED) and asked.report(Operation.PASSED)
+    guest.stage.clock.now += 30.1
+    assert guest.stage.outcome() == (1, ASKS)
+    guest.stage.end()
+    return guest, asked
+
+
+def test_the_client_of_a_login_that_asks_waits_for_it_again(asking: tuple[Guest, Asked]) -> None:
+    guest, asked = asking
+    claims(guest, 2, Kind.PASSWORD, "alice", RIGHT)
+    assert guest.stage.silent()
+    asked.report(Operation.ESTABLISHED)
+    asked.report(Operation.OPENED)
+    assert guest.stage.outcome() == (2, IN)
+
+
+def test_who_guesses_at_a_login_that_asks_pays_for_it(asking: tuple[Guest, Asked]) -> None:
+    """The attempt id travels in clear: whoever has read it and guesses is not its client."""
+    guest, asked = asking
+    guest.attempt = ATTEMPT
+    assert guest.password(WRONG) == LATER
+    assert asked.hung_up(), "by anybody else it is revoked"
+    assert guest.password(RIGHT) == LATER and guest.asked == 0
+    assert guest.ticket() == IN
+
+
+def test_a_login_that_asks_is_not_anothers(asking: tuple[Guest, Asked]) -> None:
+    """Not even for who was told to wait for an own one before."""
+    guest, asked = asking
+    claims(guest, 2, Kind.PASSWORD, "bob", OTHER, b"b" * 16)
+    guest.stage.turn(lambda: "trigger bob" in guest.stage.driver.calls)
+    assert asked.hung_up()
+    second = guest.stage.ask("bob")
+    assert second.report(Operation.TRIED) and second.report(Operation.PASSED)
+    guest.stage.clock.now += 30.1
+    assert guest.stage.outcome() == (2, ASKS)
+    guest.stage.end(2)
+    guest.stage.driver.calls.clear()
+    claims(guest, 3, Kind.PASSWORD, "alice", RIGHT)
+    guest.stage.armed()
+    assert second.hung_up() and guest.stage.driver.calls[-1] == "trigger alice"
 
 
 # The function itself

@@ -20,10 +20,6 @@ KEPT_SECONDS = 86400.0  # a younger record is not dropped for a new user's
 ENTRIES_MAX = 1024  # of each memory
 DIGEST_SIZE = 32
 NO_DIGEST = bytes(DIGEST_SIZE)
-_OF_A_PASSWORD = (
-    Verdict.LOGGED_IN,
-    Verdict.CONSOLE_ASKS,
-)  # what is kept: it was right, or PAM is at work on it
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -195,8 +191,8 @@ class Answered(NamedTuple):
 class Outcomes:
     """What was answered in the last 120 s, by attempt id, principal and kind (PROTOCOL.md section 10.2).
 
-    Of a password it is only kept that it was right, or that PAM still works on it. It is for sso.guest.proof
-    to compare the digest: the attempt id travels in clear, and proves nothing.
+    Of a password only that it was right is kept. It is for sso.guest.proof to compare the digest: the attempt
+    id travels in clear, and proves nothing.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -205,10 +201,9 @@ class Outcomes:
 
     def keep(self, claim: Authenticated, code: int, digest: bytes = NO_DIGEST) -> None:
         """Remember an answer. An attempt id of zeros is none, and "later" is no answer to keep to."""
-        kept = code in _OF_A_PASSWORD if claim.kind is Kind.PASSWORD else code != Verdict.TRY_LATER
+        kept = code == Verdict.LOGGED_IN if claim.kind is Kind.PASSWORD else code != Verdict.TRY_LATER
         if any(claim.attempt) and kept:
-            key = claim.attempt, claim.principal, claim.kind
-            self._kept[key] = self._clock() + OUTCOME_SECONDS, Answered(code, digest)
+            self._kept[_key(claim)] = self._clock() + OUTCOME_SECONDS, Answered(code, digest)
 
     def left(self) -> None:
         """The client has left, and the console is locked: that it was let in is no answer any more."""
@@ -217,5 +212,14 @@ class Outcomes:
 
     def find(self, claim: Authenticated) -> Answered | None:
         """What was answered to this attempt, or None."""
-        until, kept = self._kept.get((claim.attempt, claim.principal, claim.kind), (0.0, None))
+        until, kept = self._kept.get(_key(claim), (0.0, None))
         return kept if any(claim.attempt) and self._clock() < until else None
+
+
+def is_repeated(claim: Authenticated, before: Authenticated) -> bool:
+    """Whether a claim names the attempt of an earlier one; whether it shows the same secret, Proofs tells."""
+    return any(claim.attempt) and _key(claim) == _key(before)
+
+
+def _key(claim: Authenticated) -> tuple[bytes, str, Kind]:
+    return claim.attempt, claim.principal, claim.kind

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from sso.guest import ccache, faillock
 from sso.guest.account import Finding
 from sso.guest.asking import Asking
-from sso.guest.attempts import NO_DIGEST, Attempts, Outcomes
+from sso.guest.attempts import NO_DIGEST, Attempts, Outcomes, is_repeated
 from sso.guest.config import GuestConfig
 from sso.guest.console import Console
 from sso.guest.desk import PamDesk
@@ -131,28 +131,21 @@ class Judge:
             return
         self._revoke()
         login = self.login = Opening(claim, secret)
-        if self._may_renew(claim):
-            self._map(login)
-        else:
-            self._newcomer.lock(lambda: self._map(login))
+        signed_in = self._present or (self.signed_in.principal if self.signed_in is not None else "")
+        self._newcomer.hear(claim, signed_in, lambda: self._map(login))
 
     def _goes_on(self, claim: Authenticated) -> bool:
         """Whether the client of a login that goes on at the console is there again, and waits for it."""
-        login, known = self.login, self._outcomes.find(claim)
-        if login is None or known is None or known.code != Verdict.CONSOLE_ASKS:
+        login = self.login
+        if login is None or not is_repeated(claim, login.claim):
             return False
         guess = self._proofs.guess(claim, login.user, self._driver.place)
-        if self._proofs.refusal(guess, known.digest) is not None:
+        if self._proofs.refusal(guess, login.guess.digest) is not None:
             return False
         login.claim, login.told = claim, False
         login.timers.append(self._reactor.after(self._config.grant_seconds, self._late))
         self._look_for(login)
         return True
-
-    def _may_renew(self, claim: Authenticated) -> bool:
-        """Whether it may be the principal who is signed in; no password is a renewal."""
-        signed_in = self._present or (self.signed_in.principal if self.signed_in is not None else "")
-        return claim.kind is not Kind.PASSWORD and signed_in in ("", claim.principal)
 
     def _map(self, login: Opening) -> None:
         claim = login.claim
@@ -189,11 +182,9 @@ class Judge:
     def _repeated(self, login: Opening) -> bool:
         """Whether the answer that this attempt has got, or a refusal, was given."""
         known = self._outcomes.find(login.claim)
-        if known is None or known.code == Verdict.CONSOLE_ASKS:
-            return False
-        if not self._refused(login, known.digest):
+        if known is not None and not self._refused(login, known.digest):
             self._conclude("login-repeated", known.code)
-        return True
+        return known is not None
 
     def _seen(self, login: Opening, found: Found) -> None:
         """Somebody may be signed in: the same user visits or unlocks, anybody else is refused."""
@@ -357,7 +348,6 @@ class Judge:
         claim, code = login.claim, Verdict.CONSOLE_ASKS
         login.told = True
         note("login-asks", session=claim.id, user=login.user, code=int(code))
-        self._outcomes.keep(claim, code, login.guess.digest)
         self._answer(claim.id, code)
 
     # What PAM does (sso.guest.desk)
@@ -439,10 +429,9 @@ class Judge:
         if code == Verdict.LOGGED_IN:
             self._present = claim.principal
             self._console.back()
+            self._newcomer.settle()
         if message != "login-repeated":
             self._outcomes.keep(claim, code, login.guess.digest)
-        if code == Verdict.LOGGED_IN:
-            self._newcomer.settle()
         if not login.told:
             self._newcomer.lock(lambda: self._answer(claim.id, code))
 

@@ -1,7 +1,7 @@
-"""A new client on a stream that nobody hung up: it is who is signed in, or the screen that it finds is locked.
+"""A new client on a stream that nobody hung up: it is who is signed in, or the screen that it finds locks.
 
-The host's side of such a port stays connected when one client leaves and the next comes (the stream of a VNC or
-browser console), so that the beginning of a session is all that tells of it: PROTOCOL.md section 10.3.
+The host's side of such a port stays connected when one client leaves and the next comes (the stream of a VNC
+or browser console), so the beginning of a session is all that tells of it: PROTOCOL.md section 10.3.
 """
 
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from sso.guest.console import Console
 from sso.guest.journal import note
 from sso.guest.logind import Found
 from sso.guest.reactor import Reactor, Timer
+from sso.guest.records import Authenticated, Kind
 
 RENEWAL_SECONDS = 10.0  # from its beginning: a step of the protocol's, and a renewal asks no person
 
@@ -46,6 +47,17 @@ class Newcomer:
         self._timer = self._reactor.after(RENEWAL_SECONDS, lambda: self.lock(lambda: None))
         began = self._began
         self._console.seat.look(lambda found: self._looked(began, found))
+
+    def hear(self, claim: Authenticated, signed_in: str, go_on: Callable[[], None]) -> None:
+        """What the client has shown; `go_on` when it may be judged.
+
+        It may be a renewal by the principal `signed_in`, or by any where nobody knows ("") which one it is:
+        then it is judged first, and `settle` or `lock` follows. A password never is one: PAM alone proves it.
+        """
+        if claim.kind is not Kind.PASSWORD and signed_in in ("", claim.principal):
+            go_on()
+        else:
+            self.lock(go_on)
 
     def settle(self) -> None:
         """There is nothing to watch: it has proved to be who is signed in, or has left, and all is locked."""

@@ -36,8 +36,8 @@ class Proofs:
 
         With `known`, the sealed digest that a password has to be the same as, None means that it is;
         without, that PAM may be asked, and then `failed`, `unknown` or `succeeded` has to be told. In a pause
-        the answer is TRY_LATER for every password, right or wrong, and nothing was compared. NOT_AUTHENTICATED
-        has cost a pause. DENIED: there is nothing to compare a password with.
+        the answer is TRY_LATER for every password, right or wrong, and nothing was compared.
+        NOT_AUTHENTICATED has cost a pause. DENIED: there is nothing to compare a password with.
         """
         if known is not None and guess.kind is not Kind.PASSWORD:
             return None
