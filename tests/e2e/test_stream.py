@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from beds_guest import SPN, MakeGuest, secret_fd
+from beds_guest import SPN, MakeGuest
 from dbus_bed import Daemon
 from logind_bed import LogindMock
 
@@ -98,17 +98,15 @@ class Console:
         self.stream = Stream(guest.port)
 
     @contextmanager
-    def client(self, *arguments: str, secret: str = "") -> "Iterator[subprocess.Popen[bytes]]":
+    def client(self, *arguments: str) -> "Iterator[subprocess.Popen[bytes]]":
         """A new client on the stream, under way."""
-        with self.stream.client() as end, secret_fd(secret) as fds:
-            words = [word for fd in fds for word in ("--password-fd", str(fd))]
+        with self.stream.client() as end:
             process = subprocess.Popen(
-                [sys.executable, "-I", "-m", "sso.client.main", "--no-config", *words, *arguments],
+                [sys.executable, "-I", "-m", "sso.client.main", "--no-config", *arguments],
                 stdin=end.fileno(),
                 stdout=end.fileno(),
                 stderr=subprocess.DEVNULL,
                 env={"PATH": os.environ["PATH"], **self._realm.env},
-                pass_fds=fds,
             )
             end.close()
             try:
@@ -140,16 +138,13 @@ class Console:
         self.stream.close()
 
 
-MakeConsole = Callable[..., Console]
-
-
 @pytest.fixture
-def make_console(realm: Realm, make_guest: MakeGuest, tmp_path: Path) -> Iterator[MakeConsole]:
+def make_console(realm: Realm, make_guest: MakeGuest, tmp_path: Path) -> Iterator[Callable[[], Console]]:
     """A function that makes a guest whose agent finds a logind on the system bus."""
     closing: list[Callable[[], None]] = []
 
-    def make(*settings: str, tls: bool = False) -> Console:
-        guest = make_guest(*settings, tls=tls)
+    def make() -> Console:
+        guest = make_guest()
         guest.screen.expect("login: ")
         guest.stop()
         folder = guest.sandbox.path(BUS)
@@ -172,7 +167,7 @@ def make_console(realm: Realm, make_guest: MakeGuest, tmp_path: Path) -> Iterato
 
 
 @pytest.fixture
-def console(realm: Realm, make_console: MakeConsole) -> Console:
+def console(realm: Realm, make_console: Callable[[], Console]) -> Console:
     """She has signed in by her ticket, and her client has said its word."""
     realm.kinit("alice", "-f")
     console = make_console()
@@ -180,19 +175,15 @@ def console(realm: Realm, make_console: MakeConsole) -> Console:
     return console
 
 
-def test_a_renewal_leaves_it_open(console: Console) -> None:
+def test_a_renewal_leaves_it_open_and_another_user_finds_it_locked(realm: Realm, console: Console) -> None:
     screen = console.her_screen()
     for _ in range(2):
         assert console.run("--spn", SPN, obey=screen.obey) == Exit.SIGNED_IN
     assert screen.told == [] and "client-unproved" not in console.guest.log()
-
-
-def test_another_user_is_answered_when_it_is_locked(realm: Realm, console: Console) -> None:
-    screen = console.her_screen()
     realm.kinit("bob", "-f")
     with console.client("--spn", SPN) as client:
         console.until(lambda: "LockSession c2" in screen.heard())
-        assert client.poll() is None, "not before it is locked"
+        assert client.poll() is None, "not answered before it is locked"
         console.until(lambda: client.poll() is not None, screen.obey)
         assert client.returncode == Exit.DENIED
     realm.kinit("alice", "-f")

@@ -20,6 +20,7 @@ KEPT_SECONDS = 86400.0  # a younger record is not dropped for a new user's
 ENTRIES_MAX = 1024  # of each memory
 DIGEST_SIZE = 32
 NO_DIGEST = bytes(DIGEST_SIZE)
+_OF_A_PASSWORD = (Verdict.LOGGED_IN, Verdict.DENIED)
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -191,8 +192,8 @@ class Answered(NamedTuple):
 class Outcomes:
     """What was answered in the last 120 s, by attempt id, principal and kind (PROTOCOL.md section 10.2).
 
-    Of a password only that it was right is kept. It is for sso.guest.proof to compare the digest: the attempt
-    id travels in clear, and proves nothing.
+    The first answer stays. Of a password only that it was right, or that the account was refused, is kept; it
+    is for sso.guest.proof to compare the digest: the attempt id travels in clear, and proves nothing.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -201,8 +202,8 @@ class Outcomes:
 
     def keep(self, claim: Authenticated, code: int, digest: bytes = NO_DIGEST) -> None:
         """Remember an answer. An attempt id of zeros is none, and "later" is no answer to keep to."""
-        kept = code == Verdict.LOGGED_IN if claim.kind is Kind.PASSWORD else code != Verdict.TRY_LATER
-        if any(claim.attempt) and kept:
+        kept = code in _OF_A_PASSWORD if claim.kind is Kind.PASSWORD else code != Verdict.TRY_LATER
+        if any(claim.attempt) and kept and self.find(claim) is None:
             self._kept[_key(claim)] = self._clock() + OUTCOME_SECONDS, Answered(code, digest)
 
     def left(self) -> None:

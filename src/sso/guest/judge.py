@@ -217,6 +217,7 @@ class Judge:
         # A password is proved by PAM alone, and no login happens now; so it has to be the one that opened.
         if self._refused(login, ours.digest if ours is not None else NO_DIGEST):
             return
+        self._proofs.succeeded(login.guess)
         if ours is not None and self._tickets.is_renewal(claim, ours):
             self._tracker.refresh(login, lambda good: self._refreshed(login, good))
         else:

@@ -56,7 +56,6 @@ class Proofs:
         if known == NO_DIGEST:
             return Verdict.DENIED
         if _same(guess.digest, known):
-            self._attempts.succeeded(guess)
             return None
         self._attempts.failed(guess)
         return Verdict.NOT_AUTHENTICATED
@@ -70,7 +69,7 @@ class Proofs:
         self._attempts.unknown(guess)
 
     def succeeded(self, guess: Guess) -> None:
-        """PAM has accepted it."""
+        """PAM has accepted it, or it is what PAM accepted when the session was opened."""
         self._attempts.succeeded(guess)
 
 
