@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { VERSION = 1, PATIENCE = 3000 /* ms, for all steps together */, FILES = 4 };
+enum { VERSION = 2, PATIENCE = 3000 /* ms, for one question and its answer */, FILES = 4 };
 enum { PASSWORD_MAX = 511 /* PAM_MAX_RESP_SIZE less its NUL */, CACHE_MAX = 65536 };
 
 /* All members are octets, so there is no padding and no byte order. */
@@ -204,10 +204,15 @@ static bool is_name(const char *user, size_t size)
     return all_zero(user + length, size - length);
 }
 
+const char OTHER_VERSION[] = "the agent is of another version than pam_sso";
+
 static const char *judge(const struct reply *reply, int file, struct answer *answer)
 {
     static const char malformed[] = "the agent's reply is malformed";
-    if (memcmp(reply->magic, "SSOR", sizeof reply->magic) != 0 || reply->version != VERSION ||
+    bool ours = memcmp(reply->magic, "SSOR", sizeof reply->magic) == 0;
+    if (ours && reply->version != VERSION)
+        return OTHER_VERSION;
+    if (!ours ||
         !all_zero(reply->zero, sizeof reply->zero) || !all_zero(reply->rest, sizeof reply->rest))
         return malformed;
     size_t length = (size_t)reply->length[0] << 24 | (size_t)reply->length[1] << 16 |
@@ -250,18 +255,26 @@ const char *agent_get(const char *path, uid_t owner, const struct subject *subje
     return problem;
 }
 
-bool agent_tell(int connection, enum operation operation, const struct subject *subject)
+const char *agent_ask(int connection, enum operation operation, const struct subject *subject)
 {
-    return say(connection, operation, subject, now() + PATIENCE);
+    int64_t deadline = now() + PATIENCE;
+    int file = -1;
+    struct reply reply;
+    struct answer answer = {.kind = NONE};
+    if (!say(connection, operation, subject, deadline))
+        return "the agent has taken its answer back";
+    const char *problem = hear(connection, &reply, &file, deadline);
+    if (!problem)
+        problem = judge(&reply, file, &answer);
+    if (file >= 0)
+        (void)close(file);
+    secret_wipe(&answer.secret);
+    if (!problem && (answer.kind != IDENTITY || strcmp(answer.user, subject->user) != 0))
+        problem = "the agent's answer is no yes";
+    return problem;
 }
 
-bool agent_holds(int connection)
+void agent_close(int connection, const struct subject *subject)
 {
-    /* Nothing comes after the reply: whatever poll() reports is the end, or as good as the end. */
-    struct pollfd poller = {.fd = connection, .events = POLLIN};
-    int ready;
-    do
-        ready = poll(&poller, 1, 0);
-    while (ready < 0 && errno == EINTR);
-    return ready == 0;
+    (void)say(connection, CLOSED, subject, now() + PATIENCE);
 }

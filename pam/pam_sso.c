@@ -3,12 +3,20 @@
  *
  * auth     optional                       pam_sso.so early   names the user if no name is known yet
  * auth     [success=done default=ignore]  pam_sso.so         decides
- * session  optional                       pam_sso.so         removes the ticket at the end
+ * account  CONTROL                        pam_sso.so check   the first: does the agent still stand by it?
+ * session  CONTROL                        pam_sso.so check   the first: the same, and the ticket is stored
+ * session  CONTROL                        pam_sso.so         the last: the session is open; at its end: it is over
  *
- * Arguments: socket=PATH  agent_uid=N  ccache_dir=/DIR  token (ask the greeter for a token)  early
+ * where CONTROL is [success=ignore ignore=ignore module_unknown=ignore default=die].
+ * Arguments: socket=PATH  agent_uid=N  ccache_dir=/DIR  token (ask the greeter for a token)  early  check
  *
  * Without an agent, without an answer in time, or with an answer for another user it is as if the module
  * were not there: PAM_AUTHINFO_UNAVAIL, and no failure is counted. No message is ever shown (PAM_SILENT).
+ *
+ * Once the module has let somebody in, each later call asks the agent whether the login may go on. After one
+ * no every call refuses, in whatever order the program makes them (Debian's login opens the session before it
+ * sets the credentials) and whatever the stack does with the result (libpam drops the one of setcred when the
+ * password was judged by another module).
  */
 #include <ctype.h>
 #include <errno.h>
@@ -35,7 +43,7 @@ static const char CCACHE_NAME[] = "KRB5CCNAME";
 struct options {
     const char *socket, *ccache_dir;
     uid_t agent_uid;
-    bool token, early;
+    bool token, early, check;
 };
 
 static bool read_uid(const char *text, uid_t *uid)
@@ -64,6 +72,8 @@ static bool read_options(pam_handle_t *pamh, struct options *options, int argc, 
             options->token = true;
         else if (strcmp(argv[i], "early") == 0)
             options->early = true;
+        else if (strcmp(argv[i], "check") == 0)
+            options->check = true;
         else
             good = false;
     }
@@ -76,11 +86,17 @@ static bool read_options(pam_handle_t *pamh, struct options *options, int argc, 
 
 enum early { NOT_ASKED, ANSWERED, IN_VAIN };
 
+/* What came of the last pam_authenticate, which begins anew: not ours (typed by hand, say); ours, and good
+ * until the agent says no; ours, and refused by every call from here on. */
+enum state { NOT_OURS, GOOD, SPOILED };
+
 struct login {
     struct answer answer;
-    int connection;   /* of the answer; -1 = there is no answer */
+    int connection;   /* of the answer; -1 = there is none, or the session has it */
     enum early early; /* what the early line has left to the line that decides */
-    bool established; /* the agent knows that the answer was used */
+    enum state state;
+    bool unproved;    /* the next module got the password, and no call has come since that shows it was right */
+    bool established; /* the agent knows that the credentials are set */
     int session;      /* the connection of the open session; -1 = no session is open */
     struct ccache cache;
 };
@@ -99,11 +115,21 @@ static void drop_answer(pam_handle_t *pamh, struct login *login)
     hang_up(&login->connection);
     login->answer = (struct answer){.kind = NONE};
     login->early = NOT_ASKED;
-    login->established = false;
+    login->state = NOT_OURS;
+    login->unproved = login->established = false;
     if (login->session < 0 && login->cache.path[0] != '\0') {
         ccache_remove(&login->cache);
         (void)pam_putenv(pamh, CCACHE_NAME);
     }
+}
+
+/* The login is refused from here on, whatever is called; said once. Always false. */
+static bool spoil(pam_handle_t *pamh, struct login *login, const char *problem)
+{
+    drop_answer(pamh, login);
+    login->state = SPOILED;
+    pam_syslog(pamh, LOG_ERR, "%s: the login is refused", problem);
+    return false;
 }
 
 static void end_login(pam_handle_t *pamh, void *data, int status)
@@ -113,7 +139,7 @@ static void end_login(pam_handle_t *pamh, void *data, int status)
     if (status & PAM_DATA_SILENT) {
         login->cache.path[0] = '\0';
     } else if (login->session >= 0) {
-        (void)agent_tell(login->session, CLOSED, &(struct subject){.user = login->answer.user});
+        agent_close(login->session, &(struct subject){.user = login->answer.user});
     }
     drop_answer(pamh, login);
     hang_up(&login->session);
@@ -197,43 +223,55 @@ static const char *name_user(pam_handle_t *pamh, const struct login *login)
 static const char *use_answer(pam_handle_t *pamh, struct login *login, int *verdict)
 {
     struct secret *secret = &login->answer.secret;
+    bool password = login->answer.kind == PASSWORD;
     const char *problem = name_user(pamh, login);
-    if (problem)
-        return problem;
-    if (!agent_holds(login->connection))
-        return "the agent has taken its answer back";
-    *verdict = PAM_SUCCESS;
-    if (login->answer.kind != PASSWORD)
-        return NULL;
-    /* The next module tries the password, once; it finds it where a prompt would have put it. */
-    *verdict = PAM_IGNORE;
-    if (memchr(secret->octets, '\0', secret->length))
+    if (!problem && password && memchr(secret->octets, '\0', secret->length))
         problem = "the password is not a text";
-    else if (pam_set_item(pamh, PAM_AUTHTOK, secret->octets) != PAM_SUCCESS)
+    if (!problem) {
+        struct subject subject = describe(pamh);
+        problem = agent_ask(login->connection, password ? TRIED : HELD, &subject);
+    }
+    /* The next module tries the password, once; it finds it where a prompt would have put it. */
+    if (!problem && password && pam_set_item(pamh, PAM_AUTHTOK, secret->octets) != PAM_SUCCESS)
         problem = "the password cannot be handed on";
-    secret_wipe(secret);
+    if (password)
+        secret_wipe(secret);
+    login->unproved = password;
+    *verdict = password ? PAM_IGNORE : PAM_SUCCESS;
     return problem;
+}
+
+/* Why nothing came of a question; a fact that holds for each login is logged once. */
+static void log_problem(pam_handle_t *pamh, const char *problem)
+{
+    static bool said;
+    if (problem == OTHER_VERSION && said)
+        return;
+    said = said || problem == OTHER_VERSION;
+    pam_syslog(pamh, problem == OTHER_VERSION ? LOG_ERR : LOG_NOTICE, "%s", problem);
 }
 
 /* The line that decides. It asks for itself unless the early line has done so. */
 static int decide(pam_handle_t *pamh, const struct options *options, struct login *login)
 {
     enum early early = login->early;
-    login->early = NOT_ASKED;
-    if (early == IN_VAIN)
-        return PAM_AUTHINFO_UNAVAIL;
     const char *problem = NULL;
     int verdict = PAM_AUTHINFO_UNAVAIL;
     if (early == NOT_ASKED) {
         drop_answer(pamh, login);
         problem = ask(pamh, options, login);
     }
-    if (!problem && login->answer.kind != NONE)
-        problem = use_answer(pamh, login, &verdict);
+    login->early = NOT_ASKED;
+    if (!problem && login->answer.kind == NONE)
+        return PAM_AUTHINFO_UNAVAIL;
     if (!problem)
+        problem = use_answer(pamh, login, &verdict);
+    if (!problem) {
+        login->state = GOOD;
         return verdict;
+    }
     drop_answer(pamh, login);
-    pam_syslog(pamh, LOG_NOTICE, "%s", problem);
+    log_problem(pamh, problem);
     return PAM_AUTHINFO_UNAVAIL;
 }
 
@@ -250,7 +288,7 @@ static int name_early(pam_handle_t *pamh, const struct options *options, struct 
         problem = name_user(pamh, login);
     if (problem) {
         drop_answer(pamh, login);
-        pam_syslog(pamh, LOG_NOTICE, "%s", problem);
+        log_problem(pamh, problem);
     }
     login->early = problem ? IN_VAIN : ANSWERED;
     return PAM_IGNORE;
@@ -262,7 +300,7 @@ EXPORT int pam_sm_authenticate(pam_handle_t *pamh, int flags, int argc, const ch
     struct options options;
     struct login *login = find_login(pamh);
     /* A login from elsewhere never takes what came by this console. */
-    if (!read_options(pamh, &options, argc, argv) || item(pamh, PAM_RHOST)[0] != '\0') {
+    if (!read_options(pamh, &options, argc, argv) || options.check || item(pamh, PAM_RHOST)[0] != '\0') {
         if (login)
             drop_answer(pamh, login);
         return PAM_AUTHINFO_UNAVAIL;
@@ -272,7 +310,38 @@ EXPORT int pam_sm_authenticate(pam_handle_t *pamh, int flags, int argc, const ch
     return options.early ? name_early(pamh, &options, login) : decide(pamh, &options, login);
 }
 
-/* Credentials and session */
+/* After the authentication */
+
+/* Whose login this is. A malformed line refuses what is ours, and leaves other logins alone. */
+static enum state stand(pam_handle_t *pamh, struct login *login, bool understood)
+{
+    /* The line that decides was never reached: somebody else has let the user in. */
+    if (login->early == ANSWERED)
+        drop_answer(pamh, login);
+    if (login->state == GOOD && !understood)
+        (void)spoil(pamh, login, "a line of the service is not understood");
+    return login->state;
+}
+
+/* Ask whether a good login may go this step further; a no spoils it. */
+static bool go_on(pam_handle_t *pamh, struct login *login, enum operation operation)
+{
+    struct subject subject = describe(pamh);
+    if (strcmp(subject.user, login->answer.user) != 0)
+        return spoil(pamh, login, "the user has changed after the authentication");
+    subject.path = login->cache.path;
+    const char *problem = NULL;
+    bool passed = login->unproved;
+    if (passed)
+        problem = agent_ask(login->connection, PASSED, &subject);
+    /* A yes to PASSED is one to HELD too. */
+    if (!problem && !(passed && operation == HELD))
+        problem = agent_ask(login->connection, operation, &subject);
+    if (problem)
+        return spoil(pamh, login, problem);
+    login->unproved = false;
+    return true;
+}
 
 static bool store_ticket(pam_handle_t *pamh, const struct options *options, struct login *login, bool refresh)
 {
@@ -300,81 +369,99 @@ static bool store_ticket(pam_handle_t *pamh, const struct options *options, stru
     return true;
 }
 
-/* Put the answer to use, and tell the agent: what it does not hear of does not happen. */
+/* Put the answer to use: what the agent does not hear of does not happen. */
 static bool establish(pam_handle_t *pamh, const struct options *options, struct login *login, bool refresh)
 {
-    struct subject subject = describe(pamh);
     if (login->connection < 0)
+        return true; /* the session is open */
+    if (!go_on(pamh, login, HELD))
+        return false;
+    if (login->established)
         return true;
-    if (strcmp(subject.user, login->answer.user) != 0) {
-        pam_syslog(pamh, LOG_ERR, "the user has changed after the authentication");
-        return false;
-    }
-    if (login->answer.secret.octets && !store_ticket(pamh, options, login, refresh)) {
-        pam_syslog(pamh, LOG_ERR, "the ticket cannot be stored");
-        return false;
-    }
-    subject.path = login->cache.path;
-    if (!login->established && !agent_tell(login->connection, ESTABLISHED, &subject)) {
-        pam_syslog(pamh, LOG_ERR, "the agent does not hear of the login");
-        return false;
-    }
-    login->established = true;
-    return true;
+    if (login->answer.secret.octets && !store_ticket(pamh, options, login, refresh))
+        return spoil(pamh, login, "the ticket cannot be stored in its folder");
+    login->established = go_on(pamh, login, ESTABLISHED);
+    return login->established;
 }
 
 EXPORT int pam_sm_setcred(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
     struct options options;
     struct login *login = find_login(pamh);
-    if (!login || !read_options(pamh, &options, argc, argv) || options.early)
+    if (!login)
+        return PAM_IGNORE;
+    bool understood = read_options(pamh, &options, argc, argv);
+    if (options.early)
         return PAM_IGNORE;
     if (flags & PAM_DELETE_CRED) {
         ccache_remove(&login->cache);
         (void)pam_putenv(pamh, CCACHE_NAME);
         return PAM_SUCCESS;
     }
-    if (establish(pamh, &options, login, flags & (PAM_REFRESH_CRED | PAM_REINITIALIZE_CRED)))
-        return PAM_SUCCESS;
-    drop_answer(pamh, login);
-    return PAM_CRED_ERR;
+    enum state state = stand(pamh, login, understood);
+    if (state == NOT_OURS)
+        return PAM_IGNORE;
+    bool refresh = flags & (PAM_REFRESH_CRED | PAM_REINITIALIZE_CRED);
+    return state == GOOD && establish(pamh, &options, login, refresh) ? PAM_SUCCESS : PAM_CRED_ERR;
 }
 
+EXPORT int pam_sm_acct_mgmt(pam_handle_t *pamh, int flags, int argc, const char **argv)
+{
+    (void)flags;
+    struct options options;
+    struct login *login = find_login(pamh);
+    if (!login)
+        return PAM_IGNORE;
+    enum state state = stand(pamh, login, read_options(pamh, &options, argc, argv));
+    if (state == GOOD && login->connection >= 0 && !go_on(pamh, login, HELD))
+        state = SPOILED;
+    return state == SPOILED ? PAM_PERM_DENIED : PAM_IGNORE;
+}
+
+/* The first line of the session, `check`, comes before those that make something of it: the ticket is stored
+ * here if it is not yet, so that a folder that takes none is found out in time. */
 EXPORT int pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
     (void)flags;
     struct options options;
     struct login *login = find_login(pamh);
-    if (!login || login->connection < 0 || !read_options(pamh, &options, argc, argv))
+    if (!login)
         return PAM_IGNORE;
-    /* Some programs open the session first and set the credentials later, or never. */
-    if (!establish(pamh, &options, login, false)) {
-        drop_answer(pamh, login);
+    enum state state = stand(pamh, login, read_options(pamh, &options, argc, argv));
+    if (state == NOT_OURS || (state == GOOD && login->connection < 0))
+        return PAM_IGNORE;
+    bool ask = options.check || !login->established;
+    if (state == SPOILED || (ask && !establish(pamh, &options, login, false)))
         return PAM_SESSION_ERR;
-    }
+    if (options.check)
+        return PAM_IGNORE;
+    if (!go_on(pamh, login, OPENED))
+        return PAM_SESSION_ERR;
     hang_up(&login->session);
     login->session = login->connection;
     login->connection = -1;
-    struct subject subject = describe(pamh);
-    subject.path = login->cache.path;
-    if (!agent_tell(login->session, OPENED, &subject))
-        pam_syslog(pamh, LOG_NOTICE, "the agent does not hear of the session");
-    return PAM_SUCCESS;
+    return PAM_IGNORE;
 }
 
 EXPORT int pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
     (void)flags;
-    (void)argc;
-    (void)argv;
+    struct options options;
     struct login *login = find_login(pamh);
     if (!login || login->session < 0)
         return PAM_IGNORE;
+    /* The end comes whatever stands in the line, but once: the first line of the session is no end. */
+    (void)read_options(pamh, &options, argc, argv);
+    if (options.check)
+        return PAM_IGNORE;
     struct subject subject = describe(pamh);
     subject.path = login->cache.path;
-    (void)agent_tell(login->session, CLOSED, &subject);
+    agent_close(login->session, &subject);
     ccache_remove(&login->cache);
     (void)pam_putenv(pamh, CCACHE_NAME);
     hang_up(&login->session);
+    /* What was authenticated is spent: a second session needs a second answer. */
+    if (login->state == GOOD && login->connection < 0)
+        login->state = SPOILED;
     return PAM_SUCCESS;
 }

@@ -111,8 +111,8 @@ class Agent:
 
     @property
     def operations(self) -> list[list[int]]:
-        """The operations of each connection in order."""
-        return [[heard.operation for heard in story] for story in self.stories]
+        """The operations of each connection in order, without the questions that change nothing (HELD)."""
+        return [[heard.operation for heard in story if heard.operation != HELD] for story in self.stories]
 
     def hang_up(self) -> None:
         """Close all connections that are open now."""

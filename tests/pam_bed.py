@@ -12,16 +12,24 @@ from typing import Any
 from pam_agent import IDENTITY, KERBEROS, PASSWORD, Agent, Answer
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
+from sso.guest.pam_stack import CONTROL
 
 SOURCE = Path(__file__).parent.parent / "pam"
 CALLER = Path(__file__).with_name("pam_caller.py")
 SOCKET = "/run/console-sso/pam.sock"
 TICKET = b"\x05\x04 a credential cache " + bytes(range(256)) * 40
 SUCCESS, UNAVAILABLE = 0, 9
-AUTH_ERR, PERM_DENIED, CRED_ERR = 7, 6, 17
+AUTH_ERR, PERM_DENIED, CRED_ERR, SESSION_ERR = 7, 6, 17, 14
 
 # The raw code of the module; a PAM_IGNORE alone is PAM_PERM_DENIED.
-BARE = f"auth required {PAM_MODULE} @\naccount required pam_permit.so\nsession required {PAM_MODULE} @\n"
+BARE = f"""\
+auth required {PAM_MODULE} @
+account {CONTROL} {PAM_MODULE} check @
+account required pam_permit.so
+session {CONTROL} {PAM_MODULE} check @
+session required pam_permit.so
+session {CONTROL} {PAM_MODULE} @
+"""
 # Failures are counted, and nothing waits after one.
 COUNTED = """\
 auth requisite pam_faillock.so preauth deny=100

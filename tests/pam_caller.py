@@ -3,7 +3,7 @@
     python -I pam_caller.py '{"service": ..., "user": ..., "items": {...}, "answers": [...], "steps": [...]}'
 
 Steps: authenticate, acct_mgmt, setcred:FLAGS, open_session, close_session, look, children, pause, end:STATUS.
-It prints one JSON object: "results" (a code, or what `look` or `children` saw), "prompts", "user", "seconds".
+With "stop" it ends at the first failure, as login programs do. It prints one JSON object: "results" (a code, or what `look` or `children` saw), "prompts", "user", "seconds".
 At a pause, and when a PAM module shows "pause", it prints that word and waits for a line.
 """
 
@@ -129,6 +129,8 @@ def main() -> None:
     for step in script["steps"]:
         if step.startswith("end"):
             user = caller.user()
+        elif script.get("stop") and any(isinstance(result, int) and result for result in results):
+            continue
         results.append(caller.step(step))
     seconds = time.monotonic() - began
     print(json.dumps({"results": results, "prompts": caller.prompts, "user": user, "seconds": seconds}))

@@ -114,7 +114,7 @@ def test_pam_lines_come_and_go_by_name(debian: Debian) -> None:
     login = "etc/pam.d/login"
     assert "is there" in debian.run("sso install-pam --service login")
     changed = debian.files()
-    assert changed[login][3].count(b"# console-sso\n") == 5
+    assert changed[login][3].count(b"# console-sso\n") == 7
     assert {name for name in differing(changed, debian.before) if name.startswith("etc/pam.d/")} == {
         "etc/pam.d/gdm-ovirtcred",
         login,

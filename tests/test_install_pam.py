@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sso.errors import ConfigError
-from sso.guest.install_pam import BACKUP, MARK, add_lines, main, pam_folder, remove_lines
+from sso.guest.install_pam import BACKUP, main, pam_folder
+from sso.guest.pam_stack import CONTROL, MARK, add_lines, remove_lines
 
 SOURCE = Path(__file__).parent.parent / "pam"
 
@@ -41,6 +42,7 @@ def test_the_lines_of_debians_login() -> None:
         "auth optional pam_sso.so early",
         "auth optional pam_faildelay.so delay=3000000",
         "auth requisite pam_nologin.so",
+        f"session {CONTROL} pam_sso.so check",
         "session [success=ok ignore=ignore module_unknown=ignore default=bad] pam_selinux.so close",
         "session required pam_loginuid.so",
         "auth optional pam_group.so",
@@ -48,9 +50,10 @@ def test_the_lines_of_debians_login() -> None:
         "@include common-auth",
         "auth optional pam_group.so",
         "session required pam_limits.so",
+        f"account {CONTROL} pam_sso.so check",
         "@include common-account",
         "@include common-session",
-        "session optional pam_sso.so",
+        f"session {CONTROL} pam_sso.so",
         "@include common-password",
     ]
 
@@ -60,16 +63,18 @@ def test_module_and_arguments_go_to_each_line(arguments: str | list[str]) -> Non
     ours = [line for line in codes(add_lines(LOGIN, "/opt/pam_sso.so", arguments)) if "pam_sso" in line]
     assert ours == [
         "auth optional /opt/pam_sso.so early socket=/run/x agent_uid=4010",
+        f"session {CONTROL} /opt/pam_sso.so check socket=/run/x agent_uid=4010",
         "auth [success=done default=ignore] /opt/pam_sso.so socket=/run/x agent_uid=4010",
-        "session optional /opt/pam_sso.so socket=/run/x agent_uid=4010",
+        f"account {CONTROL} /opt/pam_sso.so check socket=/run/x agent_uid=4010",
+        f"session {CONTROL} /opt/pam_sso.so socket=/run/x agent_uid=4010",
     ]
 
 
-EARLY, DECIDE, SESSION = (
-    "auth optional pam_sso.so early",
-    "auth [success=done default=ignore] pam_sso.so",
-    "session optional pam_sso.so",
-)
+EARLY, DECIDE = "auth optional pam_sso.so early", "auth [success=done default=ignore] pam_sso.so"
+ACCOUNT, SESSION = f"account {CONTROL} pam_sso.so check", f"session {CONTROL} pam_sso.so check"
+OPENED = f"session {CONTROL} pam_sso.so"
+REST = "account required a.so\nsession required s.so\n"
+REST_AFTER = [ACCOUNT, "account required a.so", SESSION, "session required s.so", OPENED]
 
 
 @pytest.mark.parametrize(
@@ -77,26 +82,31 @@ EARLY, DECIDE, SESSION = (
     [
         # Red Hat's login: the stack is included by auth lines, the last session line begins with a dash.
         (
-            "auth substack system-auth\nauth include postlogin\n"
+            "auth substack system-auth\nauth include postlogin\naccount include system-auth\n"
             "session include postlogin\n-session optional x.so\n",
             [
                 EARLY,
                 DECIDE,
                 "auth substack system-auth",
                 "auth include postlogin",
+                ACCOUNT,
+                "account include system-auth",
+                SESSION,
                 "session include postlogin",
                 "-session optional x.so",
-                SESSION,
+                OPENED,
             ],
         ),
-        # Nothing may come between a jump and its target, and a locker has no session.
+        # Nothing may come between a jump and its target.
         (
-            "auth [success=1 default=ignore] pam_succeed_if.so user = root\nauth required pam_unix.so\n",
+            "auth [success=1 default=ignore] pam_succeed_if.so user = root\nauth required pam_unix.so\n"
+            + REST,
             [
                 EARLY,
                 DECIDE,
                 "auth [success=1 default=ignore] pam_succeed_if.so user = root",
                 "auth required pam_unix.so",
+                *REST_AFTER,
             ],
         ),
         # Checks without a secret come before the line that decides.
@@ -108,19 +118,47 @@ EARLY, DECIDE, SESSION = (
                 "auth required pam_succeed_if.so user != root quiet",
                 DECIDE,
                 "-auth sufficient pam_fprintd.so",
-                "@include login",
+                ACCOUNT,
                 SESSION,
+                "@include login",
+                OPENED,
             ],
         ),
-        ("auth required pam_env.so\n", [EARLY, "auth required pam_env.so", DECIDE]),
+        ("auth required pam_env.so\n" + REST, [EARLY, "auth required pam_env.so", DECIDE, *REST_AFTER]),
         (
-            "AUTH required /lib/security/pam_nologin.so\nauth required \\\n  pam_unix.so",
-            [EARLY, "AUTH required /lib/security/pam_nologin.so", DECIDE, "auth required \\", "pam_unix.so"],
+            REST + "AUTH required /lib/security/pam_nologin.so\nauth required \\\n  pam_unix.so",
+            [
+                *REST_AFTER[:-1],
+                EARLY,
+                OPENED,
+                "AUTH required /lib/security/pam_nologin.so",
+                DECIDE,
+                "auth required \\",
+                "pam_unix.so",
+            ],
         ),
     ],
 )
 def test_other_services(before: str, after: list[str]) -> None:
     assert codes(add_lines(before)) == after
+
+
+@pytest.mark.parametrize("type", ["account", "session"])
+def test_a_service_by_which_a_login_cannot_be_taken_back_gets_no_lines(type: str) -> None:
+    text = "auth required pam_unix.so\n" + "".join(line for line in REST.splitlines(True) if type not in line)
+    with pytest.raises(ConfigError, match=f"no {type} line"):
+        add_lines(text)
+
+
+def test_a_lock_screen_needs_none_of_them() -> None:
+    socket = "socket=/run/console-sso/verdict.sock"
+    assert codes(add_lines("auth required pam_unix.so\naccount required a.so\n", arguments=socket)) == [
+        f"{EARLY} {socket}",
+        f"{DECIDE} {socket}",
+        "auth required pam_unix.so",
+        f"{ACCOUNT} {socket}",
+        "account required a.so",
+    ]
 
 
 def test_lines_that_come_from_another_service_are_changed_there() -> None:
@@ -145,7 +183,8 @@ def test_words_that_would_be_more_than_one_argument(word: str) -> None:
 
 
 LINES = st.sampled_from(
-    LOGIN.splitlines() + ["", "auth required \\", "-auth [a=1] x.so", "#x", "session optional y"]
+    LOGIN.splitlines()
+    + ["", "auth required \\", "-auth [a=1] x.so", "#x\\", "session optional y", "auth\x0cx y"]
 )
 
 
@@ -158,6 +197,48 @@ def test_doing_it_twice_is_doing_it_once_and_it_can_be_undone(text: str) -> None
     assert add_lines(once) == once
     assert add_lines(once, "/x.so", ["y"]) == add_lines(text, "/x.so", ["y"])
     assert remove_lines(once).rstrip("\n") == text.rstrip("\n")
+
+
+OLD = """\
+# Console SSO (sso install-pam --remove takes these lines away) # console-sso
+auth optional /x/pam_sso.so early socket=/run/x # console-sso
+auth requisite pam_nologin.so
+auth [success=done default=ignore] /x/pam_sso.so socket=/run/x # console-sso
+@include common-auth
+@include common-account
+@include common-session
+session optional /x/pam_sso.so socket=/run/x # console-sso
+"""
+
+
+def test_an_upgrade_rewrites_the_lines_of_an_older_version(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    services = root / "etc/pam.d"
+    (services / "login").write_text(OLD)
+    (services / "greetd").write_bytes(OLD.encode() + b"# \xe9\n")
+    (services / ("login" + BACKUP)).write_text(OLD)
+    (services / "locker").write_text(OLD.replace("@include common-session\n", ""))
+    before = everything(root)
+    assert main([f"--root={root}", "--upgrade"]) == 0
+    new = add_lines(remove_lines(OLD), "/x/pam_sso.so", ["socket=/run/x"])
+    assert "optional /x/pam_sso.so socket" not in new and new.count(CONTROL) == 3
+    assert (services / "login").read_text() == new and stat.S_IMODE(
+        (services / "login").stat().st_mode
+    ) == 0o640
+    assert (services / "linked").is_symlink()
+    assert (services / "greetd").read_bytes() == new.encode() + b"# \xe9\n"
+    assert "pam_sso" not in (services / "locker").read_text(), "no login that cannot be taken back"
+    assert "locker: our lines are taken away: the service has no session line" in capsys.readouterr().err
+    after = everything(root)
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert {Path(name).name for name in changed} == {
+        "login",
+        "linked",
+        "greetd",
+        "locker",
+    } and after.keys() == before.keys()
+    assert main([f"--root={root}", "--upgrade"]) == 0 and everything(root) == after
 
 
 # An installation
@@ -176,6 +257,8 @@ def root(tmp_path: Path) -> Path:
         (services / name).write_text(LOGIN)
         (services / name).chmod(0o640)
     (services / "linked").symlink_to("login")
+    (services / "odd").write_text("auth required pam_unix.so \\ \n" + REST)
+    (services / "locker").write_text("auth required pam_unix.so\naccount required a.so\n")
     return tmp_path
 
 
@@ -215,7 +298,7 @@ def test_install_twice_and_remove(root: Path, module: Path, capsys: pytest.Captu
     assert service.read_text() == LOGIN
     assert main([*options, "--remove"]) == 0
     left = {path.name for path in (root / "etc/pam.d").iterdir()}
-    assert left == {"login", "sudo", "common-auth", "greetd", "linked", "login" + BACKUP}
+    assert left == {"login", "sudo", "common-auth", "greetd", "linked", "odd", "locker", "login" + BACKUP}
     assert [path.name for path in pam_folder(root).iterdir() if path.name.startswith(".")] == []
 
 
@@ -235,7 +318,7 @@ def test_a_dry_run_shows_the_difference_and_does_nothing(
     assert main([f"--root={root}", "--service=login", f"--module={module}", "--dry-run", *remove]) == 0
     assert everything(root) == before
     sign = "-" if remove else "+"
-    assert f"\n{sign}session optional pam_sso.so {MARK}" in capsys.readouterr().out
+    assert f"\n{sign}session {CONTROL} pam_sso.so {MARK}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -254,6 +337,8 @@ def test_a_dry_run_shows_the_difference_and_does_nothing(
         (["--service="], "plain name"),
         (["--service=lightdm"], "no such PAM service"),
         (["--service=linked"], "no such PAM service"),
+        (["--service=odd"], "not always in the same way"),
+        (["--service=locker"], "no session line"),
         (["--service=login", "--socket=run/x"], "must be absolute"),
         (["--service=login", "--socket=/run/x y"], "must not hold blanks"),
         (["--service=login", "--module=/etc/hostname"], "not a built module"),

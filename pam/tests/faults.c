@@ -1,12 +1,13 @@
 /*
  * Runs the module's sources behind a PAM and an agent of its own, and makes every call fail in turn.
  *
- * One run is a whole life of a handle: authenticate twice (early line, deciding line), set the credentials,
- * open the session, authenticate again and refresh, close. Run N of a series makes the N-th call fail: a
- * system call, or a function of libpam. Whatever happens, the module must return a code that its caller
- * knows, grant nothing that it did not get, and leave no descriptor, no mapping and no file. The sanitizers
- * watch the memory. Then the agent misbehaves: every octet of its reply is altered, files are missing or too
- * many. Then a hostile user attacks the cache. Prints one line with the number of runs; any breach aborts.
+ * One run is a whole life of a handle: authenticate twice (early line, deciding line), ask for the account,
+ * set the credentials and open the session in one of three orders, authenticate again and refresh, close. Run
+ * N of a series makes the N-th call fail: a system call, or a function of libpam. Whatever happens, the module
+ * must return a code that its caller knows, grant nothing that it did not get, refuse every call after the
+ * first refusal, and leave no descriptor, no mapping and no file. The sanitizers watch the memory. Then the
+ * agent misbehaves: every octet of its replies is altered, files are missing or too many, it hangs up at each
+ * question. Then a hostile user attacks the cache. Prints one line with the number of runs; any breach aborts.
  */
 #include "world.h"
 
@@ -81,28 +82,60 @@ static bool failing_at_the_end; /* a fault there may leave the file: nothing is 
 /* What a hostile user does to the cache while the session is open; then it must be left alone. */
 static void (*meddle)(const char *path);
 
-/* Whether the credentials could be set. */
+/* The orders in which programs call: a = account, s = set the credentials, o = both lines of the session,
+ * r = set them once more. */
+static const char *const orders[] = {"aso", "aos", "asor"};
+static const char *order = "aso";
+
+static int step(char name, pam_handle_t *pamh, int argc, const char **argv)
+{
+    if (name == 's')
+        return call(pam_sm_setcred, pamh, PAM_ESTABLISH_CRED, argc, argv);
+    if (name == 'r')
+        return call(pam_sm_setcred, pamh, PAM_REINITIALIZE_CRED, argc, argv);
+    argv[argc] = "check";
+    if (name == 'a')
+        return call(pam_sm_acct_mgmt, pamh, 0, argc + 1, argv);
+    int code = call(pam_sm_open_session, pamh, 0, argc + 1, argv);
+    return code == PAM_IGNORE ? call(pam_sm_open_session, pamh, 0, argc, argv) : code;
+}
+
+/* Whether every step of the order was allowed; from the first refusal on none is. */
+static bool take_steps(pam_handle_t *pamh, int argc, const char **argv)
+{
+    bool good = true;
+    for (const char *name = order; *name; name++) {
+        int code = step(*name, pamh, argc, argv);
+        bool credentials = *name == 's' || *name == 'r';
+        bool allowed = code == (credentials ? PAM_SUCCESS : PAM_IGNORE);
+        CHECK(allowed || code == (*name == 'a' ? PAM_PERM_DENIED : credentials ? PAM_CRED_ERR : PAM_SESSION_ERR));
+        CHECK(good || !allowed);
+        good = allowed;
+        bool stored = good && *name != 'a' && agent.kind == 2 && agent.altered < 0;
+        if (stored)
+            check_cache(pamh);
+        if (!good && fail_at == 0)
+            CHECK(count_entries(folder, "krb5cc_") == (known_name ? 1 : 0) && pamh->setting[0] == '\0');
+    }
+    return good;
+}
+
+/* Whether the session was opened. */
 static bool use(pam_handle_t *pamh, int argc, const char **argv)
 {
-    int code = call(pam_sm_setcred, pamh, PAM_ESTABLISH_CRED, argc, argv);
-    CHECK(code == PAM_SUCCESS || code == PAM_CRED_ERR);
-    if (code != PAM_SUCCESS)
+    if (!take_steps(pamh, argc, argv))
         return false;
-    if (agent.kind == 2 && agent.altered < 0)
-        check_cache(pamh);
-    code = call(pam_sm_open_session, pamh, 0, argc, argv);
-    CHECK(code == PAM_SUCCESS || code == PAM_SESSION_ERR);
-    if (code != PAM_SUCCESS)
-        return true;
     if (meddle)
         meddle(pamh->setting + strlen("KRB5CCNAME=FILE:"));
     if (authenticate(pamh, argc, argv)) {
-        code = call(pam_sm_setcred, pamh, PAM_REFRESH_CRED, argc, argv);
+        int code = call(pam_sm_setcred, pamh, PAM_REFRESH_CRED, argc, argv);
         CHECK(code == PAM_CRED_ERR || (code == PAM_SUCCESS && !meddle));
     }
     if (agent.kind == 2 && agent.altered < 0 && !meddle)
         check_cache(pamh);
     bool before = fail_at > calls;
+    argv[argc] = "check";
+    CHECK(call(pam_sm_close_session, pamh, 0, argc + 1, argv) == PAM_IGNORE);
     CHECK(call(pam_sm_close_session, pamh, 0, argc, argv) == PAM_SUCCESS);
     CHECK(call(pam_sm_setcred, pamh, PAM_DELETE_CRED, argc, argv) == PAM_SUCCESS);
     failing_at_the_end = before && fail_at <= calls;
@@ -183,6 +216,36 @@ static long fail_each_call(void)
     return runs;
 }
 
+/* A life in each order, with each call failing in turn. */
+static long fail_each_call_in_each_order(void)
+{
+    long runs = 0;
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+        order = orders[i];
+        runs += fail_each_call();
+    }
+    order = orders[0];
+    return runs;
+}
+
+/* The agent hangs up instead of saying yes: no session, no cache, and every later call refuses. */
+static long refuse_each_question(void)
+{
+    static const int questions[] = {1, 2, 3, 5, 6, 7};
+    long runs = 0;
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++)
+        for (agent.kind = 1; agent.kind <= 3; agent.kind++)
+            for (size_t j = 0; j < sizeof questions / sizeof *questions; j++, runs++) {
+                order = orders[i];
+                agent.no = questions[j];
+                bool unasked = agent.kind != 1 && (agent.no == 5 || agent.no == 6);
+                CHECK(run("alice", "0123abcd") == unasked);
+            }
+    agent.no = 0;
+    order = orders[0];
+    return runs;
+}
+
 static long alter_the_reply(void)
 {
     static const unsigned char changes[] = {0, 1, 2, '/', 0x7f, 0x80, 0xff};
@@ -191,9 +254,15 @@ static long alter_the_reply(void)
         for (agent.altered = 0; agent.altered < 128; agent.altered++)
             for (size_t i = 0; i < sizeof changes; i++, runs++) {
                 agent.change = changes[i];
+                agent.late = false;
                 (void)run("alice", "0123abcd");
+                agent.late = true;
+                bool same = agent.altered == 4 ? changes[i] == 2 : changes[i] == 0;
+                same = same && (agent.altered >= 17 || agent.altered == 4 || (agent.altered >= 6 && agent.altered < 12));
+                CHECK(run("alice", "0123abcd") == (same && agent.kind != 0));
             }
     agent.altered = -1;
+    agent.late = false;
     return runs;
 }
 
@@ -276,10 +345,12 @@ static long attack_the_cache(void)
     return runs;
 }
 
-/* The order of the records: GET, ESTABLISHED, OPENED, then the second GET, ESTABLISHED, then CLOSED. */
+/* The order of the records: GET, then TRIED and PASSED for a password, ESTABLISHED, OPENED, each after HELD or
+ * as good as that; the second GET with its own; CLOSED. */
 static long hear_the_order(void)
 {
-    static const char *const told[] = {"11", "123" "12" "4", "123" "12" "4", "123" "12" "4"};
+    static const char *const told[] = {"11", "15" "6" "72" "73" "15" "62" "4", "17" "7" "72" "73" "17" "72" "4",
+                                       "17" "7" "72" "73" "17" "72" "4"};
     for (agent.kind = 0; agent.kind <= 3; agent.kind++) {
         CHECK(run(NULL, "0123abcd") == (agent.kind != 0));
         CHECK(strcmp(agent.told, told[agent.kind]) == 0);
@@ -297,7 +368,8 @@ int main(void)
     (void)snprintf(socket_path, sizeof socket_path, "%s/agent.sock", folder);
     open_agent();
     long runs = hear_the_order();
-    runs += fail_each_call();
+    runs += fail_each_call_in_each_order();
+    runs += refuse_each_question();
     runs += alter_the_reply();
     runs += play_tricks();
     runs += attack_the_cache();

@@ -50,16 +50,26 @@ static int make_file(void)
     return file;
 }
 
+/* Yes: as an identity, with the user. */
+static void send_yes(int connection)
+{
+    unsigned char reply[128] = "SSOR\2\3";
+    memcpy(reply + 12, "alice", 5);
+    if (agent.altered >= 0 && agent.late)
+        reply[agent.altered] = agent.change;
+    CHECK(send(connection, reply, sizeof reply, MSG_NOSIGNAL) == (ssize_t)sizeof reply);
+}
+
 static void send_reply(int connection)
 {
-    unsigned char reply[129] = "SSOR\1";
+    unsigned char reply[129] = "SSOR\2";
     size_t length = agent.kind == 1 || agent.kind == 2 ? strlen(agent.content) : 0;
     reply[5] = (unsigned char)agent.kind;
     reply[10] = (unsigned char)(length >> 8);
     reply[11] = (unsigned char)length;
     if (agent.kind)
         memcpy(reply + 12, "alice", 5);
-    if (agent.altered >= 0)
+    if (agent.altered >= 0 && !agent.late)
         reply[agent.altered] = agent.change;
     int files[8], count = length ? 1 : 0;
     count = agent.trick == NO_FILE ? 0 : agent.trick == TWO_FILES ? 2 : agent.trick == MANY_FILES ? 8 : count;
@@ -87,16 +97,18 @@ static void hear(int *connection)
 {
     unsigned char request[600];
     while (*connection > 0 && recv(*connection, request, sizeof request, 0) == 512) {
-        CHECK(memcmp(request, "SSOP\1", 5) == 0 && request[6] == 0 && request[7] == 0);
+        CHECK(memcmp(request, "SSOP\2", 5) == 0 && request[6] == 0 && request[7] == 0);
         size_t heard = strlen(agent.told);
-        CHECK(request[5] >= 1 && request[5] <= 4 && heard + 1 < sizeof agent.told);
+        CHECK(request[5] >= 1 && request[5] <= 7 && heard + 1 < sizeof agent.told);
         agent.told[heard] = (char)('0' + request[5]);
         agent.told[heard + 1] = '\0';
-        if (request[5] == 1 && agent.trick == HANG_UP) {
+        if ((request[5] == 1 && agent.trick == HANG_UP) || request[5] == agent.no) {
             (void)close(*connection);
             *connection = 0;
         } else if (request[5] == 1) {
             send_reply(*connection);
+        } else if (request[5] != 4) {
+            send_yes(*connection);
         }
     }
 }

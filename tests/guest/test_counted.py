@@ -14,7 +14,7 @@ from pam_bed import BARE, CALLER, COUNTED, SOCKET, UNAVAILABLE, Result, call, fa
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
 from sso.guest.faillock import would_lock
-from sso.guest.install_pam import add_lines
+from sso.guest.pam_stack import add_lines
 from sso.guest.records import Kind
 
 pytestmark = pytest.mark.e2e
@@ -39,7 +39,8 @@ class Bed:
         self.stage.agent.judge._would_lock = lambda user: would_lock(user, str(conf))
 
     def _trigger(self, user: str, token: str) -> bool:
-        self.asked.append(self._start("authenticate", "acct_mgmt", user=user, service=self.driver.service))
+        steps = ("authenticate", "acct_mgmt")
+        self.asked.append(self._start(*steps, user=user, service=self.driver.service, stop=True))
         return True
 
     def _start(self, *steps: str, **more: Any) -> Any:

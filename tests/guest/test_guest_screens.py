@@ -1,5 +1,6 @@
 """sso doctor guest names what is broken in the login screen and in PAM, and its cure."""
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -7,6 +8,7 @@ from beds_doctor import (
     DROP_IN,
     LOGIN,
     MANAGER,
+    ROOT,
     SPN,
     TOML,
     Break,
@@ -25,10 +27,10 @@ from beds_doctor import (
 )
 
 from sso.doctor import State, System
-from sso.guest.checks import screen
+from sso.guest.checks import pam, screen
 from sso.guest.checks.guest import of
 from sso.guest.config import GuestConfig
-from sso.guest.install_pam import add_lines
+from sso.guest.pam_stack import add_lines, lines
 
 __all__ = ["machine", "make_machine"]  # fixtures
 pytestmark = pytest.mark.e2e  # files of several users, so it needs root
@@ -44,10 +46,10 @@ def _version(package: str, version: str) -> Callable[[Machine], None]:
 
 def _reorder(machine: Machine) -> None:
     """The line that decides comes behind the one that asks for a password."""
-    lines = machine.path("/etc/pam.d/login").read_text().splitlines(True)
-    at = next(index for index, line in enumerate(lines) if "success=done" in line)
-    lines[at], lines[at + 1] = lines[at + 1], lines[at]
-    machine.path("/etc/pam.d/login").write_text("".join(lines))
+    text = machine.path("/etc/pam.d/login").read_text().splitlines(True)
+    at = next(index for index, line in enumerate(text) if "success=done" in line)
+    text[at], text[at + 1] = text[at + 1], text[at]
+    machine.path("/etc/pam.d/login").write_text("".join(text))
 
 
 BREAKS: dict[str, Break] = {
@@ -195,6 +197,38 @@ def test_a_manager_that_nobody_knows_leaves_the_text_console(machine: Machine) -
 
 
 def test_lines_by_hand_are_worth_a_warning(machine: Machine) -> None:
-    machine.write("/etc/pam.d/login", "auth sufficient pam_sso.so\n" + LOGIN)
+    control = add_lines(LOGIN).replace(" # console-sso", "")
+    machine.write("/etc/pam.d/login", control)
     (line,) = of_state(machine.examine(), State.WARNING)
     assert "written by hand" in line and "sso install-pam --service login --dry-run" in line
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        (lambda text: re.sub(r"account .*check\n", "", text), "first account line"),
+        (lambda text: re.sub(r"session .*check\n", "", text), "first session line"),
+        (lambda text: re.sub(r"session .*pam_sso.so\n", "", text), "last session line"),
+        (lambda text: text.replace("default=die", "default=ignore"), "first account line"),
+    ],
+)
+def test_lines_by_hand_that_cannot_take_a_login_back_are_wrong(
+    machine: Machine, change: Callable[[str], str], place: str
+) -> None:
+    machine.write("/etc/pam.d/login", change(add_lines(LOGIN).replace(" # console-sso", "")))
+    (line,) = of_state(machine.examine(), State.WRONG)
+    assert f"has no {place} of pam_sso.so" in line and "default=die] pam_sso.so check" in line
+
+
+def test_the_lines_of_an_older_version_are_wrong(machine: Machine) -> None:
+    text = re.sub(r"(account|session) .*check # console-sso\n", "", add_lines(LOGIN))
+    machine.write("/etc/pam.d/login", re.sub(r"session \[.*?\] pam_sso", "session optional pam_sso", text))
+    (line,) = of_state(machine.examine(), State.WRONG)
+    assert "of an older version" in line and "sso install-pam --upgrade" in line
+
+
+def test_the_packages_lines_for_gdm_are_good(machine: Machine) -> None:
+    text = (ROOT / "data/pam.d/gdm-ovirtcred").read_text()
+    assert not pam._unguarded(list(lines(text)))
+    old = re.sub(r"(account|session) .*check\n", "", text)
+    assert pam._unguarded(list(lines(old))) == "first account line of pam_sso.so with its control"

@@ -8,7 +8,7 @@ import pytest
 from pam_bed import BARE, CALLER, COUNTED, SOURCE
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
-from sso.guest.install_pam import add_lines
+from sso.guest.pam_stack import add_lines
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +19,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     with Sandbox() as sandbox:
         sandbox.use_pam_module(build / "pam_sso.so")
         sandbox.write("/etc/pam.d/sso-bare", BARE.replace("@", ""))
-        sandbox.write("/etc/pam.d/sso-token", BARE.replace("@", "token"))
+        sandbox.write("/etc/pam.d/sso-token", BARE.replace("@", "token", 1).replace("@", ""))
         sandbox.write("/etc/pam.d/sso-counted", add_lines(COUNTED, PAM_MODULE))
         shutil.copyfile(CALLER, sandbox.path("/etc/console-sso/caller.py"))
         yield sandbox

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pam_agent import CLOSED, ESTABLISHED, GET, IDENTITY, KERBEROS, OPENED, PASSWORD, Answer
+from pam_agent import CLOSED, ESTABLISHED, GET, IDENTITY, KERBEROS, OPENED, PASSED, PASSWORD, TRIED, Answer
 from pam_bed import SOURCE, answer_of, caches, listen, ticket
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
@@ -31,7 +31,8 @@ def test_login_opens_a_shell(guest: Sandbox, kind: int, name: list[str]) -> None
         )
         terminal.send("exit")
         assert terminal.wait() == 0
-    assert agent.operations == [[GET, ESTABLISHED, OPENED, CLOSED]]
+    proof = [TRIED, PASSED] if kind == PASSWORD else []
+    assert agent.operations == [[GET, *proof, ESTABLISHED, OPENED, CLOSED]]
     assert {heard.service for heard in agent.stories[0]} == {"login"}
     assert agent.stories[0][0].tty.startswith("pts/")
     assert not re.search("(?<!Last )login: |Password", terminal.transcript)
@@ -104,12 +105,13 @@ def test_valgrind_finds_nothing(guest: Sandbox) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_the_module_is_hardened_and_exports_the_four_functions(guest: Sandbox) -> None:
+def test_the_module_is_hardened_and_exports_the_five_functions(guest: Sandbox) -> None:
     module = str(guest.path(PAM_MODULE))
     names = subprocess.run(
         ["nm", "-D", "--defined-only", module], capture_output=True, text=True
     ).stdout.split()
     assert sorted(names[2::3]) == [
+        "pam_sm_acct_mgmt",
         "pam_sm_authenticate",
         "pam_sm_close_session",
         "pam_sm_open_session",

@@ -235,9 +235,9 @@ class Sandbox:
         inside.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(module, inside)
         inside.chmod(0o644)
-        install_pam = importlib.import_module("sso.guest.install_pam")
+        pam_stack = importlib.import_module("sso.guest.pam_stack")
         lines = self.path(f"/etc/pam.d/{service}").read_text()
-        self.write(f"/etc/pam.d/{service}", install_pam.add_lines(lines, PAM_MODULE, arguments))
+        self.write(f"/etc/pam.d/{service}", pam_stack.add_lines(lines, PAM_MODULE, arguments))
 
     def write(self, inside: str, text: str, mode: int = 0o644) -> None:
         """Write a file inside, with its folders; what programs read meanwhile is the old or the new text."""

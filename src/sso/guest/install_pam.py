@@ -1,27 +1,6 @@
 """`sso install-pam`: put the PAM module into the system's folder and its lines into one service.
 
-Where the lines stand in a service's file, here Debian's login, and why:
-
-    auth     optional                       pam_sso.so early
-    auth     optional                       pam_faildelay.so
-    auth     requisite                      pam_nologin.so
-    auth     optional                       pam_group.so         (repeated)
-    auth     [success=done default=ignore]  pam_sso.so
-    @include common-auth
-    ...
-    @include common-session
-    session  optional                       pam_sso.so
-
-* pam_nologin asks for the user's name although it asks for no password. So an early line stands before all
-  others; it only names the user of a waiting credential, and never lets anybody in.
-* The line that decides stands right before the first line that may ask for a secret. All checks before it
-  (pam_nologin, pam_securetty, pam_succeed_if, pam_faildelay's delay) hold for everybody. A line that jumps
-  counts as one that asks: nothing may come between a jump and its target.
-* "done" ends the stack, also when the credentials are set. pam_group does its work only then, and Debian has
-  it behind common-auth: it is repeated before our line. (What common-auth itself sets, pam_cap, is left out.)
-* A password is handed on: "ignore" lets the file's own modules judge it, and they find no reason to ask.
-* The session line is the last, so a session that other modules refuse is not reported as opened. KRB5CCNAME
-  is set before, with the credentials, by the line that decides; the cache goes when the session is closed.
+Which lines, and where they stand: sso.guest.pam_stack. A file of octets is read as Latin-1, which any is.
 """
 
 import difflib
@@ -33,14 +12,12 @@ import sys
 import sysconfig
 import tempfile
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 from sso.errors import ConfigError
+from sso.guest.pam_stack import MARK, MODULE, add_lines, lines, remove_lines
 
-MODULE = "pam_sso.so"
-MARK = "# console-sso"
 BACKUP = ".before-console-sso"
 
 # Stacks that other services include, and services that are no login on the console.
@@ -61,123 +38,12 @@ _REFUSED = (
     "sudo*",
     "system-*",
 )
-# Modules of the auth stack that never ask for a secret.
-_SILENT = {
-    "pam_access",
-    "pam_echo",
-    "pam_env",
-    "pam_faildelay",
-    "pam_faillock",
-    "pam_group",
-    "pam_issue",
-    "pam_keyinit",
-    "pam_listfile",
-    "pam_nologin",
-    "pam_securetty",
-    "pam_shells",
-    "pam_succeed_if",
-    "pam_time",
-    "pam_warn",
-}
-# What Debian's shared files hold; any other included file may hold lines of every type.
-_INCLUDED = {
-    "common-account": "account",
-    "common-auth": "auth",
-    "common-password": "password",
-    "common-session": "session",
-    "common-session-noninteractive": "session",
-}
-
-
-@dataclass(frozen=True)
-class _Line:
-    """One line of a service's file, with those that a backslash joins to it."""
-
-    text: str
-
-    @property
-    def code(self) -> str:
-        return " ".join(self.text.replace("\\\n", " ").partition("#")[0].split())
-
-    def may_be(self, type: str) -> bool:
-        word, _, rest = self.code.lower().partition(" ")
-        if word == "@include":
-            return _INCLUDED.get(rest, type) == type
-        return word.removeprefix("-") == type
-
-    @property
-    def module(self) -> str:
-        """The module's bare name; empty for an included file."""
-        words = self.code.replace("]", "] ").partition("] ")[2].split() or self.code.split()[2:]
-        return os.path.basename(words[0]).removesuffix(".so") if words else ""
-
-    @property
-    def service(self) -> str:
-        """The other service that is included here whole, checks and all; "" for Debian's shared files."""
-        word, _, name = self.code.partition(" ")
-        return name if word.lower() == "@include" and name not in _INCLUDED else ""
-
-    @property
-    def asks(self) -> bool:
-        """Whether this auth line may ask for a secret, or jumps over lines that do."""
-        control = self.code.partition("[")[2].partition("]")[0]
-        jumps = any(word.partition("=")[2].isdigit() for word in control.split())
-        return jumps or self.module not in _SILENT
-
-
-def add_lines(text: str, module: str = MODULE, arguments: str | Sequence[str] = ()) -> str:
-    """Add our lines to the text of a service's file, in place of those that are there.
-
-    `module` is a name in the system's PAM folder or an absolute path, `arguments` go to each line. Doing it
-    twice changes nothing. A service without session lines gets none: ours alone would shadow the default.
-    Raises ConfigError when nobody logs in by this service or an argument cannot stand in such a file.
-    """
-    words = [module, *(arguments.split() if isinstance(arguments, str) else arguments)]
-    if any(not word or set(word) & set(" \t\n#[]\\") for word in words):
-        raise ConfigError("a PAM argument must not hold blanks, brackets, # or a backslash")
-    lines = list(_lines(remove_lines(text)))
-    auth = [index for index, line in enumerate(lines) if line.may_be("auth")]
-    if not auth:
-        raise ConfigError("the service has no auth line: nobody logs in by it")
-    decide = next((index for index in auth if lines[index].asks), auth[-1] + 1)
-    if decide < len(lines) and (other := lines[decide].service):
-        raise ConfigError(f"it takes its lines from {other}, where ours belong too: use --service {other}")
-    sessions = [index for index, line in enumerate(lines) if line.may_be("session")]
-    groups = [lines[index].code for index in auth if index >= decide and lines[index].module == "pam_group"]
-    # From the last place to the first, so that the places stay right.
-    if sessions:
-        lines.insert(sessions[-1] + 1, _ours("session optional", *words))
-    lines.insert(decide, _ours("auth [success=done default=ignore]", *words))
-    lines[decide:decide] = map(_ours, groups)
-    lines.insert(auth[0], _ours("auth optional", module, "early", *words[1:]))
-    lines.insert(auth[0], _ours("# Console SSO (sso install-pam --remove takes these lines away)"))
-    return "".join(line.text for line in lines)
-
-
-def remove_lines(text: str) -> str:
-    """Take our lines out of the text of a service's file."""
-    return "".join(line.text for line in _lines(text) if not line.text.rstrip().endswith(MARK))
-
-
-def _ours(*words: str) -> _Line:
-    return _Line(" ".join((*words, MARK)) + "\n")
-
-
-def _lines(text: str) -> Iterator[_Line]:
-    parts: list[str] = []
-    for line in text.splitlines():
-        parts.append(line + "\n")
-        if not line.endswith("\\"):
-            yield _Line("".join(parts))
-            parts.clear()
-    if parts:
-        yield _Line("".join(parts))
 
 
 def install(options: Namespace) -> None:
     """Do what the options of `main` say; raises ConfigError before anything is written."""
     service = _service(options.root, options.service)
-    old = service.read_text()
+    old = _read(service)
     folder = pam_folder(options.root)
     if options.remove:
         new = remove_lines(old)
@@ -187,14 +53,57 @@ def install(options: Namespace) -> None:
     if new == old:
         print(f"{service}: nothing to change")
     elif options.dry_run:
-        names = (str(service), f"{service} (new)")
-        sys.stdout.writelines(difflib.unified_diff(old.splitlines(True), new.splitlines(True), *names))
+        before, after = (text.encode("latin-1").decode(errors="replace").split("\n") for text in (old, new))
+        for line in difflib.unified_diff(before, after, str(service), f"{service} (new)", lineterm=""):
+            print(line)
     else:
-        mode = service.stat().st_mode & 0o777
         if remove_lines(old) == old:
-            _replace(service.with_name(service.name + BACKUP), old.encode(), mode)
-        _replace(service, new.encode(), mode)
+            _write(service.with_name(service.name + BACKUP), old, service)
+        _write(service, new, service)
         print(f"{service}: changed; the file as it was is {service.name}{BACKUP}")
+
+
+def upgrade(root: Path) -> None:
+    """Bring the lines that an older version of ours wrote up to date, in every service that has some.
+
+    A service that is none for us any more loses them: better no sign-on than one that cannot be taken back.
+    """
+    for service, old in marked(root):
+        try:
+            new = add_lines(old, *written(old))
+        except ConfigError as error:
+            new = remove_lines(old)
+            print(f"{service}: our lines are taken away: {error}", file=sys.stderr)
+        if new != old:
+            _write(service, new, service)
+            print(f"{service}: our lines are up to date")
+
+
+def marked(root: Path) -> Iterator[tuple[Path, str]]:
+    """The services with lines that we wrote, and their text; links have their turn where they point to."""
+    for path in sorted((root / "etc/pam.d").glob("*")):
+        kept = path.name.endswith(BACKUP) or ".dpkg-" in path.name
+        if not kept and path.is_file() and not path.is_symlink():
+            text = _read(path)
+            if text != remove_lines(text):
+                yield path, text
+
+
+def written(text: str) -> tuple[str, list[str]]:
+    """The module and the arguments of our lines in a service's text; raises ConfigError without such a line."""
+    for line in lines(text):
+        words = line.words
+        if line.module == "pam_sso" and words[0] == "auth" and "early" not in words and MARK in line.text:
+            return words[2], words[3:]
+    raise ConfigError("our line that decides is not there")
+
+
+def _read(path: Path) -> str:
+    return path.read_bytes().decode("latin-1")
+
+
+def _write(path: Path, text: str, like: Path) -> None:
+    _replace(path, text.encode("latin-1"), like.stat().st_mode & 0o777)
 
 
 def _install_module(options: Namespace, folder: Path) -> None:
@@ -285,7 +194,9 @@ def _options(arguments: list[str] | None) -> Namespace:
         prog="sso install-pam",
         description="Let one login screen take its users from the guest agent, by PAM.",
     )
-    parser.add_argument("--service", required=True, help="the PAM service of the login screen, such as login")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--upgrade", action="store_true", help="bring the lines of an older version up to date")
+    what.add_argument("--service", help="the PAM service of the login screen, such as login")
     parser.add_argument("--remove", action="store_true", help="take our lines away; the module stays")
     parser.add_argument("--root", type=Path, default=Path("/"), help="the system to change (default: /)")
     parser.add_argument("--module", type=Path, help="a built pam_sso.so (default: the one that is there)")
@@ -304,7 +215,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Install or remove, and return 0; 1 with one clear message when it cannot be done."""
     options = _options(arguments)
     try:
-        install(options)
+        upgrade(options.root) if options.upgrade else install(options)
     except ConfigError as error:
         print(f"sso install-pam: {error}", file=sys.stderr)
         return 1

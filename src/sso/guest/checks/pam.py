@@ -11,21 +11,21 @@ from sso.errors import ConfigError
 from sso.guest import faillock
 from sso.guest.checks.guest import Guest
 from sso.guest.config import GuestConfig
-from sso.guest.install_pam import BACKUP, MARK, MODULE, add_lines, pam_folder
+from sso.guest.install_pam import BACKUP, pam_folder, written
+from sso.guest.pam_stack import CONTROL, MARK, MODULE, Line, add_lines, is_locker, lines
 
 FOLDER = "/etc/pam.d"
 GDM = "gdm-ovirtcred"
 INCLUDES_MAX = 4
 # Where our lines must never be: other services include these, or nobody logs in on the console by them.
 FORBIDDEN = ("common-*", "*-auth", "system-*", "other", "sshd", "su", "su-*", "sudo*", "runuser*", "cron")
-_DECIDES = re.compile(r"auth\s+\[success=done default=ignore\]\s+(\S+)([^#\n]*)" + re.escape(MARK))
 _PROBE = "import ctypes, sys; ctypes.CDLL(sys.argv[1]).pam_sm_authenticate"
 
 
 def ours(text: str) -> list[str]:
-    """The lines with our module, without comments."""
-    lines = (line.partition("#")[0].strip() for line in text.splitlines())
-    return [line for line in lines if "pam_sso" in line]
+    """The lines with our module, without comments; also such as PAM itself would refuse."""
+    codes = (line.partition("#")[0].strip() for line in text.split("\n"))
+    return [code for code in codes if "pam_sso" in code]
 
 
 def service(guest: Guest) -> Iterator[Finding]:
@@ -61,33 +61,65 @@ def _deciding(system: System, name: str) -> tuple[str, str]:
 
 def _marked(path: str, text: str, install: str) -> Finding:
     """Lines that sso install-pam wrote are right when it would write the same again."""
-    decides = _DECIDES.search(text)
     try:
-        if decides and add_lines(text, decides[1], decides[2]).splitlines() == text.splitlines():
+        module, arguments = written(text)
+        if add_lines(text, module, arguments) == text:
             return ok(f"{path} has our lines in their places")
     except ConfigError as error:
         return wrong(f"{path}: {error}", f"Run: {install} --remove")
+    if not any("check" in line.split() for line in ours(text)):
+        return wrong(
+            f"{path} has the lines of an older version: a login that was taken back opens its session",
+            "Run: sso install-pam --upgrade",
+        )
     return wrong(f"our lines in {path} are not in the right places, or not all there", f"Run: {install}")
 
 
 def _by_hand(guest: Guest, path: str, text: str, install: str) -> Finding:
     """Lines that a person or a package wrote: where the screen has a token ours begins auth."""
-    auth = [line.split("#")[0].split() for line in text.splitlines() if re.match(r"\s*-?auth\s", line)]
-    first = " ".join(auth[0]) if auth else ""
-    if not (guest.driver and guest.driver.token):
-        return warning(f"{path} has lines of {MODULE} written by hand", f"Compare with: {install} --dry-run")
-    if MODULE not in first or "token" not in first.split():
+    try:
+        found = list(lines(text))
+    except ConfigError as error:
+        return wrong(f"{path}: {error}", f"Mend the line in {path}")
+    token = guest.driver is not None and guest.driver.token
+    auth = [line.words for line in found if line.may_be("auth")]
+    if token and (not auth or not _is_ours(auth[0], "token")):
         return wrong(
             f"{path} does not begin auth with {MODULE} and token: GDM asks for a name",
             f"Write as the first auth line of {path}:"
             f" auth [success=1 ignore=ignore default=die] {MODULE} token",
         )
-    if not any(line.lstrip("-").startswith("session") for line in ours(text)):
+    if missing := _unguarded(found):
         return wrong(
-            f"{path} has no session line of {MODULE}, so tickets stay behind",
-            f"Write as its last session line: session optional {MODULE}",
+            f"{path} has no {missing}: a login that was taken back opens its session",
+            f"Write as the first account and as the first session line: {CONTROL} {MODULE} check;"
+            f" and as the last session line: {CONTROL} {MODULE}",
         )
-    return ok(f"{path} has our lines")
+    if token:
+        return ok(f"{path} has our lines")
+    return warning(f"{path} has lines of {MODULE} written by hand", f"Compare with: {install} --dry-run")
+
+
+def _is_ours(words: list[str], *arguments: str) -> bool:
+    return any("pam_sso" in word for word in words[2:3]) and set(arguments) <= set(words)
+
+
+def _unguarded(found: list[Line]) -> str:
+    """Which of the lines is not there that end a login which was taken back; "" when all are."""
+    if any(is_locker(line.words) for line in found):
+        return ""
+    accounts, sessions = (
+        [line.words for line in found if line.may_be(type)] for type in ("account", "session")
+    )
+    places = (
+        ("first account line", accounts[:1], ("check",)),
+        ("first session line", sessions[:1], ("check",)),
+        ("last session line", sessions[-1:], ()),
+    )
+    for place, words, arguments in places:
+        if not words or not _is_ours(words[0], *arguments) or words[0][1].split() != CONTROL.split():
+            return f"{place} of {MODULE} with its control"
+    return ""
 
 
 def _socket(guest: Guest, path: str, text: str, install: str) -> Iterator[Finding]:
