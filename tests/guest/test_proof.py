@@ -246,7 +246,7 @@ def test_a_session_that_a_ticket_has_opened_has_nothing_to_compare_with(make_sta
         assert guest.password(digest) == DENIED, "and it says nothing of the password"
 
 
-# PAM has her password, and asks her something: the login goes on at the console, and its client may come back.
+# PAM has her password, and asks her something: the login goes on at the console; its client may come back.
 
 
 def claims(

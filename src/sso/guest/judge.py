@@ -16,7 +16,7 @@ from sso.guest.mapping import Mapped, Mapping
 from sso.guest.newcomer import Newcomer
 from sso.guest.opening import Opening, SignedIn, close, usable
 from sso.guest.pam import Connection, Stage
-from sso.guest.proof import Proofs
+from sso.guest.proof import MESSAGES, Proofs
 from sso.guest.reactor import Reactor
 from sso.guest.records import Authenticated, Kind, Verdict
 from sso.guest.ticket import Tickets
@@ -28,7 +28,6 @@ _FINDINGS = {
     Finding.NOT_AUTHORISED: "login-not-authorised",
     Finding.BROKEN: "login-mapping-failed",
 }
-_REFUSALS = {Verdict.TRY_LATER: "login-try-later", Verdict.DENIED: "login-other-signed-in"}
 
 
 class Judge:
@@ -301,8 +300,7 @@ class Judge:
         """Whether what was shown counts for nothing (see Proofs.refusal); answers if so."""
         refusal = self._proofs.refusal(login.guess, known)
         if refusal is not None:
-            wrong = "login-secret-failed-before" if known is None else "login-failed"
-            self._conclude(_REFUSALS.get(refusal, wrong), refusal)
+            self._conclude(MESSAGES[refusal, known is not None], refusal)
         return refusal is not None
 
     def _may_try(self, login: Opening) -> bool:

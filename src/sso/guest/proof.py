@@ -9,6 +9,15 @@ import os
 from sso.guest.attempts import NO_DIGEST, Attempts, Guess
 from sso.guest.records import Authenticated, Kind, Verdict
 
+# The words of the log: why, and whether something was there to compare with.
+MESSAGES = {
+    (Verdict.TRY_LATER, False): "login-try-later",
+    (Verdict.TRY_LATER, True): "login-try-later",
+    (Verdict.NOT_AUTHENTICATED, False): "login-secret-failed-before",
+    (Verdict.NOT_AUTHENTICATED, True): "login-failed",
+    (Verdict.DENIED, True): "login-other-signed-in",
+}
+
 
 class Proofs:
     """Judges what claims prove, before PAM does and after.
