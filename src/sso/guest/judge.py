@@ -376,7 +376,7 @@ class Judge:
     def failed(self, login: Opening) -> None:
         """The password was tried, and was wrong."""
         self._proofs.failed(login.guess)
-        self._driver.settled()
+        self._driver.failed()
         self._conclude("login-failed", Verdict.NOT_AUTHENTICATED)
 
     def _uncertain(self, login: Opening) -> None:
