@@ -4,7 +4,8 @@
 
 Steps: authenticate, acct_mgmt, setcred:FLAGS, open_session, close_session, look, children, pause, end:STATUS.
 With "stop" it ends at the first failure, as login programs do. It prints one JSON object: "results" (a code, or what `look` or `children` saw), "prompts", "user", "seconds".
-At a pause, and when a PAM module shows "pause", it prints that word and waits for a line.
+With "-" instead of a script it takes one a line from its input, each for a process of its own, and tells in
+"log" too what PAM's modules said to syslog. At a pause, and when a PAM module shows "pause", it prints that word and waits for a line.
 """
 
 import ctypes
@@ -121,8 +122,8 @@ class Caller:
         return 0
 
 
-def main() -> None:
-    script = json.loads(sys.argv[1])
+def play(script: dict[str, Any]) -> dict[str, Any]:
+    """What one login program sees."""
     caller = Caller(script)
     results, user = [], ""
     began = time.monotonic()
@@ -133,7 +134,30 @@ def main() -> None:
             continue
         results.append(caller.step(step))
     seconds = time.monotonic() - began
-    print(json.dumps({"results": results, "prompts": caller.prompts, "user": user, "seconds": seconds}))
+    return {"results": results, "prompts": caller.prompts, "user": user, "seconds": seconds}
+
+
+def play_apart(script: dict[str, Any]) -> None:
+    """One script in a process of its own, as a login screen would run it; its syslog goes along."""
+    pid = os.fork()
+    if pid == 0:
+        log = os.memfd_create("log")
+        os.dup2(log, 2)
+        libc.openlog(None, 0x20, 10 << 3)  # LOG_PERROR, LOG_AUTHPRIV
+        seen = play(script)
+        seen["log"] = os.pread(log, 65536, 0).decode(errors="replace").splitlines()
+        print(json.dumps(seen), flush=True)
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def main() -> None:
+    if sys.argv[1] != "-":
+        print(json.dumps(play(json.loads(sys.argv[1]))))
+        return
+    # Unbuffered: what comes after a line is for the process of the next one, or for a pause.
+    while line := sys.stdin.readline():
+        play_apart(json.loads(line))
 
 
 if __name__ == "__main__":

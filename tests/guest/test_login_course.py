@@ -1,4 +1,4 @@
-"""How a login ends between the grant and the open session: taken back, refused, asked at the console, seen."""
+"""How a login ends between the grant and the open session: taken back, refused, asked, seen."""
 
 import os
 from pathlib import Path

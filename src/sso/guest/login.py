@@ -51,8 +51,8 @@ class LoginDriver(Protocol):
         """The login that was triggered has come to its end: the screen is its own again."""
 
     def failed(self) -> None:
-        """The login that was triggered has shown a wrong password: as `settled`, but what would keep the screen
-        to itself now, asking whoever is there, makes room for the next login.
+        """The login that was triggered has shown a wrong password: as `settled`, but a program that would now
+        keep the screen, asking whoever is there, makes room for the next login.
         """
 
     def cancel(self) -> None:
