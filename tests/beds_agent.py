@@ -77,6 +77,8 @@ class FakeDriver:
     def settled(self) -> None:
         self.calls.append("settled")
 
+    failed = settled
+
     def cancel(self) -> None:
         self.calls.append("cancel")
 

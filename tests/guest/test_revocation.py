@@ -9,7 +9,7 @@ from beds_agent import Asked, MakeStage, Stage, has, open_fds, take
 from sso.guest import records
 from sso.guest.records import Confirm, Kind, Operation
 
-LOGGED_IN, WRONG, NO_SCREEN = 0, 402, 411
+LOGGED_IN, WRONG, LATER, NO_SCREEN = 0, 402, 410, 411
 PASSWORD: dict[str, Any] = {"principal": "alice", "kind": Kind.PASSWORD, "digest": b"d" * 32, "expires": 0}
 
 Step = Callable[[Stage], Asked | None]
@@ -131,7 +131,12 @@ def test_hanging_up_is_no_way_around_the_pauses(make_stage: MakeStage) -> None:
         stage.end(id)
     stage.begin(3)
     stage.claim(3, **PASSWORD)
-    assert stage.outcome() == (3, WRONG)
+    assert stage.outcome() == (3, LATER)
+    stage.end(3)
+    stage.clock.now += 61.0
+    stage.begin(4)
+    stage.claim(4, **PASSWORD)
+    assert stage.outcome() == (4, WRONG)
 
 
 def test_no_descriptor_is_left_after_many_logins(make_stage: MakeStage) -> None:

@@ -94,7 +94,10 @@ def test_a_wrong_password_at_the_locked_screen_counts_once(make_stage: MakeStage
     stage.checker.answer = Checked.WRONG
     assert visit(stage, **PASSWORD) == 402
     stage.end()
-    assert visit(stage, id=2, **PASSWORD) == 402
+    assert visit(stage, id=2, **PASSWORD) == 410
+    stage.end(2)
+    stage.clock.now += 61.0
+    assert visit(stage, id=3, **PASSWORD) == 402
     assert stage.checker.calls == ["password login alice"], "and is not tried again"
     assert not stage.seat.calls
 

@@ -143,8 +143,7 @@ class Agent:
         if isinstance(record, Begin):
             self.judge.begin(record.id)
         elif isinstance(record, End):
-            self.judge.end(record.id)
-            self._confirm(link, record.id)
+            self.judge.end(record.id, lambda: self._confirm(link, record.id))
         else:
             note("client-gone")
             self.judge.gone(lambda: self._confirm(link, record.id))

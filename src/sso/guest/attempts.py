@@ -1,24 +1,26 @@
-"""Memory of attempts: which secrets failed, who has to pause, and what was answered already.
+"""Memory of attempts: who has to pause, which passwords failed, and what was answered already.
 
-All of it is lost with the agent, and nothing of it tells a secret: digests are keyed by the acceptor's
-key of this start, and once more by ours.
+All of it is lost with the agent, and nothing of it tells a secret: a digest comes here only as
+sso.guest.proof has sealed it.
 """
 
-import os
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from sso.guest import utmp
-from sso.guest.records import Verdict
+from sso.guest.records import Authenticated, Kind, Verdict
 
 PAUSES = (30.0, 120.0, 600.0)  # seconds after the first, second, third and further failures
-STOP_AFTER = 3  # failures of a user, until she signs in by hand
+STOP_AFTER = 3  # failures of a user, until the user signs in by hand
 OUTCOME_SECONDS = 120.0
-ENTRIES_MAX = 1024  # of each memory; the oldest go first
+CONSOLE_SECONDS = 3600.0  # without a failure, after its pause: then a console begins anew
+KEPT_SECONDS = 86400.0  # a younger record is not dropped for a new user's
+ENTRIES_MAX = 1024  # of each memory
 DIGEST_SIZE = 32
 NO_DIGEST = bytes(DIGEST_SIZE)
+_OF_A_PASSWORD = (Verdict.LOGGED_IN, Verdict.DENIED)
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -34,25 +36,47 @@ class Bounded(OrderedDict[Key, Value], Generic[Key, Value]):
             self.popitem(last=False)
 
 
+class Guess(NamedTuple):
+    """One claim, as the limiter sees it: who shows what at which console.
+
+    `user` is the account, "" for a name that is none. `digest` is a password's, sealed, else NO_DIGEST.
+    """
+
+    user: str
+    console: str
+    kind: Kind
+    digest: bytes = NO_DIGEST
+
+    def __repr__(self) -> str:
+        return f"<Guess {self.user} {self.console} {self.kind.name}>"
+
+
 class _Record:
     """What went wrong for a user or on a console since the last success."""
 
     def __init__(self) -> None:
         self.failures = self.unknown = 0
-        self.until = 0.0
+        self.until = self.last = 0.0
         self.stopped_at = 0.0  # wall clock
+        self.failed: list[bytes] = []  # the last STOP_AFTER sealed digests
 
 
 class Attempts:
-    """Back-off for each user and each console, and the secrets that failed.
+    """The limiter: back-off for each user and kind of proof, for passwords also for each console.
 
-    A pause of 30, 120, 600 s follows the first, second and further failures, of a user or on a console.
-    After three failures a user is stopped until she signs in by hand, which `by_hand(user, since)` tells.
-    A success, also by hand, forgets all of it for that user; for a console any success does. Who goes on
-    guessing passwords in her pause waits on: it does not end before PAUSES[0] seconds without one.
+    A pause of 30, 120, 600 s follows the first, second and further failures. After three of them a user
+    is stopped until a sign-in by hand, which `by_hand(user, since)` tells. Who goes on guessing passwords in
+    a user's pause makes it longer: it does not end before PAUSES[0] seconds without a guess.
 
-    An attempt whose end nobody saw (the peer left meanwhile) is free once; the next one counts as a
-    failure: otherwise hanging up would be the way around the pauses.
+    A success forgets what went wrong for that user by that kind of proof, and takes it from the console's
+    account; what went wrong for others there stays. So nobody guesses at many users' passwords and signs in
+    with an own one in between to be free again.
+
+    An attempt whose end nobody saw (the peer left meanwhile) is free once for a user and once on a console;
+    the next one counts as a failure: otherwise hanging up would be the way around the pauses.
+
+    A record that is younger than KEPT_SECONDS is never dropped for another user's: where ENTRIES_MAX of them
+    are full, a user without a record has to wait.
     """
 
     def __init__(
@@ -62,83 +86,141 @@ class Attempts:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._clock, self._by_hand, self._wall = clock, by_hand, wall
-        self._key = os.urandom(DIGEST_SIZE)
-        self._users: Bounded[str, _Record] = Bounded()
+        self._users: Bounded[tuple[str, Kind], _Record] = Bounded()
         self._consoles: Bounded[str, _Record] = Bounded()
-        self._failed: Bounded[tuple[str, bytes], None] = Bounded()
 
-    def refusal(self, user: str, console: str, digest: bytes = NO_DIGEST) -> Verdict | None:
-        """Why no attempt may be made now: TRY_LATER, or NOT_AUTHENTICATED for a known bad secret."""
-        record = self._users.get(user)
+    def paused(self, guess: Guess) -> bool:
+        """Whether nothing may be compared or tried for this guess now."""
+        key, now = (guess.user, guess.kind), self._clock()
+        record = self._users.get(key)
         if record is not None and record.failures >= STOP_AFTER:
-            if not self._by_hand(user, record.stopped_at):
-                return self._known(user, digest) or Verdict.TRY_LATER
-            self.succeeded(user, console)
-        if known := self._known(user, digest):
-            return known
-        now, record = self._clock(), self._users.get(user)
-        if record is not None and now < record.until and digest != NO_DIGEST:
-            record.until = max(record.until, now + PAUSES[0])
-        for found in (record, self._consoles.get(console)):
-            if found is not None and now < found.until:
-                return Verdict.TRY_LATER
-        return None
+            if not self._by_hand(guess.user, record.stopped_at):
+                return True
+            self.succeeded(guess)
+            record = None
+        if record is not None and now < record.until:
+            if guess.kind is Kind.PASSWORD:
+                record.until = max(record.until, now + PAUSES[0])
+            return True
+        if record is None and self._is_full(now):
+            return True
+        console = self._consoles.get(guess.console) if guess.kind is Kind.PASSWORD else None
+        return console is not None and now < console.until
 
-    def failed(self, user: str, console: str, digest: bytes = NO_DIGEST) -> None:
-        """An attempt failed: both pause, and the secret is not tried again."""
-        for records, name in ((self._users, user), (self._consoles, console)):
-            record = records.setdefault(name, _Record())
-            pause = PAUSES[min(record.failures, len(PAUSES) - 1)]
-            record.failures += 1
-            record.unknown = 0
-            record.until = self._clock() + pause
-            record.stopped_at = self._wall()
-            records[name] = record
-        if digest != NO_DIGEST:
-            self._failed[user, self._keyed(user, digest)] = None
+    def failed_before(self, guess: Guess) -> tuple[bytes, ...]:
+        """The sealed digests of this user that failed since the last success."""
+        record = self._users.get((guess.user, guess.kind))
+        return tuple(record.failed) if record is not None else ()
 
-    def unknown(self, user: str, console: str, digest: bytes = NO_DIGEST) -> None:
+    def failed(self, guess: Guess) -> None:
+        """An attempt failed: who made it pauses, and the secret is not tried again."""
+        if guess.kind is Kind.PASSWORD:
+            self._pause(self._on_console(guess))
+        if guess.user:
+            record = self._of_user(guess)
+            self._pause(record)
+            if guess.digest != NO_DIGEST:
+                record.failed = [*record.failed, guess.digest][-STOP_AFTER:]
+
+    def again(self, guess: Guess) -> None:
+        """A password that has failed was shown once more: that costs a pause, and is no new failure."""
+        until = self._clock() + PAUSES[0]
+        for record in (self._of_user(guess), self._on_console(guess)):
+            record.until = max(record.until, until)
+
+    def unknown(self, guess: Guess) -> None:
         """A credential was handed out and nobody saw what became of it."""
-        record = self._users.setdefault(user, _Record())
+        record = self._of_user(guess)
         record.unknown += 1
         if record.unknown > 1:
-            self.failed(user, console, digest)
+            self.failed(guess)
+        elif guess.kind is Kind.PASSWORD:
+            console = self._on_console(guess)
+            console.unknown += 1
+            if console.unknown > 1:
+                self._pause(console)
 
-    def succeeded(self, user: str, console: str) -> None:
-        """Somebody signed in: her failures and those of the console are over."""
-        self._users.pop(user, None)
-        self._consoles.pop(console, None)
-        for entry in [entry for entry in self._failed if entry[0] == user]:
-            del self._failed[entry]
+    def succeeded(self, guess: Guess) -> None:
+        """The user has proved it: what went wrong for this kind of proof is over."""
+        record = self._users.pop((guess.user, guess.kind), None)
+        console = self._consoles.get(guess.console) if guess.kind is Kind.PASSWORD else None
+        if record is None or console is None:
+            return
+        console.failures = max(0, console.failures - record.failures)
+        console.unknown = max(0, console.unknown - record.unknown)
+        if not console.failures:
+            console.until = 0.0
 
-    def _known(self, user: str, digest: bytes) -> Verdict | None:
-        bad = digest != NO_DIGEST and (user, self._keyed(user, digest)) in self._failed
-        return Verdict.NOT_AUTHENTICATED if bad else None
+    def _pause(self, record: _Record) -> None:
+        now = self._clock()
+        record.until = now + PAUSES[min(record.failures, len(PAUSES) - 1)]
+        record.failures += 1
+        record.unknown = 0
+        record.stopped_at = self._wall()
 
-    def _keyed(self, user: str, digest: bytes) -> bytes:
-        import hmac  # late: see Grant.fits
+    def _of_user(self, guess: Guess) -> _Record:
+        key = guess.user, guess.kind
+        record = self._users[key] = self._users.get(key) or _Record()  # the youngest now
+        record.last = self._clock()
+        return record
 
-        return hmac.digest(self._key, user.encode() + b"\0" + digest, "sha256")
+    def _on_console(self, guess: Guess) -> _Record:
+        record, now = self._consoles.get(guess.console), self._clock()
+        if record is None or now >= max(record.until, record.last) + CONSOLE_SECONDS:
+            record = _Record()
+        self._consoles[guess.console] = record
+        record.last = now
+        return record
+
+    def _is_full(self, now: float) -> bool:
+        if len(self._users) < ENTRIES_MAX:
+            return False
+        oldest = next(iter(self._users.values()))
+        return now < oldest.last + KEPT_SECONDS
+
+
+class Answered(NamedTuple):
+    """An answer that is remembered; `digest` is the sealed one of the password that got it."""
+
+    code: int
+    digest: bytes
+
+    def __repr__(self) -> str:
+        return f"<Answered {self.code}>"
 
 
 class Outcomes:
-    """What was answered in the last 120 s, by attempt id, principal and digest (PROTOCOL.md section 10.2)."""
+    """What was answered in the last 120 s, by attempt id, principal and kind (PROTOCOL.md section 10.2).
+
+    The first answer stays. Of a password only that it was right, or that the account was refused, is kept; it
+    is for sso.guest.proof to compare the digest: the attempt id travels in clear, and proves nothing.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._kept: Bounded[tuple[bytes, str, bytes], tuple[float, int]] = Bounded()
+        self._kept: Bounded[tuple[bytes, str, Kind], tuple[float, Answered]] = Bounded()
 
-    def keep(self, attempt: bytes, principal: str, digest: bytes, code: int) -> None:
-        """Remember an answer; an attempt id of zeros is none."""
-        if any(attempt):
-            self._kept[attempt, principal, digest] = self._clock() + OUTCOME_SECONDS, code
+    def keep(self, claim: Authenticated, code: int, digest: bytes = NO_DIGEST) -> None:
+        """Remember an answer. An attempt id of zeros is none, and "later" is no answer to keep to."""
+        kept = code in _OF_A_PASSWORD if claim.kind is Kind.PASSWORD else code != Verdict.TRY_LATER
+        if any(claim.attempt) and kept and self.find(claim) is None:
+            self._kept[_key(claim)] = self._clock() + OUTCOME_SECONDS, Answered(code, digest)
 
     def left(self) -> None:
         """The client has left, and the console is locked: that it was let in is no answer any more."""
-        for key in [key for key, (_, code) in self._kept.items() if code == Verdict.LOGGED_IN]:
+        for key in [key for key, (_, kept) in self._kept.items() if kept.code == Verdict.LOGGED_IN]:
             del self._kept[key]
 
-    def find(self, attempt: bytes, principal: str, digest: bytes) -> int | None:
-        """The same answer for the same key, or None."""
-        until, code = self._kept.get((attempt, principal, digest), (0.0, 0))
-        return code if any(attempt) and self._clock() < until else None
+    def find(self, claim: Authenticated) -> Answered | None:
+        """What was answered to this attempt, or None."""
+        until, kept = self._kept.get(_key(claim), (0.0, None))
+        return kept if any(claim.attempt) and self._clock() < until else None
+
+
+def is_repeated(claim: Authenticated, before: Authenticated) -> bool:
+    """Whether a claim names the attempt of an earlier one; whether it shows the same secret, Proofs tells."""
+    return any(claim.attempt) and _key(claim) == _key(before)
+
+
+def _key(claim: Authenticated) -> tuple[bytes, str, Kind]:
+    return claim.attempt, claim.principal, claim.kind

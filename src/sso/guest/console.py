@@ -1,4 +1,5 @@
-"""What is done to the seat when the client leaves: lock and see that it is locked, log off after a grace."""
+"""What is done to the seat when the client leaves or is another one: lock and see that it is locked; after a
+grace log off."""
 
 from collections.abc import Callable, Sequence
 
@@ -29,6 +30,20 @@ class Console:
     def is_locked(self, session: Seated) -> bool:
         """Whether nobody can use the session without unlocking it."""
         return self.driver.is_locked(session)
+
+    @property
+    def guarded(self) -> bool:
+        """Whether anything is done at all when the client leaves."""
+        return self._action != NOTHING
+
+    def is_open(self, found: Found) -> bool:
+        """Whether somebody's session can be used by who looks at the console, or is about to appear."""
+        return any(not self.is_locked(session) for session in found.users) or self.expects()
+
+    def lock(self, done: Callable[[], None]) -> None:
+        """Lock what is open, as when the client leaves, and log nobody off."""
+        self._leaving.append(done)
+        self.seat.look(self._lock)
 
     def is_in_front(self, session: Seated) -> bool:
         """Whether the session is what the screen shows now, and nobody has to unlock it."""
@@ -62,7 +77,7 @@ class Console:
 
         Sessions in text cannot be locked, and without logind nothing can: the log says so.
         """
-        if self._action == NOTHING:
+        if not self.guarded:
             done()
             return
         self._leaving.append(done)

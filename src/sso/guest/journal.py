@@ -53,6 +53,7 @@ MESSAGE_IDS = {
     "session-not-locked": "sso.session.not-locked",
     "session-ended": "sso.session.ended",
     "client-gone": "sso.client.gone",
+    "client-unproved": "sso.client.unproved",
     "screen-found": "sso.screen.found",
     "bus-lost": "sso.bus.lost",
     "bus-back": "sso.bus.back",
@@ -81,7 +82,14 @@ _PRIORITIES = {
     NOTICE: (
         *("login-unknown-user", "login-not-authorised", "login-account-refused", "login-other-signed-in"),
         *("login-no-ticket", "login-try-later", "login-secret-failed-before", "login-not-local"),
-        *("login-locked-out", "verdict-refused", "pam-refused", "screen-refused", "link-refused"),
+        *(
+            "login-locked-out",
+            "client-unproved",
+            "verdict-refused",
+            "pam-refused",
+            "screen-refused",
+            "link-refused",
+        ),
     ),
     WARNING: (
         *("login-failed", "login-secret-unusable", "login-no-screen", "login-expired"),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from sso.guest import ccache, faillock
 from sso.guest.account import Finding
 from sso.guest.asking import Asking
-from sso.guest.attempts import Attempts, Outcomes
+from sso.guest.attempts import NO_DIGEST, Attempts, Outcomes, is_repeated
 from sso.guest.config import GuestConfig
 from sso.guest.console import Console
 from sso.guest.desk import PamDesk
@@ -13,8 +13,10 @@ from sso.guest.grant import Grants
 from sso.guest.journal import note
 from sso.guest.logind import Found, Seated
 from sso.guest.mapping import Mapped, Mapping
+from sso.guest.newcomer import Newcomer
 from sso.guest.opening import Opening, SignedIn, close, usable
 from sso.guest.pam import Connection, Stage
+from sso.guest.proof import MESSAGES, Proofs
 from sso.guest.reactor import Reactor
 from sso.guest.records import Authenticated, Kind, Verdict
 from sso.guest.ticket import Tickets
@@ -50,7 +52,7 @@ class Judge:
         would_lock: Callable[[str], bool] = faillock.would_lock,
     ) -> None:
         self._reactor, self._console, self._driver = reactor, console, console.driver
-        self._mapper, self._answer, self._withdraw, self._attempts = mapper, answer, withdraw, attempts
+        self._mapper, self._answer, self._withdraw, self._proofs = mapper, answer, withdraw, Proofs(attempts)
         self._config, self._would_lock = config, would_lock
         self._grants = Grants(reactor.clock)
         self._asking = Asking(reactor, console.driver, self._grants, config.grant_seconds)
@@ -59,6 +61,7 @@ class Judge:
         self._tracker = Tracker(reactor, console, self._tickets)
         self.desk = PamDesk(reactor, self._grants, self._tracker, self)
         self.unlocker = Unlocker(reactor, console, checker, config)
+        self._newcomer = Newcomer(reactor, console, self._replaced)
         self._current: int | None = None  # the peer session that may still claim something
         self._present = ""  # the principal who has signed in and not left since
         self.login: Opening | None = None
@@ -80,29 +83,39 @@ class Judge:
         if self.login is not None and not self.login.told:
             self._revoke()
         self._current = id
+        self._newcomer.begin()
 
-    def end(self, id: int) -> None:
+    def end(self, id: int, done: Callable[[], None] = lambda: None) -> None:
         """A peer session is over: nothing that it was granted is left when this returns.
 
-        What its client was told to do at the console goes on, unless this was somebody else's.
+        What its client was told to do at the console goes on, unless this was somebody else's. `done` is
+        called when the next client finds nothing open but what this one has proved to be its own.
         """
         login = self.login
         if login is not None and login.told is not (login.claim.id == id):
             self._revoke()
         if self._current == id:
             self._current = None
+        self._newcomer.lock(done)
 
     def gone(self, done: Callable[[], None]) -> None:
         """The client has left: nothing that it was granted is left, and `done` when nobody can go on."""
         self._revoke()
-        self._current, self._present = None, ""
+        self._current = None
+        self._newcomer.settle()
+        self._replaced()
+        self._console.leave(lambda: self._tracker.client_gone(done))
+
+    def _replaced(self) -> None:
+        """Whoever was let in before is not the client any more."""
+        self._present = ""
         self._outcomes.left()
         self.unlocker.forget()
-        self._console.leave(lambda: self._tracker.client_gone(done))
 
     def close(self) -> None:
         """Revoke everything."""
         self._revoke()
+        self._newcomer.settle()
         self._grants.close()
         self._console.close()
 
@@ -112,39 +125,65 @@ class Judge:
             close(secret)
             return
         self._current = None  # one claim a session
-        known = self._outcomes.find(claim.attempt, claim.principal, claim.digest)
-        if known == Verdict.CONSOLE_ASKS and self.login is not None:
+        if self._goes_on(claim):
             close(secret)
-            self._resume(self.login, claim)
             return
         self._revoke()
-        self.login = Opening(claim, secret)
-        if known is not None and known != Verdict.CONSOLE_ASKS:
-            self._conclude("login-repeated", known)
-        elif not usable(claim.kind, secret):
-            self._conclude("login-secret-unusable", Verdict.CREDENTIAL_REFUSED)
-        else:
-            self.login.worker = self._mapper.ask(claim.kind, claim.principal, self._mapped)
+        login = self.login = Opening(claim, secret)
+        signed_in = self._present or (self.signed_in.principal if self.signed_in is not None else "")
+        self._newcomer.hear(claim, signed_in, lambda: self._map(login))
 
-    def _resume(self, login: Opening, claim: Authenticated) -> None:
-        """The client of a login that goes on at the console is there again, and waits for it once more."""
+    def _goes_on(self, claim: Authenticated) -> bool:
+        """Whether the client of a login that goes on at the console is there again, and waits for it."""
+        login = self.login
+        if login is None or not is_repeated(claim, login.claim):
+            return False
+        guess = self._proofs.guess(claim, login.user, self._driver.place)
+        if self._proofs.refusal(guess, login.guess.digest) is not None:
+            return False
         login.claim, login.told = claim, False
         login.timers.append(self._reactor.after(self._config.grant_seconds, self._late))
         self._look_for(login)
+        return True
+
+    def _map(self, login: Opening) -> None:
+        claim = login.claim
+        if self.login is not login:
+            return
+        if not usable(claim.kind, login.secret):
+            self._conclude("login-secret-unusable", Verdict.CREDENTIAL_REFUSED)
+        else:
+            login.worker = self._mapper.ask(claim.kind, claim.principal, self._mapped)
 
     def _mapped(self, mapped: Mapped) -> None:
         login = self.login
         assert login is not None  # a revoked login has cancelled its worker
         login.worker = None
-        if mapped.finding is not Finding.GOOD:
-            broken = mapped.finding is Finding.BROKEN
-            id = _FINDINGS.get(mapped.finding, "login-account-refused")
-            self._conclude(
-                id, Verdict.INTERNAL if broken else Verdict.DENIED, reason=mapped.finding.name.lower()
-            )
+        good = mapped.finding is Finding.GOOD
+        login.guess = self._proofs.guess(login.claim, mapped.user if good else "", self._driver.place)
+        if not good:
+            self._unknown_name(login, mapped.finding)
             return
         login.user, login.uid = mapped.user, mapped.uid
-        self._console.seat.look(lambda found: self._seen(login, found))
+        if not self._repeated(login):
+            self._console.seat.look(lambda found: self._seen(login, found))
+
+    def _unknown_name(self, login: Opening, finding: Finding) -> None:
+        """Nobody who may sign in: with a password that is a guess at this console, as a wrong one is."""
+        broken = finding is Finding.BROKEN
+        if not broken and login.claim.kind is Kind.PASSWORD:
+            if self._refused(login):
+                return
+            self._proofs.failed(login.guess)
+        id = _FINDINGS.get(finding, "login-account-refused")
+        self._conclude(id, Verdict.INTERNAL if broken else Verdict.DENIED, reason=finding.name.lower())
+
+    def _repeated(self, login: Opening) -> bool:
+        """Whether the answer that this attempt has got, or a refusal, was given."""
+        known = self._outcomes.find(login.claim)
+        if known is not None and not self._refused(login, known.digest):
+            self._conclude("login-repeated", known.code)
+        return known is not None
 
     def _seen(self, login: Opening, found: Found) -> None:
         """Somebody may be signed in: the same user visits or unlocks, anybody else is refused."""
@@ -169,13 +208,16 @@ class Judge:
 
     def _visit(self, login: Opening, ours: SignedIn | None, seated: Seated | None) -> None:
         claim = login.claim
+        if claim.kind is not Kind.PASSWORD:
+            self._newcomer.settle()
         if self._tracker.is_behind(seated):
             self._conclude("login-not-in-front", Verdict.NO_LOGIN_SCREEN)
             return
         # A password is proved by PAM alone, and no login happens now; so it has to be the one that opened.
-        if claim.kind is Kind.PASSWORD and (ours is None or claim.digest != ours.digest):
-            self._conclude("login-other-signed-in", Verdict.DENIED)
-        elif ours is not None and self._tickets.is_renewal(claim, ours):
+        if self._refused(login, ours.digest if ours is not None else NO_DIGEST):
+            return
+        self._proofs.succeeded(login.guess)
+        if ours is not None and self._tickets.is_renewal(claim, ours):
             self._tracker.refresh(login, lambda good: self._refreshed(login, good))
         else:
             if seated is not None:
@@ -246,7 +288,7 @@ class Judge:
     def _unlocked(self, login: Opening) -> None:
         """The session that was locked is the user's again; its cache gets the ticket, if that is newer."""
         ours = self.signed_in
-        self._attempts.succeeded(login.user, self._driver.place)
+        self._proofs.succeeded(login.guess)
         self._driver.settled()
         if ours is not None and self._tickets.is_renewal(login.claim, ours) and login.secret is not None:
             self._tracker.refresh(login, lambda good: None)
@@ -254,15 +296,20 @@ class Judge:
 
     # Nobody is, or the screen has to ask PAM
 
+    def _refused(self, login: Opening, known: bytes | None = None) -> bool:
+        """Whether what was shown counts for nothing (see Proofs.refusal); answers if so."""
+        refusal = self._proofs.refusal(login.guess, known)
+        if refusal is not None:
+            self._conclude(MESSAGES[refusal, known is not None], refusal)
+        return refusal is not None
+
     def _may_try(self, login: Opening) -> bool:
         """Whether an attempt may be made; answers when not."""
         claim = login.claim
-        refusal = self._attempts.refusal(login.user, self._driver.place, claim.digest)
         if claim.kind is Kind.IDENTITY and not self._config.accept_identity:
             self._conclude("login-no-ticket", Verdict.NO_TICKET)
-        elif refusal is not None:
-            later = refusal is Verdict.TRY_LATER
-            self._conclude("login-try-later" if later else "login-secret-failed-before", refusal)
+        elif self._refused(login):
+            return False
         elif claim.kind is Kind.PASSWORD and self._would_lock(login.user):
             # A wrong one now would be the failure that locks her out.
             self._conclude("login-locked-out", Verdict.TRY_LATER)
@@ -300,14 +347,13 @@ class Judge:
         claim, code = login.claim, Verdict.CONSOLE_ASKS
         login.told = True
         note("login-asks", session=claim.id, user=login.user, code=int(code))
-        self._outcomes.keep(claim.attempt, claim.principal, claim.digest, code)
         self._answer(claim.id, code)
 
     # What PAM does (sso.guest.desk)
 
     def opened(self, login: Opening) -> None:
         """The session is open, and tracked; whether it is in front, logind tells."""
-        self._attempts.succeeded(login.user, self._driver.place)
+        self._proofs.succeeded(login.guess)
         self._driver.settled()
 
         def looked(found: Found) -> None:
@@ -329,14 +375,14 @@ class Judge:
 
     def failed(self, login: Opening) -> None:
         """The password was tried, and was wrong."""
-        self._attempts.failed(login.user, self._driver.place, login.claim.digest)
-        self._driver.settled()
+        self._proofs.failed(login.guess)
+        self._driver.failed()
         self._conclude("login-failed", Verdict.NOT_AUTHENTICATED)
 
     def _uncertain(self, login: Opening) -> None:
         """A password was tried, and nobody saw what became of it; a ticket never counts."""
         if login.claim.kind is Kind.PASSWORD:
-            self._attempts.unknown(login.user, self._driver.place, login.claim.digest)
+            self._proofs.unknown(login.guess)
 
     # Ends
 
@@ -382,10 +428,11 @@ class Judge:
         if code == Verdict.LOGGED_IN:
             self._present = claim.principal
             self._console.back()
+            self._newcomer.settle()
         if message != "login-repeated":
-            self._outcomes.keep(claim.attempt, claim.principal, claim.digest, code)
+            self._outcomes.keep(claim, code, login.guess.digest)
         if not login.told:
-            self._answer(claim.id, code)
+            self._newcomer.lock(lambda: self._answer(claim.id, code))
 
     def _forget(self, login: Opening) -> None:
         """Nothing of a login is left: worker, timers, grant, secret, and a cache that no session has."""

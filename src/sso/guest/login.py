@@ -50,6 +50,11 @@ class LoginDriver(Protocol):
     def settled(self) -> None:
         """The login that was triggered has come to its end: the screen is its own again."""
 
+    def failed(self) -> None:
+        """The login that was triggered has shown a wrong password: as `settled`, but a program that would now
+        keep the screen, asking whoever is there, makes room for the next login.
+        """
+
     def cancel(self) -> None:
         """Nothing is to come of the login that was triggered: bring the screen back to its start, at once.
 

@@ -3,6 +3,7 @@
 import os
 import stat
 
+from sso.guest.attempts import Guess
 from sso.guest.forked import Forked
 from sso.guest.logind import Seated
 from sso.guest.pam import Connection
@@ -46,6 +47,7 @@ class Opening:
     def __init__(self, claim: Authenticated, secret: int | None) -> None:
         self.claim, self.secret = claim, secret
         self.user, self.uid = "", -1
+        self.guess = Guess("", "", claim.kind)  # whose it is, once that is known
         self.worker: Forked | None = None
         self.unlocking: Seated | None = None
         self.connection: Connection | None = None

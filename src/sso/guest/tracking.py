@@ -30,7 +30,7 @@ class Tracker:
         """PAM has opened the login's session."""
         claim, now = login.claim, self._reactor.clock()
         who = login.user, login.uid, claim.principal
-        self.session = SignedIn(connection, *who, claim.digest, claim.expires, now, login.path)
+        self.session = SignedIn(connection, *who, login.guess.digest, claim.expires, now, login.path)
         login.opened = True
 
     def moved(self, connection: Connection, path: str) -> bool:

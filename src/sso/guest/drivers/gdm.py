@@ -47,6 +47,8 @@ class GDMDriver:
     def settled(self) -> None:
         pass
 
+    failed = settled
+
     def cancel(self) -> None:
         """Nothing to take back: the token is worth nothing without its grant, and no module asks anything."""
 

@@ -78,6 +78,12 @@ class GettyDriver:
         if screen is not None:
             os.close(screen.life)
 
+    def failed(self) -> None:
+        """End login(1): it would ask for another name itself, for a minute, and keep every ticket waiting."""
+        screen, self._login = self._login, None
+        if screen is not None:
+            _end_login(screen)
+
     def cancel(self) -> None:
         """Take the word back from a screen, or end the login that it became; a person's own login stays.
 
@@ -88,9 +94,7 @@ class GettyDriver:
             # From here on the screen's TAKEN fails, and it stays what it is. It may have been sent before.
             self._told.link.shutdown(socket.SHUT_RD)
             self._on_packet(self._told)
-        screen, self._login = self._login, None
-        if screen is not None:
-            _end_login(screen)
+        self.failed()
 
     def lock(self, session: Seated) -> bool:
         return False

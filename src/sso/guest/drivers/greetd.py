@@ -96,6 +96,8 @@ class GreetdDriver:
         # The greeter still has to start the session: it hangs up when that is done, or in vain.
         self._told, self._in_vain = None, False
 
+    failed = settled
+
     def cancel(self) -> None:
         """Hang up: a greeter starts a session only while we hear it, else it shows its prompt again."""
         if self._told is not None:

@@ -58,6 +58,8 @@ class LightDMDriver:
     def settled(self) -> None:
         pass
 
+    failed = settled
+
     def cancel(self) -> None:
         """Nothing to take back: without its grant the switch ends at the greeter, as at any question."""
 

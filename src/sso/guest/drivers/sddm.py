@@ -92,6 +92,8 @@ class SDDMDriver:
     def settled(self) -> None:
         self._wanted = False
 
+    failed = settled
+
     def cancel(self) -> None:
         """The talk goes on to its end, as SDDM needs it: its PAM finds no grant, and the greeter stays.
 
