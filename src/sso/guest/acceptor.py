@@ -1,159 +1,71 @@
 """The acceptor process: it holds the keytab and says who was authenticated; it never sees the port.
 
-One PeerSession a child. The child passes tokens and blobs; what was authenticated, and which ticket
-came along, stays here and goes to the agent as a sealed file without a name.
+It reads no packet of a child itself: a worker a peer session (sso.guest.peer_session) does, forked when the
+channel process announces the child. The acceptor alone has the links to the others. It takes one claim from
+each worker, of that worker's own session, and hands it to the agent with its sealed file.
 """
 
-import fcntl
-import hmac
 import os
-import selectors
+import select
 import socket
 from collections.abc import Callable
 
-from sso.errors import ConfigError, MechanismError, RemoteProtocolError
+from sso.daemon.syscalls import Fence
+from sso.errors import RemoteProtocolError
 from sso.guest import notify, records
-from sso.guest.records import Kind, Received
-from sso.guest.stand_in import BIND, CREDENTIAL, EXPORT, JUDGE, MAKE, NO, PACKET_MAX, STEP, VERDICT, YES
-from sso.mech import Mechanism, Pair
+from sso.guest.confine import die_with_parent
+from sso.guest.forked import Forked
+from sso.guest.packets import VERDICT
+from sso.guest.peer_session import CLAIMED, OVER, Load, Make, PeerSession, is_sealed, serve
+from sso.guest.reactor import Reactor
+from sso.guest.records import Authenticated, Child, Outcome, Received
 
-Make = Callable[[str, bool], Mechanism]
-SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+WORKER_TIME = 600.0  # seconds for a session's worker: more than a person's prompts take
+WORKERS_MAX = 4  # at once, those that are ending included: the channel process serves one peer at a time
+END_TIME = 2.0  # seconds for killed workers to be gone
+NAME_MAX = 64  # characters of a defect's kind in the log
 
 
 def _silent(id: str, text: str) -> None:
     """The log of a test that wants none."""
 
 
-class PeerSession:
-    """What one child has shown so far, and at most one claim of it.
+class _Peer:
+    """A session's child, and its worker with the acceptor's end of the pair to it."""
 
-    `make(name, in_tls)` gives the accepting half of a SASL mechanism, `load(type)` the pair of a
-    credential type. Whatever a child sends, the answer is a reply packet or None for "end it".
-    """
-
-    def __init__(
-        self, id: int, make: Make, load: Callable[[str], Pair], log: Callable[[str, str], None] = _silent
-    ) -> None:
-        self.id = id
-        self._log = log
-        self.attempt = bytes(16)
-        self.judged = False
-        self._make, self._load = make, load
-        self._mechanism: Mechanism | None = None
-        self._claim: Mechanism | None = None
-
-    def reply(self, packet: bytes) -> bytes | None:
-        """The reply to one packet; None ends the session, b"" answers later (a claim to judge)."""
-        handler = {
-            MAKE: self._on_make,
-            BIND: self._on_bind,
-            STEP: self._on_step,
-            EXPORT: self._on_export,
-            CREDENTIAL: self._on_credential,
-            JUDGE: self._on_judge,
-        }.get(packet[:1])
-        if handler is None or self.judged:
-            return None
-        try:
-            return handler(packet[1:])
-        except (MechanismError, ConfigError) as error:
-            cause = error.cause if isinstance(error, MechanismError) else "config"
-            return NO + cause.encode() + b"\0" + str(error).encode()[:200]
-        except Exception as error:  # a defect of one mechanism ends one session, not the process
-            self._log("mechanism-failed", type(error).__name__)
-            return None
-
-    def _on_make(self, payload: bytes) -> bytes | None:
-        if self._mechanism is not None or not payload:
-            return None
-        self._mechanism = self._make(payload[1:].decode("ascii", "replace"), payload[0] == 1)
-        return YES
-
-    def _on_bind(self, payload: bytes) -> bytes | None:
-        if self._mechanism is None:
-            return None
-        self._mechanism.bind(payload)
-        return YES
-
-    def _on_step(self, payload: bytes) -> bytes | None:
-        if self._mechanism is None or self._mechanism.complete:
-            return None
-        token = bytes(self._mechanism.step(payload))
-        if self._mechanism.complete:
-            self._claim = self._mechanism
-        return YES + bytes([self._mechanism.complete]) + token
-
-    def _on_export(self, payload: bytes) -> bytes | None:
-        if self._mechanism is None or not self._mechanism.complete:
-            return None
-        return YES + bytes([self._mechanism.credential is not None]) + self._mechanism.export()
-
-    def _on_credential(self, payload: bytes) -> bytes | None:
-        type, _, blob = payload.partition(b"\0")
-        authenticated = (
-            self._mechanism.peer if self._mechanism is not None and self._claim is not None else ""
-        )
-        pair = self._load(type.decode("ascii", "replace"))
-        # A password names its own user, so it never follows an authentication that named another.
-        if pair.kind != "credential" or (pair.name == "password") == bool(authenticated):
-            return None
-        half = pair.accept(**({} if pair.name == "password" else {"principal": authenticated}))
-        half.step(blob)
-        if half.credential is None:
-            return None
-        half.peer = half.credential.principal
-        self._claim = half
-        return YES + half.peer.encode()
-
-    def _on_judge(self, payload: bytes) -> bytes | None:
-        if self._claim is None or len(payload) != len(self.attempt):
-            return None
-        self.attempt, self.judged = payload, True
-        return b""
-
-    def claim(self, key: bytes) -> tuple[records.Authenticated, int | None]:
-        """What the agent is told, and the sealed file with the secret (None without one)."""
-        claim = self._claim
-        if claim is None:
-            raise MechanismError("no-claim")
-        credential = claim.credential
-        kind, secret, digest = Kind.IDENTITY, None, bytes(32)
-        if credential is not None and credential.secret is not None:
-            kind = Kind.PASSWORD if credential.type == "password" else Kind.KERBEROS
-            secret = _sealed(credential.secret)
-            if kind is Kind.PASSWORD:
-                digest = _digest(key, claim.peer, credential.secret)
-        expires = credential.expires if credential is not None else 0
-        record = records.Authenticated(self.id, self.attempt, kind, claim.peer, digest, expires)
-        self.dispose()
-        return record, secret
-
-    def dispose(self) -> None:
-        for mechanism in (self._mechanism, self._claim):
-            if mechanism is not None:
-                mechanism.dispose()
-        self._mechanism = self._claim = None
+    def __init__(self, id: int, child: socket.socket, link: socket.socket, worker: Forked) -> None:
+        self.id, self.child, self.link, self.worker = id, child, link, worker
+        self.claimed = False
 
 
 class Acceptor:
-    """The loop: children on one side, the agent on the other."""
+    """The loop: children and their workers on one side, the agent on the other.
+
+    `make` and `load` are those of PeerSession, `key` that of the passwords' digests; a worker calls them
+    behind `fence`. Whatever a worker or a child does, it ends its own session alone.
+    """
 
     def __init__(
         self,
         agent: socket.socket,
         channel: socket.socket,
         make: Make,
-        load: Callable[[str], Pair],
+        load: Load,
         log: Callable[[str, str], None] = _silent,
+        *,
+        key: bytes = b"",
+        fence: Fence | None = None,
     ) -> None:
         self._agent, self._channel, self._make, self._load = agent, channel, make, load
-        self._log = log
-        self._sessions: dict[int, tuple[socket.socket, PeerSession]] = {}
-        self._key = os.urandom(32)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(agent, selectors.EVENT_READ, self._on_outcome)
-        self._selector.register(channel, selectors.EVENT_READ, self._on_child)
+        self._log, self._key, self._fence = log, key or os.urandom(32), fence
+        self._reactor = Reactor()
+        self._peers: dict[int, _Peer] = {}
+        self._workers: list[Forked] = []
+        # Level-triggered hang-ups of the children's sockets alone: what they say is for the workers.
+        self._ends = select.epoll()
+        self._reactor.watch(agent.fileno(), self._on_outcome)
+        self._reactor.watch(channel.fileno(), self._on_child)
+        self._reactor.watch(self._ends.fileno(), self._on_end)
         self._running = True
 
     def run(self) -> None:
@@ -161,22 +73,27 @@ class Acceptor:
         try:
             while self._running:
                 notify.alive()
-                for key, _ in self._selector.select(notify.watchdog()):
-                    key.data()
+                self._reactor.turn(notify.watchdog())
         finally:
-            for id in list(self._sessions):
-                self._drop(id)
-            self._selector.close()
+            self.close()
 
-    def _on_child(self) -> None:
-        received = self._receive(self._channel, records.Child)
-        if received is None:
-            return
-        record, (fd,) = received
-        connection = socket.socket(fileno=fd)
-        session = PeerSession(record.id, self._make, self._load, self._log)
-        self._sessions[record.id] = connection, session
-        self._selector.register(connection, selectors.EVENT_READ, lambda: self._on_packet(record.id))
+    def close(self) -> None:
+        """End every session, and wait until the workers are gone."""
+        for id in list(self._peers):
+            self._drop(id)
+        for descriptor in (self._agent, self._channel, self._ends):
+            self._reactor.forget(descriptor.fileno())
+        limit = self._reactor.clock() + END_TIME
+        while self._living() and (left := limit - self._reactor.clock()) > 0:
+            self._reactor.turn(left)
+        self._ends.close()
+        self._reactor.close()
+
+    def _living(self) -> int:
+        self._workers = [worker for worker in self._workers if worker.alive]
+        return len(self._workers)
+
+    # From the others
 
     def _receive(self, link: socket.socket, kind: type[Received]) -> tuple[Received, list[int]] | None:
         """A record of another process; None, and the end of the loop, when it is gone or talks nonsense."""
@@ -188,63 +105,144 @@ class Acceptor:
         self._running = self._running and received is not None
         return received
 
-    def _on_packet(self, id: int) -> None:
-        connection, session = self._sessions[id]
+    def _on_child(self) -> None:
+        received = self._receive(self._channel, Child)
+        if received is None:
+            return
+        record, (fd,) = received
         try:
-            packet = connection.recv(PACKET_MAX + 1)
-        except OSError:
-            packet = b""
-        reply = session.reply(packet) if 0 < len(packet) <= PACKET_MAX else None
-        if reply is None:
-            self._drop(id)
-        elif reply:
-            self._send(id, reply)
-        else:
-            self._submit(session)
-
-    def _submit(self, session: PeerSession) -> None:
-        record, secret = session.claim(self._key)
-        try:
-            records.send(self._agent, record, [] if secret is None else [secret])
-        finally:
-            if secret is not None:
-                os.close(secret)
+            child = _packets_of(fd)
+            if record.id in self._peers:
+                child.close()
+                raise RemoteProtocolError("a session that there is")
+        except RemoteProtocolError as error:
+            self._log("record-malformed", str(error))
+            self._running = False
+            return
+        self._begin(record.id, child)
 
     def _on_outcome(self) -> None:
-        received = self._receive(self._agent, records.Outcome)
+        received = self._receive(self._agent, Outcome)
         if received is None:
             return
         record, _ = received
-        if record.id in self._sessions:
-            self._send(record.id, VERDICT + record.code.to_bytes(4, "big"))
-
-    def _send(self, id: int, packet: bytes) -> None:
+        peer = self._peers.get(record.id)
+        if peer is None or not peer.claimed:
+            return  # it has left meanwhile
         try:
-            self._sessions[id][0].send(packet, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+            peer.child.send(VERDICT + record.code.to_bytes(4, "big"), flags)
         except OSError:
+            self._drop(record.id)
+
+    # Workers
+
+    def _begin(self, id: int, child: socket.socket) -> None:
+        """Fork the worker of a session; without one the child is hung up on."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        with theirs:
+            try:
+                if self._living() >= WORKERS_MAX:
+                    raise OSError("too many at once")
+                worker = self._fork(id, child, theirs)
+            except OSError as error:  # or processes or descriptors are short
+                self._log("worker-not-made", error.strerror or str(error))
+                child.close()
+                ours.close()
+                return
+        self._workers.append(worker)
+        self._peers[id] = _Peer(id, child, ours, worker)
+        self._ends.register(child.fileno(), 0)
+        self._reactor.watch(ours.fileno(), lambda: self._on_claim(id))
+
+    def _fork(self, id: int, child: socket.socket, link: socket.socket) -> Forked:
+        parent = os.getpid()
+
+        def work() -> bytes:
+            die_with_parent(parent)
+            if self._fence is not None:
+                self._fence.close_behind()
+            child.setblocking(True)
+            return serve(PeerSession(id, self._make, self._load), child, link, self._key)
+
+        keep = child.fileno(), link.fileno()
+        return Forked(self._reactor, work, lambda answer: self._worker_ended(id, answer), WORKER_TIME, keep)
+
+    def _worker_ended(self, id: int, answer: bytes) -> None:
+        """Its last words are not more than a word for the log: a peer may have taken it over."""
+        self._on_claim(id)  # if it was made, it is there
+        word = answer.decode("ascii", "replace")[:NAME_MAX]
+        if answer not in (OVER, CLAIMED):
+            self._log("mechanism-failed" if word.isidentifier() else "worker-failed", word or f"session={id}")
+        if id in self._peers and not self._peers[id].claimed:
+            self._drop(id)
+
+    def _on_claim(self, id: int) -> None:
+        """What a worker says of its session, once; anything but a whole claim of that session ends it."""
+        peer = self._peers.get(id)
+        if peer is None or peer.claimed:
+            return
+        try:
+            received = records.receive(peer.link, Authenticated)
+        except BlockingIOError:
+            return
+        except RemoteProtocolError as error:
+            self._refuse(peer, str(error))
+            return
+        if received is None:
+            self._reactor.forget(peer.link.fileno())  # how it ended, its process tells
+            return
+        record, fds = received
+        try:
+            if record.id != id:
+                self._refuse(peer, "a worker that speaks for another session")
+            elif not all(map(is_sealed, fds)):
+                self._refuse(peer, "a secret that is not sealed")
+            else:
+                self._claimed(peer, record, fds)
+        finally:
+            records.close_all(fds)
+
+    def _refuse(self, peer: _Peer, why: str) -> None:
+        self._log("record-malformed", why)
+        self._drop(peer.id)
+
+    def _claimed(self, peer: _Peer, record: Authenticated, fds: list[int]) -> None:
+        """Hand it on. From here on the child only waits, and the worker has nothing more to say."""
+        peer.claimed = True
+        self._hang_up(peer)
+        self._ends.modify(peer.child.fileno(), select.EPOLLIN)
+        records.send(self._agent, record, fds)
+
+    def _on_end(self) -> None:
+        """Children that are gone, or that speak where they have to wait."""
+        ended = {fd for fd, _ in self._ends.poll(0)}
+        for id in [peer.id for peer in self._peers.values() if peer.child.fileno() in ended]:
             self._drop(id)
 
     def _drop(self, id: int) -> None:
-        connection, session = self._sessions.pop(id)
-        self._selector.unregister(connection)
-        connection.close()
-        session.dispose()
+        """Nothing of a session stays; its worker is killed, and reaped when it is gone."""
+        peer = self._peers.pop(id)
+        peer.worker.cancel()
+        self._hang_up(peer)
+        self._ends.unregister(peer.child.fileno())  # a dying worker has it open still
+        peer.child.close()
+
+    def _hang_up(self, peer: _Peer) -> None:
+        if peer.link.fileno() >= 0:
+            self._reactor.forget(peer.link.fileno())
+            peer.link.close()
 
 
-def _digest(key: bytes, user: str, secret: bytearray) -> bytes:
-    """By which the agent knows a password that has failed, and nobody without the key can guess it."""
-    mac = hmac.new(key, user.encode() + b"\0", "sha256")
-    mac.update(secret)
-    return mac.digest()
-
-
-def _sealed(secret: bytearray) -> int:
-    """A file without a name that holds the secret and cannot be changed any more (memfd_create(2))."""
-    fd = os.memfd_create("credential", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+def _packets_of(fd: int) -> socket.socket:
+    """The socket of a child, whose descriptor is ours; RemoteProtocolError when it carries no packets."""
     try:
-        os.write(fd, secret)
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
-    except BaseException:
+        child = socket.socket(fileno=fd)
+    except OSError:
         os.close(fd)
-        raise
-    return fd
+        raise RemoteProtocolError("a descriptor that is no socket") from None
+    if (child.family, child.type) != (socket.AF_UNIX, socket.SOCK_SEQPACKET):
+        child.close()
+        raise RemoteProtocolError("a socket of another kind")
+    return child

@@ -14,7 +14,7 @@ class Forked:
     """One worker. `work()` runs in the child; its octets reach `done`, b"" when it failed or was late.
 
     The child keeps standard input, output and error and the descriptors of `keep`, nothing else. It
-    leaves by _exit, whatever happens in `work`.
+    leaves by _exit, whatever happens in `work`. Raises OSError when processes or descriptors are short.
     """
 
     def __init__(
@@ -28,13 +28,23 @@ class Forked:
         self._reactor = reactor
         self._done: Callable[[bytes], None] | None = done
         self._pipe, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.pid = os.fork()
-        if self.pid == 0:
-            _work(work, writer, keep)
-        os.close(writer)
-        self._life = os.pidfd_open(self.pid)
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                _work(work, writer, keep)
+            self._life = watched(self.pid)
+        except OSError:
+            os.close(self._pipe)
+            raise
+        finally:
+            os.close(writer)
         self._reactor.watch(self._life, self._ended)
         self._timer = reactor.after(seconds, self.cancel_late)
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is still to be reaped."""
+        return self._life >= 0
 
     def cancel(self) -> None:
         """Kill it, and hear nothing of it any more; its process is reaped when it is gone."""
@@ -67,6 +77,16 @@ class Forked:
         done, self._done = self._done, None
         if done is not None:
             done(answer if status == 0 else b"")
+
+
+def watched(pid: int) -> int:
+    """A descriptor of a forked process; one that cannot be watched is ended. Raises OSError."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def _work(work: Callable[[], bytes], writer: int, keep: Sequence[int]) -> NoReturn:
