@@ -1,14 +1,15 @@
 """The acceptor process: it holds the keytab and says who was authenticated; it never sees the port.
 
 It reads no packet of a child itself: a worker a peer session (sso.guest.peer_session) does, forked when the
-channel process announces the child. The acceptor alone has the links to the others. It takes one claim from
-each worker, of that worker's own session, and hands it to the agent with its sealed file.
+last one is over, so that nobody waits for it. The acceptor alone has the links to the others. It takes one
+claim from each worker, of that worker's own session, and hands it to the agent with its sealed file.
 """
 
 import os
 import select
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 from sso.daemon.syscalls import Fence
 from sso.errors import RemoteProtocolError
@@ -16,12 +17,12 @@ from sso.guest import notify, records
 from sso.guest.confine import die_with_parent
 from sso.guest.forked import Forked
 from sso.guest.packets import VERDICT
-from sso.guest.peer_session import CLAIMED, OVER, Load, Make, PeerSession, is_sealed, serve
+from sso.guest.peer_session import CLAIMED, OVER, Load, Make, is_sealed, rehearse, serve
 from sso.guest.reactor import Reactor
 from sso.guest.records import Authenticated, Child, Outcome, Received
 
 WORKER_TIME = 600.0  # seconds for a session's worker: more than a person's prompts take
-WORKERS_MAX = 4  # at once, those that are ending included: the channel process serves one peer at a time
+WORKERS_MAX = 4  # at once, the spare and the dying ones too: one peer is served at a time
 END_TIME = 2.0  # seconds for killed workers to be gone
 NAME_MAX = 64  # characters of a defect's kind in the log
 
@@ -30,11 +31,14 @@ def _silent(id: str, text: str) -> None:
     """The log of a test that wants none."""
 
 
-class _Peer:
-    """A session's child, and its worker with the acceptor's end of the pair to it."""
+class _Worker:
+    """A forked process, and our end of the pair to it; `id` and `child` are of its session, once it has one."""
 
-    def __init__(self, id: int, child: socket.socket, link: socket.socket, worker: Forked) -> None:
-        self.id, self.child, self.link, self.worker = id, child, link, worker
+    def __init__(self, link: socket.socket) -> None:
+        self.link = link
+        self.process: Forked
+        self.id = 0
+        self.child: socket.socket
         self.claimed = False
 
 
@@ -59,8 +63,9 @@ class Acceptor:
         self._agent, self._channel, self._make, self._load = agent, channel, make, load
         self._log, self._key, self._fence = log, key or os.urandom(32), fence
         self._reactor = Reactor()
-        self._peers: dict[int, _Peer] = {}
-        self._workers: list[Forked] = []
+        self._peers: dict[int, _Worker] = {}
+        self._spare: _Worker | None = None
+        self._workers: list[Forked] = []  # all that are not reaped yet
         # Level-triggered hang-ups of the children's sockets alone: what they say is for the workers.
         self._ends = select.epoll()
         self._reactor.watch(agent.fileno(), self._on_outcome)
@@ -71,6 +76,8 @@ class Acceptor:
     def run(self) -> None:
         """Serve until the agent or the channel process is gone; nothing of any session is left then."""
         try:
+            rehearse(self._make, self._load)
+            self._keep_spare()
             while self._running:
                 notify.alive()
                 self._reactor.turn(notify.watchdog())
@@ -79,8 +86,9 @@ class Acceptor:
 
     def close(self) -> None:
         """End every session, and wait until the workers are gone."""
-        for id in list(self._peers):
-            self._drop(id)
+        self._running = False
+        for worker in [*self._peers.values(), *filter(None, [self._spare])]:
+            self._drop(worker)
         for descriptor in (self._agent, self._channel, self._ends):
             self._reactor.forget(descriptor.fileno())
         limit = self._reactor.clock() + END_TIME
@@ -126,113 +134,131 @@ class Acceptor:
         if received is None:
             return
         record, _ = received
-        peer = self._peers.get(record.id)
-        if peer is None or not peer.claimed:
+        worker = self._peers.get(record.id)
+        if worker is None or not worker.claimed:
             return  # it has left meanwhile
         try:
             flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
-            peer.child.send(VERDICT + record.code.to_bytes(4, "big"), flags)
+            worker.child.send(VERDICT + record.code.to_bytes(4, "big"), flags)
         except OSError:
-            self._drop(record.id)
+            self._drop(worker)
 
     # Workers
 
     def _begin(self, id: int, child: socket.socket) -> None:
-        """Fork the worker of a session; without one the child is hung up on."""
+        """Give a session its worker; without one the child is hung up on."""
+        try:
+            worker, self._spare = self._spare or self._fork(), None
+        except OSError as error:  # processes or descriptors are short
+            self._log("worker-not-made", error.strerror or str(error))
+            child.close()
+            return
+        worker.id, worker.child = id, child
+        worker.process.within(WORKER_TIME)
+        self._peers[id] = worker
+        self._ends.register(child.fileno(), 0)
+        records.send(worker.link, Child(id), [child.fileno()])  # one that has died meanwhile is heard of
+
+    def _fork(self) -> _Worker:
+        if self._living() >= WORKERS_MAX:
+            raise OSError("too many at once")
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        with theirs:
-            try:
-                if self._living() >= WORKERS_MAX:
-                    raise OSError("too many at once")
-                worker = self._fork(id, child, theirs)
-            except OSError as error:  # or processes or descriptors are short
-                self._log("worker-not-made", error.strerror or str(error))
-                child.close()
-                ours.close()
-                return
-        self._workers.append(worker)
-        self._peers[id] = _Peer(id, child, ours, worker)
-        self._ends.register(child.fileno(), 0)
-        self._reactor.watch(ours.fileno(), lambda: self._on_claim(id))
-
-    def _fork(self, id: int, child: socket.socket, link: socket.socket) -> Forked:
-        parent = os.getpid()
+        worker, parent = _Worker(ours), os.getpid()
 
         def work() -> bytes:
             die_with_parent(parent)
             if self._fence is not None:
                 self._fence.close_behind()
-            child.setblocking(True)
-            return serve(PeerSession(id, self._make, self._load), child, link, self._key)
+            return serve(theirs, self._make, self._load, self._key)
 
-        keep = child.fileno(), link.fileno()
-        return Forked(self._reactor, work, lambda answer: self._worker_ended(id, answer), WORKER_TIME, keep)
+        with theirs:
+            try:
+                ended = lambda answer: self._worker_ended(worker, answer)  # noqa: E731
+                worker.process = Forked(self._reactor, work, ended, None, [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
+        self._workers.append(worker.process)
+        self._reactor.watch(ours.fileno(), lambda: self._on_claim(worker))
+        return worker
 
-    def _worker_ended(self, id: int, answer: bytes) -> None:
+    def _keep_spare(self) -> None:
+        """Have the next session's worker ready before it comes, as far as there is room."""
+        if self._running and self._spare is None:
+            with suppress(OSError):
+                self._spare = self._fork()
+
+    def _worker_ended(self, worker: _Worker, answer: bytes) -> None:
         """Its last words are not more than a word for the log: a peer may have taken it over."""
-        self._on_claim(id)  # if it was made, it is there
+        self._on_claim(worker)  # if it was made, it is there
         word = answer.decode("ascii", "replace")[:NAME_MAX]
         if answer not in (OVER, CLAIMED):
-            self._log("mechanism-failed" if word.isidentifier() else "worker-failed", word or f"session={id}")
-        if id in self._peers and not self._peers[id].claimed:
-            self._drop(id)
+            id = "mechanism-failed" if word.isidentifier() else "worker-failed"
+            self._log(id, word if word.isidentifier() else f"session={worker.id}")
+        if worker is self._spare:
+            self._spare = None
+            self._hang_up(worker)
+        elif not worker.claimed:
+            self._drop(worker)
 
-    def _on_claim(self, id: int) -> None:
+    def _on_claim(self, worker: _Worker) -> None:
         """What a worker says of its session, once; anything but a whole claim of that session ends it."""
-        peer = self._peers.get(id)
-        if peer is None or peer.claimed:
+        if worker.link.fileno() < 0:
             return
         try:
-            received = records.receive(peer.link, Authenticated)
+            received = records.receive(worker.link, Authenticated)
         except BlockingIOError:
             return
         except RemoteProtocolError as error:
-            self._refuse(peer, str(error))
+            self._refuse(worker, str(error))
             return
         if received is None:
-            self._reactor.forget(peer.link.fileno())  # how it ended, its process tells
+            self._hang_up(worker)  # how it ended, its process tells
             return
         record, fds = received
         try:
-            if record.id != id:
-                self._refuse(peer, "a worker that speaks for another session")
+            if worker.id not in self._peers or record.id != worker.id:
+                self._refuse(worker, "a worker that speaks for another session")
             elif not all(map(is_sealed, fds)):
-                self._refuse(peer, "a secret that is not sealed")
+                self._refuse(worker, "a secret that is not sealed")
             else:
-                self._claimed(peer, record, fds)
+                self._claimed(worker, record, fds)
         finally:
             records.close_all(fds)
 
-    def _refuse(self, peer: _Peer, why: str) -> None:
+    def _refuse(self, worker: _Worker, why: str) -> None:
         self._log("record-malformed", why)
-        self._drop(peer.id)
+        self._drop(worker)
 
-    def _claimed(self, peer: _Peer, record: Authenticated, fds: list[int]) -> None:
+    def _claimed(self, worker: _Worker, record: Authenticated, fds: list[int]) -> None:
         """Hand it on. From here on the child only waits, and the worker has nothing more to say."""
-        peer.claimed = True
-        self._hang_up(peer)
-        self._ends.modify(peer.child.fileno(), select.EPOLLIN)
+        worker.claimed = True
+        self._hang_up(worker)
+        self._ends.modify(worker.child.fileno(), select.EPOLLIN)
         records.send(self._agent, record, fds)
 
     def _on_end(self) -> None:
         """Children that are gone, or that speak where they have to wait."""
         ended = {fd for fd, _ in self._ends.poll(0)}
-        for id in [peer.id for peer in self._peers.values() if peer.child.fileno() in ended]:
-            self._drop(id)
+        for worker in [worker for worker in self._peers.values() if worker.child.fileno() in ended]:
+            self._drop(worker)
 
-    def _drop(self, id: int) -> None:
+    def _drop(self, worker: _Worker) -> None:
         """Nothing of a session stays; its worker is killed, and reaped when it is gone."""
-        peer = self._peers.pop(id)
-        peer.worker.cancel()
-        self._hang_up(peer)
-        self._ends.unregister(peer.child.fileno())  # a dying worker has it open still
-        peer.child.close()
+        worker.process.cancel()
+        self._hang_up(worker)
+        if worker is self._spare:
+            self._spare = None
+        elif self._peers.pop(worker.id, None) is not None:
+            self._ends.unregister(worker.child.fileno())  # a dying worker has it open still
+            worker.child.close()
+            self._keep_spare()
 
-    def _hang_up(self, peer: _Peer) -> None:
-        if peer.link.fileno() >= 0:
-            self._reactor.forget(peer.link.fileno())
-            peer.link.close()
+    def _hang_up(self, worker: _Worker) -> None:
+        if worker.link.fileno() >= 0:
+            self._reactor.forget(worker.link.fileno())
+            worker.link.close()
 
 
 def _packets_of(fd: int) -> socket.socket:

@@ -5,13 +5,15 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from sso.guest.reactor import Reactor
+from sso.guest.reactor import Reactor, Timer
 
 ANSWER_MAX = 1024  # far below a pipe's buffer: a worker never waits for us
 
 
 class Forked:
     """One worker. `work()` runs in the child; its octets reach `done`, b"" when it failed or was late.
+
+    `seconds` is its deadline; None gives it none before `within`.
 
     The child keeps standard input, output and error and the descriptors of `keep`, nothing else. It
     leaves by _exit, whatever happens in `work`. Raises OSError when processes or descriptors are short.
@@ -22,10 +24,11 @@ class Forked:
         reactor: Reactor,
         work: Callable[[], bytes],
         done: Callable[[bytes], None],
-        seconds: float,
+        seconds: float | None,
         keep: Sequence[int] = (),
     ) -> None:
         self._reactor = reactor
+        self._timer: Timer | None = None
         self._done: Callable[[bytes], None] | None = done
         self._pipe, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
@@ -39,7 +42,12 @@ class Forked:
         finally:
             os.close(writer)
         self._reactor.watch(self._life, self._ended)
-        self._timer = reactor.after(seconds, self.cancel_late)
+        if seconds is not None:
+            self.within(seconds)
+
+    def within(self, seconds: float) -> None:
+        """Give a worker without a deadline one, from now on."""
+        self._timer = self._reactor.after(seconds, self.cancel_late)
 
     @property
     def alive(self) -> bool:
@@ -49,7 +57,7 @@ class Forked:
     def cancel(self) -> None:
         """Kill it, and hear nothing of it any more; its process is reaped when it is gone."""
         self._done = None
-        self._timer.cancel()
+        self._forget_deadline()
         self._kill()
 
     def cancel_late(self) -> None:
@@ -63,8 +71,12 @@ class Forked:
         if self._life >= 0:
             signal.pidfd_send_signal(self._life, signal.SIGKILL)
 
+    def _forget_deadline(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
     def _ended(self) -> None:
-        self._timer.cancel()
+        self._forget_deadline()
         status = os.waitpid(self.pid, 0)[1]
         self._reactor.forget(self._life)
         os.close(self._life)

@@ -1,8 +1,8 @@
 """One peer session in the acceptor process: a forked worker that sees its secrets, and ends with it.
 
 Whatever the libraries keep of a password or a ticket goes with the worker. It inherits what the acceptor has
-prepared, and has two descriptors: its child's, and one end of a pair to the acceptor, over which it may say
-one AUTHENTICATED.
+prepared, and has one descriptor, an end of a pair to the acceptor: from there it gets its child's socket
+(CHILD), and there it may say one AUTHENTICATED.
 """
 
 import fcntl
@@ -140,8 +140,34 @@ class PeerSession:
         self._mechanism = self._claim = None
 
 
-def serve(session: PeerSession, child: socket.socket, acceptor: socket.socket, key: bytes) -> bytes:
-    """Answer the child until it asks to judge, or is gone: CLAIMED, OVER, or the name of a defect's kind."""
+def serve(acceptor: socket.socket, make: Make, load: Load, key: bytes) -> bytes:
+    """What a worker does: wait for CHILD, answer that child until it asks to judge, and say AUTHENTICATED.
+
+    The result is CLAIMED, OVER when there is nothing to claim, or the name of a defect's kind.
+    """
+    rehearse(make, load)
+    received = records.receive(acceptor, records.Child)
+    if received is None:
+        return OVER
+    record, (fd,) = received
+    child = socket.socket(fileno=fd)
+    child.setblocking(True)
+    return _answer(PeerSession(record.id, make, load), child, acceptor, key)
+
+
+def rehearse(make: Make, load: Load) -> None:
+    """Go through a session that fails: a process is slow where it comes for the first time.
+
+    In the acceptor it begins what libraries begin once, in a worker it brings the pages that it will need.
+    """
+    session = PeerSession(0, make, load)
+    for packet in (MAKE + b"\1GSSAPI", BIND + b"binding", STEP + b"token"):
+        session.reply(packet)
+    session.dispose()
+    hmac.digest(b"key", b"password", "sha256")
+
+
+def _answer(session: PeerSession, child: socket.socket, acceptor: socket.socket, key: bytes) -> bytes:
     inbox = Inbox()
     while True:
         try:
@@ -156,8 +182,8 @@ def serve(session: PeerSession, child: socket.socket, acceptor: socket.socket, k
             return session.failure.encode() or OVER
         if not reply:
             break
-    record, secret = session.claim(key)
-    records.send(acceptor, record, [] if secret is None else [secret])
+    claim, secret = session.claim(key)
+    records.send(acceptor, claim, [] if secret is None else [secret])
     return CLAIMED
 
 
