@@ -18,7 +18,7 @@ from sso.guest.confine import die_with_parent
 from sso.guest.forked import Forked
 from sso.guest.packets import VERDICT
 from sso.guest.peer_session import CLAIMED, OVER, Load, Make, is_sealed, rehearse, serve
-from sso.guest.reactor import Reactor
+from sso.guest.reactor import Reactor, boot_time
 from sso.guest.records import Authenticated, Child, Outcome, Received
 
 WORKER_TIME = 600.0  # seconds for a session's worker: more than a person's prompts take
@@ -32,7 +32,7 @@ def _silent(id: str, text: str) -> None:
 
 
 class _Worker:
-    """A forked process, and our end of the pair to it; `id` and `child` are of its session, once it has one."""
+    """A forked process, and our end of the pair to it; `id` and `child` are of its session, if it has one."""
 
     def __init__(self, link: socket.socket) -> None:
         self.link = link
@@ -59,10 +59,11 @@ class Acceptor:
         *,
         key: bytes = b"",
         fence: Fence | None = None,
+        clock: Callable[[], float] = boot_time,
     ) -> None:
         self._agent, self._channel, self._make, self._load = agent, channel, make, load
         self._log, self._key, self._fence = log, key or os.urandom(32), fence
-        self._reactor = Reactor()
+        self._reactor = Reactor(clock)
         self._peers: dict[int, _Worker] = {}
         self._spare: _Worker | None = None
         self._workers: list[Forked] = []  # all that are not reaped yet
@@ -91,8 +92,8 @@ class Acceptor:
             self._drop(worker)
         for descriptor in (self._agent, self._channel, self._ends):
             self._reactor.forget(descriptor.fileno())
-        limit = self._reactor.clock() + END_TIME
-        while self._living() and (left := limit - self._reactor.clock()) > 0:
+        limit = boot_time() + END_TIME
+        while self._living() and (left := limit - boot_time()) > 0:
             self._reactor.turn(left)
         self._ends.close()
         self._reactor.close()
