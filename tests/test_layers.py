@@ -18,7 +18,7 @@ CORE = (
     *("errors", "_framing", "_framing_py", "framing", "credential", "mech", "policy", "messages", "state"),
     *("events", "transcript", "greeting", "layer", "reset", "wire", "exchange", "session", "ssh_agent"),
 )
-PORTS = ("port", "watch", "loop", "doctor")  # the first I/O
+PORTS = ("port", "watch", "loop", "daemon", "doctor")  # the first I/O, and what daemons need
 ROOMS = ("client", "guest", "host", "viewer", "portal", "demo")
 
 # All that the core takes from the standard library. None of it opens, waits or tells the time.

@@ -1,182 +1,108 @@
 """The acceptor process: it holds the keytab and says who was authenticated; it never sees the port.
 
-One PeerSession a child. The child passes tokens and blobs; what was authenticated, and which ticket
-came along, stays here and goes to the agent as a sealed file without a name.
+It reads no packet of a child itself: a worker a peer session (sso.guest.peer_session) does, forked when the
+last one is over, so that nobody waits for it. The acceptor alone has the links to the others. It takes one
+claim from each worker, of that worker's own session, and hands it to the agent with its sealed file.
 """
 
-import fcntl
-import hmac
 import os
-import selectors
+import select
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
-from sso.errors import ConfigError, MechanismError, RemoteProtocolError
+from sso.daemon.syscalls import Fence
+from sso.errors import RemoteProtocolError
 from sso.guest import notify, records
-from sso.guest.records import Kind, Received
-from sso.guest.stand_in import BIND, CREDENTIAL, EXPORT, JUDGE, MAKE, NO, PACKET_MAX, STEP, VERDICT, YES
-from sso.mech import Mechanism, Pair
+from sso.guest.confine import die_with_parent
+from sso.guest.forked import Forked
+from sso.guest.packets import VERDICT
+from sso.guest.peer_session import CLAIMED, OVER, Load, Make, is_sealed, rehearse, serve
+from sso.guest.reactor import Reactor, boot_time
+from sso.guest.records import Authenticated, Child, Outcome, Received
 
-Make = Callable[[str, bool], Mechanism]
-SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+WORKER_TIME = 600.0  # seconds for a session's worker: more than a person's prompts take
+WORKERS_MAX = 4  # at once, the spare and the dying ones too: one peer is served at a time
+END_TIME = 2.0  # seconds for killed workers to be gone
+NAME_MAX = 64  # characters of a defect's kind in the log
 
 
 def _silent(id: str, text: str) -> None:
     """The log of a test that wants none."""
 
 
-class PeerSession:
-    """What one child has shown so far, and at most one claim of it.
+class _Worker:
+    """A forked process, and our end of the pair to it; `id` and `child` are of its session, if it has one."""
 
-    `make(name, in_tls)` gives the accepting half of a SASL mechanism, `load(type)` the pair of a
-    credential type. Whatever a child sends, the answer is a reply packet or None for "end it".
-    """
-
-    def __init__(
-        self, id: int, make: Make, load: Callable[[str], Pair], log: Callable[[str, str], None] = _silent
-    ) -> None:
-        self.id = id
-        self._log = log
-        self.attempt = bytes(16)
-        self.judged = False
-        self._make, self._load = make, load
-        self._mechanism: Mechanism | None = None
-        self._claim: Mechanism | None = None
-
-    def reply(self, packet: bytes) -> bytes | None:
-        """The reply to one packet; None ends the session, b"" answers later (a claim to judge)."""
-        handler = {
-            MAKE: self._on_make,
-            BIND: self._on_bind,
-            STEP: self._on_step,
-            EXPORT: self._on_export,
-            CREDENTIAL: self._on_credential,
-            JUDGE: self._on_judge,
-        }.get(packet[:1])
-        if handler is None or self.judged:
-            return None
-        try:
-            return handler(packet[1:])
-        except (MechanismError, ConfigError) as error:
-            cause = error.cause if isinstance(error, MechanismError) else "config"
-            return NO + cause.encode() + b"\0" + str(error).encode()[:200]
-        except Exception as error:  # a defect of one mechanism ends one session, not the process
-            self._log("mechanism-failed", type(error).__name__)
-            return None
-
-    def _on_make(self, payload: bytes) -> bytes | None:
-        if self._mechanism is not None or not payload:
-            return None
-        self._mechanism = self._make(payload[1:].decode("ascii", "replace"), payload[0] == 1)
-        return YES
-
-    def _on_bind(self, payload: bytes) -> bytes | None:
-        if self._mechanism is None:
-            return None
-        self._mechanism.bind(payload)
-        return YES
-
-    def _on_step(self, payload: bytes) -> bytes | None:
-        if self._mechanism is None or self._mechanism.complete:
-            return None
-        token = bytes(self._mechanism.step(payload))
-        if self._mechanism.complete:
-            self._claim = self._mechanism
-        return YES + bytes([self._mechanism.complete]) + token
-
-    def _on_export(self, payload: bytes) -> bytes | None:
-        if self._mechanism is None or not self._mechanism.complete:
-            return None
-        return YES + bytes([self._mechanism.credential is not None]) + self._mechanism.export()
-
-    def _on_credential(self, payload: bytes) -> bytes | None:
-        type, _, blob = payload.partition(b"\0")
-        authenticated = (
-            self._mechanism.peer if self._mechanism is not None and self._claim is not None else ""
-        )
-        pair = self._load(type.decode("ascii", "replace"))
-        # A password names its own user, so it never follows an authentication that named another.
-        if pair.kind != "credential" or (pair.name == "password") == bool(authenticated):
-            return None
-        half = pair.accept(**({} if pair.name == "password" else {"principal": authenticated}))
-        half.step(blob)
-        if half.credential is None:
-            return None
-        half.peer = half.credential.principal
-        self._claim = half
-        return YES + half.peer.encode()
-
-    def _on_judge(self, payload: bytes) -> bytes | None:
-        if self._claim is None or len(payload) != len(self.attempt):
-            return None
-        self.attempt, self.judged = payload, True
-        return b""
-
-    def claim(self, key: bytes) -> tuple[records.Authenticated, int | None]:
-        """What the agent is told, and the sealed file with the secret (None without one)."""
-        claim = self._claim
-        if claim is None:
-            raise MechanismError("no-claim")
-        credential = claim.credential
-        kind, secret, digest = Kind.IDENTITY, None, bytes(32)
-        if credential is not None and credential.secret is not None:
-            kind = Kind.PASSWORD if credential.type == "password" else Kind.KERBEROS
-            secret = _sealed(credential.secret)
-            if kind is Kind.PASSWORD:
-                digest = _digest(key, claim.peer, credential.secret)
-        expires = credential.expires if credential is not None else 0
-        record = records.Authenticated(self.id, self.attempt, kind, claim.peer, digest, expires)
-        self.dispose()
-        return record, secret
-
-    def dispose(self) -> None:
-        for mechanism in (self._mechanism, self._claim):
-            if mechanism is not None:
-                mechanism.dispose()
-        self._mechanism = self._claim = None
+    def __init__(self, link: socket.socket) -> None:
+        self.link = link
+        self.process: Forked
+        self.id = 0
+        self.child: socket.socket
+        self.claimed = False
 
 
 class Acceptor:
-    """The loop: children on one side, the agent on the other."""
+    """The loop: children and their workers on one side, the agent on the other.
+
+    `make` and `load` are those of PeerSession, `key` that of the passwords' digests; a worker calls them
+    behind `fence`. Whatever a worker or a child does, it ends its own session alone.
+    """
 
     def __init__(
         self,
         agent: socket.socket,
         channel: socket.socket,
         make: Make,
-        load: Callable[[str], Pair],
+        load: Load,
         log: Callable[[str, str], None] = _silent,
+        *,
+        key: bytes = b"",
+        fence: Fence | None = None,
+        clock: Callable[[], float] = boot_time,
     ) -> None:
         self._agent, self._channel, self._make, self._load = agent, channel, make, load
-        self._log = log
-        self._sessions: dict[int, tuple[socket.socket, PeerSession]] = {}
-        self._key = os.urandom(32)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(agent, selectors.EVENT_READ, self._on_outcome)
-        self._selector.register(channel, selectors.EVENT_READ, self._on_child)
+        self._log, self._key, self._fence = log, key or os.urandom(32), fence
+        self._reactor = Reactor(clock)
+        self._peers: dict[int, _Worker] = {}
+        self._spare: _Worker | None = None
+        self._workers: list[Forked] = []  # all that are not reaped yet
+        # Level-triggered hang-ups of the children's sockets alone: what they say is for the workers.
+        self._ends = select.epoll()
+        self._reactor.watch(agent.fileno(), self._on_outcome)
+        self._reactor.watch(channel.fileno(), self._on_child)
+        self._reactor.watch(self._ends.fileno(), self._on_end)
         self._running = True
 
     def run(self) -> None:
         """Serve until the agent or the channel process is gone; nothing of any session is left then."""
         try:
+            rehearse(self._make, self._load)
+            self._keep_spare()
             while self._running:
                 notify.alive()
-                for key, _ in self._selector.select(notify.watchdog()):
-                    key.data()
+                self._reactor.turn(notify.watchdog())
         finally:
-            for id in list(self._sessions):
-                self._drop(id)
-            self._selector.close()
+            self.close()
 
-    def _on_child(self) -> None:
-        received = self._receive(self._channel, records.Child)
-        if received is None:
-            return
-        record, (fd,) = received
-        connection = socket.socket(fileno=fd)
-        session = PeerSession(record.id, self._make, self._load, self._log)
-        self._sessions[record.id] = connection, session
-        self._selector.register(connection, selectors.EVENT_READ, lambda: self._on_packet(record.id))
+    def close(self) -> None:
+        """End every session, and wait until the workers are gone."""
+        self._running = False
+        for worker in [*self._peers.values(), *filter(None, [self._spare])]:
+            self._drop(worker)
+        for descriptor in (self._agent, self._channel, self._ends):
+            self._reactor.forget(descriptor.fileno())
+        limit = boot_time() + END_TIME
+        while self._living() and (left := limit - boot_time()) > 0:
+            self._reactor.turn(left)
+        self._ends.close()
+        self._reactor.close()
+
+    def _living(self) -> int:
+        self._workers = [worker for worker in self._workers if worker.alive]
+        return len(self._workers)
+
+    # From the others
 
     def _receive(self, link: socket.socket, kind: type[Received]) -> tuple[Received, list[int]] | None:
         """A record of another process; None, and the end of the loop, when it is gone or talks nonsense."""
@@ -188,63 +114,162 @@ class Acceptor:
         self._running = self._running and received is not None
         return received
 
-    def _on_packet(self, id: int) -> None:
-        connection, session = self._sessions[id]
+    def _on_child(self) -> None:
+        received = self._receive(self._channel, Child)
+        if received is None:
+            return
+        record, (fd,) = received
         try:
-            packet = connection.recv(PACKET_MAX + 1)
-        except OSError:
-            packet = b""
-        reply = session.reply(packet) if 0 < len(packet) <= PACKET_MAX else None
-        if reply is None:
-            self._drop(id)
-        elif reply:
-            self._send(id, reply)
-        else:
-            self._submit(session)
-
-    def _submit(self, session: PeerSession) -> None:
-        record, secret = session.claim(self._key)
-        try:
-            records.send(self._agent, record, [] if secret is None else [secret])
-        finally:
-            if secret is not None:
-                os.close(secret)
+            child = _packets_of(fd)
+            if record.id in self._peers:
+                child.close()
+                raise RemoteProtocolError("a session that there is")
+        except RemoteProtocolError as error:
+            self._log("record-malformed", str(error))
+            self._running = False
+            return
+        self._begin(record.id, child)
 
     def _on_outcome(self) -> None:
-        received = self._receive(self._agent, records.Outcome)
+        received = self._receive(self._agent, Outcome)
         if received is None:
             return
         record, _ = received
-        if record.id in self._sessions:
-            self._send(record.id, VERDICT + record.code.to_bytes(4, "big"))
-
-    def _send(self, id: int, packet: bytes) -> None:
+        worker = self._peers.get(record.id)
+        if worker is None or not worker.claimed:
+            return  # it has left meanwhile
         try:
-            self._sessions[id][0].send(packet, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+            flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+            worker.child.send(VERDICT + record.code.to_bytes(4, "big"), flags)
         except OSError:
-            self._drop(id)
+            self._drop(worker)
 
-    def _drop(self, id: int) -> None:
-        connection, session = self._sessions.pop(id)
-        self._selector.unregister(connection)
-        connection.close()
-        session.dispose()
+    # Workers
+
+    def _begin(self, id: int, child: socket.socket) -> None:
+        """Give a session its worker; without one the child is hung up on."""
+        try:
+            worker, self._spare = self._spare or self._fork(), None
+        except OSError as error:  # processes or descriptors are short
+            self._log("worker-not-made", error.strerror or str(error))
+            child.close()
+            return
+        worker.id, worker.child = id, child
+        worker.process.within(WORKER_TIME)
+        self._peers[id] = worker
+        self._ends.register(child.fileno(), 0)
+        records.send(worker.link, Child(id), [child.fileno()])  # one that has died meanwhile is heard of
+
+    def _fork(self) -> _Worker:
+        if self._living() >= WORKERS_MAX:
+            raise OSError("too many at once")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        worker, parent = _Worker(ours), os.getpid()
+
+        def work() -> bytes:
+            die_with_parent(parent)
+            if self._fence is not None:
+                self._fence.close_behind()
+            return serve(theirs, self._make, self._load, self._key)
+
+        with theirs:
+            try:
+                ended = lambda answer: self._worker_ended(worker, answer)  # noqa: E731
+                worker.process = Forked(self._reactor, work, ended, None, [theirs.fileno()])
+            except OSError:
+                ours.close()
+                raise
+        self._workers.append(worker.process)
+        self._reactor.watch(ours.fileno(), lambda: self._on_claim(worker))
+        return worker
+
+    def _keep_spare(self) -> None:
+        """Have the next session's worker ready before it comes, as far as there is room."""
+        if self._running and self._spare is None:
+            with suppress(OSError):
+                self._spare = self._fork()
+
+    def _worker_ended(self, worker: _Worker, answer: bytes) -> None:
+        """Its last words are not more than a word for the log: a peer may have taken it over."""
+        self._on_claim(worker)  # if it was made, it is there
+        word = answer.decode("ascii", "replace")[:NAME_MAX]
+        if answer not in (OVER, CLAIMED):
+            id = "mechanism-failed" if word.isidentifier() else "worker-failed"
+            self._log(id, word if word.isidentifier() else f"session={worker.id}")
+        if worker is self._spare:
+            self._spare = None
+            self._hang_up(worker)
+        elif not worker.claimed:
+            self._drop(worker)
+
+    def _on_claim(self, worker: _Worker) -> None:
+        """What a worker says of its session, once; anything but a whole claim of that session ends it."""
+        if worker.link.fileno() < 0:
+            return
+        try:
+            received = records.receive(worker.link, Authenticated)
+        except BlockingIOError:
+            return
+        except RemoteProtocolError as error:
+            self._refuse(worker, str(error))
+            return
+        if received is None:
+            self._hang_up(worker)  # how it ended, its process tells
+            return
+        record, fds = received
+        try:
+            if worker.id not in self._peers or record.id != worker.id:
+                self._refuse(worker, "a worker that speaks for another session")
+            elif not all(map(is_sealed, fds)):
+                self._refuse(worker, "a secret that is not sealed")
+            else:
+                self._claimed(worker, record, fds)
+        finally:
+            records.close_all(fds)
+
+    def _refuse(self, worker: _Worker, why: str) -> None:
+        self._log("record-malformed", why)
+        self._drop(worker)
+
+    def _claimed(self, worker: _Worker, record: Authenticated, fds: list[int]) -> None:
+        """Hand it on. From here on the child only waits, and the worker has nothing more to say."""
+        worker.claimed = True
+        self._hang_up(worker)
+        self._ends.modify(worker.child.fileno(), select.EPOLLIN)
+        records.send(self._agent, record, fds)
+
+    def _on_end(self) -> None:
+        """Children that are gone, or that speak where they have to wait."""
+        ended = {fd for fd, _ in self._ends.poll(0)}
+        for worker in [worker for worker in self._peers.values() if worker.child.fileno() in ended]:
+            self._drop(worker)
+
+    def _drop(self, worker: _Worker) -> None:
+        """Nothing of a session stays; its worker is killed, and reaped when it is gone."""
+        worker.process.cancel()
+        self._hang_up(worker)
+        if worker is self._spare:
+            self._spare = None
+        elif self._peers.pop(worker.id, None) is not None:
+            self._ends.unregister(worker.child.fileno())  # a dying worker has it open still
+            worker.child.close()
+            self._keep_spare()
+
+    def _hang_up(self, worker: _Worker) -> None:
+        if worker.link.fileno() >= 0:
+            self._reactor.forget(worker.link.fileno())
+            worker.link.close()
 
 
-def _digest(key: bytes, user: str, secret: bytearray) -> bytes:
-    """By which the agent knows a password that has failed, and nobody without the key can guess it."""
-    mac = hmac.new(key, user.encode() + b"\0", "sha256")
-    mac.update(secret)
-    return mac.digest()
-
-
-def _sealed(secret: bytearray) -> int:
-    """A file without a name that holds the secret and cannot be changed any more (memfd_create(2))."""
-    fd = os.memfd_create("credential", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+def _packets_of(fd: int) -> socket.socket:
+    """The socket of a child, whose descriptor is ours; RemoteProtocolError when it carries no packets."""
     try:
-        os.write(fd, secret)
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
-    except BaseException:
+        child = socket.socket(fileno=fd)
+    except OSError:
         os.close(fd)
-        raise
-    return fd
+        raise RemoteProtocolError("a descriptor that is no socket") from None
+    if (child.family, child.type) != (socket.AF_UNIX, socket.SOCK_SEQPACKET):
+        child.close()
+        raise RemoteProtocolError("a socket of another kind")
+    return child

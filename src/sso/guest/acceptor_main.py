@@ -5,16 +5,18 @@ import signal
 import sys
 from collections.abc import Callable
 
+from sso.daemon.syscalls import Fence
 from sso.errors import ConfigError
 from sso.guest import notify
 from sso.guest.acceptor import Acceptor
 from sso.guest.config import GuestConfig
 from sso.guest.confine import confine, owned_folder
+from sso.guest.digest_key import digest_key
 from sso.guest.lines import log_as
 from sso.guest.links import Join, joined
 from sso.mech import CONFIDENTIALITY, NO_LAYER, Mechanism, Pair, load
 
-STATE = "/var/lib/console-sso/acceptor"  # the replay cache: it has to outlive a restart
+STATE = "/var/lib/console-sso/acceptor"  # the replay cache and the digests' key: they outlive a restart
 
 
 def run(config: GuestConfig, join: Join) -> int:
@@ -24,18 +26,23 @@ def run(config: GuestConfig, join: Join) -> int:
     # forgotten at a restart, would let a recorded login in again.
     os.environ["KRB5RCACHEDIR"] = folder
     pairs: dict[str, Pair] = {}
-    log = log_as("sso-acceptor")
+    key = b""
+    log, fence = log_as("sso-acceptor"), Fence(keeps_files=True)
+    if fence.why_not:
+        log("no-fence", fence.why_not)
     for links in joined(join, config):
         pairs = pairs or _prepared(config)  # the others begin meanwhile: a peer is greeted without us
         confine(config.acceptor_user)  # for good, so that the next times change nothing
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+        key = key or digest_key(folder, log)
         notify.ready(f"accepting for {config.spn}" if config.spn else "accepting")
-        Acceptor(links.agent, links.other, _make(config, pairs), _load(pairs), log).run()
+        halves = _make(config, pairs), _load(pairs)
+        Acceptor(links.agent, links.other, *halves, log, key=key, fence=fence).run()
     return 0
 
 
 def _prepared(config: GuestConfig) -> dict[str, Pair]:
-    """Every mechanism that is allowed, with what it imports late."""
+    """Every mechanism that is allowed, with what it imports late, for the workers to come."""
     pairs = {name: load(name, config.mechanisms) for name in config.mechanisms if name != "TLS"}
     for pair in pairs.values():
         if pair.prepare is not None:

@@ -15,6 +15,7 @@ from typing import NamedTuple, NoReturn
 
 from sso.errors import RemoteProtocolError
 from sso.guest import child, notify, records
+from sso.guest.forked import watched
 from sso.port import Port
 from sso.watch import PortWatch
 
@@ -201,7 +202,7 @@ class Channel:
                 pid = os.fork()
                 if pid == 0:
                     self._be_child(theirs, pulse, beat)
-                return Life(self._number, pid, _watched(pid), pulse)
+                return Life(self._number, pid, watched(pid), pulse)
             except OSError:
                 os.close(pulse)
                 raise
@@ -269,13 +270,3 @@ class Channel:
         self._watch.reopened(self._port, gone)
         if not self._port.connected:
             self._tell_gone()  # the hang-up was dropped with the rest
-
-
-def _watched(pid: int) -> int:
-    """A descriptor of a child; a child that cannot be watched is ended."""
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        raise

@@ -1,5 +1,6 @@
 """The channel process from its configuration: open the port, load TLS, confine, serve."""
 
+import os
 import signal
 import socket
 import sys
@@ -8,11 +9,12 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
+from sso.daemon.syscalls import Fence
 from sso.errors import ConfigError
 from sso.guest import child, notify
 from sso.guest.channel import Channel
 from sso.guest.config import GuestConfig
-from sso.guest.confine import confine
+from sso.guest.confine import confine, die_with_parent
 from sso.guest.lines import log_as
 from sso.guest.links import Join, joined
 from sso.mech import Mechanism, load
@@ -29,8 +31,14 @@ def run(config: GuestConfig, join: Join) -> int:
     # Everything that a child needs is imported before it is forked: it may not be able to read it later.
     pairs = [load(name, config.mechanisms) for name in config.mechanisms if name != "TLS"]
 
+    fence, owner = Fence(), os.getpid()
+    if fence.why_not:
+        log("no-fence", fence.why_not)
+
     def serve(connection: socket.socket, pulse: int) -> int:
-        return child.run(port, connection, pulse, _policy(config, pairs), tls, _info(config), log)
+        die_with_parent(owner)
+        said = _info(config), log, fence.close_behind
+        return child.run(port, connection, pulse, _policy(config, pairs), tls, *said)
 
     try:
         for before, links in enumerate(joined(join, config)):  # late: nobody waits for our imports

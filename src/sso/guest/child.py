@@ -87,8 +87,12 @@ def run(
     tls: Callable[[], Mechanism],
     info: Callable[[str], str | None],
     log: Callable[[str, str], None],
+    confined: Callable[[], None] = lambda: None,
 ) -> int:
-    """Hold one conversation on the port and return how it ended, as an exit code."""
+    """Hold one conversation on the port and return how it ended, as an exit code.
+
+    `confined` is called when the first words are written, before an octet of the peer is read.
+    """
     acceptance = Acceptance(acceptor)
     child = Child(policy, acceptance, tls, lambda: _beat(pulse), info=info, log=log)
     pump = Pump(port, child)
@@ -98,7 +102,7 @@ def run(
         child.verdict(Code.INTERNAL if code is None else code, time.monotonic())
 
     try:
-        pump.run({acceptance.fileno(): verdict})
+        pump.run({acceptance.fileno(): verdict}, confined)
     except PortClosed:
         return ENDED
     return child.how_it_ended()

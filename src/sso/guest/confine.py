@@ -5,10 +5,11 @@ import grp
 import os
 import pwd
 import resource
+import signal
 
 from sso.errors import ConfigError
 
-PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38  # linux/prctl.h
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38  # linux/prctl.h
 
 
 def confine(user: str = "") -> None:
@@ -36,6 +37,16 @@ def become(user: str) -> None:
     os.setgroups([])
     os.setresgid(group, group, group)
     os.setresuid(entry.pw_uid, entry.pw_uid, entry.pw_uid)
+
+
+def die_with_parent(parent: int) -> None:
+    """Of a forked process: be killed when `parent`, who forked it, is gone, however that ended.
+
+    To be called once the uid is the last one: a change of it takes that back (prctl(2)).
+    """
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)  # it was gone before
 
 
 def owned_folder(folder: str, user: str) -> str:

@@ -5,7 +5,7 @@ import signal
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from sso.guest.reactor import Reactor
+from sso.guest.reactor import Reactor, Timer
 
 ANSWER_MAX = 1024  # far below a pipe's buffer: a worker never waits for us
 
@@ -13,8 +13,10 @@ ANSWER_MAX = 1024  # far below a pipe's buffer: a worker never waits for us
 class Forked:
     """One worker. `work()` runs in the child; its octets reach `done`, b"" when it failed or was late.
 
+    `seconds` is its deadline; None gives it none before `within`.
+
     The child keeps standard input, output and error and the descriptors of `keep`, nothing else. It
-    leaves by _exit, whatever happens in `work`.
+    leaves by _exit, whatever happens in `work`. Raises OSError when processes or descriptors are short.
     """
 
     def __init__(
@@ -22,24 +24,40 @@ class Forked:
         reactor: Reactor,
         work: Callable[[], bytes],
         done: Callable[[bytes], None],
-        seconds: float,
+        seconds: float | None,
         keep: Sequence[int] = (),
     ) -> None:
         self._reactor = reactor
+        self._timer: Timer | None = None
         self._done: Callable[[bytes], None] | None = done
         self._pipe, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.pid = os.fork()
-        if self.pid == 0:
-            _work(work, writer, keep)
-        os.close(writer)
-        self._life = os.pidfd_open(self.pid)
+        try:
+            self.pid = os.fork()
+            if self.pid == 0:
+                _work(work, writer, keep)
+            self._life = watched(self.pid)
+        except OSError:
+            os.close(self._pipe)
+            raise
+        finally:
+            os.close(writer)
         self._reactor.watch(self._life, self._ended)
-        self._timer = reactor.after(seconds, self.cancel_late)
+        if seconds is not None:
+            self.within(seconds)
+
+    def within(self, seconds: float) -> None:
+        """Give a worker without a deadline one, from now on."""
+        self._timer = self._reactor.after(seconds, self.cancel_late)
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process is still to be reaped."""
+        return self._life >= 0
 
     def cancel(self) -> None:
         """Kill it, and hear nothing of it any more; its process is reaped when it is gone."""
         self._done = None
-        self._timer.cancel()
+        self._forget_deadline()
         self._kill()
 
     def cancel_late(self) -> None:
@@ -53,8 +71,12 @@ class Forked:
         if self._life >= 0:
             signal.pidfd_send_signal(self._life, signal.SIGKILL)
 
+    def _forget_deadline(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
     def _ended(self) -> None:
-        self._timer.cancel()
+        self._forget_deadline()
         status = os.waitpid(self.pid, 0)[1]
         self._reactor.forget(self._life)
         os.close(self._life)
@@ -67,6 +89,16 @@ class Forked:
         done, self._done = self._done, None
         if done is not None:
             done(answer if status == 0 else b"")
+
+
+def watched(pid: int) -> int:
+    """A descriptor of a forked process; one that cannot be watched is ended. Raises OSError."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        raise
 
 
 def _work(work: Callable[[], bytes], writer: int, keep: Sequence[int]) -> NoReturn:

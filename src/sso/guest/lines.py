@@ -12,7 +12,8 @@ from sso.guest import journal
 
 _WARNINGS = {
     *("child-stopped", "child-failed", "child-not-made", "agent-late", "record-malformed"),
-    *("mechanism-failed", "mechanism-unavailable"),
+    *("mechanism-failed", "mechanism-unavailable", "worker-failed", "worker-not-made", "no-fence"),
+    *("digest-key-replaced", "digest-key-not-kept"),
 }
 _NOTICES = {"not-authenticated", "credential-refused", "peer-late"}
 _SESSION = re.compile(r"\bsession=([0-9]{1,20})\b")

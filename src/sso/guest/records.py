@@ -7,7 +7,8 @@ of fixed size; a text is UTF-8 without control characters, ended by NUL and padd
     BEGIN END CHILD   channel -> agent, acceptor   a peer session
     GONE              channel -> agent             the client has left the port: lock
     CONFIRM           agent -> channel             everything of an ended session is revoked, and locked
-    AUTHENTICATED     acceptor -> agent            who was authenticated, with the secret's descriptor
+    AUTHENTICATED     acceptor -> agent            who was authenticated, with the secret's descriptor; before
+                                                   that, from a worker of the acceptor to the acceptor
     OUTCOME           agent -> acceptor            0, or an error code of PROTOCOL.md section 4
     HELLO GO TAKEN    getty -> agent -> getty ->   a login screen, the user for it, and that it obeys
     SIGNIN            agent -> greeter             the user for it, with a token for PAM
@@ -188,7 +189,14 @@ class Outcome(Record):
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         id, code = unpack(cls.LAYOUT, data, b"OUTC")
+        if not is_code(code):
+            raise RemoteProtocolError("an outcome that is none")
         return cls(id, code)
+
+
+def is_code(code: int) -> bool:
+    """Whether an outcome is 0 or may stand behind `error` (PROTOCOL.md section 4): three digits, no delay."""
+    return code == 0 or 400 <= code <= 599
 
 
 class _Name(Record):

@@ -1,17 +1,7 @@
 """The child's side of the acceptor: stand-ins that have a mechanism's interface and hold no key.
 
-Child and acceptor talk over one SOCK_SEQPACKET pair a peer session, one packet a request, one a
-reply. A packet is one octet of OP and its payload, at most PACKET_MAX octets:
-
-    child                                     acceptor
-    M in-tls(1) name       make a mechanism   + | - cause NUL detail
-    B binding              its binding        +
-    S token                one step           + complete(1) token | - cause NUL detail
-    E                      the layer          + exported
-    C type NUL blob        a credential       + principal | - cause NUL detail
-    J attempt(16)          judge the claim    V code(4), whenever the login is decided
-
-The child can say "judge", never whom: the acceptor knows who was authenticated.
+What they say and hear is in sso.guest.packets. The acceptor's worker is ours, but it has read what the peer
+sent: whatever it answers ends this session at most.
 """
 
 import socket
@@ -20,13 +10,13 @@ from typing import Any
 
 from sso.credential import Credential
 from sso.errors import MechanismError
+from sso.framing import wipe
 from sso.guest.conversation import Claim
+from sso.guest.packets import BIND, CREDENTIAL, EXPORT, JUDGE, MAKE, STEP, VERDICT, YES, Inbox
+from sso.guest.records import is_code
 from sso.mech import Mechanism, load
 
-PACKET_MAX = 70 * 1024  # a secret or a token of 64 KiB, and its head
 REPLY_TIME = 5.0  # seconds that the child waits for the acceptor
-MAKE, BIND, STEP, EXPORT, CREDENTIAL, JUDGE = b"M", b"B", b"S", b"E", b"C", b"J"
-YES, NO, VERDICT = b"+", b"-", b"V"
 
 
 class Acceptance:
@@ -34,6 +24,7 @@ class Acceptance:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
+        self._inbox = Inbox()
         connection.settimeout(REPLY_TIME)
 
     def fileno(self) -> int:
@@ -52,30 +43,33 @@ class Acceptance:
         self._send(JUDGE + claim.attempt)
 
     def verdict(self) -> int | None:
-        """The code that has come, or None when the acceptor is gone."""
+        """The code that has come; None when the acceptor is gone, or said something else."""
         reply = self._receive()
-        return int.from_bytes(reply[1:5], "big") if reply[:1] == VERDICT and len(reply) == 5 else None
+        code = int.from_bytes(reply[1:], "big")
+        return code if reply[:1] == VERDICT and len(reply) == 5 and is_code(code) else None
 
-    def ask(self, packet: bytes | bytearray) -> bytes:
-        """One request and its reply without the leading octet."""
-        self._send(packet)
+    def ask(self, *parts: bytes | bytearray) -> bytearray:
+        """One request in parts, and its reply without the leading octet, in a buffer that may be wiped."""
+        self._send(*parts)
         reply = self._receive()
         if reply[:1] == YES:
             return reply[1:]
         cause, _, detail = reply[1:].decode(errors="replace").partition("\0")
         raise MechanismError(cause or "acceptor", detail or "the acceptor is gone")
 
-    def _send(self, packet: bytes | bytearray) -> None:
+    def _send(self, *parts: bytes | bytearray) -> None:
         try:
-            self._connection.sendall(packet)
+            self._connection.sendmsg(parts, (), socket.MSG_NOSIGNAL)
         except OSError:
             raise MechanismError("acceptor", "the acceptor is gone") from None
 
-    def _receive(self) -> bytes:
+    def _receive(self) -> bytearray:
         try:
-            return self._connection.recv(PACKET_MAX)
+            return bytearray(self._inbox.receive(self._connection))
         except OSError:
-            return b""
+            return bytearray()
+        finally:
+            self._inbox.wipe()
 
 
 class _SASLStandIn(Mechanism):
@@ -89,17 +83,22 @@ class _SASLStandIn(Mechanism):
         self._acceptance.ask(BIND + binding)
 
     def step(self, token: bytes) -> bytes:
-        reply = self._acceptance.ask(STEP + token)
+        reply = self._acceptance.ask(STEP, token)
         if reply[:1] == b"\x01":
             self._complete()
-        return reply[1:]
+        return bytes(reply[1:])
 
     def _complete(self) -> None:
         exported = self._acceptance.ask(EXPORT)
         if self._resume is None:
             raise MechanismError("not-exportable")
-        has_credential, exported = exported[:1] == b"\x01", exported[1:]
-        self._layer = self._resume(exported)
+        try:
+            self._layer = self._resume(bytes(exported[1:]))
+        except (ValueError, LookupError, StopIteration):
+            raise MechanismError("acceptor", "the layer cannot be read") from None
+        finally:
+            has_credential = exported[:1] == b"\x01"
+            wipe(exported)
         self.layer, self.peer, self.plain_max = self._layer.layer, self._layer.peer, self._layer.plain_max
         self.credential = Credential("kerberos", self.peer) if has_credential else None
         self.complete = True
@@ -117,17 +116,16 @@ class _SASLStandIn(Mechanism):
 
 
 class _CredentialStandIn(Mechanism):
-    """The blob goes to the acceptor whole; only the principal comes back."""
+    """The blob goes to the acceptor whole, and without a copy here; only the principal comes back."""
 
     def __init__(self, acceptance: Acceptance, type: str) -> None:
         self._acceptance, self._type = acceptance, type
 
     def step(self, token: bytes | bytearray) -> bytes:
-        packet = bytearray(CREDENTIAL + self._type.encode() + b"\0") + token
+        principal = self._acceptance.ask(CREDENTIAL + self._type.encode() + b"\0", token)
         try:
-            principal = self._acceptance.ask(packet).decode()
-        finally:
-            packet[:] = bytes(len(packet))
-        self.credential = Credential(self._type, principal)
+            self.credential = Credential(self._type, principal.decode())
+        except UnicodeDecodeError:
+            raise MechanismError("acceptor", "a principal that is no text") from None
         self.complete = True
         return b""
