@@ -15,7 +15,8 @@ SOURCES = {"sso": ROOT / "src", "sso_mechs": ROOT / "mechs"}
 
 # The core in its order: a module imports only from those before it. A new module needs a place here.
 CORE = (
-    *("errors", "_framing", "_framing_py", "framing", "credential", "mech", "policy", "messages", "state"),
+    *("printable", "errors", "_framing", "_framing_py", "framing", "credential", "mech", "policy"),
+    *("messages", "state"),
     *("events", "transcript", "greeting", "layer", "reset", "wire", "exchange", "session", "ssh_agent"),
 )
 PORTS = ("port", "watch", "loop", "doctor")  # the first I/O

@@ -13,6 +13,7 @@ from typing import NoReturn
 
 from sso import __version__
 from sso.errors import FramingError
+from sso.printable import escaped
 from sso.ssh_agent import REFUSED, Frames, echo, framed, may_pass, nonce_of
 
 ENDED, BROKEN, USAGE = 0, 1, 2
@@ -89,7 +90,7 @@ def _say(data: bytes) -> None:
 
 
 def _complain(text: str) -> None:
-    print(f"console-sso-ssh-agent: {text}", file=sys.stderr, flush=True)
+    print(f"console-sso-ssh-agent: {escaped(text)}", file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

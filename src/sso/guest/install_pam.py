@@ -38,6 +38,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sso.errors import ConfigError
+from sso.printable import escaped
 
 MODULE = "pam_sso.so"
 MARK = "# console-sso"
@@ -306,10 +307,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         install(options)
     except ConfigError as error:
-        print(f"sso install-pam: {error}", file=sys.stderr)
+        print(f"sso install-pam: {escaped(str(error))}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"sso install-pam: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"sso install-pam: {escaped(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
         return 1
     return 0
 
