@@ -299,7 +299,7 @@ def test_the_guests_clock(
     exit: int,
     line: str,
 ) -> None:
-    """As after a resume: error 407, then `info time` says by how much; meanwhile the client's clock stands."""
+    """As after a resume: error 407, then `info time` says by how much. Our own clock stands."""
     now = float(int(time.time()))
     monkeypatch.setattr("sso.client.conversation.time", lambda: now)
     pair = Pair(

@@ -132,19 +132,22 @@ class Log:
 
     def __call__(self, id: str, detail: str = "", /, **values: object) -> None:
         """Log one event; `detail` is what somebody else said of it. KeyError for a word that is none."""
+        _ = self._ids[id]
         values = {**values, "detail": detail} if detail else values
         self.say(id, line(id, values), {key: str(value) for key, value in values.items()})
 
     def say(self, id: str, text: str, values: Fields) -> None:
-        entry = {
+        if self._journal is None or not self._journal.send(self._entry(id, text, values)):
+            print(f"{self._program}: {text}", file=sys.stderr, flush=True)
+
+    def _entry(self, id: str, text: str, values: Fields) -> Fields:
+        return {
             "MESSAGE": text,
             "SYSLOG_IDENTIFIER": self._program,
             "MESSAGE_ID": message_id(self._ids[id]),
             "PRIORITY": str(self._priorities.get(id, INFO)),
             **{f"CONSOLE_SSO_{key.upper()}": escaped(value) for key, value in values.items()},
         }
-        if self._journal is None or not self._journal.send(entry):
-            print(f"{self._program}: {text}", file=sys.stderr, flush=True)
 
 
 def line(id: str, values: Mapping[str, object]) -> str:
