@@ -19,7 +19,7 @@ CORE = (
     *("messages", "state"),
     *("events", "transcript", "greeting", "layer", "reset", "wire", "exchange", "session", "ssh_agent"),
 )
-PORTS = ("port", "watch", "loop", "doctor")  # the first I/O
+PORTS = ("trusted", "port", "watch", "loop", "doctor")  # the first I/O
 ROOMS = ("client", "guest", "host", "viewer", "portal", "demo")
 
 # All that the core takes from the standard library. None of it opens, waits or tells the time.

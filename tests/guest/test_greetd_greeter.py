@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sso.errors import RemoteProtocolError
+from sso.guest import local
 from sso.guest.drivers import greetd_greeter
 from sso.guest.drivers.greetd_ipc import MESSAGE_MAX, Greetd, _quoted
 
@@ -253,6 +254,14 @@ def test_wrong_use_is_told(
         argv, stdin=subprocess.DEVNULL, capture_output=True, text=True, env={**bed.env, **env}
     )
     assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_greetd_of_another_user_is_told_nothing(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    greetd = bed.greetd()
+    monkeypatch.setattr(local, "peer", lambda link: local.Peer(1, 4711, 4711))
+    with pytest.raises(RemoteProtocolError, match="is not who listens"):
+        Greetd(str(greetd.path))
+    assert greetd.requests == []
 
 
 def test_a_greetd_that_is_not_there_is_told(bed: Bed) -> None:

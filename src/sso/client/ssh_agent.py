@@ -7,6 +7,7 @@ hardware key) asks here. The guest's end is sso-ssh-agent(8).
 import os
 import select
 import socket
+import struct
 import sys
 from argparse import ArgumentParser
 from typing import NoReturn
@@ -62,6 +63,8 @@ class Lender:
         if self._agent is None:
             self._agent = socket.socket(socket.AF_UNIX)
             self._agent.connect(self._path)
+            if _owner(self._agent) not in (0, os.geteuid()):
+                raise PermissionError(0, "who listens there is another user")  # the old path in /tmp, say
         self._agent.sendall(framed(request))
         frames, poll = Frames(), select.poll()
         poll.register(self._agent, select.POLLIN)
@@ -81,6 +84,12 @@ class Lender:
         if self._agent is not None:
             self._agent.close()
             self._agent = None
+
+
+def _owner(connection: socket.socket) -> int:
+    """The uid of the other end (SO_PEERCRED, unix(7))."""
+    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int(struct.unpack("3i", found)[1])
 
 
 def _say(data: bytes) -> None:

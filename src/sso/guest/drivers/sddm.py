@@ -129,9 +129,7 @@ def _version() -> bytes:
 def _log_in(sockets: str, user: str) -> bytes:
     """Ask for the login, wait until SDDM is done with it, and end the greeter when somebody is in."""
     paths, daemons = _candidates(sockets), {0, os.getuid()}
-    name = user.encode(
-        "utf-16-be"
-    )  # now: the codec is loaded from a file, which sddm may not be able to read
+    name = user.encode("utf-16-be")  # now: sddm may not be able to load the codec
     if os.geteuid() == 0:
         become(USER)  # before anything is read that is sddm's own
     kind, session = _session(STATE, _folders(SETTINGS))
