@@ -67,3 +67,17 @@ def test_a_ticket_that_is_not_renewed_and_words_of_others() -> None:
 def test_a_line_is_a_line() -> None:
     (line,) = lines(f"note {'x' * 5000}")
     assert len(line) == LINE_MAX
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"),
+    [
+        ("note \x1b[2Jgone", r"\x1b[2Jgone"),
+        ("signing-in mallory\u202e\u2028x", r"signing in as mallory\u202ex ..."),
+        ("failed 5 \ud800", r"not signed in: \ud800: sign in by hand"),
+    ],
+)
+def test_what_is_not_printable_is_escaped(state: str, shown: str) -> None:
+    (line,) = lines(state)
+    assert line.isprintable()
+    assert line.replace(" ", "") == shown.replace(" ", "")
