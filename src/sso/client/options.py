@@ -148,7 +148,7 @@ OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "--tls-name",
         {"metavar": "NAME"},
-        "the guest's name, as its certificate has it as a subjectAltName; asks for TLS (default: none, no TLS)",
+        "the guest's name, a subjectAltName of its certificate; asks for TLS (default: none, no TLS)",
     ),
     ("--tls-ca", {"metavar": "FILE"}, "the CA of that certificate, PEM (default: the system's CAs)"),
     (
