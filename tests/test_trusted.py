@@ -74,6 +74,18 @@ def test_a_strangers_link_in_a_sticky_folder(deep: Path, tmp_path: Path) -> None
         resolved(str(shared / "link"))
 
 
+def test_a_link_of_proc_leads_where_the_kernel_says(deep: Path, tmp_path: Path) -> None:
+    """Its text may name another file: such as that of another root."""
+    fd = os.open(deep.parent, os.O_PATH)
+    deep.parent.rename(tmp_path / "moved")
+    way = f"/proc/{os.getpid()}/fd/{fd}"
+    assert resolved(f"{way}/file") == f"{way}/file"
+    (tmp_path / "moved").chmod(0o775)
+    with pytest.raises(ConfigError, match=f"fd/{fd}: others may change it"):
+        resolved(f"{way}/file")
+    os.close(fd)
+
+
 def test_a_circle_of_links_ends(tmp_path: Path) -> None:
     (tmp_path / "circle").symlink_to("circle")
     with pytest.raises(ConfigError, match="too many links"):

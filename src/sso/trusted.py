@@ -31,6 +31,9 @@ def resolved(path: str) -> str:
         here = f"{done}/{part}"
         found = os.lstat(here)
         _check(found, here, last=not any(todo))
+        if here.startswith("/proc/") and stat.S_ISLNK(found.st_mode):
+            found = os.stat(here)  # it leads where its text does not say (proc(5)): it stays
+            _check(found, here, last=not any(todo))
         if not stat.S_ISLNK(found.st_mode):
             done = here
             continue

@@ -8,7 +8,6 @@ import os
 
 from sso.credential import Credential
 from sso.errors import ConfigError
-from sso.printable import escaped
 
 PASSWORD_MAX = 511  # as the guest's PAM takes it
 TERMINAL = "/dev/tty"
@@ -38,6 +37,8 @@ class Prompts:
 
     def accept_spn(self, spn: str) -> bool:
         """Whether the person accepts the name that the guest gave of itself; no is the default."""
+        from sso.printable import escaped  # late: most guests were named before
+
         name = escaped(spn)  # the guest's own word: it may not write a question of its own
         question = f"The guest says that it is {name}. Sign in there with your ticket? [y/N] "
         answer = _ask_terminal(question, echo=True)
