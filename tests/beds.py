@@ -2,7 +2,7 @@
 
 import datetime
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,13 +94,15 @@ class Certificates:
     other_name: Identity
     expired: Identity
     other_issuer: Identity
+    common_name: Identity
 
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """A CA; the guest's certificate, one for another name, one expired; the guest's name by another CA."""
+    """A CA; the guest's certificate, one for another name, one expired; the guest's name by another CA, and
+    as a common name alone."""
     folder = tmp_path_factory.mktemp("certificates")
-    ca, other_ca = _Authority("Test CA"), _Authority("Other CA")
+    ca, other_ca = Authority("Test CA"), Authority("Other CA")
     return Certificates(
         ca=ca.save(folder / "ca.pem"),
         other_ca=other_ca.save(folder / "other-ca.pem"),
@@ -108,11 +110,12 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
         other_name=ca.issue(folder / "other-name", "other.test.example"),
         expired=ca.issue(folder / "expired", GUEST, days=-1),
         other_issuer=other_ca.issue(folder / "other-issuer", GUEST),
+        common_name=ca.issue(folder / "common-name", GUEST, sans=[]),
     )
 
 
-class _Authority:
-    """A certification authority in memory."""
+class Authority:
+    """A certification authority in memory; `issue` makes any certificate, good or bad."""
 
     def __init__(self, name: str) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -125,12 +128,18 @@ class _Authority:
         path.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
         return path
 
-    def issue(self, stem: Path, host: str, days: int = 30) -> Identity:
-        """A certificate for a DNS name that ends in `days` days, with a new key."""
+    def issue(
+        self, stem: Path, host: str, days: int = 30, sans: Sequence[x509.GeneralName] | None = None
+    ) -> Identity:
+        """A certificate that ends in `days` days, with a new key: its common name is `host`, and so is its
+        subjectAltName unless `sans` says otherwise (none for an empty list)."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
-        names = x509.SubjectAlternativeName([x509.DNSName(host)])
-        certificate = self._sign(subject, key, days, x509.BasicConstraints(ca=False, path_length=None), names)
+        sans = [x509.DNSName(host)] if sans is None else sans
+        names = [x509.SubjectAlternativeName(sans)] if sans else []
+        certificate = self._sign(
+            subject, key, days, x509.BasicConstraints(ca=False, path_length=None), *names
+        )
         identity = Identity(stem.with_suffix(".pem"), stem.with_suffix(".key"))
         identity.certificate.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         identity.key.touch(mode=0o600)

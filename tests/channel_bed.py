@@ -10,7 +10,7 @@ from typing import Any
 from beds_agent import Clock, has
 from fake_port import FakePort
 
-from sso.guest import child, records
+from sso.guest import child, journal, records
 from sso.guest.channel import Channel
 from sso.guest.records import Child, Confirm
 from sso.watch import OPENED, PortWatch
@@ -51,8 +51,8 @@ class Bed:
         links = self.to_agent, self.to_acceptor
         self.channel = Channel(self.port, self.watch, *links, self._be_child, self._note, self.clock)
 
-    def _note(self, id: str, text: str) -> None:
-        self.log(f"{id} {text}")
+    def _note(self, id: str, detail: str = "", **fields: object) -> None:
+        self.log(journal.line(id, fields | ({"detail": detail} if detail else {})))
 
     def _be_child(self, link: socket.socket, pulse: int) -> int:
         self.agent.close()  # a child of a real channel process has no end of the others

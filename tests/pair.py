@@ -110,7 +110,7 @@ class Pair:
             self._make,
             self.judge,
             info=self._info,
-            log=lambda id, text: log.append((id, text)),
+            log=lambda id, detail="", **fields: log.append((id, detail)),
         )
 
     def run(self, turns: int = 200) -> "Pair":

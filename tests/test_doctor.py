@@ -43,7 +43,7 @@ def test_a_check_that_fails_ends_nothing_and_tells_no_more_than_its_kind() -> No
         (wrong("bad", "Run: mend it"), "wrong        keytab: bad. Run: mend it"),
         (wrong("that was all.", "Run: more"), "wrong        keytab: that was all. Run: more"),
         (not_checked("no root"), "not checked  keytab: no root"),
-        (wrong("two\nlines \x1b[31m", "no\ttab"), "wrong        keytab: two lines  [31m. no tab"),
+        (wrong("two\nlines \x1b[31m", "no\ttab"), r"wrong        keytab: two lines \x1b[31m. no tab"),
         (ok("x" * 500), f"ok           keytab: {'x' * 400}..."),
     ],
 )

@@ -50,7 +50,10 @@ def greeted(nonce: bytes = NONCE) -> Target:
 def fresh() -> Target:
     log: list[tuple[str, str]] = []
     guest = GuestConversation(
-        GuestPolicy(types=("kerberos", "password")), no_mechanism, Judge(), log=lambda *line: log.append(line)
+        GuestPolicy(types=("kerberos", "password")),
+        no_mechanism,
+        Judge(),
+        log=lambda id, detail="", **fields: log.append((id, detail)),
     )
     guest.start(0.0)
     return Target(guest, log)

@@ -15,10 +15,11 @@ SOURCES = {"sso": ROOT / "src", "sso_mechs": ROOT / "mechs"}
 
 # The core in its order: a module imports only from those before it. A new module needs a place here.
 CORE = (
-    *("errors", "_framing", "_framing_py", "framing", "credential", "mech", "policy", "messages", "state"),
+    *("printable", "errors", "_framing", "_framing_py", "framing", "credential", "mech", "policy"),
+    *("messages", "state"),
     *("events", "transcript", "greeting", "layer", "reset", "wire", "exchange", "session", "ssh_agent"),
 )
-PORTS = ("port", "watch", "loop", "daemon", "doctor")  # the first I/O, and what daemons need
+PORTS = ("trusted", "port", "watch", "loop", "daemon", "doctor")  # the first I/O, and what daemons need
 ROOMS = ("client", "guest", "host", "viewer", "portal", "demo")
 
 # All that the core takes from the standard library. None of it opens, waits or tells the time.

@@ -9,7 +9,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -30,13 +29,11 @@ def flags(listing: str, server: str) -> str:
     return match.group(1)
 
 
-def test_a_realm_comes_up_fast_and_leaves_nothing() -> None:
-    began = time.monotonic()
+def test_a_realm_comes_up_and_leaves_nothing() -> None:
     with Realm() as realm:
         realm.principals({**PEOPLE, "host/guest.test.example": None})
         realm.keytab(realm.folder / "guest.keytab", "host/guest.test.example")
         realm.kinit("alice")
-        assert time.monotonic() - began < 1.5
         folder, port = realm.folder, realm.port
         socket.create_connection(("127.0.0.1", port), 1).close()
     assert not folder.exists()

@@ -20,6 +20,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
+from sso.printable import one_line
+
 RUN_SECONDS = 5.0  # for a program that is asked
 KRB5_CONF = "/etc/krb5.conf"
 NESTED_MAX = 8  # files that include one another
@@ -235,7 +237,7 @@ def as_json(line: Line) -> dict[str, str]:
 
 def _plain(said: str) -> str:
     """Files and logs are quoted here: nothing that steers a terminal, no end of a line, no long text."""
-    shown = "".join(letter if letter.isprintable() else " " for letter in said)
+    shown = one_line(said)
     return shown if len(shown) <= TEXT_MAX else f"{shown[:TEXT_MAX]}..."
 
 

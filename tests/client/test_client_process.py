@@ -19,6 +19,7 @@ from beds_guest import children
 from flows import PASSWORD, tls_guest
 
 from sso.client.exits import Exit
+from sso.client.options import complain
 from sso.client.status import Status
 from sso.demo.realm import Realm
 from sso.demo.terminal import spawn
@@ -229,14 +230,23 @@ def test_a_terminal_has_its_echo_again_when_a_prompt_is_ended() -> None:
 def test_states_are_single_lines_and_wait_for_nobody() -> None:
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
-    Status(writer)("failed 6 two\nlines and a \u2028 word")
-    assert os.read(reader, 100) == b"failed 6 two lines and a word\n"
+    Status(writer)("failed 6 two\nlines and a \u2028 word, \x1b[2J\u202e\udcff")
+    assert os.read(reader, 100) == rb"failed 6 two lines and a word, \x1b[2J\u202e\udcff" + b"\n"
     for _ in range(20_000):
         Status(writer)("renewed until=1")  # far more than a pipe holds
     os.close(reader)
     Status(writer)("renewed until=2")
     os.close(writer)
     Status()("nobody")
+
+
+def test_what_goes_wrong_is_two_lines_that_steer_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    complain("a file named\n\x1b]0;title\x07", "mend \u2029it\u202e")
+    shown = capsys.readouterr().err.removesuffix("\n").split("\n")
+    assert shown == [
+        r"spice-client-sso: a file named\n\x1b]0;title\x07",
+        r"spice-client-sso: hint: mend \u2029it\u202e",
+    ]
 
 
 def memory_of(pid: int) -> bytes:

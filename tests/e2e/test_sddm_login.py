@@ -25,6 +25,7 @@ from sso.demo.guest import PYTHON, Guest
 from sso.demo.programs import find_program, run_program
 from sso.demo.realm import Realm
 from sso.demo.sandbox import Sandbox
+from sso.demo.terminal import Terminal
 
 pytestmark = pytest.mark.e2e
 
@@ -235,6 +236,33 @@ def test_a_forwarded_ticket_opens_a_session(realm: Realm, make_screen: MakeScree
         log = screen.guest.log()
         assert log.count("login-opened") == log.count("session-over") == time_of_hers
     assert screen.log().count(ASKED) == 2 and FAILED not in screen.log()
+
+
+# A socket of bob's in /tmp, where everybody may make one, which is always the newest.
+DECOY = """
+import os, socket
+listener = socket.socket(socket.AF_UNIX)
+listener.bind("/tmp/sddm-:9-AAAAAA")
+os.utime("/tmp/sddm-:9-AAAAAA", (2**33, 2**33))
+listener.listen()
+print("listens", flush=True)
+os.read(0, 1)
+listener.setblocking(False)
+listener.accept()
+"""
+
+
+def test_another_users_socket_in_tmp_does_not_hide_sddms(realm: Realm, make_screen: MakeScreen) -> None:
+    realm.kinit("alice", "-f")
+    screen = make_screen()
+    with Terminal(screen.sandbox.command(["/usr/bin/python3", "-c", DECOY], user="bob")) as decoy:
+        decoy.expect("listens")
+        run = sign_in(screen.guest, realm, "--spn", SPN)
+        assert (run.code, run.lines) == (Exit.SIGNED_IN, [])
+        screen.session("alice")
+        decoy.send("")
+        decoy.expect("BlockingIOError")  # nobody has come to it
+    screen.leave("alice")
 
 
 def test_a_password_through_tls_opens_a_session(

@@ -16,7 +16,7 @@ from beds_agent import let_in
 from dbus_bed import Daemon, daemon, make_daemon
 from logind_bed import LogindMock, logind
 
-from sso.ssh_agent import Frames, echo, framed, nonce_of
+from sso.ssh_agent import REFUSED, Frames, echo, framed, nonce_of
 from sso.viewer.event_loop import PollLoop
 from sso.viewer.plug import PlugEvent, PlugInPoint, Start
 from sso.viewer.stream import Stream
@@ -185,6 +185,34 @@ def test_a_locked_session_is_not_served_and_an_open_connection_is_cut(
     assert console.ask("ssh-add", "-l").returncode != 0
 
 
+# An agent of somebody else's at a path that was the person's once, such as one in /tmp.
+FOREIGN = """
+import os, socket, sys
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(sys.argv[1])
+os.chmod(sys.argv[1], 0o777)
+listener.listen()
+print("listens", flush=True)
+link, _ = listener.accept()
+sys.exit(len(link.recv(100)))
+"""
+
+
+def test_another_users_agent_is_asked_nothing(tmp_path: Path) -> None:
+    let_in(tmp_path)
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o1777)
+    path = str(tmp_path / "shared" / "agent")
+    argv = [sys.executable, "-I", "-m", "sso.client.ssh_agent", "--socket", path]
+    with subprocess.Popen(
+        [PYTHON, "-c", FOREIGN, path], user=BOB, stdout=subprocess.PIPE, env=ENV
+    ) as foreign:
+        assert foreign.stdout is not None and foreign.stdout.readline() == b"listens\n"
+        done = subprocess.run(argv, input=framed(bytes([11])), capture_output=True, timeout=SECONDS, env=ENV)
+        assert done.stdout == REFUSED and b"another user" in done.stderr
+        assert foreign.wait(SECONDS) == 0, "it got nothing"
+
+
 def test_without_a_viewer_nobody_waits(console: Console) -> None:
     assert console.ask("ssh-add", "-l").returncode != 0
     viewer = console.look()
@@ -277,7 +305,8 @@ def test_octets_of_an_earlier_viewer_are_dropped(console: Console, stale: bytes)
     with stranger.link:
         stranger.greet(stale)
         asking = subprocess.Popen(
-            ["sh", "-c", "until ssh-add -l; test $? = 1; do :; done"],
+            # It is turned away, which ssh-add does not tell from no keys, until the echo has been read.
+            ["sh", "-c", "until ssh-add -l | grep 'no identities'; do :; done"],
             env={**ENV, "SSH_AUTH_SOCK": str(console.socket)},
             user=ALICE,
             stdout=subprocess.PIPE,

@@ -10,7 +10,7 @@ import pytest
 from beds_agent import Clock
 
 from sso.guest import channel as module
-from sso.guest import child, records
+from sso.guest import child, journal, records
 from sso.guest.channel import CONFIRM_TIME, PULSE_TIME, Channel
 from sso.port import open_port
 from sso.watch import PortWatch
@@ -63,8 +63,8 @@ class Bed:
 
     # The test's hands
 
-    def log(self, id: str, text: str) -> None:
-        self.lines.append(f"{id} {text}")
+    def log(self, id: str, detail: str = "", **fields: object) -> None:
+        self.lines.append(journal.line(id, fields | ({"detail": detail} if detail else {})))
 
     def client(self) -> socket.socket:
         client = socket.socket(socket.AF_UNIX)
@@ -199,7 +199,10 @@ def test_a_child_without_a_pulse_is_killed(bed: Bed, pulse: bool) -> None:
         bed.clock.now += 0.2
         bed.channel._on_time()
         assert bed.channel._life is None and bed.told() == ["End 1"]
-        assert bed.lines[-2:] == ["child-stopped its pulse stopped", "session-end session=1 child-stopped"]
+        assert bed.lines[-2:] == [
+            "child-stopped detail='its pulse stopped'",
+            "session-end session=1 reason=child-stopped",
+        ]
 
 
 def test_after_a_reset_the_next_child_begins_by_itself_once_all_is_confirmed(bed: Bed) -> None:
@@ -254,7 +257,7 @@ def test_without_the_others_nobody_is_served(bed: Bed, other: str) -> None:
         assert life is not None
         getattr(bed, other).shutdown(socket.SHUT_RDWR)
         bed.channel.run()
-        assert bed.channel._life is None and bed.lines[-1] == "session-end session=1 channel-ends"
+        assert bed.channel._life is None and bed.lines[-1] == "session-end session=1 reason=channel-ends"
         with pytest.raises(ProcessLookupError):
             os.kill(life.pid, 0)
 

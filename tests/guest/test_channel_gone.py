@@ -90,7 +90,7 @@ def test_a_child_that_raises_says_the_kind_alone_and_its_status(bed: Bed) -> Non
     bed.serve = fails
     bed.begun()
     bed.turn_with_child()
-    assert os.read(bed.said, 999) == b"child-failed ValueError"
+    assert os.read(bed.said, 999) == b"child-failed detail=ValueError"
     assert bed.lines[-1] == f"session-end session=1 status={child.ENDED}"
 
 
@@ -168,7 +168,7 @@ def test_a_child_that_cannot_be_made_is_tried_again_later(
         patch.setattr(module, name, broken(number))
         bed.edge(OPENED)
         assert bed.channel._life is None and all(map(is_gone, made)), "none runs that nobody watches"
-        assert bed.lines[-1] == f"child-not-made {errno.errorcode[number]}"
+        assert bed.lines[-1] == f"child-not-made detail={errno.errorcode[number]}"
         assert bed.told() == ["Begin 1", "End 1"], "the agent forgets the session that began"
         bed.confirm(1)
         assert bed.channel._life is None, "not at once"
@@ -225,7 +225,7 @@ def test_an_agent_that_says_anything_else_is_none(packet: bytes, count: int, bed
     socket.send_fds(bed.agent, [packet], fds)
     records.close_all(fds)
     bed.run()
-    assert bed.lines[0] == "session-begin session=1" and bed.lines[1].startswith("record-malformed a")
+    assert bed.lines[0] == "session-begin session=1" and bed.lines[1].startswith("record-malformed detail='a")
     assert is_gone(pid) and open_fds() == before - count - 2, "pidfd and pulse are closed, nothing is kept"
 
 
@@ -240,7 +240,7 @@ def test_a_confirm_that_nobody_waits_for_counts_for_no_later_end(asked: str, bed
     records.send(bed.agent, Confirm(1))
     bed.run()
     assert bed.channel._life is None
-    assert "record-malformed a confirmation that nobody waits for" in bed.lines
+    assert "record-malformed detail='a confirmation that nobody waits for'" in bed.lines
 
 
 @pytest.mark.parametrize("told", [True, False])
@@ -273,7 +273,7 @@ def test_the_end_of_the_process_is_the_end_of_its_child(bed: Bed, monkeypatch: p
     monkeypatch.setattr(bed.channel, "_turn", lambda: sys.exit(0))  # SIGTERM
     with pytest.raises(SystemExit):
         bed.channel.run()
-    assert is_gone(pid) and bed.lines[-1] == "session-end session=1 channel-ends"
+    assert is_gone(pid) and bed.lines[-1] == "session-end session=1 reason=channel-ends"
 
 
 # How long the loop sleeps

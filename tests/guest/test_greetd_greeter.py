@@ -4,9 +4,11 @@ import json
 import os
 import pty
 import pwd
+import select
 import signal
 import struct
 import subprocess
+import sys
 import termios
 
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sso.errors import RemoteProtocolError
+from sso.guest import local
 from sso.guest.drivers import greetd_greeter
 from sso.guest.drivers.greetd_ipc import MESSAGE_MAX, Greetd, _quoted
 
@@ -37,7 +40,7 @@ def test_a_person_signs_in(bed: Bed) -> None:
     screen = bed.screen("--session", "sway --debug", "--env", "XDG_SESSION_TYPE=wayland")
     screen.expect(PROMPT)
     screen.send("alice@TEST.EXAMPLE")
-    screen.expect("Welcome[2J")
+    screen.expect(r"Welcome\x1b[2J")
     screen.expect("Token code: ")
     screen.send("123456")
     screen.expect("123456")
@@ -302,6 +305,14 @@ def test_wrong_use_is_told(
     assert done.returncode == code and said in done.stderr and "Traceback" not in done.stderr
 
 
+def test_a_greetd_of_another_user_is_told_nothing(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    greetd = bed.greetd()
+    monkeypatch.setattr(local, "peer", lambda link: local.Peer(1, 4711, 4711))
+    with pytest.raises(RemoteProtocolError, match="is not who listens"):
+        Greetd(str(greetd.path))
+    assert greetd.requests == []
+
+
 def test_a_greetd_that_is_not_there_is_told(bed: Bed) -> None:
     screen = bed.screen()
     screen.expect(PROMPT)
@@ -346,6 +357,43 @@ def test_another_greeter_ends_with_us(bed: Bed) -> None:
     os.kill(screen.pid, signal.SIGTERM)
     screen.expect("was told to end")
     assert screen.wait() == 0
+
+
+# main() as it is, but SIGTERM comes where a busy machine lets it come: the other greeter runs, and Popen has
+# not returned; or we have told it to end, which it does not, and are told again.
+TOLD = """\
+import os, signal, subprocess, sys
+from sso.guest.drivers.greetd_greeter import main
+begin, wait = subprocess.Popen.__init__, subprocess.Popen.wait
+def begins(self, *args, **given):
+    begin(self, *args, **given)
+    with open(sys.argv[1]) as ready:
+        ready.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+def waits(self, *args, **given):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return wait(self, *args, **given)
+if sys.argv[2] == "while it starts":
+    subprocess.Popen.__init__ = begins
+else:
+    subprocess.Popen.wait = waits
+sys.exit(main(sys.argv[3:]))
+"""
+
+
+@pytest.mark.parametrize("moment", ["while it starts", "twice"])
+def test_no_greeter_is_left_behind_whenever_the_signal_comes(bed: Bed, moment: str) -> None:
+    ready, said = bed.folder / "ready", bed.folder / "said"
+    os.mkfifo(ready)
+    tell, ends = (f": >{ready}", "exit 0") if moment == "while it starts" else ("kill -TERM $PPID", ":")
+    other = f"trap 'echo was told to end >{said}; {ends}' TERM; {tell}; while :; do sleep 0.05; done"
+    ours = [sys.executable, "-c", TOLD, str(ready), moment, "--socket", bed.agent]
+    argv = [*ours, "--chain", "/bin/sh", "-c", other]
+    with subprocess.Popen(argv, env=bed.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
+        assert process.wait(60) == 0
+        assert process.stdout is not None
+        still_open = not select.select([process.stdout], [], [], 0)[0]  # by the other greeter
+    assert not still_open and said.read_text() == "was told to end\n"
 
 
 @pytest.mark.slow

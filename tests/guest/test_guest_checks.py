@@ -199,6 +199,13 @@ def test_a_certificate_for_another_name(machine: Machine, certificates: Certific
     assert found.state == State.WARNING and "is for other.test.example" in found.found
 
 
+def test_a_certificate_without_a_subject_alternative_name(
+    machine: Machine, certificates: Certificates
+) -> None:
+    (found,) = tls(machine, certificates.common_name.certificate, certificates.common_name.key)
+    assert found.state == State.WARNING and "has no subjectAltName" in found.found and found.mend
+
+
 def test_a_key_for_all(machine: Machine, certificates: Certificates) -> None:
     tls(machine, certificates.guest.certificate, certificates.guest.key)
     machine.path("/etc/console-sso/key.pem").chmod(0o644)

@@ -13,6 +13,7 @@ import pytest
 from sso.guest import journal, lines
 
 SECONDS = 10
+HOSTILE = "\x1b[2J\r\n\u202eevil\u2028\u2029\x9b\ud800\ue000\u200b\N{TAG LATIN SMALL LETTER A}"
 GUEST = Path(journal.__file__).parent
 
 
@@ -95,7 +96,7 @@ def test_a_value_can_make_no_field_of_its_own(reads_stderr: socket.socket) -> No
     forged = "x\nMESSAGE_ID=00\n_UID=0\n\x1b[31m\udcff"
     journal.note("pam-refused", reason=forged, pid="9" * 5000)
     found = entry(reads_stderr.recv(65536))
-    assert found["CONSOLE_SSO_REASON"] == forged.replace("\udcff", "\\udcff")
+    assert found["CONSOLE_SSO_REASON"] == r"x\nMESSAGE_ID=00\n_UID=0\n\x1b[31m\udcff"
     assert found["MESSAGE_ID"] == journal.message_id("sso.pam.refused")
     assert found["MESSAGE"].isprintable() and "_UID" not in found
     assert len(found["CONSOLE_SSO_PID"]) == len(found["MESSAGE"]) == journal.VALUE_MAX
@@ -161,7 +162,7 @@ def test_every_event_of_the_guest_is_listed() -> None:
 
 def test_their_lines_are_entries_too(reads_stderr: socket.socket) -> None:
     log = lines.log_as("sso-channel")
-    log("session-end", "session=12 status=0")
+    log("session-end", session=12, status=0)
     log("child-stopped", "its pulse stopped")
     first, second = (entry(reads_stderr.recv(65536)) for _ in range(2))
     assert first == {
@@ -170,8 +171,67 @@ def test_their_lines_are_entries_too(reads_stderr: socket.socket) -> None:
         "SYSLOG_IDENTIFIER": "sso-channel",
         "MESSAGE_ID": journal.message_id("sso.channel.session-end"),
         "CONSOLE_SSO_SESSION": "12",
+        "CONSOLE_SSO_STATUS": "0",
     }
     assert second["PRIORITY"] == "4" and "CONSOLE_SSO_SESSION" not in second
+    assert second["MESSAGE"] == "child-stopped detail='its pulse stopped'"
+
+
+def test_what_a_peer_said_is_one_value_and_finds_no_field(reads_stderr: socket.socket) -> None:
+    """A field has one source, the caller: a text that looks like one is a text."""
+    log = lines.log_as("sso-channel")
+    log("not-authenticated", "x session=99 user=root" + HOSTILE, mechanism="GSSAPI session=98")
+    found = entry(reads_stderr.recv(65536))
+    assert set(found) == {
+        *("MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "MESSAGE_ID"),
+        *("CONSOLE_SSO_MECHANISM", "CONSOLE_SSO_DETAIL"),
+    }
+    assert found["CONSOLE_SSO_DETAIL"].startswith("x session=99 user=root")
+    assert found["MESSAGE"].startswith("not-authenticated mechanism='GSSAPI session=98' detail='x session=99")
+    assert all(value.isprintable() for value in found.values())
+
+
+def test_nothing_that_steers_a_terminal_reaches_standard_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    lines.log_as("sso-channel")("not-authenticated", HOSTILE, mechanism=HOSTILE)
+    journal.to_stderr()
+    journal.note("pam-refused", reason=HOSTILE)
+    first, second = capsys.readouterr().err.removesuffix("\n").split("\n")
+    assert first.isprintable() and second.isprintable()
+    assert r"\x1b[2J" in first and r"\u202e" in second
+
+
+@pytest.mark.parametrize("cause", [*lines.ENDS, "wrong-key", "a cause of somebody's mechanism\x1b"])
+def test_every_end_of_a_session_has_a_word(cause: str, reads_stderr: socket.socket) -> None:
+    lines.log_as("sso-channel")(lines.ending(cause), "why", cause=cause)
+    found = entry(reads_stderr.recv(65536))
+    word = f"session-{cause}" if cause in lines.ENDS else "session-failed"
+    assert found["MESSAGE_ID"] == journal.message_id(f"sso.channel.{word}")
+
+
+@pytest.mark.parametrize(
+    ("program", "modules"),
+    [
+        ("sso-channel", ("channel", "channel_main", "child", "conversation")),
+        ("sso-acceptor", ("acceptor", "acceptor_main")),
+    ],
+)
+def test_every_word_of_theirs_is_listed(program: str, modules: tuple[str, ...]) -> None:
+    log = lines.log_as(program)
+    trees = [ast.parse((GUEST / f"{name}.py").read_text()) for name in modules]
+    calls = [call for tree in trees for call in ast.walk(tree) if isinstance(call, ast.Call)]
+    said = [call.args[0] for call in calls if getattr(call.func, "attr", "") == "_log"]
+    words = {argument.value for argument in said if isinstance(argument, ast.Constant)}
+    assert words and words <= set(log._ids)
+    others = {ast.unparse(argument) for argument in said if not isinstance(argument, ast.Constant)}
+    assert others <= {"ending(event.cause)", "id"}, "a word is not made of somebody's text"
+
+
+def test_a_word_that_is_none_is_a_mistake(reads_stderr: socket.socket) -> None:
+    with pytest.raises(KeyError):
+        lines.log_as("sso-channel")("session-whatever")
 
 
 def test_their_lines_on_standard_error(

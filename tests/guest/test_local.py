@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sso.errors import ConfigError
 from sso.guest import local, notify
 
 FIRST_FD = 800
@@ -43,6 +44,17 @@ def test_our_own_listener_goes_with_its_path(tmp_path: Path) -> None:
     assert Path(path).stat().st_mode & 0o777 == 0o600
     local.hang_up(listener, path)
     assert not Path(path).exists() and local.dial(path) is None
+
+
+@pytest.mark.parametrize("place", ["run", "run/console-sso"])
+def test_every_folder_above_a_listener_is_checked(place: str, tmp_path: Path) -> None:
+    path = tmp_path / "run" / "console-sso" / "own.sock"
+    path.parent.mkdir(parents=True, mode=0o755)
+    local.hang_up(local.listen(str(path)), str(path))
+    (tmp_path / place).chmod(0o775)
+    with pytest.raises(ConfigError, match=r"can be changed by others|others may change it"):
+        local.listen(str(path))
+    assert not path.exists()
 
 
 def test_a_path_that_is_gone_already_is_no_error(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,100 @@ def test_the_greeter_is_ended_when_somebody_is_in(
         wait(lambda: driver.ready("alice"))
         greeter.communicate(b"\n")
     assert greeter.returncode == (-15 if ended else 0)
+
+
+def a_file(path: Path) -> None:
+    path.touch()
+
+
+def a_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def a_link_to_another_socket(path: Path) -> socket.socket:
+    path.symlink_to(path.parent / "elsewhere")
+    return listening(path.parent / "elsewhere")
+
+
+def a_loose_link(path: Path) -> None:
+    path.symlink_to(path.parent / "nothing")
+
+
+def nobody_listens(path: Path) -> None:
+    listening(path).close()
+
+
+def another_users(path: Path) -> socket.socket:
+    listener = listening(path)
+    os.chown(path, 4002, 4002)
+    return listener
+
+
+def the_greeters_own(path: Path) -> socket.socket:
+    """Of the right owner; only who listens there gives it away."""
+    return listening(path)
+
+
+def listening(path: Path) -> socket.socket:
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    listener.listen()
+    return listener
+
+
+@pytest.fixture
+def listeners() -> Iterator[list[socket.socket]]:
+    made: list[socket.socket] = []
+    yield made
+    for listener in made:
+        listener.close()
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [
+        *(a_file, a_folder, a_link_to_another_socket, a_loose_link, nobody_listens, the_greeters_own),
+        pytest.param(another_users, marks=pytest.mark.e2e),  # root alone gives a socket away
+    ],
+)
+def test_what_somebody_puts_beside_the_socket_does_not_hide_it(
+    bed: Callable[..., Any],
+    plant: Callable[[Path], socket.socket | None],
+    listeners: list[socket.socket],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is newer than the real one, and there before it is looked for."""
+    driver, daemon, wait = bed(FAILED + SUCCEEDED)
+    decoy = tmp_path / "sddm-:9-evil"
+    listeners.extend(filter(None, [plant(decoy)]))
+    os.utime(decoy, ns=(2**62, 2**62), follow_symlinks=False)
+    peer = lambda link: type("P", (), {"uid": 4003 if "evil" in link.getpeername() else 0})  # noqa: E731
+    monkeypatch.setattr(local, "peer", peer)
+    assert driver.trigger("alice", "")
+    daemon.may_hang_up.set()
+    wait(lambda: driver.ready("alice"))
+    assert daemon.heard == ALICE
+    for listener in listeners:
+        listener.setblocking(False)
+        with suppress(BlockingIOError):  # nobody has even come
+            link, _ = listener.accept()
+            with link:
+                assert link.recv(1) == b"", "nothing was said to it"
+
+
+@pytest.mark.parametrize("plant", [a_file, a_folder, a_link_to_another_socket, a_loose_link])
+def test_what_is_no_socket_does_not_make_it_ready(
+    bed: Callable[..., Any],
+    plant: Callable[[Path], socket.socket | None],
+    listeners: list[socket.socket],
+    tmp_path: Path,
+) -> None:
+    driver, daemon, _ = bed(b"")
+    assert driver.ready("alice")
+    daemon.path.unlink()
+    listeners.extend(filter(None, [plant(tmp_path / "sddm-:9-evil")]))
+    assert not driver.ready("alice")
 
 
 def test_another_version_is_refused_politely(

@@ -1,13 +1,14 @@
 """TLS: who the guest is, what is spoken, and what a broken or cut stream gives."""
 
 import ssl
-from contextlib import suppress
+from contextlib import nullcontext, suppress
+from ipaddress import ip_address
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
-from beds import GUEST, Certificates
+from beds import GUEST, Authority, Certificates
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from flows import tls_guest
@@ -78,6 +79,45 @@ def test_who_is_not_the_guest(certificates: Certificates, who: dict[str, Any], s
     assert caught.value.cause == "certificate"
     assert not client.complete
     assert client.peer == ""
+
+
+IP = "192.0.2.1"
+DNS, WILDCARD = x509.DNSName, x509.DNSName("*.test.example")
+
+
+@pytest.mark.parametrize(
+    ("common_name", "sans", "name", "fits"),
+    [
+        (GUEST, [], GUEST, False),
+        (IP, [], IP, False),
+        ("*.test.example", [], GUEST, False),
+        (GUEST, [DNS("other.test.example")], GUEST, False),
+        (GUEST, [x509.RFC822Name("root@" + GUEST)], GUEST, False),  # a SAN, and no host's name in it
+        (GUEST, [x509.IPAddress(ip_address(IP))], GUEST, False),
+        (IP, [DNS(GUEST)], IP, False),
+        (GUEST, [DNS(IP)], IP, False),
+        ("anything", [DNS(GUEST)], GUEST, True),
+        ("anything", [DNS("other.test.example"), DNS(GUEST)], GUEST, True),
+        ("anything", [WILDCARD], GUEST, True),
+        ("anything", [WILDCARD], "deep." + GUEST, False),
+        ("anything", [WILDCARD], "test.example", False),
+        ("anything", [DNS("g*.test.example")], GUEST, False),
+        ("anything", [x509.IPAddress(ip_address(IP))], IP, True),
+        (GUEST, [x509.IPAddress(ip_address("192.0.2.2"))], IP, False),
+    ],
+)
+def test_a_name_counts_in_the_san_alone(
+    tmp_path: Path, common_name: str, sans: list[x509.GeneralName], name: str, fits: bool
+) -> None:
+    """Real certificates: what a CA has let somebody write into a common name is nobody's name."""
+    authority = Authority("Test CA")
+    identity = authority.issue(tmp_path / "guest", common_name, sans=sans)
+    ca = authority.save(tmp_path / "ca.pem")
+    context = server_context(str(identity.certificate), str(identity.key))
+    client, guest = Initiator(name=name, ca_file=str(ca)), Acceptor(context=context)
+    with nullcontext() if fits else pytest.raises(MechanismError, match=r"^certificate: "):
+        handshake(client, guest)
+    assert (client.complete, client.peer) == (fits, name if fits else "")
 
 
 @pytest.mark.parametrize("who", [{}, {"ca_file": "/ca.pem"}, {"ca_file": "/ca.pem", "pins": (bytes(32),)}])

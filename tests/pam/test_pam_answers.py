@@ -29,6 +29,10 @@ from sso.demo.sandbox import PAM_MODULE, Sandbox
 
 pytestmark = pytest.mark.e2e
 
+AT_ONCE = (
+    2.0  # seconds of waiting; more than a busy machine takes for an answer, less than the module's three
+)
+
 # What it is as if the module were not there
 
 
@@ -51,7 +55,7 @@ def test_a_login_from_elsewhere_asks_nothing(guest: Sandbox) -> None:
 def test_without_an_agent_the_typed_password_counts(guest: Sandbox) -> None:
     done = call(guest, "authenticate", service="sso-counted", answers=[guest.password("alice")])
     assert (done.results, done.prompts) == ([0], ["Password: "])
-    assert done.seconds < 1
+    assert done.seconds < AT_ONCE
 
 
 def test_a_silent_agent_delays_a_login_by_three_seconds_and_no_more(guest: Sandbox) -> None:
@@ -142,7 +146,7 @@ def test_a_bad_answer_is_no_answer(guest: Sandbox, answer: Answer) -> None:
     with listen(guest, answer) as agent:
         done = call(guest, "authenticate", "look")
     assert done.results == [UNAVAILABLE, {"name": "", "count": 0}]
-    assert done.seconds < 1
+    assert done.seconds < AT_ONCE
     assert agent.operations in ([[GET]], [[]])
 
 

@@ -280,7 +280,7 @@ def test_states_are_lines_of_printable_text(bed: Callable[..., Bed]) -> None:
     it.open()
     it.until(lambda: "exited" in it.kinds())
     texts = [event.text for event in it.said if event.kind == "state"]
-    assert texts == ["signing-in alice", "note  [31m�", "", "x" * STATE_MAX, "last"]
+    assert texts == ["signing-in alice", r"note \x1b[31m" + "�", "", "x" * STATE_MAX, "last"]
 
 
 def test_it_has_a_socket_and_nothing_else_of_ours(bed: Callable[..., Bed]) -> None:

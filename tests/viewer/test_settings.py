@@ -257,6 +257,22 @@ def test_what_is_somebody_elses_is_refused(folder: Path, place: str, monkeypatch
             executable(str(folder), "sub/program")
 
 
+@pytest.mark.parametrize("place", ["above", "above/usr", "above/usr/lib"])
+def test_the_folders_above_are_checked_too(folder: Path, place: str, tmp_path: Path) -> None:
+    """Who may write there may put a folder of his own in the place of ours."""
+    (tmp_path / "above" / "usr" / "lib").mkdir(parents=True, mode=0o755)
+    deep = folder.rename(tmp_path / "above" / "usr" / "lib" / "plugins")
+    assert executable(str(deep), "agent-relay") == f"{deep}/agent-relay"
+    (tmp_path / place).chmod(0o775)
+    with pytest.raises(ConfigError, match=f"{place}: others may change it"):
+        executable(str(deep), "agent-relay")
+    (tmp_path / "link").symlink_to(deep)
+    with pytest.raises(ConfigError, match=f"{place}: others may change it"):
+        executable(str(tmp_path / "link"), "agent-relay")
+    (tmp_path / place).chmod(0o1777)
+    assert executable(str(deep), "agent-relay"), "as /tmp: nobody can move what is another's"
+
+
 # What is started
 
 AGENT = Plugin("org.example.agent.0", "agent-relay")

@@ -75,3 +75,17 @@ def test_a_console_that_asks_is_where_to_answer() -> None:
         "the console asks something: answer there",
         "signed in as alice",
     ]
+
+
+@pytest.mark.parametrize(
+    ("state", "shown"),
+    [
+        ("note \x1b[2Jgone", r"\x1b[2Jgone"),
+        ("signing-in mallory\u202e\u2028x", r"signing in as mallory\u202ex ..."),
+        ("failed 5 \ud800", r"not signed in: \ud800: sign in by hand"),
+    ],
+)
+def test_what_is_not_printable_is_escaped(state: str, shown: str) -> None:
+    (line,) = lines(state)
+    assert line.isprintable()
+    assert line.replace(" ", "") == shown.replace(" ", "")

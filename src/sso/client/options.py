@@ -148,7 +148,7 @@ OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "--tls-name",
         {"metavar": "NAME"},
-        "the guest's name in its certificate; asks for TLS (default: none, no TLS)",
+        "the guest's name, a subjectAltName of its certificate; asks for TLS (default: none, no TLS)",
     ),
     ("--tls-ca", {"metavar": "FILE"}, "the CA of that certificate, PEM (default: the system's CAs)"),
     (
@@ -326,6 +326,8 @@ def _narrowed(pins: tuple[bytes, ...], only: str | None) -> tuple[bytes, ...]:
 
 def complain(text: str, hint: str = "") -> None:
     """One line for a person on stderr: with the program's name, no capital, no period."""
-    print(f"spice-client-sso: {text}", file=sys.stderr)
+    from sso.printable import escaped  # late: most runs have nothing to say
+
+    print(f"spice-client-sso: {escaped(text)}", file=sys.stderr)
     if hint:
-        print(f"spice-client-sso: hint: {hint}", file=sys.stderr)
+        print(f"spice-client-sso: hint: {escaped(hint)}", file=sys.stderr)

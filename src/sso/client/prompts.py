@@ -37,7 +37,10 @@ class Prompts:
 
     def accept_spn(self, spn: str) -> bool:
         """Whether the person accepts the name that the guest gave of itself; no is the default."""
-        question = f"The guest says that it is {spn}. Sign in there with your ticket? [y/N] "
+        from sso.printable import escaped  # late: most guests were named before
+
+        name = escaped(spn)  # the guest's own word: it may not write a question of its own
+        question = f"The guest says that it is {name}. Sign in there with your ticket? [y/N] "
         answer = _ask_terminal(question, echo=True)
         if answer is None:
             answer = _run([*_askpass(), question], {"SSH_ASKPASS_PROMPT": "confirm"}, confirm=True)

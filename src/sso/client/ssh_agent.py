@@ -7,12 +7,14 @@ hardware key) asks here. The guest's end is sso-ssh-agent(8).
 import os
 import select
 import socket
+import struct
 import sys
 from argparse import ArgumentParser
 from typing import NoReturn
 
 from sso import __version__
 from sso.errors import FramingError
+from sso.printable import escaped
 from sso.ssh_agent import REFUSED, Frames, echo, framed, may_pass, nonce_of
 
 ENDED, BROKEN, USAGE = 0, 1, 2
@@ -61,6 +63,8 @@ class Lender:
         if self._agent is None:
             self._agent = socket.socket(socket.AF_UNIX)
             self._agent.connect(self._path)
+            if _owner(self._agent) not in (0, os.geteuid()):
+                raise PermissionError(0, "who listens there is another user")  # the old path in /tmp, say
         self._agent.sendall(framed(request))
         frames, poll = Frames(), select.poll()
         poll.register(self._agent, select.POLLIN)
@@ -82,6 +86,12 @@ class Lender:
             self._agent = None
 
 
+def _owner(connection: socket.socket) -> int:
+    """The uid of the other end (SO_PEERCRED, unix(7))."""
+    found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int(struct.unpack("3i", found)[1])
+
+
 def _say(data: bytes) -> None:
     rest = memoryview(data)
     while rest:
@@ -89,7 +99,7 @@ def _say(data: bytes) -> None:
 
 
 def _complain(text: str) -> None:
-    print(f"console-sso-ssh-agent: {text}", file=sys.stderr, flush=True)
+    print(f"console-sso-ssh-agent: {escaped(text)}", file=sys.stderr, flush=True)
 
 
 def main(arguments: list[str] | None = None) -> int:

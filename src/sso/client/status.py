@@ -27,8 +27,10 @@ class Status:
     def __call__(self, line: str) -> None:
         if self._fd is None:
             return
+        from sso.printable import one_line  # late: without a descriptor nobody needs it
+
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
         with suppress(OSError):
             if poll.poll(0):
-                os.write(self._fd, " ".join(line.split()).encode(errors="replace") + b"\n")
+                os.write(self._fd, one_line(line).encode() + b"\n")

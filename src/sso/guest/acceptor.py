@@ -27,7 +27,7 @@ END_TIME = 2.0  # seconds for killed workers to be gone
 NAME_MAX = 64  # characters of a defect's kind in the log
 
 
-def _silent(id: str, text: str) -> None:
+def _silent(id: str, detail: str = "", /, **values: object) -> None:
     """The log of a test that wants none."""
 
 
@@ -55,7 +55,7 @@ class Acceptor:
         channel: socket.socket,
         make: Make,
         load: Load,
-        log: Callable[[str, str], None] = _silent,
+        log: Callable[..., None] = _silent,
         *,
         key: bytes = b"",
         fence: Fence | None = None,
@@ -195,8 +195,10 @@ class Acceptor:
         self._on_claim(worker)  # if it was made, it is there
         word = answer.decode("ascii", "replace")[:NAME_MAX]
         if answer not in (OVER, CLAIMED):
-            id = "mechanism-failed" if word.isidentifier() else "worker-failed"
-            self._log(id, word if word.isidentifier() else f"session={worker.id}")
+            if word.isidentifier():
+                self._log("mechanism-failed", word, session=worker.id)
+            else:
+                self._log("worker-failed", session=worker.id)
         if worker is self._spare:
             self._spare = None
             self._hang_up(worker)

@@ -64,7 +64,7 @@ class Channel:
         agent: socket.socket,
         acceptor: socket.socket,
         serve: Callable[[socket.socket, int], int],
-        log: Callable[[str, str], None],
+        log: Callable[..., None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._port, self._watch, self._agent, self._acceptor = port, watch, agent, acceptor
@@ -189,7 +189,7 @@ class Channel:
             self._tell(records.End(self._number))
             return
         self._heard = self._clock()
-        self._log("session-begin", f"session={self._number}")
+        self._log("session-begin", session=self._number)
 
     def _fork(self) -> Life:
         """Make the child, its socket to the acceptor and its pulse; on OSError nothing of them is left."""
@@ -228,7 +228,7 @@ class Channel:
     def _child_ended(self, life: Life) -> None:
         status = os.waitstatus_to_exitcode(os.waitpid(life.pid, 0)[1])
         self._forget(life)
-        self._log("session-end", f"session={life.id} status={status}")
+        self._log("session-end", session=life.id, status=status)
         if status not in (child.DONE, child.SILENT):
             self._flush()
         self._wanted = status == child.RESET
@@ -242,7 +242,7 @@ class Channel:
             signal.pidfd_send_signal(life.pidfd, signal.SIGKILL)
             os.waitpid(life.pid, 0)
             self._forget(life)
-            self._log("session-end", f"session={life.id} {reason}")
+            self._log("session-end", session=life.id, reason=reason)
 
     def _forget(self, life: Life) -> None:
         """Close what belonged to a child, and have the agent revoke what it was granted."""

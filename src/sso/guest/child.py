@@ -86,7 +86,7 @@ def run(
     policy: GuestPolicy,
     tls: Callable[[], Mechanism],
     info: Callable[[str], str | None],
-    log: Callable[[str, str], None],
+    log: Callable[..., None],
     confined: Callable[[], None] = lambda: None,
 ) -> int:
     """Hold one conversation on the port and return how it ended, as an exit code.

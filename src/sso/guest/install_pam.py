@@ -17,6 +17,7 @@ from pathlib import Path
 
 from sso.errors import ConfigError
 from sso.guest.pam_stack import MARK, MODULE, add_lines, lines, remove_lines
+from sso.printable import escaped
 
 BACKUP = ".before-console-sso"
 
@@ -217,10 +218,10 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         upgrade(options.root) if options.upgrade else install(options)
     except ConfigError as error:
-        print(f"sso install-pam: {error}", file=sys.stderr)
+        print(f"sso install-pam: {escaped(str(error))}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"sso install-pam: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"sso install-pam: {escaped(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,4 +1,7 @@
-"""What the agent says: one line an event, a stable word first, then key=value. Never a secret.
+"""What the guest's processes say: one line an event, a stable word first, then key=value. Never a secret.
+
+Values are fields from the caller to the journal: nothing is ever read out of a text. What is not printable in
+them is escaped (sso.printable), since a peer, PAM or the system may have said it.
 
 Where journald reads our standard error, an event is an entry with fields (systemd's Native Journal Protocol):
 MESSAGE the line, PRIORITY, and each value as CONSOLE_SSO_KEY, such as CONSOLE_SSO_USER and
@@ -15,6 +18,8 @@ import socket
 import struct
 import sys
 from collections.abc import Callable, Mapping
+
+from sso.printable import escaped, word
 
 # The stable words, and under which key their explanation stands.
 MESSAGE_IDS = {
@@ -113,34 +118,54 @@ _say: Say | None = None  # who takes the events; nobody before `to_stderr`
 
 
 def note(id: str, **values: object) -> None:
-    """Log one event; a blank or a control character in a value makes it appear quoted."""
-    words = [id, *(f"{key}={_plain(value)}" for key, value in values.items())]
-    if id not in MESSAGE_IDS:
-        raise KeyError(id)
+    """Log one event of the agent; a blank or what is not printable in a value makes it appear quoted.
+
+    Raises KeyError for a word that MESSAGE_IDS does not have.
+    """
+    _ = MESSAGE_IDS[id]
     if _say is not None:
-        _say(id, " ".join(words), {key: str(value) for key, value in values.items()})
+        _say(id, line(id, values), {key: str(value) for key, value in values.items()})
 
 
 def to_stderr() -> None:
-    """Show the events on standard error, as entries where journald reads it."""
+    """Show the agent's events on standard error, as entries where journald reads it."""
     global _say
-    journal = open_journal()
-
-    def say(id: str, line: str, values: Fields) -> None:
-        if journal is None or not journal.send(_entry(id, line, values)):
-            print(f"sso-agent: {line}", file=sys.stderr, flush=True)
-
-    _say = say
+    _say = Log("sso-agent", MESSAGE_IDS, PRIORITIES).say
 
 
-def _entry(id: str, line: str, values: Fields) -> Fields:
-    return {
-        "MESSAGE": line,
-        "SYSLOG_IDENTIFIER": "sso-agent",
-        "MESSAGE_ID": message_id(MESSAGE_IDS[id]),
-        "PRIORITY": str(PRIORITIES.get(id, INFO)),
-        **{f"CONSOLE_SSO_{key.upper()}": value for key, value in values.items()},
-    }
+class Log:
+    """The events of one program, to journald or to standard error.
+
+    `ids` are its stable words with their dotted names; `priorities` those of the words above INFO.
+    """
+
+    def __init__(self, program: str, ids: Mapping[str, str], priorities: Mapping[str, int]) -> None:
+        self._program, self._ids, self._priorities = program, ids, priorities
+        self._journal = open_journal()
+
+    def __call__(self, id: str, detail: str = "", /, **values: object) -> None:
+        """Log one event; `detail` is what somebody else said of it. KeyError for a word that is none."""
+        _ = self._ids[id]
+        values = {**values, "detail": detail} if detail else values
+        self.say(id, line(id, values), {key: str(value) for key, value in values.items()})
+
+    def say(self, id: str, text: str, values: Fields) -> None:
+        if self._journal is None or not self._journal.send(self._entry(id, text, values)):
+            print(f"{self._program}: {text}", file=sys.stderr, flush=True)
+
+    def _entry(self, id: str, text: str, values: Fields) -> Fields:
+        return {
+            "MESSAGE": text,
+            "SYSLOG_IDENTIFIER": self._program,
+            "MESSAGE_ID": message_id(self._ids[id]),
+            "PRIORITY": str(self._priorities.get(id, INFO)),
+            **{f"CONSOLE_SSO_{key.upper()}": escaped(value) for key, value in values.items()},
+        }
+
+
+def line(id: str, values: Mapping[str, object]) -> str:
+    """An event for a person: the word, and key=value."""
+    return " ".join([id, *(f"{key}={word(value)}" for key, value in values.items())])
 
 
 def message_id(name: str) -> str:
@@ -188,8 +213,3 @@ def _field(key: str, value: str) -> bytes:
     if b"\n" not in data:
         return b"%s=%s\n" % (key.encode(), data)
     return b"%s\n%s%s\n" % (key.encode(), struct.pack("<Q", len(data)), data)
-
-
-def _plain(value: object) -> str:
-    text = str(value)
-    return text if text and text.isprintable() and " " not in text else ascii(text)

@@ -1,46 +1,40 @@
-"""Log lines of the unprivileged processes: a stable word first, no secret and no text of a peer.
+"""The words of the unprivileged processes' logs: the channel process with its children, and the acceptor.
 
 In the journal such a line has the fields of sso.guest.journal; its MESSAGE_ID is that of the program's name
-and the word, such as "sso.channel.child-stopped". A number `session=N` in the text is CONSOLE_SSO_SESSION.
+and the word, such as "sso.channel.child-stopped".
 """
 
-import re
-import sys
-from collections.abc import Callable
+from sso.guest.journal import NOTICE, WARNING, Log
 
-from sso.guest import journal
-
-_WARNINGS = {
-    *("child-stopped", "child-failed", "child-not-made", "agent-late", "record-malformed"),
-    *("mechanism-failed", "mechanism-unavailable", "worker-failed", "worker-not-made", "no-fence"),
-    *("digest-key-replaced", "digest-key-not-kept"),
+# How a session ended in itself: by our own core, or by one of our mechanisms.
+ENDS = ("closed", "hang-up", "injected", "protocol", "reset", "tls", "gssapi")
+_WORDS = {
+    "sso-channel": (
+        *("session-begin", "session-end", "session-failed", *(f"session-{cause}" for cause in ENDS)),
+        *("child-stopped", "child-failed", "child-not-made", "agent-late", "record-malformed"),
+        *("peer-silent", "peer-late", "authenticated", "not-authenticated"),
+        *("mechanism-unavailable", "credential-refused", "no-fence"),
+    ),
+    "sso-acceptor": (
+        *("mechanism-failed", "record-malformed", "worker-failed", "worker-not-made", "no-fence"),
+        *("digest-key-replaced", "digest-key-not-kept"),
+    ),
 }
-_NOTICES = {"not-authenticated", "credential-refused", "peer-late"}
-_SESSION = re.compile(r"\bsession=([0-9]{1,20})\b")
+_PRIORITIES = {
+    **dict.fromkeys(("child-stopped", "child-failed", "child-not-made", "agent-late"), WARNING),
+    **dict.fromkeys(("record-malformed", "mechanism-failed", "mechanism-unavailable"), WARNING),
+    **dict.fromkeys(("worker-failed", "worker-not-made", "no-fence"), WARNING),
+    **dict.fromkeys(("digest-key-replaced", "digest-key-not-kept"), WARNING),
+    **dict.fromkeys(("not-authenticated", "credential-refused", "peer-late"), NOTICE),
+}
 
 
-def log_as(name: str) -> Callable[[str, str], None]:
-    """A function that says `name: id text`, to journald or to standard error."""
-    entries = journal.open_journal()
-
-    def log(id: str, text: str) -> None:
-        line = f"{id} {text}".rstrip()
-        if entries is None or not entries.send(_fields(name, id, line)):
-            print(f"{name}: {line}", file=sys.stderr, flush=True)
-
-    return log
+def log_as(name: str) -> Log:
+    """The log of the program of that name, to journald or to standard error."""
+    dotted = name.replace("-", ".")
+    return Log(name, {word: f"{dotted}.{word}" for word in _WORDS[name]}, _PRIORITIES)
 
 
-def _fields(name: str, id: str, line: str) -> journal.Fields:
-    priority = journal.INFO
-    if id in _WARNINGS:
-        priority = journal.WARNING
-    elif id in _NOTICES:
-        priority = journal.NOTICE
-    session = _SESSION.search(line)
-    return {
-        "MESSAGE": line,
-        "PRIORITY": str(priority),
-        "SYSLOG_IDENTIFIER": name,
-        "MESSAGE_ID": journal.message_id(f"{name.replace('-', '.')}.{id}"),
-    } | ({"CONSOLE_SSO_SESSION": session[1]} if session else {})
+def ending(cause: str) -> str:
+    """The word for the end of a session; a mechanism that is not ours may have causes of its own."""
+    return f"session-{cause}" if cause in ENDS else "session-failed"

@@ -11,6 +11,7 @@ import struct
 from functools import cache
 from typing import NamedTuple
 
+from sso import trusted
 from sso.errors import ConfigError
 from sso.guest import notify
 
@@ -104,7 +105,7 @@ def _remove(path: str) -> None:
 
 
 def _check(folder: str) -> None:
-    found = os.stat(folder)
+    found = os.stat(trusted.resolved(os.path.abspath(folder)))
     foreign = found.st_uid not in (0, os.geteuid())
     if foreign or (found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
         raise ConfigError(f"{folder} can be changed by others: it has to be root's, mode 0755")

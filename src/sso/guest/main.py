@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sso import __version__
 from sso.errors import NoAgent, PortClosed, SSOError
 from sso.guest.config import GuestConfig, load
+from sso.printable import escaped
 
 if TYPE_CHECKING:
     import subprocess
@@ -40,10 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
             return _agent(config)
         return _foreground(config, given.config)
     except PortClosed as error:
-        print(f"sso-guest-agent: {error}", file=sys.stderr)
+        print(f"sso-guest-agent: {escaped(str(error))}", file=sys.stderr)
         return NO_AGENT if isinstance(error, NoAgent) else 1
     except SSOError as error:
-        print(f"sso-guest-agent: {error}", file=sys.stderr)
+        print(f"sso-guest-agent: {escaped(str(error))}", file=sys.stderr)
         return 2
 
 

@@ -9,6 +9,8 @@ import os
 import socket
 from functools import cache
 
+from sso.printable import one_line
+
 FIRST_FD = 3  # SD_LISTEN_FDS_START
 FDS_MAX = 64
 STATUS_MAX = 256  # characters
@@ -96,7 +98,7 @@ def _is_number(text: str) -> bool:
 
 
 def _status(text: str) -> str:
-    return "STATUS=" + " ".join(text[:STATUS_MAX].split())
+    return "STATUS=" + one_line(text)[:STATUS_MAX]
 
 
 def _tell(*words: str) -> None:

@@ -7,6 +7,7 @@ when the console is left. The process has no right of its own but to the port.
 
 import os
 import socket
+import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from sso.guest import local, notify
 from sso.guest.logind import Seat
 from sso.guest.reactor import Reactor, Timer
 from sso.port import Port, open_port
+from sso.printable import escaped
 from sso.ssh_agent import NONCE_SIZE, REFUSED, Frames, echo, framed, hello, may_pass
 from sso.watch import PortWatch
 
@@ -222,8 +224,6 @@ class Borrower:
 
 def main(arguments: list[str] | None = None) -> int:
     """Serve until we are told to end; 2 for a wrong option, or a port that cannot be opened."""
-    import sys
-
     parser = ArgumentParser(
         prog="sso-ssh-agent",
         description="Lend the ssh-agent of the desktop to the user at this machine's console.",
@@ -240,7 +240,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         run(given.port, given.socket)
     except (ConfigError, OSError) as error:
-        print(f"sso-ssh-agent: {error}", file=sys.stderr)
+        print(f"sso-ssh-agent: {escaped(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 0
@@ -250,7 +250,6 @@ def main(arguments: list[str] | None = None) -> int:
 def run(address: str, path: str) -> None:
     """Open the port and the socket, and serve."""
     import signal
-    import sys
 
     from sso.guest.bus import Bus
 
@@ -261,7 +260,7 @@ def run(address: str, path: str) -> None:
     port = open_port(address, listen=True)
     try:
         listener = local.listen(path, 0o666, socket.SOCK_STREAM)
-        Borrower(port, listener, seat, reactor, lambda text: print(text, file=sys.stderr, flush=True))
+        Borrower(port, listener, seat, reactor, _log)
         bus.open()
         notify.ready()
         if (pulse := notify.watchdog()) is not None:
@@ -269,6 +268,10 @@ def run(address: str, path: str) -> None:
         reactor.run()
     finally:
         port.close()
+
+
+def _log(text: str) -> None:
+    print(escaped(text), file=sys.stderr, flush=True)
 
 
 def _beat(reactor: Reactor, pulse: float) -> None:

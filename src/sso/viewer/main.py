@@ -9,6 +9,7 @@ from typing import Any
 from sso import __version__
 from sso.credential import Credential
 from sso.errors import ConfigError
+from sso.printable import escaped
 
 from . import connection_file, settings
 from .console import Console, parse_address
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def complain(text: str) -> None:
     """One line for a person on stderr."""
-    print(f"sso-viewer: {text}", file=sys.stderr, flush=True)
+    print(f"sso-viewer: {escaped(text)}", file=sys.stderr, flush=True)
 
 
 def _view(given: Namespace, console: Console, configured: settings.Settings) -> int:

@@ -9,6 +9,8 @@ import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from sso.printable import one_line
+
 from .event_loop import EventLoop, Watch
 
 STATES_FD = 3
@@ -130,7 +132,7 @@ class PluginProcess:
         for line in lines:
             self._add(line)
             if not self._dropping or self._line:
-                self._state(_printable(self._line))
+                self._state(one_line(self._line.decode(errors="replace")))
             self._line, self._dropping = bytearray(), False
         self._add(rest)
         return True
@@ -139,8 +141,3 @@ class PluginProcess:
         if not self._dropping:
             self._line += part[: STATE_MAX - len(self._line)]
             self._dropping = len(self._line) == STATE_MAX
-
-
-def _printable(line: bytes | bytearray) -> str:
-    text = line.decode(errors="replace")
-    return "".join(character if character.isprintable() else " " for character in text)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
+from sso import trusted
 from sso.errors import ConfigError
 from sso.viewer.console import PORT_NAME, Console, Wish
 from sso.viewer.plug import Start
@@ -180,10 +181,11 @@ def executable(folder: str, run: str) -> str:
     """The path of a plug-in's program, without links, to be started as it is.
 
     Raises ConfigError for what is not plainly a program of the folder: an absolute path, `..`, a link that
-    leads out, and what is no executable file, or could be changed by somebody but root and the caller.
+    leads out, and what is no executable file, or could be changed by somebody but root and the caller; that
+    goes for every folder above it.
     """
     try:
-        folder = os.path.realpath(folder, strict=True)
+        folder = trusted.resolved(folder)
         below = _resolved(folder, _parts(run))
         path = folder
         for part in below[:-1]:

@@ -4,6 +4,8 @@ A state is a word and what belongs to it; the words are those of spice-client-ss
 plug-in may say its own in `note TEXT`. What fails never stands in the way: the console works as ever.
 """
 
+from sso.printable import one_line
+
 from .plug import PlugEvent
 
 LINE_MAX = 200  # characters shown
@@ -54,4 +56,5 @@ class StatusLine:
 
 
 def _short(text: str) -> str:
+    text = one_line(text)
     return text if len(text) <= LINE_MAX else text[: LINE_MAX - 1] + "…"

@@ -218,4 +218,5 @@ def _context(ca: str) -> ssl.SSLContext:
     except ssl.SSLError:
         raise ConfigError("ca: that is no certificate in PEM") from None
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False  # the SAN alone, as sso_mechs.tls
     return context

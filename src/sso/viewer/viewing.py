@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from sso.credential import Credential
+from sso.printable import one_line
 
 from .console import Console
 from .event_loop import EventLoop
@@ -125,6 +126,7 @@ class Viewing:
             self._show(line)
 
     def _show(self, line: str) -> None:
+        line = one_line(line)
         if line:
             self._say(f"shows: {line}")
         self._face.line(line)

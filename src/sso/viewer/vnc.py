@@ -9,6 +9,8 @@ import gi
 gi.require_version("GtkVnc", "2.0")
 from gi.repository import GObject, GtkVnc  # noqa: E402  (the version comes first)
 
+from sso.printable import one_line  # noqa: E402
+
 from .console import Console  # noqa: E402
 
 _WRONG_PASSWORD = "the console's password is wrong or too old"
@@ -86,7 +88,7 @@ class VncConsole:
             display.set_credential(kind, answer)
 
     def _error(self, display: Any, words: str) -> None:
-        self._why = "the console cannot be shown: " + "".join(c for c in words[:100] if c.isprintable())
+        self._why = "the console cannot be shown: " + one_line(words[:100])
 
     def _end(self, why: str, password: bool = False) -> None:
         if not self._over:

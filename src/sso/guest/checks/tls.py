@@ -66,10 +66,14 @@ def _validity(guest: Guest, server: ssl.SSLContext, file: str) -> Iterator[Findi
         yield wrong(found, f"Get a new certificate for the guest, put it there, then: {RESTART}")
         return
     end = ssl.cert_time_to_seconds(known["notAfter"])
-    names = ", ".join(value for _, value in known.get("subjectAltName", ())) or "no name at all"
+    names = ", ".join(value for _, value in known.get("subjectAltName", ()))
     until = time.strftime("%Y-%m-%d", time.gmtime(end))
     if end - time.time() < SOON:
         yield warning(f"{path} ends on {until}", "Get a new one soon")
+    if not names:
+        found = f"{path} has no subjectAltName: no name fits it, and clients need --tls-pin"
+        yield warning(found, "Get a certificate with the guest's name as a subjectAltName")
+        return
     try:
         if host:
             _shake_hands(server, file, host)
@@ -82,6 +86,7 @@ def _shake_hands(server: ssl.SSLContext, file: str, host: str | None) -> dict[st
     """The certificate as a client sees it that trusts just this file."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = host is not None
+    client.hostname_checks_common_name = False
     client.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
     client.load_verify_locations(file)
     up, down = ssl.MemoryBIO(), ssl.MemoryBIO()

@@ -28,7 +28,9 @@ from sso.guest.account import is_login_name
 from sso.guest.confine import confine
 from sso.guest.drivers.greetd_ipc import Greetd, Reply
 from sso.guest.drivers.typed import LINE_MAX, forget_typed
+from sso.guest.ending import Ending
 from sso.guest.records import Hello, SignIn, Taken
+from sso.printable import escaped
 
 SOCKET = "/run/console-sso/greeter.sock"
 HELLO = "greetd"  # what kind of login screen this is
@@ -181,8 +183,8 @@ class Terminal:
 
 
 def _plain(text: str) -> str:
-    """What may be shown: no control characters."""
-    return "".join(letter for letter in text if letter.isprintable() or letter in "\n\t")
+    """What PAM or greetd says, as it may be shown: lines, and nothing that steers the terminal."""
+    return escaped(text.replace("\r\n", "\n"), keep="\n\t")
 
 
 def _hung_up(fd: int) -> bool:
@@ -255,16 +257,17 @@ class Prompt:
 class Chain:
     """Another greeter as a child, on the same terminal if there is one. `code` is its exit code."""
 
-    def __init__(self, argv: Sequence[str]) -> None:
+    def __init__(self, argv: Sequence[str], ending: Ending) -> None:
         self.code = 0
-        self._argv = argv
+        self._argv, self._ending = argv, ending
         self._child: subprocess.Popen[bytes] | None = None
         self._mode = termios.tcgetattr(0) if os.isatty(0) else None
 
     def wait(self, word: Word) -> Login | None:
         """The login that the agent wants, with the other greeter gone; None when that ended by itself."""
         try:
-            self._child = subprocess.Popen(self._argv)
+            with self._ending.later():
+                self._child = subprocess.Popen(self._argv)
         except OSError as error:
             raise SSOError(f"{self._argv[0]} cannot be started: {error.strerror}") from None
         life = os.pidfd_open(self._child.pid)
@@ -279,6 +282,10 @@ class Chain:
         sys.stderr.write(_plain(text))
 
     def close(self) -> None:
+        with self._ending.later():
+            self._end()
+
+    def _end(self) -> None:
         child, self._child = self._child, None
         if child is None:
             return
@@ -354,15 +361,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--chain: name the greeter that is to be started")
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
         signal.signal(number, lambda number, frame: None)  # another greeter has them as ever
+    ending = Ending()
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, frame: sys.exit(0))
+        signal.signal(number, ending)
     path = os.environ.get("GREETD_SOCK", "")
     if not path:
         return _fail("GREETD_SOCK is not set: greetd has to start this", 2)
     if not given.chain:
         confine()  # passwords are typed here
     try:
-        face = Chain(given.chain) if given.chain else Prompt()
+        face = Chain(given.chain, ending) if given.chain else Prompt()
     except termios.error:
         return _fail("standard input has to be a terminal; or run another greeter with --chain", 2)
     try:
@@ -377,7 +385,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(text: str, code: int) -> int:
-    print(f"sso-greetd: {text}", file=sys.stderr)
+    print(f"sso-greetd: {escaped(text)}", file=sys.stderr)
     return code
 
 

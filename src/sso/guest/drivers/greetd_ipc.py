@@ -1,12 +1,14 @@
 """One login by way of greetd's socket, in the form of greetd-ipc(7): a length and JSON, both ways."""
 
 import json
+import os
 import socket
 import struct
 from typing import NamedTuple, Self
 
 from sso.errors import RemoteProtocolError
 from sso.framing import wipe
+from sso.guest import local
 
 GREETD_SECONDS = 180.0  # for greetd to answer: PAM may ask a server, or a token that is to be touched
 MESSAGE_MAX = 65536  # octets of a message from greetd
@@ -46,6 +48,9 @@ class Greetd:
         except OSError as error:
             self._link.close()
             raise RemoteProtocolError(f"greetd cannot be reached at {path}: {error.strerror}") from None
+        if local.peer(self._link).uid not in (0, os.geteuid()):  # it is told what a person answers
+            self._link.close()
+            raise RemoteProtocolError(f"greetd is not who listens at {path}")
 
     def __enter__(self) -> Self:
         return self

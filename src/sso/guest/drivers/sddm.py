@@ -21,9 +21,11 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from sso.guest import local
 from sso.guest.config import GuestConfig
+from sso.guest.confine import become
 from sso.guest.forked import Forked
 from sso.guest.journal import note
 from sso.guest.logind import Seat, Seated
@@ -76,7 +78,7 @@ class SDDMDriver:
         """Whether the greeter is in front, or without logind its socket is there."""
         found = self._seat.found
         in_front = not found.known or (found.active is not None and found.active.greeter)
-        return self._known and in_front and self._talk is None and bool(glob.glob(self._sockets))
+        return self._known and in_front and self._talk is None and bool(_candidates(self._sockets))
 
     def trigger(self, user: str, token: str) -> bool:
         def told(answer: bytes) -> None:
@@ -132,28 +134,53 @@ def _version() -> bytes:
 
 def _log_in(sockets: str, user: str) -> bytes:
     """Ask for the login, wait until SDDM is done with it, and end the greeter when somebody is in."""
+    paths, daemons = _candidates(sockets), {0, os.getuid()}
+    name = user.encode("utf-16-be")  # now: sddm may not be able to load the codec
+    if os.geteuid() == 0:
+        become(USER)  # before anything is read that is sddm's own
     kind, session = _session(STATE, _folders(SETTINGS))
-    name = user.encode("utf-16-be")
     message = struct.pack(">I", LOGIN) + _text(name) + _text(b"")
     message += struct.pack(">I", kind) + _text(session.encode("utf-16-be"))
-    path = max(glob.glob(sockets), key=os.path.getmtime)
-    found = os.stat(path, follow_symlinks=False)
-    if os.geteuid() == 0:
-        entry = pwd.getpwnam(USER)
-        if not stat.S_ISSOCK(found.st_mode) or found.st_uid not in (0, entry.pw_uid):
-            raise OSError("no socket of SDDM")
-        os.setgroups([])
-        os.setgid(entry.pw_gid)
-        os.setuid(entry.pw_uid)
-    with socket.socket(socket.AF_UNIX) as link:
-        link.connect(path)
-        if local.peer(link).uid not in (0, os.geteuid()):
-            raise OSError("not SDDM's daemon")
+    link, path = _connected(paths, daemons)
+    with link:
         link.sendall(message)
         if not _succeeds(link):
             return b"refused"
     _end_greeter(path)
     return b"in"
+
+
+def _candidates(pattern: str) -> list[str]:
+    """The sockets that may be its, the newest first: what others put into /tmp under such a name is none."""
+    owners, found = _owners(), []
+    for path in glob.glob(pattern):
+        try:
+            about = os.lstat(path)
+        except OSError:
+            continue
+        if stat.S_ISSOCK(about.st_mode) and about.st_uid in owners:
+            found.append((about.st_mtime_ns, path))
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def _owners() -> set[int]:
+    """SDDM's daemon makes a socket as root and gives it to its greeter."""
+    owners = {0, os.getuid()}
+    with suppress(KeyError):
+        owners.add(pwd.getpwnam(USER).pw_uid)
+    return owners
+
+
+def _connected(paths: list[str], daemons: set[int]) -> tuple[socket.socket, str]:
+    """A connection to the first socket behind which is SDDM's daemon: one of the greeter's own is none."""
+    for path in paths:
+        link = socket.socket(socket.AF_UNIX)
+        with suppress(OSError):  # nobody listens there any more
+            link.connect(path)
+            if local.peer(link).uid in daemons:
+                return link, path
+        link.close()
+    raise OSError("no socket of SDDM's daemon")
 
 
 def _succeeds(link: socket.socket) -> bool:
