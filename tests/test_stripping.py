@@ -202,7 +202,7 @@ def test_a_certificate_that_does_not_fit_gets_nothing(
         person=person,
     ).run_out()
     nothing_left(pair, kerberos)
-    if policy.wants_tls():
+    if policy.wants_tls:
         assert pair.exit == 5
         assert "certificate" in (pair.client.outcome.line if pair.client.outcome else "")
 
