@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sso.errors import ConfigError, FramingError
+from sso.errors import ConfigError, FramingError, SSOError
 from sso.framing import b64decode, b64encode, wipe
 
 KEY_SIZE, SIGNATURE_SIZE, SEED_SIZE = 32, 64, 32  # octets
@@ -23,7 +23,7 @@ _BEGIN, _END = b"-----BEGIN PRIVATE KEY-----\n", b"\n-----END PRIVATE KEY-----\n
 PEM_SIZE = len(_BEGIN) + 64 + len(_END)  # octets of a private key's file
 
 
-class NoLibrary(ConfigError):
+class NoLibrary(SSOError):
     """No signature can be made or checked: python3-cryptography is missing, or knows no Ed25519."""
 
 
@@ -34,7 +34,7 @@ def library() -> Any:
 
         ed25519.Ed25519PublicKey.from_public_bytes(_base_point())
     except Exception as error:  # an import may fail in many ways, and OpenSSL may have been built without
-        raise NoLibrary(f"no signature can be checked here: install python3-cryptography ({error})") from None
+        raise NoLibrary(f"for Ed25519 install python3-cryptography ({type(error).__name__})") from None
     return ed25519
 
 
@@ -62,7 +62,7 @@ def key_text(key: bytes) -> str:
 
 
 def is_signature(key: bytes, signature: bytes, prefix: bytes, octets: memoryview) -> bool:
-    """Whether `key` has signed `prefix` and then `octets`, in the one canonical form (RFC 8032 section 5.1.7).
+    """Whether `key` has signed `prefix` and then `octets`; S below the order (RFC 8032 section 5.1.7).
 
     Raises NoLibrary. The octets are copied once, and the copy is wiped.
     """
@@ -98,7 +98,7 @@ def public_of(seed: bytearray) -> bytes:
 
 @contextmanager
 def _message(prefix: bytes, octets: memoryview) -> Iterator[Any]:
-    """Prefix and octets in one buffer, wiped at the end, in the form that this version of cryptography takes."""
+    """Prefix and octets in one buffer, wiped at the end, as this version of cryptography takes it."""
     joined = bytearray(len(prefix) + len(octets))
     joined[: len(prefix)] = prefix
     joined[len(prefix) :] = octets
@@ -111,12 +111,12 @@ def _message(prefix: bytes, octets: memoryview) -> Iterator[Any]:
 def _view(joined: bytearray) -> Any:
     import cryptography
 
-    if int(cryptography.__version__.partition(".")[0]) >= 43:
-        return joined
-    # Up to 42 it takes bytes only, which cannot be wiped, or a pointer of the library that it is made with.
-    from _cffi_backend import FFI
+    version = int(cryptography.__version__.partition(".")[0])
+    if version < 41:  # it takes bytes or a pointer of the library that it is made with; Debian 12 has 38
+        from _cffi_backend import FFI
 
-    return FFI().from_buffer("unsigned char[]", joined)
+        return FFI().from_buffer("unsigned char[]", joined)
+    return bytes(joined) if version == 41 else joined  # 41 takes nothing that could be wiped
 
 
 # A private key's file: PEM, as `openssl genpkey -algorithm ed25519` writes it
@@ -134,7 +134,7 @@ def pem(seed: bytearray) -> bytearray:
 
 
 def seed_of(file: memoryview) -> bytearray:
-    """The 32 octets of a private key's file, which the caller wipes; raises ConfigError for any other file."""
+    """The 32 octets of a private key's file, which the caller wipes; raises ConfigError for other files."""
     body = file[len(_BEGIN) : -len(_END)]
     if len(file) != PEM_SIZE or bytes(file[: len(_BEGIN)]) != _BEGIN or bytes(file[-len(_END) :]) != _END:
         raise ConfigError("it is no private key of Ed25519 as PEM, unencrypted (PKCS #8)")
