@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sso.messages import Code
 from sso import policy
+from sso.messages import Code
 from sso.policy import ALWAYS, AS_KDC_SAYS, NO, SASL_CONF, TLS, ClientPolicy, GuestPolicy, Source
 
 REALM = "TEST.EXAMPLE"

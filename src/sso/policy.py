@@ -1,7 +1,7 @@
 """Policy: every yes-or-no question that security hangs on, for both ends (SECURITY.md says why).
 
-Nothing here asks a person or the peer; what a peer offers or refuses never widens an answer. Every question to
-ClientPolicy takes where the guest's service name came from, without a default: no path can forget to say it.
+Nothing here asks a person or the peer; what a peer offers or refuses never widens an answer. Every question
+to ClientPolicy takes where the guest's service name came from, without a default: no path can forget it.
 """
 
 from enum import StrEnum
@@ -87,7 +87,7 @@ class ClientPolicy(NamedTuple):
         return ALWAYS if self.offer_tgt else AS_KDC_SAYS
 
     def sasl_layer(self, tls_verified: bool, *, source: Source) -> str:
-        """Without a verified TLS around it only a confidential layer will do, nor for a name of the guest's."""
+        """Confidentiality, unless there is a verified TLS around it and the name is not the guest's own."""
         return NO_LAYER if tls_verified and source is not Source.GUEST else CONFIDENTIALITY
 
     def may_send(

@@ -8,8 +8,8 @@ from beds import GUEST, Certificates
 from flows import ALICE, DELEG, SPN, Kerberos, password_of, tls_guest
 from pair import Pair
 
-from sso.client.conversation import Person
 from sso.client.exits import Exit
+from sso.client.parties import Person
 from sso.policy import ClientPolicy, GuestPolicy, Source
 
 

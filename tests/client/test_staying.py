@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 from fake_world import World
-from flows import ALICE, DELEG, PASSWORD, Flow, Kerberos
+from flows import ALICE, DELEG, MARKED, PASSWORD, Flow, Kerberos
 from pair import Judge, Pair, leaks
 
-from sso.client.conversation import Conversation, Person, Service, Shown
+from sso.client.conversation import Conversation
 from sso.client.exits import Exit
+from sso.client.parties import Person, Shown
 from sso.client.staying import LOOK_EVERY, PAUSE_MAX, Staying, ends
 from sso.mech import load
 from sso.messages import Code, Signature, signature_line
-from sso.policy import ClientPolicy, GuestPolicy, Source
+from sso.policy import ClientPolicy, GuestPolicy
 from sso.port import open_port
 
 ANNOUNCEMENT = signature_line(Signature(role="guest", nonce=bytes(16), echo=None, mechanisms=("GSSAPI",)))
-DELEG_SERVICE = Service(DELEG, Source.TYPED)
 
 
 class Console(Pair):
@@ -164,9 +164,9 @@ def test_the_library_s_word_for_the_end_is_that_of_the_cache(
 
     name = cache("3h")
     (end,) = (t.end_time for t in ccache.read(Path(name[5:]).read_bytes()) if t.end_time)
-    assert abs(ends(Shown(ALICE, DELEG_SERVICE, 0.0), name) - end) <= 1.5
-    assert ends(Shown("bob@TEST.EXAMPLE", DELEG_SERVICE, 0.0), name) == 0.0
-    assert ends(Shown(ALICE, DELEG_SERVICE, 0.0), name + "-none") == 0.0
+    assert abs(ends(Shown(ALICE, MARKED, 0.0), name) - end) <= 1.5
+    assert ends(Shown("bob@TEST.EXAMPLE", MARKED, 0.0), name) == 0.0
+    assert ends(Shown(ALICE, MARKED, 0.0), name + "-none") == 0.0
 
 
 def test_every_kind_of_cache_is_looked_at_the_same_way(kerberos: Kerberos, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_every_kind_of_cache_is_looked_at_the_same_way(kerberos: Kerberos, tmp_p
     name = f"DIR:{tmp_path}/dir"
     password = kerberos.realm.password("alice") + "\n"
     kerberos.realm.run(["kinit", "-l", "1h", "alice"], env={"KRB5CCNAME": name}, stdin=password)
-    assert ends(Shown(ALICE, DELEG_SERVICE, 0.0), name) == pytest.approx(time.time() + 3600, abs=60)
+    assert ends(Shown(ALICE, MARKED, 0.0), name) == pytest.approx(time.time() + 3600, abs=60)
 
 
 # Failures
@@ -285,7 +285,7 @@ def test_a_guest_that_floods_is_left(console: Console) -> None:
 
 def test_the_ticket_goes_to_the_same_service_only(kerberos: Kerberos, cache: Callable[..., str]) -> None:
     """The guest named itself, and a person said yes: what it calls itself later is not asked for."""
-    names, asked = iter([DELEG, "host/other.test.example"]), []
+    names, asked = iter([DELEG, "host/other.test.example"]), list[str]()
 
     def yes(spn: str, principal: str) -> bool:
         asked.append(spn)
@@ -306,8 +306,7 @@ def test_the_ticket_goes_to_the_same_service_only(kerberos: Kerberos, cache: Cal
     console._arguments["GSSAPI"] = kerberos.guest("other", "host/other.test.example")
     cache("2h")
     console.wait(100)
-    assert len(console.judge.claims) == 2 and len(console.said) == 1
-    assert asked == [DELEG]
+    assert (len(console.judge.claims), len(console.said), asked) == (2, 1, [DELEG])
 
 
 # A password

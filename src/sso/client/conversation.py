@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from os import urandom
 from time import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from sso.client.exits import Exit, Outcome, by_cause, by_code
+from sso.client.parties import Person, Service, Shown
 from sso.credential import Credential
 from sso.errors import MechanismError
 from sso.events import Closed, LayerStarted, Reset
@@ -35,39 +36,11 @@ RESTARTS_MAX = 3
 NOBODY = "host/unknown"  # a service for a context that asks nobody
 
 
-class Person(NamedTuple):
-    """How to ask the person at the desktop; each may block, and None means that nobody can be asked.
-
-    `accept_spn` gets the guest's own word for its service and the user's principal. `console` is how that
-    question names the console, "" where it cannot.
-    """
-
-    password: Callable[[], Credential | None] = lambda: None
-    accept_spn: Callable[[str, str], bool] = lambda spn, principal: False
-    console: str = ""
-
-
-class Service(NamedTuple):
-    """The guest's service, where its name came from, and whether a person said yes to console and ticket."""
-
-    spn: str
-    source: Source
-    agreed: bool = False
-
-
-class Shown(NamedTuple):
-    """The ticket that a login shows: whose, for which service, and its end in seconds since the epoch."""
-
-    principal: str
-    service: Service
-    until: float
-
-
 class Conversation:
     """One login over one port; a Pump drives it, or a test.
 
     `load` finds mechanisms by name; `progress` is told what happens, in words for a person, and `status`
-    who signs in, in words for a viewer. `service` is that of an earlier session, which is not asked for again.
+    who signs in, in words for a viewer. `service` is that of an earlier session: nobody is asked again.
     When `finished`, `outcome` says how it ended, `shown` with which ticket, and `handed_over` whether the
     guest has that ticket or a forwarded one now.
     """
@@ -353,10 +326,8 @@ class Conversation:
     def _consent(self, spn: str, principal: str) -> None:
         if self._person.accept_spn(spn, principal):
             self._accept_spn(spn, agreed=bool(self._person.console))
-        else:
-            self._finish(
-                Outcome(Exit.NOT_ALLOWED, f"the service {spn} was not accepted", "name it with --spn")
-            )
+            return
+        self._finish(Outcome(Exit.NOT_ALLOWED, f"the service {spn} was not accepted", "name it with --spn"))
 
     def _hand_over_ticket(self) -> None:
         """After GSSAPI without a forwarded TGT: a KRB-CRED, where our side allows it (design step 10)."""

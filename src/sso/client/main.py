@@ -5,9 +5,10 @@ import sys
 from contextlib import suppress
 from typing import Any
 
-from sso.client.conversation import NOBODY, Conversation, Person
+from sso.client.conversation import NOBODY, Conversation
 from sso.client.exits import Exit, Outcome
 from sso.client.options import Options, complain, parse
+from sso.client.parties import Person
 from sso.client.prompts import Prompts
 from sso.client.status import Status
 from sso.errors import ConfigError, MechanismError, PortClosed

@@ -83,7 +83,7 @@ def parse(arguments: list[str] | None = None) -> Options:
 
 
 def _source(given: dict[str, Any]) -> Source:
-    """Where the service's name came from: a file that names none is no less a stranger's than one that does."""
+    """Where the service's name came from; a file that names none is no less a stranger's than another."""
     if given["named"]:
         return Source(given["named"])
     return Source.TYPED if given["asked_spn"] is None else Source.FILE
@@ -128,13 +128,14 @@ OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "--named",
         {"choices": (*_OWN_WORDS, *_STRANGERS), "metavar": "SOURCE"},
-        "where the service's name, or what lacks one, came from: typed, configured, file or signed; with the last"
-        " two --asked-spn's rule holds for a run without a name, too (default: typed, with --asked-spn file)",
+        "where the service's name, or what lacks one, came from: typed, configured, file or signed; with the"
+        " last two --asked-spn's rule holds without a name, too (default: typed, with --asked-spn file)",
     ),
     (
         "--for",
         {"metavar": "PRINCIPAL"},
-        "whom this run is for: with the ticket of anybody else, or none, nothing at all is sent (default: anybody)",
+        "whom this run is for: with anybody else's ticket, or none, nothing at all is sent"
+        " (default: anybody)",
     ),
     (
         "--allowed-spn",

@@ -37,7 +37,7 @@ class Strength(IntEnum):
 
 
 class Leg(NamedTuple):
-    """One connection, to the console or to its stream: a host (or a socket's path), port, proxy, and its proof.
+    """One connection, to the console or to its stream: host (or a socket's path), port, proxy, and proof.
 
     `host` is as it was given; `subject` is that of the certificate, where not the host's name is checked.
     """
@@ -47,6 +47,7 @@ class Leg(NamedTuple):
     proxy: str
     proof: Proof
     subject: str = ""
+    proxy_port: int = 0
 
     @property
     def stable(self) -> str:
@@ -57,8 +58,8 @@ class Leg(NamedTuple):
 class ConsoleTable(NamedTuple):
     """A table [[console]] of the configuration: patterns of places and services that belong together.
 
-    `services` are patterns of SPNs, tls/NAME, or sha256:HEX. `ca` is a file, `subject` a pattern: TLS to these
-    places is checked by them. `plain` lets plain TCP count.
+    `services` are patterns of SPNs, tls/NAME, or sha256:HEX. `ca` is a file (or its text), `subject` a
+    pattern: TLS to these places is checked by them. `plain` lets plain TCP count.
     """
 
     places: tuple[str, ...]
@@ -123,9 +124,7 @@ def names_service(identity: Sequence[str], patterns: Iterable[str]) -> bool:
 def by_table(tables: Iterable[ConsoleTable], legs: Sequence[Leg], identity: Sequence[str]) -> bool:
     """Whether one table names every place and the identity together."""
     where = places(legs)
-    return any(
-        named(where, table.places) and names_service(identity, table.services) for table in tables
-    )
+    return any(named(where, table.places) and names_service(identity, table.services) for table in tables)
 
 
 def the_one_service(tables: Iterable[ConsoleTable], legs: Sequence[Leg]) -> str:
@@ -284,7 +283,7 @@ def question(
     for name, leg in zip(("Console", "Stream"), legs, strict=False):
         rows.append((name, _where(leg)))
         if leg.proxy:
-            rows.append((f"{name}'s proxy", shown(leg.proxy)))
+            rows.append((f"{name}'s proxy", _with_port(shown(leg.proxy), leg.proxy_port)))
         if leg.subject:
             rows.append(("Certificate", shown(leg.subject)))
         rows.append(("Authenticated by", leg.proof.value))
@@ -295,16 +294,17 @@ def question(
 
 
 def _where(leg: Leg) -> str:
-    host = shown(place(leg.host))
-    if number := machine(leg.host):
-        host = f"{host} ({number}, as the file says)"
-    elif leg.port:
-        host = f"[{host}]" if ":" in host else host
-    return f"{host}, port {leg.port}" if leg.port and machine(leg.host) else f"{host}:{leg.port}" if leg.port else host
+    host, number = shown(place(leg.host)), machine(leg.host)
+    where = _with_port(host, leg.port)
+    return f"{where} ({number}, by the file's word)" if number else where
+
+
+def _with_port(host: str, port: int) -> str:
+    return f"{f'[{host}]' if ':' in host else host}:{port}" if port else host
 
 
 def shown(text: str) -> str:
-    """A name as it cannot be mistaken for another: punycode where it is a host, else with escapes for all but ASCII."""
+    """A name that cannot be mistaken for another: in punycode, or with escapes for all that is not ASCII."""
     if text.isascii():
         return text if text.isprintable() else ascii(text)[1:-1]
     try:
