@@ -25,9 +25,9 @@ def put(parent: Any, question: Question, answered: Callable[[bool], None]) -> Ca
 
     `answered` is called once, unless the function that is returned takes the question back before.
     """
-    dialog = Gtk.Dialog(title=TITLE, transient_for=parent, modal=True)
-    no = dialog.add_button("No", Gtk.ResponseType.NO)
-    yes = dialog.add_button("Yes, sign in", Gtk.ResponseType.YES)
+    dialog = Gtk.Dialog(title=TITLE, transient_for=parent, modal=True, resizable=False)
+    no = dialog.add_button("_No", Gtk.ResponseType.NO)
+    yes = dialog.add_button("_Yes, sign in", Gtk.ResponseType.YES)
     dialog.set_default_response(Gtk.ResponseType.NO)
     box = dialog.get_content_area()
     box.set_spacing(12)
@@ -88,6 +88,6 @@ def _text(text: str, **more: Any) -> Any:
 def _rows(question: Question) -> Any:
     grid = Gtk.Grid(column_spacing=12, row_spacing=6)
     for at, (name, value) in enumerate(question.rows):
-        grid.attach(_text(name, valign=Gtk.Align.START, sensitive=False), 0, at, 1, 1)
+        grid.attach(_text(name, valign=Gtk.Align.START), 0, at, 1, 1)
         grid.attach(_text(value, hexpand=True), 1, at, 1, 1)
     return grid
