@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, NoLibrary) as error:
         print(f"sso inventory: {error}", file=sys.stderr)
     except OSError as error:
-        print(f"sso inventory: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"sso inventory: {error.filename or given.file}: {error.strerror}", file=sys.stderr)
     return _FAILED
 
 
@@ -44,13 +44,12 @@ def _make(given: Namespace) -> None:
     try:
         public = key_text(public_of(seed))
         fd = os.open(given.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
+        with os.fdopen(fd, "wb", buffering=0) as made:
             os.fchmod(fd, 0o600)
-            if os.write(fd, file) != len(file):
+            if made.write(file) != len(file):
+                os.unlink(given.file)
                 raise ConfigError(f"{given.file}: there is no room for it")
             os.fsync(fd)
-        finally:
-            os.close(fd)
     finally:
         wipe(seed)
         wipe(file)

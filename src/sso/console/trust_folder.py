@@ -71,12 +71,10 @@ def _read(path: str, name: str) -> TrustedKey:
 
 def _check_parents(folder: str) -> None:
     """Every folder on the way: whoever may change one may bring a key of his own."""
-    path = os.path.realpath(folder, strict=True)
+    path = last = os.path.realpath(folder, strict=True)
     while True:
         found = os.stat(path)
-        if not (
-            path != folder and found.st_mode & stat.S_ISVTX
-        ):  # as /tmp: others cannot rename what is ours
+        if path == last or not found.st_mode & stat.S_ISVTX:  # as /tmp: nobody renames what is another's
             _check_owner(found)
         if path == "/":
             return
@@ -94,7 +92,7 @@ def _check_owner(found: os.stat_result) -> None:
 
 
 def add(folder: str, key: TrustedKey) -> str:
-    """Write a key's file and return its path; raises ConfigError where there is one of that name, and OSError."""
+    """Write a key's file and return its path; raises ConfigError for a name that is taken, and OSError."""
     os.makedirs(folder, mode=0o755, exist_ok=True)
     path, draft = f"{folder}/{key.name}{_ENDING}", f"{folder}/.{key.name}.{os.getpid()}"
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)

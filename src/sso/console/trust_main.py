@@ -80,7 +80,7 @@ def _parser() -> ArgumentParser:
         prog="sso trust",
         formatter_class=RawDescriptionHelpFormatter,
         description="Say whose signatures in connection files count here: for which consoles and services,"
-        " and no others.\nWith one, nobody is asked whether the file shows the right guest.",
+        " and no others.",
         epilog=_EPILOG,
     )
     parser.add_argument("what", choices=("add", "list", "remove"), help="what to do")
@@ -93,8 +93,8 @@ def _parser() -> ArgumentParser:
         default=[],
         choices=SIGNS,
         metavar="WHAT",
-        help="entries: the key of a site, kept off-line, says which guest a console shows; openings: the key of"
-        " a portal says who asked for a file",
+        help="entries: a site's key, kept off-line, says which guest a console shows; openings: a portal's key"
+        " says who asked for a file",
     )
     parser.add_argument(
         "--consoles",
