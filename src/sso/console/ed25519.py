@@ -89,9 +89,9 @@ def sign(seed: bytearray, prefix: bytes, octets: memoryview) -> bytes:
 
 def public_of(seed: bytearray) -> bytes:
     """The public key of a private one; raises NoLibrary."""
+    private = library().Ed25519PrivateKey.from_private_bytes(seed)
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    private = library().Ed25519PrivateKey.from_private_bytes(seed)
     key: bytes = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     return key
 

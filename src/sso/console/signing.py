@@ -57,7 +57,7 @@ def _signature(seed: bytearray, prefix: bytes, octets: memoryview) -> bytes:
 
 def _refuse(file: memoryview, *names: str) -> None:
     for name in names:
-        if signed_group.find(file, name) is not None:
+        if signed_group.is_there(file, name):
             raise ConfigError(f"the file has a group [{name}] already")
 
 

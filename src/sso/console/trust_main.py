@@ -93,8 +93,8 @@ def _parser() -> ArgumentParser:
         default=[],
         choices=SIGNS,
         metavar="WHAT",
-        help="entries: a site's key, kept off-line, says which guest a console shows; openings: a portal's key"
-        " says who asked for a file",
+        help="entries: a site's key, kept off-line, says which guest a console shows; openings: a portal's"
+        " key says who asked for a file",
     )
     parser.add_argument(
         "--consoles",
