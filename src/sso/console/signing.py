@@ -19,7 +19,9 @@ def entry_group(entry: GuestEntry, seed: bytearray) -> bytes:
     Raises ConfigError for an entry that no reader would take, and NoLibrary.
     """
     text = _text(signed_group.ENTRY, entries.fields_of(entry) | {"key": key_text(public_of(seed))})
-    return text + _signature(seed, entries.PREFIX, memoryview(text))
+    group = text + _signature(seed, entries.PREFIX, memoryview(text))
+    signed_group.find(memoryview(group), signed_group.ENTRY)  # each value is right; now the whole is, too
+    return group
 
 
 def with_entry(file: memoryview, group: bytes) -> bytearray:
