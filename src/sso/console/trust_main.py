@@ -7,7 +7,8 @@ from sso.console import trust_folder
 from sso.console.trust import SIGNS, TrustedKey, trusted_key
 from sso.errors import ConfigError
 
-_DONE, _FAILED, _USAGE = 0, 1, 2
+_DONE, _FAILED = 0, 1
+_TAKES = {"add": "NAME and KEY", "list": "neither NAME nor KEY", "remove": "NAME"}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,6 +16,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     folder = given.folder or (trust_folder.SYSTEM if given.system else "")
+    words = {"add": 2, "list": 0, "remove": 1}[given.what]
+    if bool(given.name) + bool(given.key) != words or (given.system and given.folder):
+        parser.error(f"{given.what} takes {_TAKES[given.what]}, and --system or --folder, not both")
     try:
         if given.what == "list":
             return _list(*([folder] if folder else []))
@@ -37,9 +41,9 @@ class _Usage(ConfigError):
 
 def _key(given: Namespace) -> TrustedKey:
     table = {"key": given.key, "signs": given.signs, "consoles": given.consoles, "services": given.services}
-    for name in ("key", "signs", "consoles", "services"):
+    for name in ("signs", "consoles", "services"):
         if not table[name]:
-            raise _Usage(f"to add a key, say {'its KEY' if name == 'key' else '--' + name}, too")
+            raise _Usage(f"to add a key, say --{name}, too")
     try:
         return trusted_key(table, given.name)
     except ConfigError as error:
