@@ -1,5 +1,7 @@
 """Entries and openings as text: what is written is read back, and nothing that is read is ambiguous."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,7 +86,7 @@ def test_an_entry_goes_through_a_file() -> None:
         {"until": 2**80},
     ],
 )
-def test_an_entry_that_no_reader_would_take_is_not_signed(changes: dict[str, object]) -> None:
+def test_an_entry_that_no_reader_would_take_is_not_signed(changes: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
         entry_group(entry()._replace(**changes), SITE)
 
