@@ -78,6 +78,14 @@ _EPILOG = f"""examples:
 files: {trust_folder.SYSTEM}, ~/.config/console-sso/trust.d
 exit codes: 0 done; 1 it could not be done, or a key's file is wrong; 2 wrong usage"""
 
+_LISTS = {
+    "--signs": "entries: a site's key, kept off-line, says which guest a console shows; openings: a portal's"
+    " key says who asked for a file",
+    "--consoles": "shell patterns for the hosts of consoles, relays and proxies that the key may speak of",
+    "--services": "shell patterns for the guests' services, such as host/*.example.org@EXAMPLE.ORG; TLS names"
+    " as tls/*.example.org",
+}
+
 
 def _parser() -> ArgumentParser:
     parser = ArgumentParser(
@@ -90,33 +98,16 @@ def _parser() -> ArgumentParser:
     parser.add_argument("what", choices=("add", "list", "remove"), help="what to do")
     parser.add_argument("name", nargs="?", default="", metavar="NAME", help="the key's name, as you like it")
     parser.add_argument("key", nargs="?", default="", metavar="KEY", help="the public key, ed25519:...")
-    parser.add_argument(
-        "--signs",
-        nargs="+",
-        action="extend",
-        default=[],
-        choices=SIGNS,
-        metavar="WHAT",
-        help="entries: a site's key, kept off-line, says which guest a console shows; openings: a portal's"
-        " key says who asked for a file",
-    )
-    parser.add_argument(
-        "--consoles",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="PATTERN",
-        help="shell patterns for the hosts of consoles, relays and proxies that the key may speak of",
-    )
-    parser.add_argument(
-        "--services",
-        nargs="+",
-        action="extend",
-        default=[],
-        metavar="PATTERN",
-        help="shell patterns for the guests' services, such as host/*.example.org@EXAMPLE.ORG; TLS names as"
-        " tls/*.example.org",
-    )
+    for flag, text in _LISTS.items():
+        parser.add_argument(
+            flag,
+            nargs="+",
+            action="extend",
+            default=[],
+            choices=SIGNS if flag == "--signs" else None,
+            metavar="WHAT" if flag == "--signs" else "PATTERN",
+            help=text,
+        )
     parser.add_argument(
         "--system", action="store_true", help="for everybody on this machine (default: for you)"
     )
