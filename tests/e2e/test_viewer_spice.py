@@ -11,9 +11,14 @@ from pathlib import Path
 
 import pytest
 from beds import Certificates
+from signed_files import NOW, SPN, entered, look, opened, site
 from viewer_bed import Desktop, press, seen_in
 
+from sso.console.entry import ShownAt
+from sso.console.signed import Asked
 from sso.demo.programs import find_program
+from sso.demo.viewer import Screen
+from sso.viewer import connection_file
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 TICKET = "one-time-ticket"
@@ -242,3 +247,55 @@ def test_a_plug_in_that_cannot_run_leaves_the_console(server: MakeServer, deskto
     with desktop_of_alice.view(f"spice+unix://{server().path}", window=False) as viewer:
         viewer.expect("no plug-in for spice.sso.0: .*others may change it")
         viewer.expect("connected to")
+
+
+# Under two signatures (docs/connection-file.md)
+
+LOOPBACK = "127.0.0.1"
+
+
+@pytest.fixture
+def signed_file(server: MakeServer, tmp_path: Path) -> tuple[Path, Server]:
+    """A file of a console that wants a ticket, under both signatures; and the console's machine."""
+    (port,) = free_ports(1)
+    machine = server(f"port={port},addr={LOOPBACK},password-secret=ticket")
+    text = f"[virt-viewer]\ntype=spice\nhost={LOOPBACK}\nport={port}\npassword={TICKET}\n[x-sso]\nspn={SPN}\n"
+    octets = opened(entered(text.encode(), consoles=(ShownAt(relay=LOOPBACK),)))
+    trusting = site()._replace(consoles=(LOOPBACK,))
+    found = look(octets, Asked(LOOPBACK, spn=SPN), trusting, now=NOW)
+    assert found.entry is not None and found.opening is not None, found.notes
+    path = tmp_path / "console.vv"
+    path.write_bytes(octets)
+    return path, machine
+
+
+def test_stock_remote_viewer_opens_a_signed_file(
+    signed_file: tuple[Path, Server], screen: Screen, tmp_path: Path
+) -> None:
+    path, machine = signed_file
+    env = {"PATH": os.environ["PATH"], "DISPLAY": screen.display, "HOME": str(tmp_path), "NO_AT_BRIDGE": "1"}
+    with (tmp_path / "said").open("wb") as said:
+        viewer = subprocess.Popen(
+            [find_program("remote-viewer"), str(path)], env=env, stdout=said, stderr=said
+        )
+    try:
+        while {"main", "display", "inputs"} - {kind for kind, _ in machine.channels()}:
+            assert viewer.poll() is None, (tmp_path / "said").read_text()
+    finally:
+        viewer.kill()
+        viewer.wait()
+    assert "signature" not in (tmp_path / "said").read_text()
+
+
+def test_our_viewer_opens_a_signed_file_and_reads_the_same_console(
+    signed_file: tuple[Path, Server], desktop_of_alice: Desktop
+) -> None:
+    path, _ = signed_file
+    with desktop_of_alice.view(str(path), window=False) as viewer:
+        viewer.expect(f"connected to {LOOPBACK}")
+    signed = connection_file.read(str(path))
+    path.write_bytes(path.read_bytes().partition(b"[x-sso-entry]")[0])
+    plain = connection_file.read(str(path))
+    assert signed._replace(password=None) == plain._replace(password=None)
+    assert signed.password is not None and plain.password is not None
+    assert signed.password.secret == plain.password.secret == TICKET.encode()

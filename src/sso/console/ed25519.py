@@ -89,19 +89,28 @@ def sign(seed: bytearray, prefix: bytes, octets: memoryview) -> bytes:
 
 def public_of(seed: bytearray) -> bytes:
     """The public key of a private one; raises NoLibrary."""
+    private = library().Ed25519PrivateKey.from_private_bytes(seed)
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    private = library().Ed25519PrivateKey.from_private_bytes(seed)
     key: bytes = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     return key
+
+
+def in_one(*parts: bytes | bytearray | memoryview) -> bytearray:
+    """All parts in one buffer of the right size, and no copy elsewhere (as a slice of a bytearray makes)."""
+    joined = bytearray(sum(map(len, parts)))
+    at = 0
+    with memoryview(joined) as view:
+        for part in parts:
+            view[at : at + len(part)] = part
+            at += len(part)
+    return joined
 
 
 @contextmanager
 def _message(prefix: bytes, octets: memoryview) -> Iterator[Any]:
     """Prefix and octets in one buffer, wiped at the end, as this version of cryptography takes it."""
-    joined = bytearray(len(prefix) + len(octets))
-    joined[: len(prefix)] = prefix
-    joined[len(prefix) :] = octets
+    joined = in_one(prefix, octets)
     try:
         yield _view(joined)
     finally:
@@ -124,10 +133,9 @@ def _view(joined: bytearray) -> Any:
 
 def pem(seed: bytearray) -> bytearray:
     """The file of a private key; the caller wipes it."""
-    der = bytearray(_PKCS8) + seed
+    der = in_one(_PKCS8, seed)
     text = b64encode(der)
-    file = bytearray(PEM_SIZE)
-    file[:] = _BEGIN + text + _END
+    file = in_one(_BEGIN, text, _END)
     wipe(der)
     wipe(text)
     return file
@@ -142,11 +150,9 @@ def seed_of(file: memoryview) -> bytearray:
         der = b64decode(body, 48)
     except FramingError:
         raise ConfigError("it is no private key of Ed25519 as PEM, unencrypted (PKCS #8)") from None
-    seed = bytearray(SEED_SIZE)
-    seed[:] = der[-SEED_SIZE:]
-    sound = bytes(der[:-SEED_SIZE]) == _PKCS8
+    with memoryview(der) as view:
+        seed = in_one(view[-SEED_SIZE:]) if der.startswith(_PKCS8) else None
     wipe(der)
-    if not sound:
-        wipe(seed)
+    if seed is None:
         raise ConfigError("it is a private key of another kind than Ed25519")
     return seed

@@ -20,7 +20,7 @@ _HOST = re.compile("[a-z0-9_:][a-z0-9._:%-]{0,254}")
 _LABEL = re.compile("[a-z0-9_-]{1,63}")
 _TIME = re.compile("2[0-9]{3}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z")
 _CONSOLE = re.compile(
-    r"(?:relay (?P<relay>\S+)|ca (?P<ca>\S+))(?: proxy (?P<proxy>\S+))?(?: subject (?P<subject>.+))?"
+    r"(?:relay (?P<relay>\S+)|ca (?P<ca>\S+))(?: proxy (?P<proxy>\S+))?(?: subject (?P<subject>\S(?:.*\S)?))?"
 )
 
 

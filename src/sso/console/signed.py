@@ -4,6 +4,7 @@ docs/connection-file.md is the contract. A signature that does not count is no e
 unsigned one, and the notes say why.
 """
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ from sso.console.trust import ENTRIES, OPENINGS, TrustedKey
 from sso.errors import ConfigError
 
 FILE_MAX = 256 * 1024  # octets
+_NUL = re.compile(b"\0")
 
 
 class Asked(NamedTuple):
@@ -73,6 +75,8 @@ def check(octets: memoryview, asked: Asked, keys: Sequence[TrustedKey], now: flo
     """
     if len(octets) > FILE_MAX:
         return Signatures(notes=(f"no signature counts in a file of more than {FILE_MAX // 1024} KiB",))
+    if _NUL.search(octets):
+        return Signatures(notes=("no signature counts in a file with a NUL",))
     entry = opening = None
     notes: list[str] = []
     try:

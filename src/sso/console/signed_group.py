@@ -29,6 +29,11 @@ class SignedGroup(NamedTuple):
     signature: bytes
 
 
+def is_there(octets: memoryview, name: str) -> bool:
+    """Whether a header of that name stands in the file, in whatever spelling."""
+    return _OURS[name].search(octets) is not None
+
+
 def find(octets: memoryview, name: str) -> SignedGroup | None:
     """The one group of that name, or None where there is none; raises ConfigError for what is not its form.
 
@@ -55,8 +60,8 @@ def find(octets: memoryview, name: str) -> SignedGroup | None:
 
 
 def _parsed(text: str, name: str, start: int) -> SignedGroup:
-    header, *lines, last = text.split("\n")
-    if header != f"[{name}]" or not lines or last:
+    header, *lines = text.split("\n")
+    if header != f"[{name}]" or len(lines) < 2 or lines.pop():
         raise ConfigError("its first and last lines have to be the header and the signature, and no more")
     fields: dict[str, str] = {}
     for line in lines:

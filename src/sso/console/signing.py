@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from sso.console import entry as entries
 from sso.console import opening as openings
 from sso.console import signed_group
-from sso.console.ed25519 import key_text, public_of, sign
+from sso.console.ed25519 import in_one, key_text, public_of, sign
 from sso.console.entry import GuestEntry
 from sso.console.opening import CountedOpening
 from sso.console.signed import FILE_MAX
@@ -19,7 +19,9 @@ def entry_group(entry: GuestEntry, seed: bytearray) -> bytes:
     Raises ConfigError for an entry that no reader would take, and NoLibrary.
     """
     text = _text(signed_group.ENTRY, entries.fields_of(entry) | {"key": key_text(public_of(seed))})
-    return text + _signature(seed, entries.PREFIX, memoryview(text))
+    group = text + _signature(seed, entries.PREFIX, memoryview(text))
+    signed_group.find(memoryview(group), signed_group.ENTRY)  # each value is right; now the whole is, too
+    return group
 
 
 def with_entry(file: memoryview, group: bytes) -> bytearray:
@@ -57,17 +59,12 @@ def _signature(seed: bytearray, prefix: bytes, octets: memoryview) -> bytes:
 
 def _refuse(file: memoryview, *names: str) -> None:
     for name in names:
-        if signed_group.find(file, name) is not None:
+        if signed_group.is_there(file, name):
             raise ConfigError(f"the file has a group [{name}] already")
 
 
 def _joined(file: memoryview | bytearray, group: bytes) -> bytearray:
-    """Both in one buffer of the right size, since one that grows may leave a copy behind."""
     gap = b"" if not len(file) or file[-1] == 0x0A else b"\n"
-    size = len(file) + len(gap) + len(group)
-    if size > FILE_MAX:
+    if len(file) + len(gap) + len(group) > FILE_MAX:
         raise ConfigError(f"the file would have more than {FILE_MAX // 1024} KiB")
-    joined = bytearray(size)
-    joined[: len(file)] = file
-    joined[len(file) :] = gap + group
-    return joined
+    return in_one(file, gap, group)
