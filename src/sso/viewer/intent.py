@@ -6,7 +6,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sso.console import signed
+from sso.console import signed, trust_folder
 from sso.console.signed import Asked, Signatures
 from sso.console.vouch import the_one_service
 from sso.credential import Credential
@@ -43,15 +43,17 @@ def read(given: Namespace, configured: Settings) -> Intent:
         reach = _reach(_changed(parse_address(where), given, changes), given, configured)
         return Intent(reach, configured, typed=bool(given.spn))
     found: list[tuple[Reach, Signatures]] = []
+    keys, notes = trust_folder.load()
 
     def look(octets: memoryview, console: Console) -> None:
         reach = _reach(_changed(console, given, changes), given, configured)
         asked = _asked(reach.console, given.spn or "")
-        found.append((reach, signed.check(octets, asked, configured.keys, time.time())))
+        found.append((reach, signed.check(octets, asked, (*configured.keys, *keys), time.time())))
 
     connection_file.read(where, look)
     ((reach, signatures),) = found
     entry = signatures.entry
+    signatures = signatures._replace(notes=(*notes, *signatures.notes))
     return Intent(
         reach._replace(signed_ca=entry is not None and bool(entry.console.ca)),
         configured,
