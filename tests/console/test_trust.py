@@ -131,7 +131,7 @@ def test_a_file_that_is_wrong_trusts_nobody_and_the_others_count(
 def test_a_key_that_others_may_change_is_not_trusted(tmp_path: Path, mode: int) -> None:
     write(tmp_path).chmod(mode)
     keys, notes = trust_folder.load(str(tmp_path))
-    assert keys == () and "others may change it" in notes[0]
+    assert keys == () and "others may change /" in notes[0]
 
 
 @pytest.mark.parametrize("level", [".", "..", "../.."])
@@ -143,7 +143,7 @@ def test_a_folder_that_others_may_change_brings_no_key(tmp_path: Path, level: st
     assert len(trust_folder.load(str(folder))[0]) == 1
     (folder / level).resolve().chmod(mode)
     keys, notes = trust_folder.load(str(folder))
-    assert keys == () and "others may change it" in notes[0]
+    assert keys == () and "others may change /" in notes[0]
 
 
 def test_a_sticky_folder_above_is_none_that_others_may_change(tmp_path: Path) -> None:
@@ -155,6 +155,19 @@ def test_a_sticky_folder_above_is_none_that_others_may_change(tmp_path: Path) ->
     assert trust_folder.load(str(tmp_path / "a/b"))[0] == ()
     os.symlink(tmp_path / "a/b", tmp_path / "link")
     assert trust_folder.load(str(tmp_path / "link"))[0] == ()
+
+
+def test_a_folder_of_somebody_else_brings_no_key_though_it_is_sticky(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner may rename what is in it."""
+    write(tmp_path / "a/b")
+    (tmp_path / "a").chmod(0o1777)
+    if os.getuid() == 0:
+        os.chown(tmp_path / "a", 12345, -1)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert trust_folder.load(str(tmp_path / "a/b"))[0] == ()
 
 
 def test_a_key_of_somebody_else_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,6 +315,23 @@ def test_any_text_that_is_taken_is_written_as_it_is(own: Path) -> None:
     keys, notes = trust_folder.load()
     assert notes == () and keys[0].consoles == ("relay.example.org", odd)
     assert keys[0]._replace(consoles=()) == site()._replace(consoles=(), services=tuple(TABLE["services"]))
+
+
+def test_a_key_that_will_not_count_is_said_at_once(
+    tmp_path: Path, own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Because of a folder above that others may change, which the person has to mend; ours are made well."""
+    old = os.umask(0o002)
+    try:
+        assert trust_main.main([*ADD]) == 0
+        assert stat.S_IMODE((tmp_path / "console-sso").stat().st_mode) == 0o755
+    finally:
+        os.umask(old)
+    assert trust_main.main(["remove", "site"]) == 0
+    (tmp_path / "console-sso").chmod(0o775)
+    capsys.readouterr()
+    assert trust_main.main([*ADD]) == 1
+    assert f"others may change {tmp_path}/console-sso: make it yours" in capsys.readouterr().err
 
 
 def test_another_folder(tmp_path: Path, own: Path) -> None:

@@ -298,4 +298,4 @@ def test_our_viewer_opens_a_signed_file_and_reads_the_same_console(
     plain = connection_file.read(str(path))
     assert signed._replace(password=None) == plain._replace(password=None)
     assert signed.password is not None and plain.password is not None
-    assert signed.password.secret == plain.password.secret == TICKET.encode()
+    assert signed.password.secret == plain.password.secret == bytearray(TICKET.encode())

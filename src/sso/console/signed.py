@@ -26,9 +26,9 @@ _NUL = re.compile(b"\0")
 class Asked(NamedTuple):
     """What the file (and the command line above it) leads to, before anybody vouched for it.
 
-    `host` is the console's ("" at a unix socket), `proxy` and `stream` are hosts, `ca` is the PEM text that
-    the connection will be checked with and `subject` the subject; `spn` and `pin` what [x-sso] asks for.
-    "" is: not given.
+    `host` is the console's ("" at a unix socket), `proxy` and `stream` are hosts that connections really go
+    to (a proxy that is not used, as with VNC, is none), `ca` is the PEM text that the connection will be
+    checked with and `subject` the subject; `spn` and `pin` what [x-sso] asks for. "" is: not given.
     """
 
     host: str

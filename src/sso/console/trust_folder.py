@@ -58,7 +58,7 @@ def _read(path: str, name: str) -> TrustedKey:
             found = os.fstat(fd)
             if not stat.S_ISREG(found.st_mode):
                 raise ConfigError("it is no regular file")
-            _check_owner(found)
+            _check_owner(found, path)
             text = file.read(FILE_MAX + 1)
         if len(text) > FILE_MAX:
             raise ConfigError(f"it has more than {FILE_MAX // 1024} KiB")
@@ -74,18 +74,17 @@ def _check_parents(folder: str) -> None:
     path = last = os.path.realpath(folder, strict=True)
     while True:
         found = os.stat(path)
-        if path == last or not found.st_mode & stat.S_ISVTX:  # as /tmp: nobody renames what is another's
-            _check_owner(found)
+        # In a folder as /tmp nobody renames what is another's, but for its owner.
+        _check_owner(found, path, may_write=path != last and bool(found.st_mode & stat.S_ISVTX))
         if path == "/":
             return
         path = os.path.dirname(path)
 
 
-def _check_owner(found: os.stat_result) -> None:
-    if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise ConfigError(
-            "others may change it, or a folder above: make it yours, and writable by nobody else"
-        )
+def _check_owner(found: os.stat_result, path: str, may_write: bool = False) -> None:
+    others_write = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not may_write
+    if found.st_uid not in (0, os.geteuid()) or others_write:
+        raise ConfigError(f"others may change {path}: make it yours, and writable by nobody else")
 
 
 # Changes
@@ -93,7 +92,11 @@ def _check_owner(found: os.stat_result) -> None:
 
 def add(folder: str, key: TrustedKey) -> str:
     """Write a key's file and return its path; raises ConfigError for a name that is taken, and OSError."""
-    os.makedirs(folder, mode=0o755, exist_ok=True)
+    old = os.umask(0o022)
+    try:
+        os.makedirs(folder, exist_ok=True)
+    finally:
+        os.umask(old)
     path, draft = f"{folder}/{key.name}{_ENDING}", f"{folder}/.{key.name}.{os.getpid()}"
     fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:

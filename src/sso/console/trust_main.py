@@ -25,8 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.what == "remove":
             print(f"no longer trusted: {trust_folder.remove(folder or trust_folder.own(), given.name)}")
         else:
-            key = _key(given)
-            print(f"{trust_folder.add(folder or trust_folder.own(), key)}:\n{_said(key)}")
+            return _add(folder or trust_folder.own(), _key(given))
         return _DONE
     except _Usage as error:
         parser.error(str(error))
@@ -48,6 +47,14 @@ def _key(given: Namespace) -> TrustedKey:
         return trusted_key(table, given.name)
     except ConfigError as error:
         raise _Usage(str(error)) from None
+
+
+def _add(folder: str, key: TrustedKey) -> int:
+    print(f"{trust_folder.add(folder, key)}:\n{_said(key)}")
+    counting, notes = trust_folder.load(folder)
+    for note in notes:
+        print(f"sso trust: {note}", file=sys.stderr)
+    return _DONE if key in counting else _FAILED
 
 
 def _list(*folders: str) -> int:
