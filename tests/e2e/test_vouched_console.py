@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from beds_guest import MakeGuest, Wire, nothing_happened, shell
-from test_viewer_spice import MakeServer, server
+from beds_spice import MakeServer
 from viewer_bed import Desktop, press, seen_in
 
 from sso.demo.guest import Guest
@@ -16,7 +16,6 @@ from sso.demo.realm import Realm
 from sso.demo.viewer import Viewer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-__all__ = ["server"]
 SPN = "host/deleg.test.example"
 TITLE = "Sign in at this console"
 NO_QUESTION = "no single sign-on: nobody vouches that this console shows that guest"
@@ -104,7 +103,7 @@ def file(server: MakeServer, tmp_path: Path) -> WriteFile:
 def test_a_file_of_mallorys_signs_alice_in_nowhere(
     file: WriteFile, guest: Guest, relay: Relay, desktop_of_alice: Desktop, window: bool
 ) -> None:
-    """It names his console, and a real guest that she may be forwarded to; the configuration is the default."""
+    """It names his console, and a real guest that she may forward to; the configuration is the default."""
     named = file(relay.address, f"spn={SPN}")
     with desktop_of_alice.view(named, window=window) as viewer:
         viewer.expect("connected to")
