@@ -3,6 +3,7 @@
 import os
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ class Intent(NamedTuple):
     signatures: Signatures = Signatures()
 
 
-def read(given: Namespace, configured: Settings) -> Intent:
+def read(given: Namespace, configured: Settings, clock: Callable[[], float] = time.time) -> Intent:
     """What to open. Raises ConfigError for an address, a file or an option that is of no use.
 
     Only an address that was typed together with --spn is the person's own word for both. An address alone may
@@ -48,7 +49,7 @@ def read(given: Namespace, configured: Settings) -> Intent:
     def look(octets: memoryview, console: Console) -> None:
         reach = _reach(_changed(console, given, changes), given, configured)
         asked = _asked(reach.console, given.spn or "")
-        found.append((reach, signed.check(octets, asked, (*configured.keys, *keys), time.time())))
+        found.append((reach, signed.check(octets, asked, (*configured.keys, *keys), clock())))
 
     connection_file.read(where, look)
     ((reach, signatures),) = found
