@@ -101,7 +101,8 @@ def says_something(pattern: str) -> bool:
     return any(map(str.isalnum, _BRACKETS.sub("", pattern)))
 
 
-def _service_says_something(pattern: str) -> bool:
+def service_says_something(pattern: str) -> bool:
+    """Whether a pattern of services names anything: `host/*` names nothing."""
     kind, slash, rest = pattern.partition("/")
     return says_something(rest.partition("@")[0] if slash else kind)
 
@@ -114,7 +115,7 @@ def named(where: Sequence[str], patterns: Iterable[str]) -> bool:
 
 def names_service(identity: Sequence[str], patterns: Iterable[str]) -> bool:
     """Whether patterns that say something name all of an identity; one without @REALM fits an SPN without."""
-    telling = [pattern for pattern in patterns if _service_says_something(pattern)]
+    telling = [pattern for pattern in patterns if service_says_something(pattern)]
     return bool(identity) and all(
         any(("@" in pattern) == ("@" in name) and fnmatchcase(name, pattern) for pattern in telling)
         for name in identity
