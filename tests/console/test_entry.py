@@ -44,6 +44,7 @@ ENTRIES = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(ENTRIES)
 def test_an_entry_is_read_as_it_was_written(whole: GuestEntry) -> None:
     group = signed_group.find(memoryview(entry_group(whole, SITE)), signed_group.ENTRY)
@@ -127,7 +128,9 @@ def test_an_opening_that_no_reader_would_take_is_not_signed(
 
 
 @given(
-    st.from_regex(r"[^@\\\s\x00-\x1f\x7f]{1,40}@[A-Z0-9.-]{1,20}", fullmatch=True).filter(str.isprintable),
+    st.text(
+        st.characters(exclude_categories=("C", "Z"), exclude_characters="@\\"), min_size=1, max_size=40
+    ).map("{}@EXAMPLE.ORG".format),
     st.integers(NOW, NOW + 10**9),
     st.integers(1, 600),
 )

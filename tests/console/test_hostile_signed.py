@@ -380,7 +380,8 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=400)
+@pytest.mark.slow
+@settings(max_examples=300)
 @given(st.lists(PIECES, max_size=12).map(b"".join))
 def test_pieces_in_any_order_count_only_where_they_are_whole(octets: bytes) -> None:
     found = look(octets, ASKED, *KEYS)
@@ -390,7 +391,8 @@ def test_pieces_in_any_order_count_only_where_they_are_whole(octets: bytes) -> N
         assert octets == FILE + OPENING
 
 
-@settings(max_examples=400)
+@pytest.mark.slow
+@settings(max_examples=300)
 @given(st.integers(0, len(signed()) - 1), st.integers(0, 40), st.binary(max_size=40), st.sampled_from([1, 2]))
 def test_a_cut_and_a_splice_never_pass(at: int, gone: int, more: bytes, times: int) -> None:
     file = signed()

@@ -205,6 +205,7 @@ def test_what_is_no_private_key_is_said_in_one_line(
     assert said.out == "" and said.err.count("\n") == 1 and str(path) in said.err
 
 
+@pytest.mark.slow
 def test_a_private_key_is_in_no_argument_variable_or_word(folder: Path) -> None:
     """Run as a program, each step: only the file has it, and what is said and written has no piece of it."""
     command = [sys.executable, "-m", "sso.console.inventory_main"]

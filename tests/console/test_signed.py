@@ -72,6 +72,7 @@ def refused(found: Signatures, word: str) -> None:
 # What was changed
 
 
+@pytest.mark.slow
 def test_no_octet_of_the_file_can_be_changed() -> None:
     """Every one of them: the opening never counts; the entry only where its own octets are whole."""
     file = signed()
@@ -84,20 +85,15 @@ def test_no_octet_of_the_file_can_be_changed() -> None:
         assert (found.entry is None) or not start <= at < end, at
 
 
+@pytest.mark.slow
 def test_no_octet_can_be_added_or_taken_away() -> None:
     file = signed()
     start, end = file.index(b"[x-sso-entry]"), file.index(b"[x-sso-signature]")
     for at in range(len(file)):
-        for changed in (
-            file[:at] + file[at + 1 :],
-            file[:at] + b" " + file[at:],
-            file[:at] + b"\n" + file[at:],
-        ):
-            if changed == file:
-                continue
-            found = look(changed)
-            assert found.opening is None, at
-            assert (found.entry is None) or not start < at < end - 1, at
+        changed = file[:at] + (b"", b" ", b"\n")[at % 3] + file[at + (at % 3 == 0) :]
+        found = look(changed)
+        assert found.opening is None, at
+        assert (found.entry is None) or not start < at < end - 1, at
 
 
 def test_an_entry_counts_in_another_file_of_the_same_console_only() -> None:

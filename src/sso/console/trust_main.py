@@ -82,7 +82,7 @@ _EPILOG = f"""examples:
     sso trust list
     sso trust remove example.org
 
-files: {trust_folder.SYSTEM}, ~/.config/console-sso/trust.d
+files: {trust_folder.SYSTEM}, ~/.config/console-sso/trust.d; tables [[trust]] of viewer.toml count, too
 exit codes: 0 done; 1 it could not be done, or a key's file is wrong; 2 wrong usage"""
 
 _LISTS = {
