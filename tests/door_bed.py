@@ -1,9 +1,8 @@
 """A desktop's configuration and the door of its plug-ins, with files as portals write them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import signed_files
 from beds import Certificates
 
@@ -169,12 +168,3 @@ class Window:
         self.questions.append(question)
         self._answer = answered
         return lambda: None
-
-
-@pytest.fixture
-def bed(tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    bed = Bed(tmp_path, certificates)
-    yield bed
-    for window in bed.windows:
-        window.door.left()

@@ -1,7 +1,7 @@
 """The door of plug-ins: files as portals write them, signatures, and what a yes is worth the next time."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,17 @@ from sso.viewer.sign_on import identity
 
 NOBODY_VOUCHES = "no single sign-on: nobody vouches that this console shows that guest"
 NOT_PROVEN = "no single sign-on: nothing that counts proves which console this is: sign in by hand"
+
+
+@pytest.fixture
+def bed(tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    bed = Bed(tmp_path, certificates)
+    yield bed
+    for window in bed.windows:
+        window.door.left()
+
+
 File = Callable[..., str]
 FILES: dict[str, tuple[File, str, str]] = {
     "proxmox": (pve, '"node1", "10.0.0.11"', "OU=PVE Cluster Node,O=Proxmox Virtual Environment,CN=*"),
