@@ -2,7 +2,9 @@
 
 import os
 import signal
+import socket
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -225,3 +227,26 @@ def test_our_viewer_opens_a_signed_file_and_reads_the_same_console(
     assert signed._replace(password=None) == plain._replace(password=None)
     assert signed.password is not None and plain.password is not None
     assert signed.password.secret == plain.password.secret == bytearray(TICKET.encode())
+
+
+def test_a_files_ciphers_do_not_do_away_with_the_certificate(
+    desktop_of_alice: Desktop, tmp_path: Path
+) -> None:
+    """A server without any key, and a file that asks for ciphers that need none."""
+    (port,) = free_ports(1)
+    anonymous = "aNULL:@SECLEVEL=0"
+    server = [find_program("openssl"), "s_server", "-quiet", "-nocert", "-tls1_2", "-cipher", anonymous]
+    file = tmp_path / "console.vv"
+    file.write_text(f"[virt-viewer]\ntype=spice\nhost=127.0.0.1\ntls-port={port}\ntls-ciphers={anonymous}\n")
+    with subprocess.Popen(
+        [*server, "-accept", str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as openssl:
+        try:
+            while True:  # until it listens
+                with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+                    break
+            with desktop_of_alice.view(str(file), window=False) as viewer:
+                assert viewer.wait() == 1
+        finally:
+            openssl.kill()
+        assert openssl.stdout is not None and openssl.stdout.read() == b"", "no octet of SPICE came through"
