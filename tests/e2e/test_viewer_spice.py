@@ -250,3 +250,42 @@ def test_a_files_ciphers_do_not_do_away_with_the_certificate(
         finally:
             openssl.kill()
         assert openssl.stdout is not None and openssl.stdout.read() == b"", "no octet of SPICE came through"
+
+
+def test_an_https_proxy_that_nobody_knows_gets_nothing(
+    desktop_of_alice: Desktop, certificates: Certificates, tmp_path: Path
+) -> None:
+    """That a console behind such a proxy counts as proved rests on this."""
+    (port,) = free_ports(1)
+    guest = certificates.guest
+    server = [find_program("openssl"), "s_server", "-quiet", "-cert", str(guest.certificate)]
+    file = tmp_path / "console.vv"
+    proxy = f"https://localhost:{port}"
+    file.write_text(f"[virt-viewer]\ntype=spice\nhost=console.example.org\nport=5900\nproxy={proxy}\n")
+    with subprocess.Popen(
+        [*server, "-key", str(guest.key), "-accept", str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as openssl:
+        try:
+            while True:  # until it listens
+                with suppress(ConnectionRefusedError), socket.create_connection(("localhost", port)):
+                    break
+            with desktop_of_alice.view(str(file), window=False) as viewer:
+                assert viewer.wait() == 1
+        finally:
+            openssl.kill()
+        assert openssl.stdout is not None and openssl.stdout.read() == b"", "no CONNECT came through"
+
+
+def test_without_a_subject_the_certificate_has_to_bear_the_hosts_name(
+    server: MakeServer, desktop_of_alice: Desktop, certified: dict[str, object], tmp_path: Path
+) -> None:
+    (secure,) = free_ports(1)
+    server(f"tls-port={secure},addr=127.0.0.1,disable-ticketing=on,x509-dir={certified['folder']}")
+    where = f"spice://127.0.0.1?tls-port={secure}"
+    ca = Path(str(certified["folder"])) / "ca-cert.pem"
+    with desktop_of_alice.view(where, "--ca", str(ca), window=False) as viewer:
+        assert viewer.wait() == 1
+        assert viewer.lines[-1].endswith("the console's certificate is not the one that was asked for")
