@@ -11,13 +11,14 @@ from beds import GUEST, Certificates
 from pair import Pair
 from sso_mechs import ccache
 
-from sso.client.person import NOBODY, Person
+from sso.client.parties import NOBODY, Person, Service
 from sso.credential import Credential
 from sso.demo.realm import Realm
-from sso.policy import ClientPolicy, GuestPolicy
+from sso.policy import ClientPolicy, GuestPolicy, Source
 
 SPN = f"host/{GUEST}"
 DELEG = "host/deleg.test.example"
+MARKED = Service(DELEG, Source.TYPED)
 PASSWORD = b"Correct-Horse-Battery-Staple-4711"
 ALICE = "alice@TEST.EXAMPLE"
 

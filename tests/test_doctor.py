@@ -97,6 +97,7 @@ class Some:
 def install(monkeypatch: pytest.MonkeyPatch, role: str, *findings: Finding) -> Some:
     checks = Some(*findings)
     monkeypatch.setitem(sys.modules, f"sso.{role}.checks", checks)
+    monkeypatch.setattr(doctor, "_MORE", {})
     return checks
 
 

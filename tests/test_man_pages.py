@@ -242,5 +242,8 @@ def test_completion_offers_values(tmp_path: Path) -> None:
     assert complete("sso-guest-agent", "--role", "a") == ["acceptor", "agent"]
     assert complete("sso", "install-pam", "--service", "othe") == ["other"]
     assert complete("sso", "doctor", "c") == ["client"]
+    assert complete("sso", "trust", "r") == ["remove"]
+    assert complete("sso", "trust", "add", "--signs", "") == ["entries", "openings"]
+    assert complete("sso", "inventory", "p") == ["public"]
     (tmp_path / "a file").touch()
     assert complete("sso-guest-agent", "--config", f"{tmp_path}/a") == [f"{tmp_path}/a file"]

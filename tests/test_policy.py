@@ -1,11 +1,22 @@
 """Every yes and no of both policies, as tables."""
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 
+from sso import policy
 from sso.messages import Code
-from sso.policy import ALWAYS, AS_KDC_SAYS, SASL_CONF, TLS, ClientPolicy, GuestPolicy
+from sso.policy import ALWAYS, AS_KDC_SAYS, NO, SASL_CONF, TLS, ClientPolicy, GuestPolicy, Source
 
 REALM = "TEST.EXAMPLE"
+OURS = [source for source in Source if source is not Source.GUEST]
+QUESTIONS = {
+    name: member
+    for name, member in vars(ClientPolicy).items()
+    if inspect.isfunction(member) and member.__module__ == policy.__name__ and not name.startswith("_")
+}
 
 
 def test_the_defaults_give_nothing_away() -> None:
@@ -13,6 +24,25 @@ def test_the_defaults_give_nothing_away() -> None:
     assert (policy.trust_any_spn, policy.offer_tgt, policy.send_ticket, policy.password) == (False,) * 4
     assert policy.required == SASL_CONF
     assert GuestPolicy().sasl == ("GSSAPI",)
+
+
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
+def test_no_question_can_be_asked_without_saying_who_named_the_service(question: Callable[..., Any]) -> None:
+    taken = inspect.signature(question).parameters
+    assert "source" in taken, "a question to ClientPolicy takes where the service's name came from"
+    source = taken["source"]
+    assert source.kind is inspect.Parameter.KEYWORD_ONLY and source.default is inspect.Parameter.empty
+    assert source.annotation is Source
+
+
+def test_those_questions_are_all_that_there_are() -> None:
+    assert set(QUESTIONS) == {"may_use_spn", "delegation", "sasl_layer", "may_send"}
+    functions = [
+        name
+        for name, member in vars(policy).items()
+        if inspect.isfunction(member) and member.__module__ == policy.__name__
+    ]
+    assert functions == [], "a question outside of the classes would not be looked at here"
 
 
 @pytest.mark.parametrize(
@@ -28,8 +58,8 @@ def test_the_defaults_give_nothing_away() -> None:
 )
 def test_what_is_required(policy: ClientPolicy, required: str, wants_tls: bool, without_tls: bool) -> None:
     assert policy.required == required
-    assert policy.wants_tls() is wants_tls
-    assert policy.may_go_on_without_tls() is without_tls
+    assert policy.wants_tls is wants_tls
+    assert policy.goes_on_without_tls is without_tls
 
 
 @pytest.mark.proves("S110")
@@ -50,7 +80,8 @@ def test_what_is_required(policy: ClientPolicy, required: str, wants_tls: bool, 
     ],
 )
 def test_which_names_of_our_own_side_may_be_used(spn: str, patterns: tuple[str, ...], allowed: bool) -> None:
-    assert ClientPolicy(spn_patterns=patterns).may_use_spn(spn, REALM) is allowed
+    for source in OURS:
+        assert ClientPolicy(spn_patterns=patterns).may_use_spn(spn, REALM, source=source) is allowed
 
 
 @pytest.mark.proves("S111", "S130")
@@ -74,28 +105,34 @@ def test_which_names_of_our_own_side_may_be_used(spn: str, patterns: tuple[str, 
 )
 def test_which_names_a_guest_may_give(spn: str, allowed: bool) -> None:
     policy = ClientPolicy(trust_any_spn=True, spn_patterns=("*@*",))
-    assert policy.may_use_guests_spn(spn, REALM) is allowed
+    assert policy.may_use_spn(spn, REALM, source=Source.GUEST) is allowed
 
 
 @pytest.mark.proves("S112")
+@pytest.mark.parametrize("source", OURS)
+@pytest.mark.parametrize("agreed", [False, True])
+def test_for_a_name_of_our_own_side_the_kdc_decides_or_the_person(source: Source, agreed: bool) -> None:
+    assert ClientPolicy().delegation(source=source, agreed=agreed) == AS_KDC_SAYS
+    assert ClientPolicy(offer_tgt=True).delegation(source=source, agreed=agreed) == ALWAYS
+
+
+@pytest.mark.parametrize("offer", [False, True])
 @pytest.mark.parametrize(
-    ("offer", "guests_spn", "delegation"),
-    [
-        (False, False, AS_KDC_SAYS),
-        (True, False, ALWAYS),
-        (False, True, AS_KDC_SAYS),
-        (True, True, AS_KDC_SAYS),
-    ],
+    ("trust_any", "agreed", "delegation"),
+    [(False, False, NO), (False, True, AS_KDC_SAYS), (True, False, NO), (True, True, NO)],
 )
 def test_delegation_never_goes_with_the_guests_own_word(
-    offer: bool, guests_spn: bool, delegation: str
+    offer: bool, trust_any: bool, agreed: bool, delegation: str
 ) -> None:
-    assert ClientPolicy(offer_tgt=offer).delegation(guests_spn) == delegation
+    policy = ClientPolicy(offer_tgt=offer, trust_any_spn=trust_any)
+    assert policy.delegation(source=Source.GUEST, agreed=agreed) == delegation
 
 
 @pytest.mark.parametrize(("verified", "layer"), [(True, "none"), (False, "conf")])
 def test_only_a_verified_tls_replaces_confidentiality(verified: bool, layer: str) -> None:
-    assert ClientPolicy().sasl_layer(verified) == layer
+    for source in OURS:
+        assert ClientPolicy().sasl_layer(verified, source=source) == layer
+    assert ClientPolicy().sasl_layer(verified, source=Source.GUEST) == "conf"
 
 
 ALL = ClientPolicy(send_ticket=True, password=True, require=SASL_CONF)
@@ -122,8 +159,11 @@ SENDING = [
 def test_what_may_leave(
     type: str, policy: ClientPolicy, tls: bool, authenticated: bool, confidential: bool, may: bool
 ) -> None:
-    said = policy.may_send(type, tls_verified=tls, authenticated=authenticated, confidential=confidential)
-    assert said is may
+    for source in Source:
+        said = policy.may_send(
+            type, source=source, tls_verified=tls, authenticated=authenticated, confidential=confidential
+        )
+        assert said is (may and not (type == "kerberos" and source is Source.GUEST))
 
 
 BOTH = GuestPolicy(tls=True, types=("kerberos", "password"))

@@ -9,7 +9,7 @@ from flows import ALICE, DELEG, SPN, Flow, Kerberos, password_of
 from pair import Judge, Pair
 from sso_mechs import ccache, krb_cred, krb_cred_codec
 
-from sso.client.person import Person
+from sso.client.parties import Person
 from sso.policy import ClientPolicy, GuestPolicy
 from sso.state import Role
 from sso.transcript import Transcript
@@ -114,7 +114,7 @@ def test_without_a_name_the_guest_is_asked_and_a_person_agrees(
     """8.1: the guest's own word is weak, so a person acknowledges it unless all names are trusted."""
     questions: list[str] = []
 
-    def accept(spn: str) -> bool:
+    def accept(spn: str, principal: str) -> bool:
         questions.append(spn)
         return consents
 
@@ -146,7 +146,7 @@ def test_without_a_name_the_guest_is_asked_and_a_person_agrees(
 def test_a_name_that_a_guest_may_not_give_is_no_question(kerberos: Kerberos, named: str) -> None:
     asked: list[str] = []
 
-    def accept(spn: str) -> bool:
+    def accept(spn: str, principal: str) -> bool:
         asked.append(spn)
         return True
 
@@ -165,7 +165,7 @@ def test_a_reset_does_not_stand_for_a_persons_yes(kerberos: Kerberos) -> None:
     """The guest names itself and begins anew in one breath: the question has to be put all the same."""
     asked: list[str] = []
 
-    def accept(spn: str) -> bool:
+    def accept(spn: str, principal: str) -> bool:
         asked.append(spn)
         return False
 

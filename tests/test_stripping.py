@@ -14,7 +14,7 @@ from flows import DELEG, PASSWORD, SPN, Flow, Kerberos, password_of, tls_guest
 from pair import Pair, leaks
 from sso_mechs.tls import TLS
 
-from sso.client.person import Person
+from sso.client.parties import Person
 from sso.errors import MechanismError
 from sso.mech import Mechanism
 from sso.messages import MAGIC
@@ -202,7 +202,7 @@ def test_a_certificate_that_does_not_fit_gets_nothing(
         person=person,
     ).run_out()
     nothing_left(pair, kerberos)
-    if policy.wants_tls():
+    if policy.wants_tls:
         assert pair.exit == 5
         assert "certificate" in (pair.client.outcome.line if pair.client.outcome else "")
 

@@ -5,6 +5,7 @@ import os
 import selectors
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ class Desktop:
         """Make a Python program the plug-in of the port, until `configure`."""
         viewer.add(self.plug_ins, "program", code)
         plugin = f'[[plugin]]\nport = "{viewer.PORT}"\nrun = "program"\nparameters = []\ntakes = []\n'
+        plugin += f'consoles = ["{tempfile.gettempdir()}/*"]\n'
         self._settings.write_text(f'folder = "{self.plug_ins}"\n{plugin}')
 
     def view(self, where: str, *options: str, window: bool = True, **env: str) -> Viewer:

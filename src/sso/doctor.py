@@ -1,7 +1,8 @@
 """`sso doctor`: look at a guest or a client step by step, and say for everything wrong how to mend it.
 
-The checks themselves are in sso.guest.checks and sso.client.checks; here is what they share: what a finding
-is, the machine that is looked at, and how it is told. Nothing is changed and no secret is shown.
+The checks themselves are in sso.guest.checks, sso.client.checks and sso.viewer.checks; here is what they
+share: what a finding is, the machine that is looked at, and how it is told. Nothing is changed and no secret
+is shown.
 """
 
 import grp
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
@@ -29,6 +31,7 @@ TEXT_MAX = 400  # characters of what a line says
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 GUEST, CLIENT = "guest", "client"
 _CHECKS = {GUEST: "sso.guest.checks", CLIENT: "sso.client.checks"}  # each imported only when it is asked for
+_MORE = {CLIENT: "sso.viewer.checks"}  # the viewer belongs to the client's machine
 # What tells that one of them is installed here, or configured.
 _TRACES = {
     GUEST: ("/etc/console-sso/guest.toml", "/lib/systemd/system/console-sso-agent.service"),
@@ -210,7 +213,7 @@ def _included(system: System, path: str, is_folder: bool) -> list[str]:
 
 
 class Checks(Protocol):
-    """What sso.guest.checks and sso.client.checks have."""
+    """What sso.guest.checks, sso.client.checks and sso.viewer.checks have."""
 
     def add_options(self, parser: ArgumentParser) -> None:
         """The options of its own."""
@@ -252,10 +255,11 @@ def main(arguments: list[str] | None = None, system: System | None = None) -> in
     role, *others = [given] if given else here(system)
     options, checks, rest = _parse(words, role, bool(given))
     if not options.json:
-        more = "".join(f"; `sso doctor {other}` looks at the {other}" for other in others)
-        print(f"sso doctor: the {role} on this machine{more}")
+        others_too = "".join(f"; `sso doctor {other}` looks at the {other}" for other in others)
+        print(f"sso doctor: the {role} on this machine{others_too}")
     lines = []
-    for line in examine(checks.steps(system, options, rest)):
+    more = cast(Checks, import_module(_MORE[role])).steps(system, options, rest) if role in _MORE else ()
+    for line in examine(chain(checks.steps(system, options, rest), more)):
         lines.append(line)
         if not options.json:
             print(text(line), flush=True)

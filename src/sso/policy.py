@@ -1,8 +1,10 @@
 """Policy: every yes-or-no question that security hangs on, for both ends (SECURITY.md says why).
 
-Nothing here asks a person or the peer; what a peer offers or refuses never widens an answer.
+Nothing here asks a person or the peer; what a peer offers or refuses never widens an answer. Every question
+to ClientPolicy takes where the guest's service name came from, without a default: no path can forget it.
 """
 
+from enum import StrEnum
 from typing import NamedTuple
 
 from sso.mech import CONFIDENTIALITY, NO_LAYER
@@ -13,10 +15,21 @@ WEAK_SERVICES = ("host", "sso")  # what a guest may name as its own service by `
 _HOST_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-"
 
 
+class Source(StrEnum):
+    """Where the name of the guest's service came from."""
+
+    TYPED = "typed"
+    CONFIGURED = "configured"
+    FILE = "file"  # a connection file or a link, for which somebody has vouched
+    SIGNED = "signed"  # such a file with signatures that count
+    GUEST = "guest"  # its own word, asked outside any protection
+
+
 class ClientPolicy(NamedTuple):
     """What the client's own side allows; all defaults are the strict ones.
 
-    `require` is "tls" or "sasl-conf": the least protection under which anything secret leaves.
+    `require` is "tls" or "sasl-conf": the least protection under which anything secret leaves. `named` says
+    where `spn` came from. `only_for` is the one principal that may sign in, "" for any.
     `spn_patterns` are shell patterns; "host/*" without a realm means our own realm.
     """
 
@@ -25,6 +38,8 @@ class ClientPolicy(NamedTuple):
     tls_ca: str = ""
     tls_pins: tuple[bytes, ...] = ()
     spn: str = ""
+    named: Source = Source.FILE
+    only_for: str = ""
     spn_patterns: tuple[str, ...] = ("host/*",)
     trust_any_spn: bool = False
     offer_tgt: bool = False
@@ -33,49 +48,60 @@ class ClientPolicy(NamedTuple):
 
     @property
     def required(self) -> str:
-        return self.require or (TLS if self.wants_tls() else SASL_CONF)
+        return self.require or (TLS if self.wants_tls else SASL_CONF)
 
+    @property
     def wants_tls(self) -> bool:
         """Only a TLS that can be verified is worth asking for."""
         return bool(self.tls_name or self.tls_pins)
 
-    def may_go_on_without_tls(self) -> bool:
+    @property
+    def goes_on_without_tls(self) -> bool:
         """A refusal or a missing offer never lowers what is required."""
         return self.required == SASL_CONF
 
-    def may_use_spn(self, spn: str, own_realm: str) -> bool:
-        """A name from our own side: it has to match the allow-list."""
+    def may_use_spn(self, spn: str, own_realm: str, *, source: Source) -> bool:
+        """Whether a ticket for that service may be shown; `own_realm` is that of the user's own ticket.
+
+        A name of our own side has to match the allow-list. The guest's own is weak: a host or sso service of
+        our own realm, nothing else; that a person agrees, or `trust_any_spn` is set, has to come on top.
+        """
+        name, at, realm = spn.partition("@")
+        if source is Source.GUEST:
+            service, _, host = name.partition("/")
+            plain = bool(host) and not host.strip(_HOST_CHARACTERS)
+            return service in WEAK_SERVICES and plain and (not at or realm == own_realm)
         from fnmatch import fnmatchcase
 
-        name, _, realm = spn.partition("@")
         patterns = (p if "@" in p else f"{p}@{own_realm}" for p in self.spn_patterns)
         return any(fnmatchcase(f"{name}@{realm or own_realm}", pattern) for pattern in patterns)
 
-    def may_use_guests_spn(self, spn: str, own_realm: str) -> bool:
-        """A name that the guest gave is weak: a host or sso service of our own realm, nothing else.
+    def delegation(self, *, source: Source, agreed: bool) -> str:
+        """Whether the TGT may go along: not at all, as the KDC says, or always.
 
-        That a person agrees, or `trust_any_spn` is set, has to come on top.
+        `agreed`: a person has said yes to a question that named console, service and ticket. Without it the
+        guest's own word for its name gets nothing, whatever the KDC says of that name.
         """
-        name, at, realm = spn.partition("@")
-        service, _, host = name.partition("/")
-        plain = bool(host) and not host.strip(_HOST_CHARACTERS)
-        return service in WEAK_SERVICES and plain and (not at or realm == own_realm)
+        if source is Source.GUEST:
+            return AS_KDC_SAYS if agreed and not self.trust_any_spn else NO
+        return ALWAYS if self.offer_tgt else AS_KDC_SAYS
 
-    def delegation(self, guests_spn: bool) -> str:
-        """Whether the TGT may go along: as the KDC says, or always where a person of ours named the SPN."""
-        return ALWAYS if self.offer_tgt and not guests_spn else AS_KDC_SAYS
+    def sasl_layer(self, tls_verified: bool, *, source: Source) -> str:
+        """Confidentiality, unless there is a verified TLS around it and the name is not the guest's own."""
+        return NO_LAYER if tls_verified and source is not Source.GUEST else CONFIDENTIALITY
 
-    def sasl_layer(self, tls_verified: bool) -> str:
-        """Without a verified TLS around it only a confidential layer will do."""
-        return NO_LAYER if tls_verified else CONFIDENTIALITY
+    def may_send(
+        self, type: str, *, source: Source, tls_verified: bool, authenticated: bool, confidential: bool
+    ) -> bool:
+        """Whether a credential of that type may leave in the session as it stands.
 
-    def may_send(self, type: str, *, tls_verified: bool, authenticated: bool, confidential: bool) -> bool:
-        """Whether a credential of that type may leave in the session as it stands."""
+        A ticket never goes to a service that only the guest has named; a password goes by TLS alone.
+        """
         if not confidential or (self.required == TLS and not tls_verified):
             return False
         if type == "password":
             return self.password and tls_verified
-        return type == "kerberos" and self.send_ticket and authenticated
+        return type == "kerberos" and self.send_ticket and authenticated and source is not Source.GUEST
 
 
 class GuestPolicy(NamedTuple):

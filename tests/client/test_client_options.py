@@ -21,7 +21,7 @@ PIN = "sha256:" + "ab" * 32
 @pytest.mark.proves("S110", "S111", "S112", "S113", "S114")
 def test_everything_weak_is_off_by_default() -> None:
     policy = parse(["--no-config"]).policy
-    assert policy.required == "sasl-conf" and not policy.wants_tls()
+    assert policy.required == "sasl-conf" and not policy.wants_tls
     assert not (policy.trust_any_spn or policy.offer_tgt or policy.send_ticket or policy.password)
     assert policy.spn == "" and policy.spn_patterns == ("host/*",)
 

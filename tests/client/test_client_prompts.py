@@ -19,7 +19,7 @@ print("got", len(credential.secret), credential.principal)
 """
 CONSENT = """
 from sso.client.prompts import Prompts
-print("answer", Prompts().accept_spn("host/vm@TEST.EXAMPLE"))
+print("answer", Prompts().accept_spn("host/vm@TEST.EXAMPLE", "alice@TEST.EXAMPLE"))
 """
 
 
@@ -105,9 +105,11 @@ def test_askpass_answers_where_there_is_no_terminal(
     credential = Prompts(user="alice").password()
     assert credential is not None and credential.secret == bytearray(SECRET.encode())
     monkeypatch.setenv("SSO_ASKPASS", program(tmp_path / "askpass", "exit 1"))
-    assert Prompts(user="alice").password() is None and not Prompts().accept_spn("host/vm")
+    assert Prompts(user="alice").password() is None and not Prompts().accept_spn(
+        "host/vm", "alice@TEST.EXAMPLE"
+    )
     monkeypatch.setenv("SSO_ASKPASS", program(tmp_path / "askpass", "exit 0"))
-    assert Prompts().accept_spn("host/vm")
+    assert Prompts().accept_spn("host/vm", "alice@TEST.EXAMPLE")
 
 
 def test_the_keyring_is_asked_first_if_wanted(

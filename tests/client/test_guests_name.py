@@ -1,15 +1,16 @@
 """A guest that does not say which service it is, or has no key for it: what the client does then."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from beds import GUEST, Certificates
-from flows import ALICE, DELEG, Kerberos, password_of, tls_guest
+from flows import ALICE, DELEG, SPN, Kerberos, password_of, tls_guest
 from pair import Pair
 
 from sso.client.exits import Exit
-from sso.client.person import Person
-from sso.policy import ClientPolicy, GuestPolicy
+from sso.client.parties import Person
+from sso.policy import ClientPolicy, GuestPolicy, Source
 
 
 def greet(kerberos: Kerberos, policy: ClientPolicy, guest: GuestPolicy, **more: Any) -> Pair:
@@ -54,7 +55,60 @@ def test_where_a_password_is_allowed_it_takes_the_place(
 
 @pytest.mark.parametrize("accepted", [True, False])
 def test_a_name_needs_a_yes(kerberos: Kerberos, accepted: bool) -> None:
-    person, info = Person(accept_spn=lambda spn: accepted), {"spn": DELEG}.get
+    person, info = Person(accept_spn=lambda spn, principal: accepted), {"spn": DELEG}.get
     pair = greet(kerberos, ClientPolicy(), GuestPolicy(), person=person, info=info)
     assert pair.exit == (0 if accepted else Exit.NOT_ALLOWED)
     assert pair.judge.principals == [ALICE] * accepted
+
+
+YES = Person(accept_spn=lambda spn, principal: True, console="unix:/run/vm7.sso")
+YES_TO_NO_CONSOLE = YES._replace(console="")
+SENDING = ClientPolicy(send_ticket=True)
+TRUSTING = ClientPolicy(trust_any_spn=True)
+
+
+@pytest.mark.parametrize(
+    ("policy", "person", "has_ticket"),
+    [
+        (ClientPolicy(), YES, True),  # the yes named console, service and ticket, and the KDC agrees
+        (ClientPolicy(), YES_TO_NO_CONSOLE, False),
+        (TRUSTING, YES, False),
+        (TRUSTING, Person(), False),
+        (SENDING, YES_TO_NO_CONSOLE, False),
+        (TRUSTING._replace(send_ticket=True), YES, False),
+    ],
+)
+def test_the_guests_own_word_gets_a_ticket_by_a_persons_yes_alone(
+    kerberos: Kerberos, policy: ClientPolicy, person: Person, has_ticket: bool
+) -> None:
+    """The service is real, and the KDC has marked it ok-as-delegate."""
+    pair = greet(kerberos, policy, GuestPolicy(), person=person, info={"spn": DELEG}.get)
+    assert (pair.exit, pair.judge.principals) == (0, [ALICE])
+    assert [bool(secret) for secret in pair.judge.secrets] == [has_ticket]
+    assert b"credentials" not in pair.to_guest
+
+
+@pytest.mark.parametrize("policy", [ClientPolicy(offer_tgt=True), SENDING])
+def test_no_yes_gives_the_ticket_to_a_service_that_the_kdc_has_not_marked(
+    kerberos: Kerberos, policy: ClientPolicy
+) -> None:
+    mechanisms = {"GSSAPI": kerberos.guest("guest", SPN)}
+    pair = greet(kerberos, policy, GuestPolicy(), mechanisms=mechanisms, person=YES, info={"spn": SPN}.get)
+    assert pair.judge.principals == [ALICE] and not any(pair.judge.secrets)
+
+
+@pytest.mark.parametrize("who", ["alice", "nobody"])
+def test_what_was_opened_for_somebody_else_says_nothing_at_all(
+    kerberos: Kerberos, who: str, tmp_path: Path
+) -> None:
+    cache = kerberos.cache("alice") if who == "alice" else f"FILE:{tmp_path}/none"
+    policy = ClientPolicy(spn=DELEG, named=Source.SIGNED, only_for="mallory@TEST.EXAMPLE")
+    pair = greet(kerberos, policy, GuestPolicy(), ccache=cache)
+    assert pair.exit == (Exit.NOT_ALLOWED if who == "alice" else Exit.NO_TICKET)
+    assert pair.to_guest == b"" and pair.judge.claims == []
+
+
+def test_what_was_opened_for_her_signs_her_in(kerberos: Kerberos) -> None:
+    policy = ClientPolicy(spn=DELEG, named=Source.SIGNED, only_for=ALICE)
+    pair = greet(kerberos, policy, GuestPolicy(), ccache=kerberos.cache("alice"))
+    assert (pair.exit, pair.judge.principals) == (0, [ALICE])

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 from fake_world import World
-from flows import ALICE, DELEG, PASSWORD, Flow, Kerberos
+from flows import ALICE, DELEG, MARKED, PASSWORD, Flow, Kerberos
 from pair import Judge, Pair, leaks
 
 from sso.client.conversation import Conversation
 from sso.client.exits import Exit
-from sso.client.person import Person, Shown
+from sso.client.parties import Person, Shown
 from sso.client.staying import LOOK_EVERY, PAUSE_MAX, Staying, ends
 from sso.mech import load
 from sso.messages import Code, Signature, signature_line
@@ -57,7 +57,7 @@ class Console(Pair):
     def _again(self, shown: Shown) -> Conversation:
         self.sessions.append(self.now)
         policy = self._policy._replace(password=False)
-        talk = Conversation(policy, load, ccache=self._ccache, spn_of_guest=shown.spn)
+        talk = Conversation(policy, load, ccache=self._ccache, service=shown.service)
         self.made.append(weakref.ref(talk))
         return talk
 
@@ -164,9 +164,9 @@ def test_the_library_s_word_for_the_end_is_that_of_the_cache(
 
     name = cache("3h")
     (end,) = (t.end_time for t in ccache.read(Path(name[5:]).read_bytes()) if t.end_time)
-    assert abs(ends(Shown(ALICE, DELEG, 0.0), name) - end) <= 1.5
-    assert ends(Shown("bob@TEST.EXAMPLE", DELEG, 0.0), name) == 0.0
-    assert ends(Shown(ALICE, DELEG, 0.0), name + "-none") == 0.0
+    assert abs(ends(Shown(ALICE, MARKED, 0.0), name) - end) <= 1.5
+    assert ends(Shown("bob@TEST.EXAMPLE", MARKED, 0.0), name) == 0.0
+    assert ends(Shown(ALICE, MARKED, 0.0), name + "-none") == 0.0
 
 
 def test_every_kind_of_cache_is_looked_at_the_same_way(kerberos: Kerberos, tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_every_kind_of_cache_is_looked_at_the_same_way(kerberos: Kerberos, tmp_p
     name = f"DIR:{tmp_path}/dir"
     password = kerberos.realm.password("alice") + "\n"
     kerberos.realm.run(["kinit", "-l", "1h", "alice"], env={"KRB5CCNAME": name}, stdin=password)
-    assert ends(Shown(ALICE, DELEG, 0.0), name) == pytest.approx(time.time() + 3600, abs=60)
+    assert ends(Shown(ALICE, MARKED, 0.0), name) == pytest.approx(time.time() + 3600, abs=60)
 
 
 # Failures
@@ -285,9 +285,9 @@ def test_a_guest_that_floods_is_left(console: Console) -> None:
 
 def test_the_ticket_goes_to_the_same_service_only(kerberos: Kerberos, cache: Callable[..., str]) -> None:
     """The guest named itself, and a person said yes: what it calls itself later is not asked for."""
-    names, asked = iter([DELEG, "host/other.test.example"]), []
+    names, asked = iter([DELEG, "host/other.test.example"]), list[str]()
 
-    def yes(spn: str) -> bool:
+    def yes(spn: str, principal: str) -> bool:
         asked.append(spn)
         return True
 
@@ -296,7 +296,7 @@ def test_the_ticket_goes_to_the_same_service_only(kerberos: Kerberos, cache: Cal
         GuestPolicy(),
         mechanisms={"GSSAPI": kerberos.guest("deleg", DELEG)},
         info=lambda attribute: next(names),
-        person=Person(accept_spn=yes),
+        person=Person(accept_spn=yes, console="unix:/run/vm7.sso"),
         ccache=cache("1h"),
     )
     console.run()
@@ -306,8 +306,7 @@ def test_the_ticket_goes_to_the_same_service_only(kerberos: Kerberos, cache: Cal
     console._arguments["GSSAPI"] = kerberos.guest("other", "host/other.test.example")
     cache("2h")
     console.wait(100)
-    assert len(console.judge.claims) == 2 and len(console.said) == 1
-    assert asked == [DELEG]
+    assert (len(console.judge.claims), len(console.said), asked) == (2, 1, [DELEG])
 
 
 # A password

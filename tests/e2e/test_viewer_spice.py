@@ -1,92 +1,25 @@
 """The viewer at a real SPICE server, QEMU's, of a machine that stands still: files, TLS, passwords."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from beds import Certificates
+from beds_spice import TICKET, MakeServer, Server, free_ports
+from signed_files import NOW, SPN, entered, look, opened, site
 from viewer_bed import Desktop, press, seen_in
 
+from sso.console.entry import ShownAt
+from sso.console.signed import Asked
 from sso.demo.programs import find_program
+from sso.demo.viewer import Screen
+from sso.viewer import connection_file
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-TICKET = "one-time-ticket"
-
-
-class Server:
-    """QEMU with a SPICE server on loopback, and nothing in the machine."""
-
-    def __init__(self, folder: Path, options: str, environment: dict[str, str]) -> None:
-        self.log = folder / "qemu.log"
-        self.path = folder / "spice.sock"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [
-                    *(find_program("setpriv"), "--pdeathsig", "KILL", find_program("qemu-system-x86_64")),
-                    *("-accel", "tcg", "-nodefaults", "-display", "none", "-device", "VGA", "-m", "64", "-S"),
-                    *("-object", f"secret,id=ticket,data={TICKET}"),
-                    *("-spice", options.format(path=self.path)),
-                    *("-device", "virtio-serial-pci", "-chardev", "spiceport,id=sso,name=spice.sso.0"),
-                    *("-device", "virtserialport,chardev=sso,name=spice.sso.0"),
-                    *("-monitor", "stdio"),
-                ],
-                env={"PATH": os.environ["PATH"], **environment},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-            )
-        self.channels()  # it answers: it is there
-
-    def channels(self) -> list[tuple[str, bool]]:
-        """Type and encryption of every channel that is open now."""
-        assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(b"info spice\ninfo name\n")
-        self.process.stdin.flush()
-        said = b""
-        while b"info name" not in said or not said.rstrip().endswith(b"(qemu)"):
-            more = os.read(self.process.stdout.fileno(), 65536)
-            assert more, self.log.read_text()
-            said += more
-        text = said.decode()
-        blocks = text.split("Channel:")[1:]
-        return [
-            (found[1] if (found := re.search(r"channel name: (\w+)", block)) else "", "[tls]" in block)
-            for block in blocks
-        ]
-
-    def close(self) -> None:
-        """End the machine."""
-        self.process.kill()
-        self.process.communicate()
-
-
-MakeServer = Callable[..., Server]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[MakeServer]:
-    """Opens a server; {path} in its options is its unix socket."""
-    with ExitStack() as ending:
-
-        def make(options: str = "unix=on,addr={path},disable-ticketing=on", **environment: str) -> Server:
-            made = Server(tmp_path, options, environment)
-            ending.callback(made.close)
-            return made
-
-        yield make
-
-
-def free_ports(count: int) -> list[int]:
-    """TCP ports of loopback that nobody uses now."""
-    with ExitStack() as open_ones:
-        sockets = [open_ones.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in sockets]
 
 
 def test_what_is_not_there_is_said(desktop_of_alice: Desktop, tmp_path: Path) -> None:
@@ -242,3 +175,117 @@ def test_a_plug_in_that_cannot_run_leaves_the_console(server: MakeServer, deskto
     with desktop_of_alice.view(f"spice+unix://{server().path}", window=False) as viewer:
         viewer.expect("no plug-in for spice.sso.0: .*others may change it")
         viewer.expect("connected to")
+
+
+# Under two signatures (docs/connection-file.md)
+
+LOOPBACK = "127.0.0.1"
+
+
+@pytest.fixture
+def signed_file(server: MakeServer, tmp_path: Path) -> tuple[Path, Server]:
+    """A file of a console that wants a ticket, under both signatures; and the console's machine."""
+    (port,) = free_ports(1)
+    machine = server(f"port={port},addr={LOOPBACK},password-secret=ticket")
+    text = f"[virt-viewer]\ntype=spice\nhost={LOOPBACK}\nport={port}\npassword={TICKET}\n[x-sso]\nspn={SPN}\n"
+    octets = opened(entered(text.encode(), consoles=(ShownAt(relay=LOOPBACK),)))
+    trusting = site()._replace(consoles=(LOOPBACK,))
+    found = look(octets, Asked(LOOPBACK, spn=SPN), trusting, now=NOW)
+    assert found.entry is not None and found.opening is not None, found.notes
+    path = tmp_path / "console.vv"
+    path.write_bytes(octets)
+    return path, machine
+
+
+def test_stock_remote_viewer_opens_a_signed_file(
+    signed_file: tuple[Path, Server], screen: Screen, tmp_path: Path
+) -> None:
+    path, machine = signed_file
+    env = {"PATH": os.environ["PATH"], "DISPLAY": screen.display, "HOME": str(tmp_path), "NO_AT_BRIDGE": "1"}
+    with (tmp_path / "said").open("wb") as said:
+        viewer = subprocess.Popen(
+            [find_program("remote-viewer"), str(path)], env=env, stdout=said, stderr=said
+        )
+    try:
+        while {"main", "display", "inputs"} - {kind for kind, _ in machine.channels()}:
+            assert viewer.poll() is None, (tmp_path / "said").read_text()
+    finally:
+        viewer.kill()
+        viewer.wait()
+    assert "signature" not in (tmp_path / "said").read_text()
+
+
+def test_our_viewer_opens_a_signed_file_and_reads_the_same_console(
+    signed_file: tuple[Path, Server], desktop_of_alice: Desktop
+) -> None:
+    path, _ = signed_file
+    with desktop_of_alice.view(str(path), window=False) as viewer:
+        viewer.expect(f"connected to {LOOPBACK}")
+    signed = connection_file.read(str(path))
+    path.write_bytes(path.read_bytes().partition(b"[x-sso-entry]")[0])
+    plain = connection_file.read(str(path))
+    assert signed._replace(password=None) == plain._replace(password=None)
+    assert signed.password is not None and plain.password is not None
+    assert signed.password.secret == plain.password.secret == bytearray(TICKET.encode())
+
+
+def test_a_files_ciphers_do_not_do_away_with_the_certificate(
+    desktop_of_alice: Desktop, tmp_path: Path
+) -> None:
+    """A server without any key, and a file that asks for ciphers that need none."""
+    (port,) = free_ports(1)
+    anonymous = "aNULL:@SECLEVEL=0"
+    server = [find_program("openssl"), "s_server", "-quiet", "-nocert", "-tls1_2", "-cipher", anonymous]
+    file = tmp_path / "console.vv"
+    file.write_text(f"[virt-viewer]\ntype=spice\nhost=127.0.0.1\ntls-port={port}\ntls-ciphers={anonymous}\n")
+    with subprocess.Popen(
+        [*server, "-accept", str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as openssl:
+        try:
+            while True:  # until it listens
+                with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+                    break
+            with desktop_of_alice.view(str(file), window=False) as viewer:
+                assert viewer.wait() == 1
+        finally:
+            openssl.kill()
+        assert openssl.stdout is not None and openssl.stdout.read() == b"", "no octet of SPICE came through"
+
+
+def test_an_https_proxy_that_nobody_knows_gets_nothing(
+    desktop_of_alice: Desktop, certificates: Certificates, tmp_path: Path
+) -> None:
+    """That a console behind such a proxy counts as proved rests on this."""
+    (port,) = free_ports(1)
+    guest = certificates.guest
+    server = [find_program("openssl"), "s_server", "-quiet", "-cert", str(guest.certificate)]
+    file = tmp_path / "console.vv"
+    proxy = f"https://localhost:{port}"
+    file.write_text(f"[virt-viewer]\ntype=spice\nhost=console.example.org\nport=5900\nproxy={proxy}\n")
+    with subprocess.Popen(
+        [*server, "-key", str(guest.key), "-accept", str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as openssl:
+        try:
+            while True:  # until it listens
+                with suppress(ConnectionRefusedError), socket.create_connection(("localhost", port)):
+                    break
+            with desktop_of_alice.view(str(file), window=False) as viewer:
+                assert viewer.wait() == 1
+        finally:
+            openssl.kill()
+        assert openssl.stdout is not None and openssl.stdout.read() == b"", "no CONNECT came through"
+
+
+def test_without_a_subject_the_certificate_has_to_bear_the_hosts_name(
+    server: MakeServer, desktop_of_alice: Desktop, certified: dict[str, object], tmp_path: Path
+) -> None:
+    (secure,) = free_ports(1)
+    server(f"tls-port={secure},addr=127.0.0.1,disable-ticketing=on,x509-dir={certified['folder']}")
+    where = f"spice://127.0.0.1?tls-port={secure}"
+    ca = Path(str(certified["folder"])) / "ca-cert.pem"
+    with desktop_of_alice.view(where, "--ca", str(ca), window=False) as viewer:
+        assert viewer.wait() == 1
+        assert viewer.lines[-1].endswith("the console's certificate is not the one that was asked for")

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from sso.console.trust import TrustedKey
+from sso.console.vouch import ConsoleTable
 from sso.errors import ConfigError
 from sso.viewer import settings
 from sso.viewer.console import Console, Wish
@@ -144,7 +146,9 @@ def keys(text: str) -> set[str]:
 def test_the_example_and_the_manual_have_every_key_and_each_default(tmp_path: Path) -> None:
     page = (ROOT / "docs" / "man" / "console-sso-viewer.toml.5").read_text()
     page = page.replace("\\-", "-").replace("\\(dq", '"')
-    tags = re.findall(r"^\.TP\n\.B (.*)$", page, re.MULTILINE)
+    plugins, _, rest = page.partition(".SH CONSOLES")
+    consoles, _, keys_of_others = rest.partition(".SH TRUSTED KEYS")
+    tags = re.findall(r"^\.TP\n\.B (.*)$", plugins, re.MULTILINE)
     top = [tag for tag in tags if tag.split()[0] in Settings._fields]
     manual = "\n".join([*top, "[[plugin]]", *(tag for tag in tags if tag not in top)])
     example = (ROOT / "data" / "viewer.toml").read_text()
@@ -152,7 +156,11 @@ def test_the_example_and_the_manual_have_every_key_and_each_default(tmp_path: Pa
     for text in (manual, shown, example):
         (tmp_path / "viewer.toml").write_text(text)
         assert load(str(tmp_path / "viewer.toml")) == Settings()
-    assert keys(manual) == keys(shown) == {*Settings._fields, *Plugin._fields} - {"plugins"}
+    tables = {"plugins", "tables", "keys"}
+    assert keys(manual) == keys(shown) == {*Settings._fields, *Plugin._fields} - tables
+    for text, known in ((consoles, ConsoleTable._fields), (keys_of_others, TrustedKey._fields)):
+        assert set(re.findall(r"^\.TP\n\.B ([a-z]+) = ", text, re.MULTILINE)) == set(known)
+    assert set(re.findall(r"^#   ([a-z]+) = ", example, re.MULTILINE)) == set(ConsoleTable._fields)
     (tmp_path / "viewer.toml").write_text(page.partition(".EX\n")[2].partition(".EE")[0])
     assert [plugin.port for plugin in load(str(tmp_path / "viewer.toml")).plugins] == [
         "spice.sso.0",

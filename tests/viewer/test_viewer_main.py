@@ -8,6 +8,7 @@ import pytest
 
 from sso.viewer import main as program
 from sso.viewer.console import Console
+from sso.viewer.intent import Intent
 from sso.viewer.main import NO_GTK, USAGE, main
 
 
@@ -41,8 +42,8 @@ def test_without_gtk_it_says_what_to_install(
 def test_options_go_above_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Console] = []
 
-    def view(given: object, console: Console, configured: object) -> int:
-        seen.append(console)
+    def view(given: object, intent: Intent) -> int:
+        seen.append(intent.reach.console)
         return 0
 
     monkeypatch.setattr(program, "_view", view)

@@ -5,7 +5,10 @@ from collections.abc import Callable
 from sso.credential import Credential
 from sso.viewer.console import Console, Wish
 from sso.viewer.event_loop import PollLoop
+from sso.viewer.intent import Intent
 from sso.viewer.plug import PlugInPoint, Start
+from sso.viewer.reach import Reach
+from sso.viewer.settings import Plugin, Settings
 from sso.viewer.viewing import Viewing
 
 PORT = "spice.sso.0"
@@ -13,6 +16,8 @@ PORT = "spice.sso.0"
 
 class Face:
     """Keeps what a person sees."""
+
+    ask = None
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -63,7 +68,8 @@ def looked_at(
         made.append(Connection(*given))  # type: ignore[arg-type]
         return made[-1]
 
-    return Viewing(console, starts, loop, connect, face, say=steps.append), face, made, steps, loop
+    intent = Intent(Reach(console), Settings(plugins=(Plugin(PORT, "cat"),)), typed=True)
+    return Viewing(intent, starts, loop, connect, face, say=steps.append), face, made, steps, loop
 
 
 def test_it_is_left_and_looked_at_again() -> None:

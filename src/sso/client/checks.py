@@ -79,9 +79,7 @@ def mechanisms(client: Client) -> Iterator[Finding]:
     """What the options need is installed."""
     policy = client.options.policy
     wanted = ["GSSAPI"]
-    wanted += (
-        ["TLS"] * policy.wants_tls() + ["kerberos"] * policy.send_ticket + ["password"] * policy.password
-    )
+    wanted += ["TLS"] * policy.wants_tls + ["kerberos"] * policy.send_ticket + ["password"] * policy.password
     good = []
     for name in wanted:
         try:
@@ -192,7 +190,7 @@ def service(client: Client) -> Iterator[Finding]:
         yield not_checked(f"{spn}: there is no ticket to ask with")
         return
     own_realm = str(getattr(ours, "own_name", "")).rpartition("@")[2]
-    if not policy.may_use_spn(spn, own_realm):
+    if not policy.may_use_spn(spn, own_realm, source=policy.named):
         patterns = ", ".join(policy.spn_patterns)
         yield wrong(f"{spn} is none of the allowed services ({patterns})", f'Add it: --allowed-spn "{spn}"')
     elif not client.ask_kdc:
@@ -215,7 +213,7 @@ def _asked(client: Client, ours: Mechanism, spn: str) -> Iterator[Finding]:
     yield ok(f"the KDC gives a ticket for {spn}, and takes this machine's clock")
     policy, tickets = client.options.policy, flags(client)
     marked = next((each for server, each in tickets.items() if server.partition("@")[0] == name), None)
-    if policy.delegation(guests_spn=False) == ALWAYS:
+    if policy.delegation(source=policy.named, agreed=False) == ALWAYS:
         yield ok("your ticket goes along, by --offer-tgt")
     elif marked is None:
         yield not_checked("whether the service is ok-as-delegate: klist does not tell")
@@ -233,7 +231,7 @@ def _asked(client: Client, ours: Mechanism, spn: str) -> Iterator[Finding]:
 def tls(client: Client) -> Iterator[Finding]:
     """The CA's file, where one is given."""
     policy = client.options.policy
-    if not policy.wants_tls():
+    if not policy.wants_tls:
         yield ok("not asked for: no --tls-name and no --tls-pin")
         return
     if not policy.tls_ca:

@@ -6,7 +6,7 @@ from time import time
 from typing import Any
 
 from sso.client.exits import Exit, Outcome, by_cause, by_clock, by_code
-from sso.client.person import NOBODY, Person, Shown
+from sso.client.parties import NOBODY, Person, Service, Shown
 from sso.credential import Credential
 from sso.errors import MechanismError
 from sso.events import Closed, LayerStarted, Reset
@@ -25,7 +25,7 @@ from sso.messages import (
     StartSASL,
     StartTLS,
 )
-from sso.policy import NO, ClientPolicy
+from sso.policy import NO, ClientPolicy, Source
 from sso.session import Session
 from sso.state import Role, State
 
@@ -34,14 +34,15 @@ STEP_TIME = 10.0  # seconds for each step of the guest
 VERDICT_TIME = 45.0  # seconds for the login itself: a grant lives 30 s
 ASK_AGAIN = 2.0  # seconds until the client asks again what became of a login that goes on at the console
 RESTARTS_MAX = 3
+NO_SERVICE = "host/unknown"  # a service for a context that asks nobody
 
 
 class Conversation:
     """One login over one port; a Pump drives it, or a test.
 
     `load` finds mechanisms by name; `progress` is told what happens, in words for a person, and `status`
-    who signs in, in words for a viewer. `spn_of_guest` is what a person has accepted before. A `patient`
-    one waits while the console asks something, and asks the guest again and again what became of it.
+    who signs in, in words for a viewer. `service` is that of an earlier session: nobody is asked again. A
+    `patient` one waits while the console asks something, and asks the guest again and again what became of it.
     When `finished`, `outcome` says how it ended, `shown` with which ticket, and `handed_over` whether the
     guest has that ticket or a forwarded one now.
     """
@@ -56,7 +57,7 @@ class Conversation:
         status: Callable[[str], None] = lambda text: None,
         random: Callable[[int], bytes] = urandom,
         ccache: str | None = None,
-        spn_of_guest: str = "",
+        service: Service | None = None,
         patient: bool = False,
     ) -> None:
         self.policy = policy
@@ -70,7 +71,10 @@ class Conversation:
         self._attempt = random(NONCE_SIZE)
         self._restarts = 0
         self._now = 0.0
-        self._spn_of_guest, self._patient = spn_of_guest, patient
+        if service is None and policy.spn:
+            service = Service(policy.spn, policy.named)
+        self._service = service
+        self._patient = patient
         self._resting = False  # between two sessions of one login
         self._told = False  # that the console asks, until the outcome is known
         self._kerberos_cause: MechanismError | None = None
@@ -97,8 +101,22 @@ class Conversation:
 
     def start(self, now: float) -> None:
         self._now = now
-        self.session.start()
-        self.deadline = now + REPEAT_AFTER
+        self._attempt_step(self._check_person)
+        if self.outcome is None:
+            self.session.start()
+            self.deadline = now + REPEAT_AFTER
+
+    def _check_person(self) -> None:
+        """Say nothing at all where what started us is meant for somebody else."""
+        wanted = self.policy.only_for
+        if wanted and self._own_name(self._service.spn if self._service else NO_SERVICE) != wanted:
+            self._finish(_another_person(wanted))
+
+    def _own_name(self, spn: str) -> str:
+        """The principal whose ticket that service would be shown; the KDC is not asked."""
+        probe: Any = self._load("GSSAPI").initiate(spn=spn, delegate=NO, ccache=self._ccache)
+        probe.dispose()
+        return str(probe.own_name)
 
     def receive_data(self, data: bytes, now: float) -> None:
         self._now = now
@@ -214,7 +232,10 @@ class Conversation:
         if self.session.over and code == Code.CONSOLE_ASKS and self._patient:
             self._rest()
         elif self.session.over:
-            self._finish(by_code(code))
+            outcome = by_code(code)
+            if code == Code.NO_TICKET and self._service and self._service.source is Source.GUEST:
+                outcome = outcome._replace(hint="only a guest that --spn names gets a ticket")
+            self._finish(outcome)
         elif isinstance(request, StartSASL) and code == Code.CLOCK_SKEW:
             self._progress("the clocks differ: asking the guest for its time")
             self._ask(Info("time"))
@@ -239,10 +260,10 @@ class Conversation:
     # Steps, in this order: TLS, Kerberos, password
 
     def _next_step(self) -> None:
-        if self.policy.wants_tls() and not self._tls_tried:
+        if self.policy.wants_tls and not self._tls_tried:
             self._tls_tried = True
             self._start_tls()
-        elif self.policy.wants_tls() and not self.session.layers:
+        elif self.policy.wants_tls and not self.session.layers:
             self._without_tls()
         else:
             self._start_kerberos()
@@ -256,7 +277,7 @@ class Conversation:
         self._ask_for_layer(StartTLS(), half)
 
     def _without_tls(self) -> None:
-        if self.policy.may_go_on_without_tls():
+        if self.policy.goes_on_without_tls:
             self._start_kerberos()
         else:
             self._finish(Outcome(Exit.LAYER, "the guest refuses TLS, which is required"))
@@ -265,28 +286,31 @@ class Conversation:
         if self._sasl_tried or "GSSAPI" not in self.session.peer_mechanisms:
             self._start_password("the guest does not offer Kerberos")
             return
-        spn = self.policy.spn or self._spn_of_guest
+        service = self._service or Service("", Source.GUEST)
         try:
             pair = self._load("GSSAPI")
             half = pair.initiate(
-                spn=spn or "host/unknown",
-                delegate=self.policy.delegation(guests_spn=not self.policy.spn),
-                layer=self.policy.sasl_layer(self._tls_verified),
+                spn=service.spn or NO_SERVICE,
+                delegate=self.policy.delegation(source=service.source, agreed=service.agreed),
+                layer=self.policy.sasl_layer(self._tls_verified, source=service.source),
                 ccache=self._ccache,
             )
         except MechanismError as error:
             self._kerberos_cause = error
             self._start_password(str(error))
             return
-        if not spn:
+        if not service.spn:
             self._progress("asking the guest for its service name")
             self._ask(Info("spn"))
             return
-        self._request_kerberos(spn, half)
+        self._request_kerberos(service, half)
 
-    def _request_kerberos(self, spn: str, half: Any) -> None:
-        realm = half.own_name.rpartition("@")[2]
-        if self.policy.spn and not self.policy.may_use_spn(spn, realm):
+    def _request_kerberos(self, service: Service, half: Any) -> None:
+        spn, realm = service.spn, half.own_name.rpartition("@")[2]
+        if self.policy.only_for not in ("", half.own_name):
+            self._finish(_another_person(self.policy.only_for))
+            return
+        if not self.policy.may_use_spn(spn, realm, source=service.source):
             self._finish(
                 Outcome(
                     Exit.NOT_ALLOWED, f"the service {spn} is not allowed", "see allowed-spn in client.toml"
@@ -294,40 +318,37 @@ class Conversation:
             )
             return
         self._sasl_tried = True
-        self.shown = Shown(half.own_name, spn, time() + half.lifetime)
+        self.shown = Shown(half.own_name, service, time() + half.lifetime)
         self._say_who(half.own_name)
         self._progress(f"getting a ticket for {spn} as {half.own_name}")
         self._ask_for_layer(StartSASL("GSSAPI"), half)
 
     def _learn_spn(self, spn: str) -> None:
         """What a guest says of its own name is weak: policy first, then a person's yes."""
-        probe: Any = self._load("GSSAPI").initiate(spn=spn, delegate=NO, ccache=self._ccache)
-        realm = probe.own_name.rpartition("@")[2]
-        probe.dispose()
-        if not self.policy.may_use_guests_spn(spn, realm):
+        principal = self._own_name(spn)
+        realm = principal.rpartition("@")[2]
+        if not self.policy.may_use_spn(spn, realm, source=Source.GUEST):
             self._finish(Outcome(Exit.NOT_ALLOWED, "the guest names a service that is not allowed"))
             return
         if self.policy.trust_any_spn:
-            self._accept_spn(spn)
+            self._accept_spn(spn, agreed=False)
         else:
-            self._ask_later(lambda: self._consent(spn))
+            self._ask_later(lambda: self._consent(spn, principal))
 
-    def _accept_spn(self, spn: str) -> None:
-        self._spn_of_guest = spn
+    def _accept_spn(self, spn: str, *, agreed: bool) -> None:
+        self._service = Service(spn, Source.GUEST, agreed)
         self._start_kerberos()
 
-    def _consent(self, spn: str) -> None:
-        if self._person.accept_spn(spn):
-            self._accept_spn(spn)
-        else:
-            self._finish(
-                Outcome(Exit.NOT_ALLOWED, f"the service {spn} was not accepted", "name it with --spn")
-            )
+    def _consent(self, spn: str, principal: str) -> None:
+        if self._person.accept_spn(spn, principal):
+            self._accept_spn(spn, agreed=bool(self._person.console))
+            return
+        self._finish(Outcome(Exit.NOT_ALLOWED, f"the service {spn} was not accepted", "name it with --spn"))
 
     def _hand_over_ticket(self) -> None:
         """After GSSAPI without a forwarded TGT: a KRB-CRED, where our side allows it (design step 10)."""
         if "kerberos" in self._types and self._may_send("kerberos"):
-            spn = self.policy.spn or self._spn_of_guest
+            spn = self._service.spn if self._service else ""
             half = self._load("kerberos").initiate(spn=spn, cache=self._ccache)
             secret = bytearray(half.step(b""))
             self._progress("handing over the ticket")
@@ -364,6 +385,7 @@ class Conversation:
     def _may_send(self, type: str) -> bool:
         return self.policy.may_send(
             type,
+            source=self._service.source if self._service else Source.GUEST,
             tls_verified=self._tls_verified,
             authenticated=self.session.authenticated is not None,
             confidential=self.session.confidential,
@@ -422,3 +444,9 @@ class Conversation:
         self.session.close()
         if ended_by_guest:  # it would take a close_notify now for the next client
             self.session.data_to_send()
+
+
+def _another_person(wanted: str) -> Outcome:
+    return Outcome(
+        Exit.NOT_ALLOWED, f"this console was opened for {wanted}", "your ticket is somebody else's"
+    )

@@ -3,16 +3,18 @@
 import signal
 import sys
 from contextlib import suppress
+from typing import Any
 
-from sso.client.conversation import Conversation
+from sso.client.conversation import NO_SERVICE, Conversation
 from sso.client.exits import Exit, Outcome
 from sso.client.options import Options, complain, parse
-from sso.client.person import Person
+from sso.client.parties import Person
 from sso.client.prompts import Prompts
 from sso.client.status import Status
 from sso.errors import ConfigError, MechanismError, PortClosed
 from sso.loop import Pump
 from sso.mech import load
+from sso.policy import ALWAYS, NO
 from sso.port import open_port
 
 
@@ -24,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         options = parse(arguments)
         verbose, status = options.verbose, Status(options.status_fd)
-        outcome = sign_in(options, status)
+        outcome = preview(options, status) if options.preview else sign_in(options, status)
     except ConfigError as error:
         outcome = Outcome(Exit.USAGE, str(error))
     except PortClosed as error:
@@ -40,13 +42,30 @@ def main(arguments: list[str] | None = None) -> int:
     return int(outcome.exit)
 
 
+def preview(options: Options, status: Status) -> Outcome:
+    """Say as whom we would sign in, and how far the ticket would go along, without a port."""
+    from sso.client.exits import by_cause
+
+    policy = options.policy
+    try:
+        probe: Any = load("GSSAPI").initiate(spn=policy.spn or NO_SERVICE, delegate=NO, ccache=options.ccache)
+    except MechanismError as error:
+        return by_cause(error.cause, str(error))
+    probe.dispose()
+    ticket = policy.delegation(source=policy.named, agreed=True) if policy.spn else NO
+    if ticket != ALWAYS and policy.spn and policy.send_ticket:
+        ticket = ALWAYS
+    status(f"preview {ticket} {probe.own_name}")
+    return Outcome(Exit.SIGNED_IN, f"{probe.own_name} would sign in")
+
+
 def sign_in(options: Options, status: Status) -> Outcome:
     """Open the port, hold the conversation, and say how it ended."""
     port = open_port(options.port)
 
     def meanwhile() -> None:
         """Import what will be wanted first, while the guest still thinks about our first line."""
-        for name in ("TLS", "GSSAPI") if options.policy.wants_tls() else ("GSSAPI",):
+        for name in ("TLS", "GSSAPI") if options.policy.wants_tls else ("GSSAPI",):
             with suppress(MechanismError):  # it is missing: that is said where it is wanted
                 load(name)
 
@@ -70,12 +89,16 @@ def sign_in(options: Options, status: Status) -> Outcome:
 
 def _conversation(options: Options, status: Status) -> Conversation:
     prompts = Prompts(
-        user=options.user, spn=options.policy.spn, password_fd=options.password_fd, keyring=options.keyring
+        user=options.user,
+        spn=options.policy.spn,
+        password_fd=options.password_fd,
+        keyring=options.keyring,
+        console="" if options.port.partition(":")[0] in ("stdio", "fd") else options.port,
     )
     return Conversation(
         options.policy,
         load,
-        person=Person(prompts.password, prompts.accept_spn),
+        person=Person(prompts.password, prompts.accept_spn, prompts.console),
         progress=options.progress,
         status=status,
         ccache=options.ccache,

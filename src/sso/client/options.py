@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sso.errors import ConfigError
-from sso.policy import SASL_CONF, TLS, ClientPolicy
+from sso.policy import SASL_CONF, TLS, ClientPolicy, Source
 
 SYSTEM_CONFIG = "/etc/console-sso/client.toml"
 PIN_PREFIX = "sha256:"
 _SWITCHES = ("trust-any-spn", "offer-tgt", "send-ticket", "password", "stay")
 # What a guest that only a connection file has named gets in no case but by a [[guest]] table of its own.
 _GENEROUS = ("trust-any-spn", "offer-tgt", "send-ticket", "password")
+_OWN_WORDS = (Source.TYPED, Source.CONFIGURED)
+_STRANGERS = (Source.FILE, Source.SIGNED)
 _FLAG: dict[str, Any] = {"action": "store_true", "default": False}
 _SWITCH: dict[str, Any] = {"action": "store_true", "default": None}
 VERBOSE = ("-v", "--verbose")
@@ -32,6 +34,7 @@ class Options(NamedTuple):
     stay: bool
     status_fd: int | None
     verbose: int
+    preview: bool = False
 
     @property
     def progress(self) -> Callable[[str], None]:
@@ -54,6 +57,8 @@ def parse(arguments: list[str] | None = None) -> Options:
         tls_ca=str(settings.get("tls-ca", "")),
         tls_pins=_narrowed(trusted, given["only_pin"]),
         spn=given["spn"] or given["asked_spn"] or "",
+        named=_source(given),
+        only_for=given["for"] or "",
         spn_patterns=tuple(settings.get("allowed-spn", ClientPolicy().spn_patterns)),
         trust_any_spn=bool(settings.get("trust-any-spn", False)),
         offer_tgt=bool(settings.get("offer-tgt", False)),
@@ -73,7 +78,15 @@ def parse(arguments: list[str] | None = None) -> Options:
         stay=bool(settings.get("stay", False)),
         status_fd=given["status_fd"],
         verbose=given["verbose"],
+        preview=given["preview"],
     )
+
+
+def _source(given: dict[str, Any]) -> Source:
+    """Where the service's name came from; a file that names none is no less a stranger's than another."""
+    if given["named"]:
+        return Source(given["named"])
+    return Source.TYPED if given["asked_spn"] is None else Source.FILE
 
 
 def _check(policy: ClientPolicy) -> None:
@@ -81,9 +94,9 @@ def _check(policy: ClientPolicy) -> None:
         raise ConfigError(f"require: '{policy.require}' is not one of {TLS}, {SASL_CONF}")
     if policy.tls_ca and not policy.tls_name:
         raise ConfigError("--tls-ca alone accepts every guest that the CA ever signed: add --tls-name")
-    if policy.required == TLS and not policy.wants_tls():
+    if policy.required == TLS and not policy.wants_tls:
         raise ConfigError("--require tls needs --tls-name or --tls-pin: an unverified TLS protects nobody")
-    if policy.password and not policy.wants_tls():
+    if policy.password and not policy.wants_tls:
         raise ConfigError(
             "--password needs --tls-name or --tls-pin: a password goes only through verified TLS"
         )
@@ -111,6 +124,18 @@ OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
         {"metavar": "SPN"},
         "the same as a connection file names it, which may be anybody's: --trust-any-spn, --offer-tgt,"
         " --send-ticket and --password then count only in a [[guest]] table that fits it (default: none)",
+    ),
+    (
+        "--named",
+        {"choices": (*_OWN_WORDS, *_STRANGERS), "metavar": "SOURCE"},
+        "where the service's name, or what lacks one, came from: typed, configured, file or signed; with the"
+        " last two --asked-spn's rule holds without a name, too (default: typed, with --asked-spn file)",
+    ),
+    (
+        "--for",
+        {"metavar": "PRINCIPAL"},
+        "whom this run is for: with anybody else's ticket, or none, nothing at all is sent"
+        " (default: anybody)",
     ),
     (
         "--allowed-spn",
@@ -179,6 +204,12 @@ OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
         "write a line for each state to this file descriptor: signing-in NAME, console-asks, signed-in,"
         " staying until=EPOCH, renewed until=EPOCH, not-renewed EXIT TEXT, failed EXIT TEXT (default: none)",
     ),
+    (
+        "--preview",
+        _FLAG,
+        "use no port: write a state that says as whom a run with these options would sign in, and whether the"
+        " ticket would go along, preview no|policy|always PRINCIPAL (default: off)",
+    ),
     ("--ccache", {"metavar": "NAME"}, "Kerberos credential cache (default: KRB5CCNAME or the system's)"),
     ("--config", {"metavar": "FILE"}, "read this file instead of the usual ones (default: see below)"),
     ("--no-config", _FLAG, "read no file at all (default: off)"),
@@ -236,7 +267,9 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if given["spn"] and given["asked_spn"]:
         raise ConfigError("--spn and --asked-spn: give one of them")
-    asked = given["asked_spn"] is not None
+    asked = _source(given) in _STRANGERS
+    if given["asked_spn"] is not None and not asked:
+        raise ConfigError(f"--asked-spn and --named {given['named']}: a connection file's word is no other's")
     if not given["no_config"]:
         home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
         paths = [given["config"]] if given["config"] else [SYSTEM_CONFIG, f"{home}/console-sso/client.toml"]

@@ -17,9 +17,15 @@ class Prompts:
     """Where answers come from in this run."""
 
     def __init__(
-        self, *, user: str = "", spn: str = "", password_fd: int | None = None, keyring: bool = False
+        self,
+        *,
+        user: str = "",
+        spn: str = "",
+        password_fd: int | None = None,
+        keyring: bool = False,
+        console: str = "",
     ) -> None:
-        self._user, self._spn = user, spn
+        self._user, self._spn, self.console = user, spn, console
         self._password_fd, self._keyring = password_fd, keyring
 
     def password(self) -> Credential | None:
@@ -35,12 +41,24 @@ class Prompts:
             secret = secret or self._from_person(f"Password for {user} on the guest: ")
         return Credential("password", user, secret) if secret else None
 
-    def accept_spn(self, spn: str) -> bool:
-        """Whether the person accepts the name that the guest gave of itself; no is the default."""
+    def accept_spn(self, spn: str, principal: str) -> bool:
+        """Whether the person accepts the name that the guest gave of itself; no is the default.
+
+        Only where the question can name the console may the ticket go along, and then it says so.
+        """
         from sso.printable import escaped  # late: most guests were named before
 
         name = escaped(spn)  # the guest's own word: it may not write a question of its own
-        question = f"The guest says that it is {name}. Sign in there with your ticket? [y/N] "
+        where = f"at {self.console}" if self.console else "of this console"
+        ticket = (
+            "Your ticket goes along if the KDC lets that service have it."
+            if self.console
+            else "Your ticket does not go along."
+        )
+        question = (
+            f"The guest {where} says that it is {name}, and nothing here proves that it is the one you mean.\n"
+            f"Sign in there as {escaped(principal)}? {ticket} [y/N] "
+        )
         answer = _ask_terminal(question, echo=True)
         if answer is None:
             answer = _run([*_askpass(), question], {"SSH_ASKPASS_PROMPT": "confirm"}, confirm=True)

@@ -13,7 +13,7 @@ from typing import Any
 from sso.client.conversation import Conversation
 from sso.client.exits import Exit, Outcome, by_cause
 from sso.client.options import Options, complain
-from sso.client.person import Shown
+from sso.client.parties import Shown
 from sso.errors import FramingError, MechanismError, RemoteProtocolError
 from sso.loop import Pump
 from sso.mech import load
@@ -188,8 +188,8 @@ def run(
     """
 
     def again(shown: Shown) -> Conversation:
-        policy, spn = options.policy._replace(password=False), shown.spn
-        return Conversation(policy, load, progress=options.progress, ccache=options.ccache, spn_of_guest=spn)
+        policy, service = options.policy._replace(password=False), shown.service
+        return Conversation(policy, load, progress=options.progress, ccache=options.ccache, service=service)
 
     staying = Staying(first, again, lambda shown: ends(shown, options.ccache), say=complain, status=status)
     del first  # it is dropped with all that it holds as soon as it is over
@@ -205,7 +205,7 @@ def run(
 def ends(shown: Shown, ccache: str | None) -> float:
     """When the TGT of the same principal in the cache ends, in seconds since the epoch; 0 for none."""
     try:
-        probe: Any = load("GSSAPI").initiate(spn=shown.spn, delegate=NO, ccache=ccache)
+        probe: Any = load("GSSAPI").initiate(spn=shown.service.spn, delegate=NO, ccache=ccache)
     except MechanismError:
         return 0.0
     probe.dispose()

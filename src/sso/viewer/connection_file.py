@@ -46,8 +46,10 @@ _WIDENING = re.compile("(trust|offer|delegat|send|password|command|run|parameter
 _NO_USE = {"type", "version", "versions", "newer-version-url", "delete-this-file"}  # read elsewhere, or not
 
 
-def read(path: str) -> Console:
+def read(path: str, look: Callable[[memoryview, Console], None] = lambda octets, console: None) -> Console:
     """Read a file, and remove it where it says so, be the rest of it right or wrong.
+
+    `look` gets the file's octets as they stand, which are wiped behind it, and what they say.
 
     Raises ConfigError with the file and what is wrong with it: no regular file, more than SIZE_MAX octets,
     no key file, or a value that is not what its key takes. Links are followed to read, not to remove.
@@ -59,6 +61,7 @@ def read(path: str) -> Console:
         try:
             _take(buffer, size, taken)
             console = _console(taken)
+            look(memoryview(buffer)[:size], console)
         finally:
             left = _wants_removal(taken) and not _remove(path, found)
         notes = ("the file asked to be removed, and could not be",) if left else ()

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from sso.console.vouch import place as node
 from sso.credential import Credential
 from sso.errors import ConfigError
 
@@ -45,8 +46,9 @@ class Wish(NamedTuple):
 class Console(NamedTuple):
     """One console, checked and capped. It is at `unix_path`, or at `host` with one port at least (0: none).
 
-    `ca` is PEM text; `hotkeys` are accelerators in GTK's words by the name of what they do; `notes` are lines
-    for a person about what was ignored. Whoever gets it wipes `password`.
+    `ca` and `stream_ca` (for its stream; None for the same) are PEM text; `hotkeys` are accelerators in GTK's
+    words by the name of what they do; `notes` are lines for a person about what was ignored. Whoever gets it
+    wipes `password`.
     """
 
     kind: str
@@ -59,6 +61,7 @@ class Console(NamedTuple):
     title: str = ""
     fullscreen: bool = False
     ca: str = ""
+    stream_ca: str | None = None
     host_subject: str = ""
     tls_ciphers: str = ""
     secure_channels: tuple[str, ...] = ()
@@ -85,11 +88,18 @@ class Console(NamedTuple):
     @property
     def places(self) -> tuple[str, ...]:
         """Every host, or path of a socket, that gets to see what is said: the proxy and the stream too."""
+        return tuple(filter(None, (self.unix_path or node(self.host), self.proxy_host, self.stream_host)))
+
+    @property
+    def proxy_host(self) -> str:
+        """The proxy's host, "" for none."""
+        return proxy_place(self.proxy)[0] if self.proxy else ""
+
+    @property
+    def stream_host(self) -> str:
+        """The stream's host, or the path of its socket, "" for none."""
         kind, _, stream = self.wish.stream.partition(":")
-        if kind in ("tcp", "tls"):
-            stream = place(stream, "stream")[0]
-        proxy = proxy_place(self.proxy)[0] if self.proxy else ""
-        return tuple(filter(None, (self.unix_path or self.host, proxy, stream)))
+        return place(stream, "stream")[0] if kind in ("tcp", "tls") else stream
 
 
 def parse_address(text: str) -> Console:

@@ -3,19 +3,16 @@
 import signal
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from pathlib import Path
-from typing import Any
 
 from sso import __version__
-from sso.credential import Credential
 from sso.errors import ConfigError
 from sso.printable import escaped
 
-from . import connection_file, settings
-from .console import Console, parse_address
+from . import intent as intents
+from . import settings
+from .intent import Intent
 
 LEFT, FAILED, USAGE, NO_GTK = 0, 1, 2, 3
-_PASSWORD_MAX = 255
 _EXITS = f"""exit codes:
     {LEFT}  the console was left
     {FAILED}  there is no console at the address, or its connection was lost (with --no-window)
@@ -29,8 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Show a console until it is left; the exit codes are in --help."""
     given = _parser().parse_args(arguments)
     try:
-        console = _console(given)
-        return _view(given, console, settings.load(given.settings))
+        return _view(given, intents.read(given, settings.load(given.settings)))
     except ConfigError as error:
         complain(str(error))
         return USAGE
@@ -43,9 +39,9 @@ def complain(text: str) -> None:
     print(f"sso-viewer: {escaped(text)}", file=sys.stderr, flush=True)
 
 
-def _view(given: Namespace, console: Console, configured: settings.Settings) -> int:
-    starts, notes = settings.chosen(configured, console, given.spn or "")
-    for note in (*console.notes, *notes):
+def _view(given: Namespace, intent: Intent) -> int:
+    starts, notes = intents.chosen(intent, given.spn or "")
+    for note in notes:
         complain(note)
     try:
         from . import running
@@ -55,43 +51,7 @@ def _view(given: Namespace, console: Console, configured: settings.Settings) -> 
         )
         return NO_GTK
     run = running.without_window if given.no_window else running.with_window
-    return run(console, () if given.no_plug_ins else starts, configured, given)
-
-
-def _console(given: Namespace) -> Console:
-    """What to open: a file or an address, and the options on top."""
-    where: str = given.console
-    console = parse_address(where) if "://" in where else connection_file.read(where)
-    changes: dict[str, Any] = {}
-    if given.ca:
-        changes["ca"] = _text(given.ca)
-    if given.title:
-        changes["title"] = given.title
-    if given.password_fd is not None:
-        changes["password"] = Credential("password", "", _password(given.password_fd))
-    wish: dict[str, Any] = {
-        name: value for name in ("pin", "stream") if (value := getattr(given, name)) is not None
-    }
-    return console._replace(**changes, wish=console.wish._replace(**wish))
-
-
-def _text(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="ascii")
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or 'is no PEM file'}") from None
-
-
-def _password(fd: int) -> bytearray:
-    import os
-
-    line = bytearray()
-    try:
-        while len(line) < _PASSWORD_MAX and (octet := os.read(fd, 1)) not in (b"", b"\n"):
-            line += octet
-    except (OSError, OverflowError):
-        raise ConfigError(f"--password-fd {fd}: no such open file descriptor") from None
-    return line
+    return run(intent, () if given.no_plug_ins else starts, given)
 
 
 def _parser() -> ArgumentParser:

@@ -43,16 +43,26 @@ class PlugEvent(NamedTuple):
     wanted: bool = False
 
 
+# Asked before each start: what to start, or None for nothing now; whoever says that may `restart` it later.
+Permit = Callable[[Start], Start | None]
+
+
 class Plug:
-    """One port and its plug-in: at most one process, started whenever the guest opens the port.
+    """One port and its plug-in: at most one process, started whenever the guest opens the port, if it may be.
 
     It goes on when the guest closes the port and opens it again within CLOSED_TIME; one that ended by itself
     is started again when the port opens after having been closed for that long, or by `restart`.
     """
 
-    def __init__(self, start: Start, loop: EventLoop, say: Callable[[PlugEvent], None]) -> None:
+    def __init__(
+        self,
+        start: Start,
+        loop: EventLoop,
+        say: Callable[[PlugEvent], None],
+        permit: Permit = lambda start: start,
+    ) -> None:
         self.port = start.port
-        self._start, self._loop, self._say = start, loop, say
+        self._start, self._loop, self._say, self._permit = start, loop, say, permit
         self._remote: Remote | None = None  # where it is open now
         self._process: PluginProcess | None = None
         self._closed_long: Watch | None = None
@@ -135,12 +145,15 @@ class Plug:
     # The process
 
     def _spawn(self) -> None:
+        start = self._permit(self._start)
+        if start is None:
+            return
         self._fresh = self._ending = False
         try:
             self._process = PluginProcess(
-                self._start.argv,
+                start.argv,
                 self._loop,
-                states=self._start.states,
+                states=start.states,
                 state=lambda text: self._say(PlugEvent(self.port, "state", text)),
                 exited=self._exited,
             )
@@ -254,8 +267,14 @@ class Plug:
 class PlugInPoint:
     """The plugs of one console, by the name of their port. `say` hears all that happens to them."""
 
-    def __init__(self, starts: Iterable[Start], loop: EventLoop, say: Callable[[PlugEvent], None]) -> None:
-        self._plugs = {start.port: Plug(start, loop, say) for start in starts}
+    def __init__(
+        self,
+        starts: Iterable[Start],
+        loop: EventLoop,
+        say: Callable[[PlugEvent], None],
+        permit: Permit = lambda start: start,
+    ) -> None:
+        self._plugs = {start.port: Plug(start, loop, say, permit) for start in starts}
 
     def get(self, port: str) -> Plug | None:
         """The plug for a port of this name, None where no plug-in is configured for it."""

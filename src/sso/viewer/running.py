@@ -12,9 +12,9 @@ from gi.repository import GLib  # noqa: E402  (the version comes first)
 
 from .console import Console  # noqa: E402
 from .glib_loop import GLibLoop  # noqa: E402
+from .intent import Intent  # noqa: E402
 from .main import FAILED, LEFT, complain  # noqa: E402
 from .plug import PlugInPoint, Start  # noqa: E402
-from .settings import Settings  # noqa: E402
 from .spice import SpiceConsole  # noqa: E402
 from .viewing import Connection, Viewing  # noqa: E402
 
@@ -23,6 +23,8 @@ _GRACE = 3.0  # seconds for the plug-ins to end when the console was left
 
 class _Lines:
     """A Face without a window: what a person has to know, on stderr."""
+
+    ask = None  # without a window the answer is no
 
     def __init__(self, stop: Any) -> None:
         self._stop = stop
@@ -53,9 +55,7 @@ class _StreamOnly:
         self._ended("", False)
 
 
-def without_window(
-    console: Console, starts: tuple[Start, ...], configured: Settings, given: Namespace
-) -> int:
+def without_window(intent: Intent, starts: tuple[Start, ...], given: Namespace) -> int:
     """Hold the console's ports until it ends or we are told to."""
     loop = GLib.MainLoop()
 
@@ -65,12 +65,12 @@ def without_window(
         return SpiceConsole(console, point, connected=connected, ended=ended, headless=True)
 
     viewing = Viewing(
-        console, starts, GLibLoop(), connect, _Lines(loop.quit), say=complain if given.verbose else _nothing
+        intent, starts, GLibLoop(), connect, _Lines(loop.quit), say=complain if given.verbose else _nothing
     )
     return _run(viewing, loop.run, viewing.close)
 
 
-def with_window(console: Console, starts: tuple[Start, ...], configured: Settings, given: Namespace) -> int:
+def with_window(intent: Intent, starts: tuple[Start, ...], given: Namespace) -> int:
     """Show the console until its window is closed."""
     from gi.repository import Gtk
 
@@ -80,13 +80,13 @@ def with_window(console: Console, starts: tuple[Start, ...], configured: Setting
     from .window import Window
 
     window = Window(
-        console,
-        scaling=configured.scaling,
-        clipboard=configured.clipboard,
+        intent.reach.console,
+        scaling=intent.settings.scaling,
+        clipboard=intent.settings.clipboard,
         full_screen=given.full_screen,
     )
     viewing = Viewing(
-        console, starts, GLibLoop(), window.connect, window, say=complain if given.verbose else _nothing
+        intent, starts, GLibLoop(), window.connect, window, say=complain if given.verbose else _nothing
     )
     window.viewing = viewing
     _run(viewing, Gtk.main, Gtk.main_quit)

@@ -13,6 +13,8 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from sso import trusted
+from sso.console.trust import KEYS_MAX, TrustedKey, trusted_key
+from sso.console.vouch import ConsoleTable
 from sso.errors import ConfigError
 from sso.viewer.console import PORT_NAME, Console, Wish
 from sso.viewer.plug import Start
@@ -25,6 +27,8 @@ LINKS_MAX = 16  # followed on the way to a program
 # Wishes of a file, and the option that passes each on.
 TAKES = {"spn": "--asked-spn", "pin": "--only-pin"}
 OWN_SPN = "--spn"  # passes on what the person herself has said
+NAMED = "--named"  # says of everything else that it is a file's or a link's: of one that names nobody, too
+CONSOLES_MAX = 256
 
 
 class Plugin(NamedTuple):
@@ -55,6 +59,8 @@ class Settings(NamedTuple):
     scaling: bool = True
     clipboard: bool = True
     plugins: tuple[Plugin, ...] = (DEFAULT,)
+    tables: tuple[ConsoleTable, ...] = ()
+    keys: tuple[TrustedKey, ...] = ()
 
 
 def load(path: str | None = None) -> Settings:
@@ -88,9 +94,9 @@ def _with_file(settings: Settings, path: str, system: bool, must_exist: bool = F
 
 
 def _with_content(settings: Settings, content: dict[str, Any]) -> Settings:
-    tables = content.pop("plugin", [])
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise ConfigError("plugin: write [[plugin]]")
+    tables = _tables(content, "plugin", PLUGINS_MAX)
+    consoles = tuple(map(_console, _tables(content, "console", CONSOLES_MAX)))
+    keys = tuple(map(_key, _tables(content, "trust", KEYS_MAX)))
     values = _known(content, {"folder": _folder, "scaling": _flag, "clipboard": _flag}, "")
     plugins = {plugin.port: plugin for plugin in settings.plugins}
     seen = set()
@@ -107,7 +113,37 @@ def _with_content(settings: Settings, content: dict[str, Any]) -> Settings:
         plugins[port] = plugins[port]._replace(**given) if port in plugins else Plugin(**given)
     if len(plugins) > PLUGINS_MAX:
         raise ConfigError(f"plugin: more than {PLUGINS_MAX}")
-    return settings._replace(**values, plugins=tuple(plugins.values()))
+    return settings._replace(
+        **values,
+        plugins=tuple(plugins.values()),
+        tables=(*consoles, *settings.tables),
+        keys=(*keys, *settings.keys),
+    )
+
+
+def _tables(content: dict[str, Any], name: str, most: int) -> list[dict[str, Any]]:
+    tables = content.pop(name, [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError(f"{name}: write [[{name}]]")
+    if len(tables) > most:
+        raise ConfigError(f"{name}: more than {most}")
+    return tables
+
+
+def _console(table: dict[str, Any]) -> ConsoleTable:
+    given = _known(table, _CONSOLE_KEYS, "[[console]] ")
+    if not given.get("places"):
+        raise ConfigError('[[console]] places: it is missing; every one needs places = ["PATTERN"]')
+    if given.get("subject") and "ca" not in given:
+        raise ConfigError("[[console]] subject: it needs a ca, which signed that certificate")
+    return ConsoleTable(**given)
+
+
+def _key(table: dict[str, Any]) -> TrustedKey:
+    try:
+        return trusted_key(table)
+    except ConfigError as error:
+        raise ConfigError(f"[[trust]] {error}") from None
 
 
 # Values
@@ -156,6 +192,12 @@ def _texts(value: object, key: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _text(value: object, key: str) -> str:
+    if not isinstance(value, str) or not value.isprintable() or len(value) > PARAMETER_MAX:
+        raise ConfigError(f"{key}: write a text of printable characters")
+    return value
+
+
 def _takes(value: object, key: str) -> tuple[str, ...]:
     words = _texts(value, key)
     if not set(words) <= TAKES.keys():
@@ -172,6 +214,7 @@ _PLUGIN_KEYS = {
     "consoles": _texts,
     "enabled": _flag,
 }
+_CONSOLE_KEYS = {"places": _texts, "services": _texts, "ca": _folder, "subject": _text, "plain": _flag}
 
 
 # The program
@@ -248,11 +291,14 @@ def _check_owner(found: os.stat_result, path: str) -> None:
 # What runs
 
 
-def chosen(settings: Settings, console: Console, spn: str = "") -> tuple[tuple[Start, ...], tuple[str, ...]]:
-    """The plug-ins for a console, and lines for a person about what is left out.
+def chosen(
+    settings: Settings, console: Console, spn: str = "", *, named: str = ""
+) -> tuple[tuple[Start, ...], tuple[str, ...]]:
+    """The plug-ins for a console, and lines for a person about what is left out. None of them may run yet.
 
-    `spn` is the person's own word for the guest's service, above the file's. Raises ConfigError for a port
-    that is not configured, and for a wish that contradicts the parameters.
+    `spn` is the person's own word for the guest's service, above the file's; without it `named` is whose
+    word all of this is: "file" or "signed". Raises ConfigError for a port that is not configured, and for a
+    wish that contradicts the parameters.
     """
     wish = console.wish._replace(spn="") if spn else console.wish
     starts: list[Start] = []
@@ -268,6 +314,8 @@ def chosen(settings: Settings, console: Console, spn: str = "") -> tuple[tuple[S
         words = [f"{TAKES[name]}={value}" for name, value in told.items() if not _has(plugin, name, value)]
         if spn and "spn" in plugin.takes and not _has(plugin, "spn", spn):
             words.append(f"{OWN_SPN}={spn}")
+        elif named and "spn" in plugin.takes:
+            words.append(f"{NAMED}={named}")
         try:
             path = executable(settings.folder, plugin.run)
         except ConfigError as error:

@@ -6,9 +6,12 @@ from typing import Any, Protocol
 from sso.credential import Credential
 from sso.printable import one_line
 
+from .agreed import Agreed
 from .console import Console
 from .event_loop import EventLoop
+from .intent import Intent
 from .plug import PlugEvent, PlugInPoint, Start
+from .sign_on import Ask, SignOn
 from .status_line import StatusLine
 from .stream import Stream
 
@@ -32,6 +35,11 @@ class Face(Protocol):
         """It is gone; `why` is for a person, `password` says that one is asked for."""
         ...
 
+    @property
+    def ask(self) -> Ask | None:
+        """What puts a question to the person; None where nobody can be asked."""
+        ...
+
 
 class Connection(Protocol):
     """SpiceConsole or VncConsole."""
@@ -49,25 +57,30 @@ class Viewing:
 
     def __init__(
         self,
-        console: Console,
+        intent: Intent,
         starts: tuple[Start, ...],
         loop: EventLoop,
         connect: Connect,
         face: Face,
         *,
         say: Callable[[str], None] = lambda line: None,
+        agreed: Agreed | None = None,
     ) -> None:
-        self.console = console
+        self.console = console = intent.reach.console
         self.failed = False
         self._connect, self._face, self._say = connect, face, say
         self._status = StatusLine()
-        self._point = PlugInPoint(starts, loop, self._event)
+        self._door = SignOn(
+            intent, loop, face.ask, show=self._show, say=self._event, restart=self._restart, agreed=agreed
+        )
+        self._point = PlugInPoint(starts, loop, self._event, self._door.permit)
         self._connection: Connection | None = None
         self._stream: Stream | None = None
         if console.wish.stream:
             plug = self._point.get(console.wish.port or SSO_PORT)
+            ca = console.ca if console.stream_ca is None else console.stream_ca
             if plug is not None:
-                self._stream = Stream(console.wish.stream, plug, loop, ca=console.ca, trouble=self._show)
+                self._stream = Stream(console.wish.stream, plug, loop, ca=ca, trouble=self._show)
 
     def open(self) -> None:
         """Connect to the console, and to its stream."""
@@ -84,12 +97,14 @@ class Viewing:
     def end(self) -> None:
         """Leave for good: no plug-in stays behind."""
         self.close()
+        self._door.left()
         self._point.kill()
         if self.console.password is not None:
             self.console.password.wipe()
 
     def sign_in_again(self) -> None:
         """Start the plug-ins anew, as a person asks for it."""
+        self._door.again()
         self._point.restart()
 
     def use_password(self, password: Credential) -> None:
@@ -115,8 +130,13 @@ class Viewing:
         if self._stream is not None:
             self._stream.close()
         self._point.lost()
+        self._door.left()
         self._say(why or f"left {self.console.name}")
         self._face.ended(why, password)
+
+    def _restart(self, port: str) -> None:
+        if (plug := self._point.get(port)) is not None:
+            plug.restart()
 
     def _event(self, event: PlugEvent) -> None:
         words: dict[str, Any] = {"state": event.text, "failed": event.text, "exited": event.code}

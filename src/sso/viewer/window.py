@@ -9,11 +9,13 @@ gi.require_version("Gtk", "3.0")
 gi.require_version("SpiceClientGtk", "3.0")
 from gi.repository import Gdk, GLib, Gtk, SpiceClientGLib, SpiceClientGtk  # noqa: E402  (versions come first)
 
+from sso.console.vouch import Question  # noqa: E402
 from sso.credential import Credential  # noqa: E402
 
 from .console import Console  # noqa: E402
 from .hotkeys import Hotkeys  # noqa: E402
 from .plug import PlugInPoint  # noqa: E402
+from .question import put  # noqa: E402
 from .spice import SpiceConsole  # noqa: E402
 from .viewing import Connection, Viewing  # noqa: E402
 from .vnc import VncConsole  # noqa: E402
@@ -63,6 +65,10 @@ class Window:
         self._connect_again.grab_focus()
         if password:
             GLib.idle_add(self._ask_password, why)
+
+    def ask(self, question: Question, answered: Callable[[bool], None]) -> Callable[[], None]:
+        """sign_on.Ask: a dialog above the console."""
+        return put(self._window, question, answered)
 
     def connect(self, console: Console, point: PlugInPoint, connected: Any, ended: Any) -> Connection:
         """viewing.Connect: begin to show a console."""

@@ -1,0 +1,314 @@
+"""Who vouches that this console shows that guest: one rule, free of I/O (SECURITY.md says why).
+
+A sign-on needs the console and the guest's identity vouched for together: by the person who typed both, by a
+table [[console]] of viewer.toml that names both, by signatures that are trusted here, or by a person's yes.
+And a console counts only as its connections are authenticated.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from enum import Enum, IntEnum, StrEnum
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+# A ticket of Proxmox' SPICE proxy in place of a host: when, which machine, which node, signature.
+_PVE_TICKET = re.compile(r"pvespiceproxy:[0-9a-fA-F]+:([0-9]+):([A-Za-z0-9._-]+)::?.*", re.DOTALL)
+_BRACKETS = re.compile(r"\[[^]]*\]")
+
+
+class Proof(StrEnum):
+    """What authenticates one connection, in words for a person."""
+
+    LOCAL = "TLS, by the certificate authorities of this machine"
+    SIGNED = "TLS, as a trusted key has signed"
+    PROXY = "the certificate of the https proxy"
+    SOCKET = "a socket of your own or of root"
+    PLAIN = "nothing (plain TCP)"
+    CLAIMED = "only what the file says itself"
+    STRANGERS = "nothing (a socket that others may change)"
+
+
+class Strength(IntEnum):
+    """What all connections together are worth: the weakest counts."""
+
+    NOTHING = 0
+    ALLOWED = 1  # plain TCP, which a local table allows
+    PROVEN = 2
+
+
+class Leg(NamedTuple):
+    """One connection, to the console or to its stream: host (or a socket's path), port, proxy, and proof.
+
+    `host` is as it was given; `subject` is that of the certificate, where not the host's name is checked.
+    """
+
+    host: str
+    port: int
+    proxy: str
+    proof: Proof
+    subject: str = ""
+    proxy_port: int = 0
+
+    @property
+    def stable(self) -> str:
+        """The host as it is the next time too: without a one-time ticket."""
+        return " ".join(filter(None, (place(self.host), machine(self.host), self.subject)))
+
+
+class ConsoleTable(NamedTuple):
+    """A table [[console]] of the configuration: patterns of places and services that belong together.
+
+    `services` are patterns of SPNs, tls/NAME, or sha256:HEX. `ca` is a file (or its text), `subject` a
+    pattern: TLS to these places is checked by them. `plain` lets plain TCP count.
+    """
+
+    places: tuple[str, ...]
+    services: tuple[str, ...] = ()
+    ca: str = ""
+    subject: str = ""
+    plain: bool = False
+
+    def fits(self, where: str) -> bool:
+        """Whether a place (see `place`) is one of the table's."""
+        return any(_fits(where, pattern) for pattern in self.places)
+
+
+def place(host: str) -> str:
+    """What a host's patterns are about: the node where a one-time ticket stands in for a host."""
+    found = _PVE_TICKET.fullmatch(host)
+    return found[2] if found else host
+
+
+def machine(host: str) -> str:
+    """The machine's number on that node, "" where the host does not say it."""
+    found = _PVE_TICKET.fullmatch(host)
+    return f"machine {found[1]}" if found else ""
+
+
+def places(legs: Iterable[Leg]) -> tuple[str, ...]:
+    """Every host, or path of a socket, that gets to see what is said."""
+    return tuple(where for leg in legs for where in (place(leg.host), leg.proxy) if where)
+
+
+def _fits(where: str, pattern: str) -> bool:
+    if where.startswith("/"):
+        return fnmatchcase(where, pattern)
+    return fnmatchcase(where.lower(), pattern.lower())
+
+
+def says_something(pattern: str) -> bool:
+    """Whether a pattern of places names anything: `*` names nothing."""
+    return any(map(str.isalnum, _BRACKETS.sub("", pattern)))
+
+
+def service_says_something(pattern: str) -> bool:
+    """Whether a pattern of services names anything: `host/*` names nothing."""
+    kind, slash, rest = pattern.partition("/")
+    return says_something(rest.partition("@")[0] if slash else kind)
+
+
+def named(where: Sequence[str], patterns: Iterable[str]) -> bool:
+    """Whether patterns that say something name every place."""
+    telling = [pattern for pattern in patterns if says_something(pattern)]
+    return bool(where) and all(any(_fits(one, pattern) for pattern in telling) for one in where)
+
+
+def names_service(identity: Sequence[str], patterns: Iterable[str]) -> bool:
+    """Whether patterns that say something name all of an identity; one without @REALM fits an SPN without."""
+    telling = [pattern for pattern in patterns if service_says_something(pattern)]
+    return bool(identity) and all(
+        any(("@" in pattern) == ("@" in name) and fnmatchcase(name, pattern) for pattern in telling)
+        for name in identity
+    )
+
+
+def by_table(tables: Iterable[ConsoleTable], legs: Sequence[Leg], identity: Sequence[str]) -> bool:
+    """Whether one table names every place and the identity together."""
+    where = places(legs)
+    return any(named(where, table.places) and names_service(identity, table.services) for table in tables)
+
+
+def the_one_service(tables: Iterable[ConsoleTable], legs: Sequence[Leg]) -> str:
+    """The SPN of a console about which nobody says one: the table that names it has exactly one, in full."""
+    where = places(legs)
+    found = {
+        service
+        for table in tables
+        if named(where, table.places)
+        for service in (table.services if len(table.services) == 1 else ("*", "?"))
+    }
+    (service, *more) = found or ("*",)
+    is_spn = "/" in service and not service.startswith("tls/") and not set("*?[") & set(service)
+    return service if is_spn and not more else ""
+
+
+def anchor(tables: Iterable[ConsoleTable], where: str, claimed: str) -> tuple[ConsoleTable, str] | None:
+    """The first table whose CA checks TLS to a place, and the subject to be checked ("": the host's name).
+
+    `claimed` is the subject that a file asks for: it may choose among those that the table's pattern allows.
+    """
+    for table in tables:
+        if table.ca and table.fits(where):
+            literal = not set("*?[") & set(table.subject)
+            if claimed and table.subject and fnmatchcase(claimed, table.subject):
+                return table, claimed
+            if not claimed and literal:
+                return table, table.subject
+    return None
+
+
+_WORTH = {
+    Proof.LOCAL: Strength.PROVEN,
+    Proof.SIGNED: Strength.PROVEN,
+    Proof.PROXY: Strength.PROVEN,
+    Proof.SOCKET: Strength.PROVEN,
+    Proof.PLAIN: Strength.NOTHING,
+    Proof.CLAIMED: Strength.NOTHING,
+    Proof.STRANGERS: Strength.NOTHING,
+}
+
+
+def strength(tables: Sequence[ConsoleTable], legs: Sequence[Leg]) -> Strength:
+    """What the connections are worth together; plain TCP counts only where a local table says `plain`."""
+
+    def worth(leg: Leg) -> Strength:
+        plain = leg.proof is Proof.PLAIN and any(
+            table.plain and named(places([leg]), table.places) for table in tables
+        )
+        return Strength.ALLOWED if plain else _WORTH[leg.proof]
+
+    return min(map(worth, legs), default=Strength.NOTHING)
+
+
+# The rule
+
+
+class Ruling(Enum):
+    """What happens to a plug-in whose port is open."""
+
+    START = "start"
+    ASK = "ask"
+    REFUSE = "refuse"
+
+
+class Facts(NamedTuple):
+    """All that the rule looks at.
+
+    `typed`: the person typed address and service together. `identity`: it is known which guest is meant;
+    None for a plug-in that signs nobody in. `table`, `entry` and `opening` vouch as this module's head says
+    (for a plug-in without identity: its own `consoles` name the console). `agreed`: a person has said yes to
+    this very question, now or, if it was `remembered`, before.
+    """
+
+    typed: bool
+    strength: Strength
+    identity: bool | None
+    table: bool
+    entry: bool
+    opening: bool
+    agreed: bool
+    remembered: bool
+
+
+NOBODY_NAMED = "nothing names this guest's service: give it with --spn, or in a [[console]] of viewer.toml"
+NOT_PROVEN = "nothing that counts proves which console this is"
+NOT_NAMED = "viewer.toml does not name this console for this plug-in"
+NOBODY_VOUCHES = "nobody vouches that this console shows that guest"
+
+
+def rule(facts: Facts) -> tuple[Ruling, str]:
+    """The one decision, and for a refusal why, in words for a person. The first line that fits counts."""
+    yes = facts.agreed or (facts.remembered and facts.strength is Strength.PROVEN)
+    lines = (
+        (facts.typed and facts.identity is not False, Ruling.START, ""),
+        (facts.identity is False, Ruling.REFUSE, NOBODY_NAMED),
+        (facts.strength is Strength.NOTHING, Ruling.REFUSE, NOT_PROVEN),
+        (facts.table, Ruling.START, ""),
+        (facts.identity is None, Ruling.REFUSE, NOT_NAMED),
+        (facts.entry and facts.opening, Ruling.START, ""),
+        (yes, Ruling.START, ""),
+        (True, Ruling.ASK, NOBODY_VOUCHES),
+    )
+    return next((ruling, why) for fits, ruling, why in lines if fits)
+
+
+# The yes
+
+
+class Agreement(NamedTuple):
+    """What a yes was about, and what it is remembered by: no ports, no one-time names.
+
+    With a signed entry `guest` stands for its consoles.
+    """
+
+    guest: str
+    console: str
+    proxy: str
+    stream: str
+    service: str
+    principal: str
+
+
+def agreement(legs: Sequence[Leg], identity: Sequence[str], principal: str, guest: str = "") -> Agreement:
+    """What a yes for these connections is remembered by; `guest` is the UUID of an entry that counts."""
+    service = " ".join(identity)
+    if guest:
+        return Agreement(guest, "", "", "", service, principal)
+    console, *rest = legs
+    stream = rest[0].stable if rest else ""
+    return Agreement("", console.stable.lower(), console.proxy.lower(), stream.lower(), service, principal)
+
+
+class Question(NamedTuple):
+    """What a person is asked: rows of a name and what really is so."""
+
+    rows: tuple[tuple[str, str], ...]
+    remembered: bool
+
+
+TICKET = {
+    "no": "stays here",
+    "policy": "goes along if the KDC lets this service have it",
+    "always": "goes along",
+}
+
+
+def question(
+    legs: Sequence[Leg], identity: Sequence[str], principal: str, ticket: str, worth: Strength
+) -> Question:
+    """The question in full. Nothing of it is a file's own description; names are as they go over the network.
+
+    `ticket` is a key of TICKET.
+    """
+    rows = []
+    for name, leg in zip(("Console", "Stream"), legs, strict=False):
+        rows.append((name, _where(leg)))
+        if leg.proxy:
+            rows.append((f"{name}'s proxy", _with_port(shown(leg.proxy), leg.proxy_port)))
+        if leg.subject:
+            rows.append(("Certificate", shown(leg.subject)))
+        rows.append(("Authenticated by", leg.proof.value))
+    rows.append(("Service of the guest", shown(" and ".join(identity))))
+    rows.append(("You sign in as", shown(principal)))
+    rows.append(("Your ticket", TICKET[ticket]))
+    return Question(tuple(rows), remembered=worth is Strength.PROVEN)
+
+
+def _where(leg: Leg) -> str:
+    host, number = shown(place(leg.host)), machine(leg.host)
+    where = _with_port(host, leg.port)
+    return f"{where} ({number}, by the file's word)" if number else where
+
+
+def _with_port(host: str, port: int) -> str:
+    return f"{f'[{host}]' if ':' in host else host}:{port}" if port else host
+
+
+def shown(text: str) -> str:
+    """A name that cannot be mistaken for another: in punycode, or with escapes for all that is not ASCII."""
+    if text.isascii():
+        return text if text.isprintable() else ascii(text)[1:-1]
+    try:
+        return text.encode("idna").decode("ascii")
+    except UnicodeError:
+        return ascii(text)[1:-1]

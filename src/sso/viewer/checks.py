@@ -1,0 +1,87 @@
+"""What `sso doctor client` looks at in the viewer's configuration: consoles, and who vouches for them."""
+
+import importlib.util
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+
+from sso.console import trust_folder
+from sso.console.vouch import ConsoleTable, says_something, service_says_something
+from sso.doctor import Finding, Step, System, ok, warning, wrong
+from sso.errors import ConfigError
+
+from .reach import pem
+from .settings import Settings, load
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """No options of its own."""
+
+
+def steps(system: System, options: Namespace, rest: list[str]) -> Iterator[Step]:
+    """The steps in their order."""
+    yield "consoles", consoles
+    yield "trusted keys", keys
+
+
+def consoles() -> Iterator[Finding]:
+    """What the tables [[console]] vouch for, and what is wrong with each."""
+    settings = _settings()
+    if isinstance(settings, Finding):
+        yield settings
+        return
+    for at, table in enumerate(settings.tables, 1):
+        yield from _table(f"[[console]] {at}", table)
+    vouching = sum(map(_vouches, settings.tables))
+    if vouching:
+        yield ok(f"{vouching} tables say which consoles show which guests")
+    else:
+        yield ok("no table says which console shows which guest: from a connection file you are asked")
+
+
+def _settings() -> Settings | Finding:
+    try:
+        return load()
+    except ConfigError as error:
+        return wrong(str(error), "Write that key of the file as it says")
+
+
+def _vouches(table: ConsoleTable) -> bool:
+    return any(map(says_something, table.places)) and any(map(service_says_something, table.services))
+
+
+def _table(name: str, table: ConsoleTable) -> Iterator[Finding]:
+    if not any(map(says_something, table.places)) and (table.services or table.plain):
+        yield wrong(
+            f"{name}: its places name nothing, so it vouches for nothing",
+            "Write hosts, such as node*.example.org",
+        )
+    elif table.services and not _vouches(table):
+        yield wrong(
+            f"{name}: its services name nothing, so it vouches for nothing",
+            "Write guests, such as host/vm*.example.org",
+        )
+    if table.ca:
+        try:
+            pem(table.ca)
+        except ConfigError as error:
+            yield wrong(f"{name}: ca: {error}", "Write the path of the CA's certificate, as PEM")
+    if table.plain:
+        where = ", ".join(table.places)
+        yield warning(f"{name}: plain TCP counts for {where}: anybody on the way can redirect it")
+
+
+def keys() -> Iterator[Finding]:
+    """Whose signatures count, and whether any can be checked."""
+    settings = _settings()
+    found, notes = trust_folder.load()
+    for note in notes:
+        yield wrong(note, "Mend or remove that file")
+    count = len(found) + (len(settings.keys) if isinstance(settings, Settings) else 0)
+    if not count:
+        yield ok("none, so no signature of a connection file counts")
+    elif importlib.util.find_spec("cryptography") is None:
+        yield warning(
+            f"{count}, but no signature can be checked here", "On Debian: apt install python3-cryptography"
+        )
+    else:
+        yield ok(f"{count} keys may vouch for connection files, within their consoles and services")

@@ -1,0 +1,126 @@
+"""Intent: what somebody wants to open, out of a file or an address and the options above, and who vouches."""
+
+import os
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sso.console import signed, trust_folder
+from sso.console.signed import Asked, Signatures
+from sso.console.vouch import the_one_service
+from sso.credential import Credential
+from sso.errors import ConfigError
+
+from . import connection_file, settings
+from .console import Console, parse_address
+from .plug import Start
+from .reach import Reach, anchored, legs
+from .settings import Settings
+
+_PASSWORD_MAX = 255
+FILE, SIGNED = "file", "signed"
+
+
+class Intent(NamedTuple):
+    """What is to be opened. `typed`: the person typed address and service, together."""
+
+    reach: Reach
+    settings: Settings
+    typed: bool = False
+    signatures: Signatures = Signatures()
+
+
+def read(given: Namespace, configured: Settings, clock: Callable[[], float] = time.time) -> Intent:
+    """What to open. Raises ConfigError for an address, a file or an option that is of no use.
+
+    Only an address that was typed together with --spn is the person's own word for both. An address alone may
+    come from a link; with a file, a typed --spn is her word for the service only.
+    """
+    where: str = given.console
+    changes = _changes(given)
+    if "://" in where:
+        reach = _reach(_changed(parse_address(where), given, changes), given, configured)
+        return Intent(reach, configured, typed=bool(given.spn))
+    found: list[tuple[Reach, Signatures]] = []
+    keys, notes = trust_folder.load()
+
+    def look(octets: memoryview, console: Console) -> None:
+        reach = _reach(_changed(console, given, changes), given, configured)
+        asked = _asked(reach.console, given.spn or "")
+        found.append((reach, signed.check(octets, asked, (*configured.keys, *keys), clock())))
+
+    connection_file.read(where, look)
+    ((reach, signatures),) = found
+    entry = signatures.entry
+    signatures = signatures._replace(notes=(*notes, *signatures.notes))
+    return Intent(
+        reach._replace(signed_ca=entry is not None and bool(entry.console.ca)),
+        configured,
+        signatures=signatures,
+    )
+
+
+def chosen(intent: Intent, spn: str = "") -> tuple[tuple[Start, ...], tuple[str, ...]]:
+    """The plug-ins for it, and lines for a person; `spn` is what was typed. Raises what settings.chosen does.
+
+    A file or an address without a service gets the one that a signed entry or a local table has for it.
+    """
+    console, entry = intent.reach.console, intent.signatures.entry
+    if not (spn or console.wish.spn):
+        service = entry.entry.spn if entry else the_one_service(intent.settings.tables, legs(intent.reach))
+        console = console._replace(wish=console.wish._replace(spn=service))
+    named = "" if intent.typed else SIGNED if entry else FILE
+    starts, notes = settings.chosen(intent.settings, console, spn, named=named)
+    return starts, (*console.notes, *intent.reach.notes, *intent.signatures.notes, *notes)
+
+
+def _reach(console: Console, given: Namespace, configured: Settings) -> Reach:
+    return anchored(console, configured.tables)._replace(own_ca=bool(given.ca))
+
+
+def _asked(console: Console, spn: str) -> Asked:
+    return Asked(
+        host=console.host,
+        proxy=console.proxy_host,
+        stream=console.stream_host,
+        ca=console.ca,
+        subject=console.host_subject,
+        spn=spn or console.wish.spn,
+        pin=console.wish.pin,
+    )
+
+
+def _changes(given: Namespace) -> dict[str, Any]:
+    """The options above what is opened."""
+    changes: dict[str, Any] = {}
+    if given.ca:
+        changes["ca"] = _text(given.ca)
+    if given.title:
+        changes["title"] = given.title
+    if given.password_fd is not None:
+        changes["password"] = Credential("password", "", _password(given.password_fd))
+    return changes
+
+
+def _changed(console: Console, given: Namespace, changes: dict[str, Any]) -> Console:
+    wish = {name: value for name in ("pin", "stream") if (value := getattr(given, name)) is not None}
+    return console._replace(**changes, wish=console.wish._replace(**wish))
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or 'is no PEM file'}") from None
+
+
+def _password(fd: int) -> bytearray:
+    line = bytearray()
+    try:
+        while len(line) < _PASSWORD_MAX and (octet := os.read(fd, 1)) not in (b"", b"\n"):
+            line += octet
+    except (OSError, OverflowError):
+        raise ConfigError(f"--password-fd {fd}: no such open file descriptor") from None
+    return line

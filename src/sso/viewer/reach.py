@@ -1,0 +1,142 @@
+"""How a console and its stream are reached, and what proves each connection (sso.console.vouch judges it)."""
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from sso.console.vouch import ConsoleTable, Leg, Proof, anchor
+from sso.console.vouch import place as node
+from sso.errors import ConfigError
+from sso.viewer.console import SPICE, Console, place, proxy_place
+
+LINKS_MAX = 16  # followed on the way to a socket
+
+
+class Reach(NamedTuple):
+    """A console as it will be reached. A local table has the CA of the console, or of its stream.
+
+    `own_ca`: the person named the CA; `signed_ca`: signed octets that count name CA and subject.
+    """
+
+    console: Console
+    by_table: bool = False
+    stream_by_table: bool = False
+    own_ca: bool = False
+    signed_ca: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def anchored(console: Console, tables: Sequence[ConsoleTable]) -> Reach:
+    """The console with the CA, and the subject, that a local table has for it, in place of the file's.
+
+    Where no table has all that it takes, the console is left as it is: it opens, and proves nothing.
+    """
+    tables, notes = _readable(tables)
+    # The certificate of a stream has to bear the host's name.
+    plain_tables = [table for table in tables if not table.subject]
+    of_console = anchor(tables, node(console.host), console.host_subject) if _has_tls(console) else None
+    of_stream = anchor(plain_tables, console.stream_host, "") if _is_tls(console.wish.stream) else None
+    ours = console._replace(stream_ca=of_stream[0].ca if of_stream else console.ca)
+    if of_console:
+        ours = ours._replace(ca=of_console[0].ca, host_subject=of_console[1])
+    return Reach(ours, by_table=bool(of_console), stream_by_table=bool(of_stream), notes=notes)
+
+
+def legs(reach: Reach) -> tuple[Leg, ...]:
+    """The connections as they are now: who owns a socket is looked at each time."""
+    streams = [_stream_leg(reach)] if reach.console.wish.stream else []
+    return (_console_leg(reach), *streams)
+
+
+def _has_tls(console: Console) -> bool:
+    return console.kind == SPICE and bool(console.tls_port)
+
+
+def _is_tls(stream: str) -> bool:
+    return stream.startswith("tls:")
+
+
+def _console_leg(reach: Reach) -> Leg:
+    console = reach.console
+    if console.unix_path:
+        return _socket(console.unix_path)
+    subject = console.host_subject if _has_tls(console) else ""
+    # gtk-vnc goes through no proxy, whatever a file says.
+    proxy = proxy_place(console.proxy) if console.kind == SPICE and console.proxy else ("", 0)
+    own_word = Proof.PROXY if proxy[0] and console.proxy.startswith("https://") else Proof.CLAIMED
+    proof: Proof
+    if not _has_tls(console):
+        proof = own_word if own_word is Proof.PROXY else Proof.PLAIN
+    elif reach.by_table or ((reach.own_ca or not console.ca) and not subject):
+        proof = Proof.LOCAL
+    else:
+        proof = Proof.SIGNED if reach.signed_ca else own_word
+    return Leg(console.host, console.tls_port or console.port, proxy[0], proof, subject, proxy[1])
+
+
+def _stream_leg(reach: Reach) -> Leg:
+    console = reach.console
+    kind, _, rest = console.wish.stream.partition(":")
+    if kind == "unix":
+        return _socket(rest)
+    if kind == "tcp":
+        proof = Proof.PLAIN
+    elif reach.stream_by_table or reach.own_ca or not console.stream_ca:
+        proof = Proof.LOCAL
+    else:
+        proof = Proof.SIGNED if reach.signed_ca else Proof.CLAIMED
+    return Leg(*place(rest, "stream"), "", proof)
+
+
+def _readable(tables: Sequence[ConsoleTable]) -> tuple[list[ConsoleTable], tuple[str, ...]]:
+    """The tables with a CA, with its text in place of the path; lines about those that cannot be read."""
+    found: list[ConsoleTable] = []
+    notes: list[str] = []
+    for table in tables:
+        if table.ca:
+            try:
+                found.append(table._replace(ca=pem(table.ca)))
+            except ConfigError as error:
+                notes.append(f"[[console]] ca: {error}")
+    return found, tuple(notes)
+
+
+def pem(path: str) -> str:
+    """The certificates in a file; raises ConfigError where there are none."""
+    try:
+        text = Path(path).read_text(encoding="ascii")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: {getattr(error, 'strerror', None) or 'it is no PEM file'}") from None
+    if "-----BEGIN CERTIFICATE-----" not in text:
+        raise ConfigError(f"{path}: it is no PEM file")
+    return text
+
+
+def _socket(path: str) -> Leg:
+    return Leg(path, 0, "", Proof.SOCKET if is_own_socket(path) else Proof.STRANGERS)
+
+
+def is_own_socket(path: str, links: int = LINKS_MAX) -> bool:
+    """Whether a path leads to a socket of root or of the caller, and nobody else could put another one there.
+
+    Each part of it has to be theirs, links too, and each folder writable by them alone, or sticky.
+    """
+    ours = (0, os.geteuid())
+    at = Path(path)
+    try:
+        for part in (*reversed(at.parents), at):
+            found = os.lstat(part)
+            if found.st_uid not in ours:
+                return False
+            if stat.S_ISLNK(found.st_mode):
+                rest = at.relative_to(part)
+                target = part.parent / os.readlink(part) / rest
+                return bool(links) and ".." not in target.parts and is_own_socket(str(target), links - 1)
+            others_write = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            if stat.S_ISDIR(found.st_mode) and others_write and not found.st_mode & stat.S_ISVTX:
+                return False
+    except OSError:
+        return False
+    return stat.S_ISSOCK(found.st_mode)

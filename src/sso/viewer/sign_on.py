@@ -1,0 +1,257 @@
+"""The one door that every plug-in of a console passes before it starts: facts, the rule, and a person's yes.
+
+sso.console.vouch has the rule. Here its facts are gathered each time a port opens, since a socket may have
+got another owner, and the question is put, since only now anything could come of it.
+"""
+
+from collections.abc import Callable
+
+from sso.console.vouch import (
+    TICKET,
+    Agreement,
+    Facts,
+    Leg,
+    Question,
+    Ruling,
+    Strength,
+    agreement,
+    by_table,
+    named,
+    places,
+    question,
+    rule,
+    strength,
+)
+
+from .agreed import Agreed
+from .event_loop import EventLoop, Watch
+from .intent import Intent
+from .plug import PlugEvent, Start
+from .process import PluginProcess
+from .reach import legs
+from .status_line import BY_HAND
+
+PREVIEW = ("--preview", "--status-fd=3")
+PREVIEW_TIME = 20.0  # seconds for the plug-in to say as whom it would sign in
+FOR = "--for"
+# Options that say which guest is accepted, and how each value is written as a part of an identity.
+_IDENTITY = {
+    "--spn": "{}",
+    "--asked-spn": "{}",
+    "--tls-name": "tls/{}",
+    "--tls-pin": "{}",
+}
+# Puts a question to the person, and says what came of it; gives a function that takes the question back.
+Ask = Callable[[Question, Callable[[bool], None]], Callable[[], None]]
+
+
+class SignOn:
+    """Says for each plug-in whether it may start.
+
+    `ask` is None where there is nobody to ask. `show` tells the person why not, `restart` starts a port's
+    plug-in anew after an answer, and `say` hears what the plug-in says of itself when it is asked as whom.
+    """
+
+    def __init__(
+        self,
+        intent: Intent,
+        loop: EventLoop,
+        ask: Ask | None,
+        *,
+        show: Callable[[str], None],
+        say: Callable[[PlugEvent], None],
+        restart: Callable[[str], None],
+        agreed: Agreed | None = None,
+    ) -> None:
+        self._intent, self._loop, self._ask = intent, loop, ask
+        self._show, self._say, self._restart = show, say, restart
+        self._agreed = agreed or Agreed()
+        self._yes: dict[str, Agreement] = {}  # of this window, by port
+        self._no: set[str] = set()
+        self._asking: dict[str, _Asking] = {}
+
+    def permit(self, start: Start) -> Start | None:
+        """plug.Permit: the plug-in, with whom it is for where that was said; None for not now."""
+        connections = legs(self._intent.reach)
+        facts = self._facts(start, connections)
+        ruling, why = rule(facts)
+        if ruling is Ruling.START:
+            return self._for_whom(start, connections)
+        if ruling is Ruling.REFUSE:
+            self._refuse(why)
+        elif start.port in self._no:
+            self._refuse("you said no")
+        elif start.port not in self._asking:
+            self._asking[start.port] = _Asking(self, self._loop, start, connections, facts)
+        return None
+
+    def left(self) -> None:
+        """The console is gone: no question is open any more, and what counts for one connection is over."""
+        for asking in tuple(self._asking.values()):
+            asking.cancel()
+        self._asking.clear()
+        self._no.clear()
+        if strength(self._intent.settings.tables, legs(self._intent.reach)) is not Strength.PROVEN:
+            self._yes.clear()
+
+    def again(self) -> None:
+        """The person wants to be asked again."""
+        self._no.clear()
+
+    # The facts
+
+    def _facts(self, start: Start, connections: tuple[Leg, ...]) -> Facts:
+        intent, who = self._intent, identity(start.argv)
+        plugin = next(one for one in intent.settings.plugins if one.port == start.port)
+        signs_in = bool(who or plugin.takes)
+        tables, entry = intent.settings.tables, intent.signatures.entry
+        yes = self._yes.get(start.port)
+        return Facts(
+            typed=intent.typed,
+            strength=strength(tables, connections),
+            identity=bool(who) if signs_in else None,
+            table=by_table(tables, connections, who)
+            if signs_in
+            else named(places(connections), plugin.consoles),
+            entry=entry is not None and bool(who) and set(who) <= set(entry.entry.services),
+            opening=intent.signatures.opening is not None,
+            agreed=yes is not None and yes == self._agreement(connections, who, yes.principal),
+            remembered=False,  # the agreement is looked for when it is known who would sign in
+        )
+
+    def _agreement(self, connections: tuple[Leg, ...], who: tuple[str, ...], principal: str) -> Agreement:
+        entry = self._intent.signatures.entry
+        counts = entry is not None and set(who) <= set(entry.entry.services)
+        return agreement(connections, who, principal, entry.entry.guest if entry and counts else "")
+
+    def _for_whom(self, start: Start, connections: tuple[Leg, ...]) -> Start:
+        """A signed opening and a yes name a principal: nobody else's ticket leaves then."""
+        yes, opening = self._yes.get(start.port), self._intent.signatures.opening
+        principal = opening.principal if opening else yes.principal if yes else ""
+        if not principal or not identity(start.argv):
+            return start
+        return start._replace(argv=(*start.argv, f"{FOR}={principal}"))
+
+    def _refuse(self, why: str) -> None:
+        self._show(f"no single sign-on: {why}: {BY_HAND}")
+
+    # Called by _Asking
+
+    def known(self, asking: "_Asking", principal: str, ticket: str) -> None:
+        """It is known who would sign in: has she said yes before? Else she is asked."""
+        opening = self._intent.signatures.opening
+        if opening is not None and opening.principal != principal:
+            del self._asking[asking.start.port]
+            self._refuse(f"this console was opened for {opening.principal}")
+            return
+        who = identity(asking.start.argv)
+        about = self._agreement(asking.legs, who, principal)
+        ruling, why = rule(asking.facts._replace(remembered=self._agreed.has(about)))
+        if ruling is Ruling.START:
+            self._answered(asking, about, True)
+        elif self._ask is None:
+            del self._asking[asking.start.port]
+            self._refuse(f"{why}, and there is no window to ask in")
+        else:
+            put = question(asking.legs, who, principal, ticket, asking.facts.strength)
+            asking.take_back = self._ask(put, lambda yes: self._hear(asking, about, yes, put.remembered))
+
+    def _hear(self, asking: "_Asking", about: Agreement, yes: bool, remembered: bool) -> None:
+        if not self.waits_for(asking):
+            return  # it was taken back meanwhile
+        if yes and remembered:
+            try:
+                self._agreed.add(about)
+            except OSError as error:
+                self._show(f"your yes could not be remembered: {error.strerror}")
+        self._answered(asking, about, yes)
+
+    def _answered(self, asking: "_Asking", about: Agreement, yes: bool) -> None:
+        port = asking.start.port
+        del self._asking[port]
+        if yes:
+            self._yes[port] = about
+        else:
+            self._no.add(port)
+        self._restart(port)
+
+    def unknown(self, asking: "_Asking", said: bool) -> None:
+        """The plug-in could not say who would sign in; where it `said` why, that is shown already."""
+        del self._asking[asking.start.port]
+        if not said:
+            self._refuse("the plug-in does not say as whom you would sign in")
+
+    def heard(self, port: str, text: str) -> None:
+        """What the plug-in says instead of who would sign in."""
+        self._say(PlugEvent(port, "state", text))
+
+    def waits_for(self, asking: "_Asking") -> bool:
+        """Whether that is still what the port waits for."""
+        return self._asking.get(asking.start.port) is asking
+
+
+class _Asking:
+    """From a port that has opened to an answer: the plug-in is asked as whom, and then the person."""
+
+    def __init__(
+        self, door: SignOn, loop: EventLoop, start: Start, connections: tuple[Leg, ...], facts: Facts
+    ) -> None:
+        self.start, self.legs, self.facts = start, connections, facts
+        self.take_back: Callable[[], None] = lambda: None
+        self._door = door
+        self._found: tuple[str, str] | None = None  # principal, ticket
+        self._said = False
+        self._late: Watch | None = None
+        self._process: PluginProcess | None = None
+        try:
+            self._process = PluginProcess(
+                (*start.argv, *PREVIEW), loop, states=True, state=self._state, exited=self._exited
+            )
+        except OSError:
+            self._late = loop.after(0.0, self._over)
+        else:
+            self._late = loop.after(PREVIEW_TIME, self._process.kill)
+
+    def cancel(self) -> None:
+        """Nobody wants to know any more."""
+        self._found, self._said = None, True
+        self.take_back()
+        if self._process is not None:
+            self._process.kill()
+
+    def _state(self, text: str) -> None:
+        word, _, rest = text.partition(" ")
+        ticket, _, principal = rest.partition(" ")
+        if word == "preview" and ticket in TICKET and principal:
+            self._found = principal, ticket
+        elif word == "failed":
+            self._said = True
+            self._door.heard(self.start.port, text)
+
+    def _exited(self, code: int) -> None:
+        assert self._process is not None
+        self._process.close()
+        self._process = None
+        self._over()
+
+    def _over(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+        if not self._door.waits_for(self):
+            return
+        if self._found:
+            self._door.known(self, *self._found)
+        else:
+            self._door.unknown(self, self._said)
+
+
+def identity(argv: tuple[str, ...]) -> tuple[str, ...]:
+    """Which guest a plug-in accepts, by its arguments: SPNs, tls/NAME, and pins where there is no name."""
+    found: list[str] = []
+    for at, word in enumerate(argv):
+        option, equals, value = word.partition("=")
+        if option in _IDENTITY and (text := value if equals else "".join(argv[at + 1 : at + 2])):
+            found.append(_IDENTITY[option].format(text))
+    names = [text for text in found if not text.startswith("sha256:")]
+    return tuple(dict.fromkeys(names or found))
