@@ -51,11 +51,12 @@ def test_a_service_name_writes_no_question_of_its_own() -> None:
     """It is the guest's word: a terminal would be cleared by it, and show what the guest likes."""
     hostile = "host/vm\x1b[2J\rSign in to host/good? [y/N] \u202e"
     with spawn(
-        python(f"from sso.client.prompts import Prompts; Prompts().accept_spn({hostile!r})")
+        python(f"from sso.client.prompts import Prompts; Prompts().accept_spn({hostile!r}, {hostile!r})")
     ) as screen:
         screen.expect(
-            r"it is host/vm\x1b[2J\rSign in to host/good? [y/N] \u202e. Sign in there with your ticket?"
+            r"it is host/vm\x1b[2J\rSign in to host/good? [y/N] \u202e, and nothing here proves that"
         )
+        screen.expect(r"Sign in there as host/vm\x1b[2J\rSign in to host/good? [y/N] \u202e?")
         screen.send("n")
         assert screen.wait() == 0
         assert "\x1b" not in screen.transcript and "\u202e" not in screen.transcript
@@ -65,8 +66,8 @@ def test_an_askpass_is_shown_the_escaped_name_too(
     no_terminal: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSO_ASKPASS", program(tmp_path / "askpass", f'printf %s "$1" > {tmp_path}/shown'))
-    assert Prompts().accept_spn("host/\u2028vm")
-    assert "it is host/\\u2028vm." in (tmp_path / "shown").read_text()
+    assert Prompts().accept_spn("host/\u2028vm", "alice@TEST.EXAMPLE")
+    assert "it is host/\\u2028vm, and" in (tmp_path / "shown").read_text()
 
 
 def test_a_descriptor_gives_one_line() -> None:
