@@ -5,13 +5,13 @@ from os import urandom
 from time import time
 from typing import Any
 
-from sso.client.exits import Exit, Outcome, by_cause, by_clock, by_code
+from sso.client import exits
+from sso.client.exits import Exit, Outcome
+from sso.client.halves import NO_SERVICE, Load, own_name, password_blob, ticket_blob
 from sso.client.parties import NOBODY, Person, Service, Shown
 from sso.credential import Credential
 from sso.errors import MechanismError
 from sso.events import Closed, LayerStarted, Reset
-from sso.framing import wipe
-from sso.mech import Pair
 from sso.messages import (
     NONCE_SIZE,
     Authenticate,
@@ -25,7 +25,7 @@ from sso.messages import (
     StartSASL,
     StartTLS,
 )
-from sso.policy import NO, ClientPolicy, Source
+from sso.policy import ClientPolicy, Source
 from sso.session import Session
 from sso.state import Role, State
 
@@ -34,15 +34,14 @@ STEP_TIME = 10.0  # seconds for each step of the guest
 VERDICT_TIME = 45.0  # seconds for the login itself: a grant lives 30 s
 ASK_AGAIN = 2.0  # seconds until the client asks again what became of a login that goes on at the console
 RESTARTS_MAX = 3
-NO_SERVICE = "host/unknown"  # a service for a context that asks nobody
 
 
 class Conversation:
     """One login over one port; a Pump drives it, or a test.
 
     `load` finds mechanisms by name; `progress` is told what happens, in words for a person, and `status`
-    who signs in, in words for a viewer. `service` is that of an earlier session: nobody is asked again. A
-    `patient` one waits while the console asks something, and asks the guest again and again what became of it.
+    who signs in, in words for a viewer. `service` is that of an earlier session: nobody is asked again.
+    A `patient` one waits while the console asks something, and asks again what became of it.
     When `finished`, `outcome` says how it ended, `shown` with which ticket, and `handed_over` whether the
     guest has that ticket or a forwarded one now.
     """
@@ -50,7 +49,7 @@ class Conversation:
     def __init__(
         self,
         policy: ClientPolicy,
-        load: Callable[[str], Pair],
+        load: Load,
         *,
         person: Person = NOBODY,
         progress: Callable[[str], None] = lambda text: None,
@@ -109,20 +108,15 @@ class Conversation:
     def _check_person(self) -> None:
         """Say nothing at all where what started us is meant for somebody else."""
         wanted = self.policy.only_for
-        if wanted and self._own_name(self._service.spn if self._service else NO_SERVICE) != wanted:
-            self._finish(_another_person(wanted))
-
-    def _own_name(self, spn: str) -> str:
-        """The principal whose ticket that service would be shown; the KDC is not asked."""
-        probe: Any = self._load("GSSAPI").initiate(spn=spn, delegate=NO, ccache=self._ccache)
-        probe.dispose()
-        return str(probe.own_name)
+        spn = self._service.spn if self._service else ""
+        if wanted and own_name(self._load, spn, self._ccache) != wanted:
+            self._finish(exits.another_person(wanted))
 
     def receive_data(self, data: bytes, now: float) -> None:
         self._now = now
         if self._resting:
             if not data:
-                self._finish(by_code(Code.CONSOLE_ASKS))
+                self._finish(exits.by_code(Code.CONSOLE_ASKS))
             return
         before = self.session.state
         self.session.receive_data(data)
@@ -149,9 +143,7 @@ class Conversation:
         elif self.session.state is State.SYNC and self.session.repeat_signature():
             self.deadline = now + REPEAT_AFTER
         elif self.session.state is State.SYNC:
-            self._finish(
-                Outcome(Exit.NO_GUEST, "no guest answers on the port", "does its sso-guest-agent run?")
-            )
+            self._finish(exits.NO_ANSWER)
         else:
             self._finish(Outcome(Exit.LOST, "the guest does not answer any more"))
 
@@ -173,7 +165,7 @@ class Conversation:
         try:
             step()
         except MechanismError as error:
-            self._finish(by_cause(error.cause, str(error)))
+            self._finish(exits.by_cause(error.cause, str(error)))
 
     def _restart(self) -> None:
         """The guest began anew: so do we, with the same attempt id, so that nobody is signed in twice."""
@@ -188,7 +180,7 @@ class Conversation:
     def _closed(self, event: Closed) -> None:
         if event.cause == "reset":
             return
-        self._finish(by_cause(event.cause, event.detail))
+        self._finish(exits.by_cause(event.cause, event.detail))
 
     def _layer_started(self, event: LayerStarted) -> None:
         self._request, self._types = None, ()  # what was said outside of the layer counts no more
@@ -223,7 +215,7 @@ class Conversation:
         if request == Info("spn"):
             self._learn_spn(value)
         elif request == Info("time"):
-            self._name_clock(value)
+            self._finish(exits.by_clock(value, time()))
         else:
             self._next_step()
 
@@ -232,10 +224,8 @@ class Conversation:
         if self.session.over and code == Code.CONSOLE_ASKS and self._patient:
             self._rest()
         elif self.session.over:
-            outcome = by_code(code)
-            if code == Code.NO_TICKET and self._service and self._service.source is Source.GUEST:
-                outcome = outcome._replace(hint="only a guest that --spn names gets a ticket")
-            self._finish(outcome)
+            unnamed = self._service is not None and self._service.source is Source.GUEST
+            self._finish(exits.by_code(code, unnamed=unnamed))
         elif isinstance(request, StartSASL) and code == Code.CLOCK_SKEW:
             self._progress("the clocks differ: asking the guest for its time")
             self._ask(Info("time"))
@@ -247,7 +237,7 @@ class Conversation:
         elif request == Info("spn") and code == Code.NO_VALUE:
             self._start_password("the guest does not say which service it is", "name it with --spn")
         else:
-            self._finish(by_code(code))
+            self._finish(exits.by_code(code))
 
     def _ask(self, request: Info) -> None:
         self._request = request
@@ -308,14 +298,10 @@ class Conversation:
     def _request_kerberos(self, service: Service, half: Any) -> None:
         spn, realm = service.spn, half.own_name.rpartition("@")[2]
         if self.policy.only_for not in ("", half.own_name):
-            self._finish(_another_person(self.policy.only_for))
+            self._finish(exits.another_person(self.policy.only_for))
             return
         if not self.policy.may_use_spn(spn, realm, source=service.source):
-            self._finish(
-                Outcome(
-                    Exit.NOT_ALLOWED, f"the service {spn} is not allowed", "see allowed-spn in client.toml"
-                )
-            )
+            self._finish(exits.service_not_allowed(spn))
             return
         self._sasl_tried = True
         self.shown = Shown(half.own_name, service, time() + half.lifetime)
@@ -325,7 +311,7 @@ class Conversation:
 
     def _learn_spn(self, spn: str) -> None:
         """What a guest says of its own name is weak: policy first, then a person's yes."""
-        principal = self._own_name(spn)
+        principal = own_name(self._load, spn, self._ccache)
         realm = principal.rpartition("@")[2]
         if not self.policy.may_use_spn(spn, realm, source=Source.GUEST):
             self._finish(Outcome(Exit.NOT_ALLOWED, "the guest names a service that is not allowed"))
@@ -349,8 +335,7 @@ class Conversation:
         """After GSSAPI without a forwarded TGT: a KRB-CRED, where our side allows it (design step 10)."""
         if "kerberos" in self._types and self._may_send("kerberos"):
             spn = self._service.spn if self._service else ""
-            half = self._load("kerberos").initiate(spn=spn, cache=self._ccache)
-            secret = bytearray(half.step(b""))
+            secret = ticket_blob(self._load, spn, self._ccache)
             self._progress("handing over the ticket")
             self.session.send(Ok())
             self.session.send(Credentials("kerberos", secret))
@@ -362,7 +347,7 @@ class Conversation:
         if "password" not in self._types or not self._may_send("password"):
             cause = self._kerberos_cause
             nothing = Outcome(Exit.NO_CREDENTIAL, f"nothing to sign in with: {reason}", hint)
-            self._finish(by_cause(cause.cause, str(cause)) if cause else nothing)
+            self._finish(exits.by_cause(cause.cause, str(cause)) if cause else nothing)
             return
         self._progress("a password is needed")
         self._ask_later(self._hand_over_password)
@@ -373,12 +358,7 @@ class Conversation:
             self._finish(Outcome(Exit.NO_CREDENTIAL, "no password was given"))
             return
         self._say_who(credential.principal)
-        copy = bytearray(credential.secret)
-        try:
-            half = self._load("password").initiate(user=credential.principal, password=copy)
-            blob = bytearray(half.step(b""))
-        finally:
-            wipe(copy)
+        blob = password_blob(self._load, credential)
         self.session.send(Ok())
         self.session.send(Credentials("password", blob))
 
@@ -394,10 +374,6 @@ class Conversation:
     @property
     def _tls_verified(self) -> bool:
         return self.session.tls is not None and bool(self.session.tls.peer)
-
-    def _name_clock(self, value: str) -> None:
-        """The guest's time after a clock error: say by how much the two clocks differ."""
-        self._finish(by_clock(round(int(value) - time()) if value.isdigit() and len(value) < 12 else 0))
 
     def _say_who(self, name: str) -> None:
         if not self._told:
@@ -429,7 +405,7 @@ class Conversation:
         if not self._told:
             self._told = True
             self._status("console-asks")
-            self._progress(by_code(Code.CONSOLE_ASKS).line)
+            self._progress(exits.by_code(Code.CONSOLE_ASKS).line)
         self.session.close()
         self.session.data_to_send()  # it would be taken for the next client
         self._resting, self.deadline = True, self._now + ASK_AGAIN
@@ -444,9 +420,3 @@ class Conversation:
         self.session.close()
         if ended_by_guest:  # it would take a close_notify now for the next client
             self.session.data_to_send()
-
-
-def _another_person(wanted: str) -> Outcome:
-    return Outcome(
-        Exit.NOT_ALLOWED, f"this console was opened for {wanted}", "your ticket is somebody else's"
-    )

@@ -111,15 +111,36 @@ def by_cause(cause: str, detail: str = "") -> Outcome:
     return Outcome(exit, f"{line} ({detail})" if detail and exit is not Exit.LOST else line, hint)
 
 
-def by_code(code: int) -> Outcome:
-    """The outcome for an error code of the guest; its text is never shown."""
+def by_code(code: int, unnamed: bool = False) -> Outcome:
+    """The outcome for an error code of the guest; its text is never shown.
+
+    `unnamed`: nobody but the guest has said which service it is, so no option of ours hands it a ticket.
+    """
     exit, line, hint = _CODES.get(Code(code) if code in list(Code) else Code.INTERNAL, (None, "", ""))
     if exit is None:
         return Outcome(Exit.PROTOCOL, f"the guest ended it with error {code}")
+    if exit is Exit.TICKET_WANTED and unnamed:
+        hint = "only a guest that --spn names gets a ticket"
     return Outcome(exit, line, hint)
 
 
-def by_clock(seconds: int) -> Outcome:
-    """The outcome where the guest's clock is so many seconds ahead of ours, or behind."""
+def by_clock(value: str, now: float) -> Outcome:
+    """The outcome for wrong clocks: `value` is the guest's answer to `info time`, `now` our own time."""
+    seconds = round(int(value) - now) if value.isdigit() and len(value) < 12 else 0
     ahead = f"the guest's clock is {abs(seconds)} s {'ahead' if seconds > 0 else 'behind'}"
     return Outcome(Exit.CLOCK, ahead, "set the guest's clock, for example after a resume")
+
+
+def another_person(wanted: str) -> Outcome:
+    """The outcome where what started us is meant for the principal `wanted`, who is not ours."""
+    return Outcome(
+        Exit.NOT_ALLOWED, f"this console was opened for {wanted}", "your ticket is somebody else's"
+    )
+
+
+def service_not_allowed(spn: str) -> Outcome:
+    """The outcome where local policy does not let us talk to that service."""
+    return Outcome(Exit.NOT_ALLOWED, f"the service {spn} is not allowed", "see allowed-spn in client.toml")
+
+
+NO_ANSWER = Outcome(Exit.NO_GUEST, "no guest answers on the port", "does its sso-guest-agent run?")

@@ -3,9 +3,8 @@
 import signal
 import sys
 from contextlib import suppress
-from typing import Any
 
-from sso.client.conversation import NO_SERVICE, Conversation
+from sso.client.conversation import Conversation
 from sso.client.exits import Exit, Outcome
 from sso.client.options import Options, complain, parse
 from sso.client.parties import Person
@@ -45,18 +44,18 @@ def main(arguments: list[str] | None = None) -> int:
 def preview(options: Options, status: Status) -> Outcome:
     """Say as whom we would sign in, and how far the ticket would go along, without a port."""
     from sso.client.exits import by_cause
+    from sso.client.halves import own_name
 
     policy = options.policy
     try:
-        probe: Any = load("GSSAPI").initiate(spn=policy.spn or NO_SERVICE, delegate=NO, ccache=options.ccache)
+        name = own_name(load, policy.spn, options.ccache)
     except MechanismError as error:
         return by_cause(error.cause, str(error))
-    probe.dispose()
     ticket = policy.delegation(source=policy.named, agreed=True) if policy.spn else NO
     if ticket != ALWAYS and policy.spn and policy.send_ticket:
         ticket = ALWAYS
-    status(f"preview {ticket} {probe.own_name}")
-    return Outcome(Exit.SIGNED_IN, f"{probe.own_name} would sign in")
+    status(f"preview {ticket} {name}")
+    return Outcome(Exit.SIGNED_IN, f"{name} would sign in")
 
 
 def sign_in(options: Options, status: Status) -> Outcome:

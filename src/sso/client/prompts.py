@@ -56,7 +56,8 @@ class Prompts:
             else "Your ticket does not go along."
         )
         question = (
-            f"The guest {where} says that it is {name}, and nothing here proves that it is the one you mean.\n"
+            f"The guest {where} says that it is {name}, and nothing here proves that"
+            " it is the one you mean.\n"
             f"Sign in there as {escaped(principal)}? {ticket} [y/N] "
         )
         answer = _ask_terminal(question, echo=True)
