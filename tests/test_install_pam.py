@@ -99,7 +99,8 @@ REST_AFTER = [ACCOUNT, "account required a.so", SESSION, "session required s.so"
         ),
         # Nothing may come between a jump and its target.
         (
-            "auth [success=1 default=ignore] pam_succeed_if.so user = root\nauth required pam_unix.so\n" + REST,
+            "auth [success=1 default=ignore] pam_succeed_if.so user = root\nauth required pam_unix.so\n"
+            + REST,
             [
                 EARLY,
                 DECIDE,
@@ -182,7 +183,8 @@ def test_words_that_would_be_more_than_one_argument(word: str) -> None:
 
 
 LINES = st.sampled_from(
-    LOGIN.splitlines() + ["", "auth required \\", "-auth [a=1] x.so", "#x\\", "session optional y", "auth\x0cx y"]
+    LOGIN.splitlines()
+    + ["", "auth required \\", "-auth [a=1] x.so", "#x\\", "session optional y", "auth\x0cx y"]
 )
 
 
@@ -221,14 +223,21 @@ def test_an_upgrade_rewrites_the_lines_of_an_older_version(
     assert main([f"--root={root}", "--upgrade"]) == 0
     new = add_lines(remove_lines(OLD), "/x/pam_sso.so", ["socket=/run/x"])
     assert "optional /x/pam_sso.so socket" not in new and new.count(CONTROL) == 3
-    assert (services / "login").read_text() == new and stat.S_IMODE((services / "login").stat().st_mode) == 0o640
+    assert (services / "login").read_text() == new and stat.S_IMODE(
+        (services / "login").stat().st_mode
+    ) == 0o640
     assert (services / "linked").is_symlink()
     assert (services / "greetd").read_bytes() == new.encode() + b"# \xe9\n"
     assert "pam_sso" not in (services / "locker").read_text(), "no login that cannot be taken back"
     assert "locker: our lines are taken away: the service has no session line" in capsys.readouterr().err
     after = everything(root)
     changed = {name for name in after if after[name] != before.get(name)}
-    assert {Path(name).name for name in changed} == {"login", "linked", "greetd", "locker"} and after.keys() == before.keys()
+    assert {Path(name).name for name in changed} == {
+        "login",
+        "linked",
+        "greetd",
+        "locker",
+    } and after.keys() == before.keys()
     assert main([f"--root={root}", "--upgrade"]) == 0 and everything(root) == after
 
 

@@ -7,7 +7,7 @@ import pytest
 from beds_agent import Asked, MakeStage, Stage, has, open_fds, take
 
 from sso.guest import records
-from sso.guest.records import Confirm, Kind, Operation, Outcome
+from sso.guest.records import Confirm, Kind, Operation
 
 LOGGED_IN, WRONG, NO_SCREEN = 0, 402, 411
 PASSWORD: dict[str, Any] = {"principal": "alice", "kind": Kind.PASSWORD, "digest": b"d" * 32, "expires": 0}

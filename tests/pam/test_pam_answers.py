@@ -182,7 +182,11 @@ def test_the_longest_name_and_the_longest_secrets_pass(guest: Sandbox) -> None:
         # What the agent has not said yes to does not happen.
         (["authenticate", "setcred:2"], [UNAVAILABLE], GET),
         (["authenticate", "setcred:2", "open_session"], [UNAVAILABLE], HELD),
-        (["authenticate", "setcred:2", "acct_mgmt", "open_session"], [0, CRED_ERR, PERM_DENIED, SESSION_ERR], ESTABLISHED),
+        (
+            ["authenticate", "setcred:2", "acct_mgmt", "open_session"],
+            [0, CRED_ERR, PERM_DENIED, SESSION_ERR],
+            ESTABLISHED,
+        ),
         (["authenticate", "setcred:2", "open_session", "setcred:0x8"], [0, 0, SESSION_ERR, CRED_ERR], OPENED),
         (["authenticate", "open_session", "setcred:2"], [0, SESSION_ERR, CRED_ERR], OPENED),
     ],

@@ -21,7 +21,6 @@ from sso.guest.ticket import Tickets
 from sso.guest.tracking import Tracker
 from sso.guest.unlock import Checker, Unlocker
 
-
 _FINDINGS = {
     Finding.NO_USER: "login-unknown-user",
     Finding.NOT_AUTHORISED: "login-not-authorised",

@@ -175,7 +175,8 @@ def add_lines(text: str, module: str = MODULE, arguments: str | Sequence[str] = 
     ours = _ours(found, places, decide, words)
     # What has the same place keeps this order; the old line of that place follows.
     return "".join(
-        "".join(text for place, text in ours if place == index) + (found[index].text if index < len(found) else "")
+        "".join(text for place, text in ours if place == index)
+        + (found[index].text if index < len(found) else "")
         for index in range(len(found) + 1)
     )
 

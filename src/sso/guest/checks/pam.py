@@ -108,7 +108,9 @@ def _unguarded(found: list[Line]) -> str:
     """Which of the lines is not there that end a login which was taken back; "" when all are."""
     if any(is_locker(line.words) for line in found):
         return ""
-    accounts, sessions = ([line.words for line in found if line.may_be(type)] for type in ("account", "session"))
+    accounts, sessions = (
+        [line.words for line in found if line.may_be(type)] for type in ("account", "session")
+    )
     places = (
         ("first account line", accounts[:1], ("check",)),
         ("first session line", sessions[:1], ("check",)),
