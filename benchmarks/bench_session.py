@@ -13,7 +13,7 @@ import pytest
 from pair import Pair
 from sso_mechs.kerberos import CHANNEL_BOUND, SESSION_KEY
 
-from sso.client.conversation import Person
+from sso.client.person import Person
 from sso.credential import Credential
 from sso.demo.realm import Realm
 from sso.mech import load

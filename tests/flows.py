@@ -11,7 +11,7 @@ from beds import GUEST, Certificates
 from pair import Pair
 from sso_mechs import ccache
 
-from sso.client.conversation import Person
+from sso.client.person import NOBODY, Person
 from sso.credential import Credential
 from sso.demo.realm import Realm
 from sso.policy import ClientPolicy, GuestPolicy
@@ -81,7 +81,7 @@ class Flow:
     client: ClientPolicy
     guest: GuestPolicy
     mechanisms: dict[str, dict[str, Any]] = field(default_factory=dict)
-    person: Person = Person()
+    person: Person = NOBODY
     principal: str = ALICE
     ccache: str | None = None
 

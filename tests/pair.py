@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from sso.client.conversation import Conversation as ClientConversation
-from sso.client.conversation import Person
+from sso.client.person import Person
 from sso.framing import b64encode
 from sso.guest.conversation import Claim
 from sso.guest.conversation import Conversation as GuestConversation

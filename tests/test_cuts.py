@@ -9,7 +9,7 @@ import pytest
 from flows import Flow
 from pair import Judge, Pair
 
-from sso.client.conversation import Person
+from sso.client.person import Person
 from sso.credential import Credential
 from sso.state import State
 

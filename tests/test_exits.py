@@ -335,6 +335,7 @@ def test_a_guests_time_that_is_none(gss_flow: Flow, value: str) -> None:
         (Code.NO_TICKET, 11),
         (Code.TRY_LATER, 12),
         (Code.NO_LOGIN_SCREEN, 13),
+        (Code.CONSOLE_ASKS, 18),
         (Code.TOO_LATE, 14),
         (Code.NOT_AUTHENTICATED, 8),
         (Code.CREDENTIAL_REFUSED, 8),

@@ -9,7 +9,7 @@ from flows import ALICE, DELEG, SPN, Flow, Kerberos, password_of
 from pair import Judge, Pair
 from sso_mechs import ccache, krb_cred, krb_cred_codec
 
-from sso.client.conversation import Person
+from sso.client.person import Person
 from sso.policy import ClientPolicy, GuestPolicy
 from sso.state import Role
 from sso.transcript import Transcript

@@ -14,7 +14,7 @@ from flows import DELEG, PASSWORD, SPN, Flow, Kerberos, password_of, tls_guest
 from pair import Pair, leaks
 from sso_mechs.tls import TLS
 
-from sso.client.conversation import Person
+from sso.client.person import Person
 from sso.errors import MechanismError
 from sso.mech import Mechanism
 from sso.messages import MAGIC

@@ -7,8 +7,8 @@ from beds import GUEST, Certificates
 from flows import ALICE, DELEG, Kerberos, password_of, tls_guest
 from pair import Pair
 
-from sso.client.conversation import Person
 from sso.client.exits import Exit
+from sso.client.person import Person
 from sso.policy import ClientPolicy, GuestPolicy
 
 

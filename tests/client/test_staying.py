@@ -13,8 +13,9 @@ from fake_world import World
 from flows import ALICE, DELEG, PASSWORD, Flow, Kerberos
 from pair import Judge, Pair, leaks
 
-from sso.client.conversation import Conversation, Person, Shown
+from sso.client.conversation import Conversation
 from sso.client.exits import Exit
+from sso.client.person import Person, Shown
 from sso.client.staying import LOOK_EVERY, PAUSE_MAX, Staying, ends
 from sso.mech import load
 from sso.messages import Code, Signature, signature_line

@@ -302,6 +302,19 @@ def test_nobody_is_signed_in_when_the_client_has_left(realm: Realm, make_screen:
     assert screen.running("sddm") == daemon
 
 
+def test_a_question_of_pams_waits_for_nobody(realm: Realm, make_screen: MakeScreen) -> None:
+    """SDDM 0.19 answers each itself, with the empty password: so a password that is due is a refusal."""
+    realm.kinit("alice", "-f")
+    screen = make_screen()
+    greeter = screen.running("sddm-greeter")
+    screen.sandbox.run(["chage", "-d", "0", "alice"])
+    assert sign_in(screen.guest, realm, "--spn", SPN).code == Exit.DENIED
+    screen.shows(FAILED)
+    assert screen.running("sddm-greeter") == greeter and not screen.running("session")
+    assert not caches(screen.guest)
+    assert "login-account-refused" in screen.guest.log()
+
+
 def start_client(screen: Screen, realm: Realm) -> subprocess.Popen[bytes]:
     with socket.socket(socket.AF_UNIX) as port:
         port.connect(str(screen.guest.port))

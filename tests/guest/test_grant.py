@@ -68,6 +68,18 @@ def test_a_token_has_to_be_the_same(token: str, good: bool, clock: Clock) -> Non
     assert "ab12" not in repr(grant(token="ab12"))
 
 
+@pytest.mark.parametrize(
+    ("token", "place", "good"), [("", "", True), ("", ":0", False), ("ab12", ":0", True)]
+)
+def test_an_empty_place_is_one_and_any_is_said_by_a_token(
+    token: str, place: str, good: bool, clock: Clock
+) -> None:
+    """A greeter's own conversation tells its display, and the login that we asked for tells nothing."""
+    grants = Grants(clock)
+    grants.arm(grant(service="lightdm", place="", token=token), 30)
+    assert (grants.take("lightdm", place, "alice", token) is not None) is good
+
+
 def test_a_grant_lives_as_long_as_it_was_armed_for_and_never_above_the_cap(clock: Clock) -> None:
     for seconds, life in ((30, 30), (1000, 60)):
         grants = Grants(clock)

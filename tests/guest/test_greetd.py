@@ -204,10 +204,12 @@ def test_the_agents_word_signs_in(bed: Bed) -> None:
 
 
 @pytest.mark.parametrize("style", ["secret", "visible"])
-def test_no_question_is_answered_for_the_agent(bed: Bed, style: str) -> None:
+def test_a_question_that_the_user_does_not_answer_brings_the_prompt_back(bed: Bed, style: str) -> None:
     greetd = bed.greetd(question(style, "Password: "))
     screen, desk = bed.screen(), bed.desk()
     desk.sign_in("alice")
+    screen.expect("Password: ")
+    os.write(screen._master, b"\x03")
     desk.turn(lambda: len(desk.changes) == 2)
     screen.expect("Login incorrect")
     assert greetd.words() == ["create_session", "cancel_session"]

@@ -57,6 +57,55 @@ def test_a_person_signs_in(bed: Bed) -> None:
     assert "ret" not in screen.transcript
 
 
+# PAM asks something in a login of the agent's
+
+
+def test_what_pam_asks_in_the_agents_login_is_answered_at_the_screen(bed: Bed) -> None:
+    greetd = bed.greetd(
+        question("info", "Your password has to be changed"),
+        question("secret", "New password: "),
+        question("visible", "Code: "),
+        SUCCESS,
+        SUCCESS,
+    )
+    desk = bed.desk()
+    screen = bed.screen()
+    screen.expect(PROMPT)
+    desk.sign_in("alice")
+    screen.expect("has to be changed")
+    screen.expect("New password: ")
+    screen.send("canary-1")
+    screen.expect("Code: ")
+    screen.send("123456")
+    assert screen.wait() == 0
+    answers = [request.get("response") for request in greetd.requests if "response" in request]
+    assert answers == [None, "canary-1", "123456"]
+    assert greetd.words()[-1] == "start_session" and "canary" not in screen.transcript
+
+
+@pytest.mark.parametrize("typed", [b"", b"canary-", b"canary-1\nbob\n"])
+@pytest.mark.parametrize("end", ["cancel", "agent"])
+def test_when_the_agent_hangs_up_its_question_is_nobodys(bed: Bed, typed: bytes, end: str) -> None:
+    """greetd cancels at once, and what was typed for it is neither shown nor a name."""
+    greetd = bed.greetd(question("secret", "New password: "))
+    desk = bed.desk()
+    screen = bed.screen()
+    screen.expect(PROMPT)
+    desk.sign_in("alice")
+    screen.expect("New password: ")
+    os.kill(screen.pid, signal.SIGSTOP)  # so that it finds both at once
+    os.write(screen._master, typed)
+    desk.driver.cancel() if end == "cancel" else desk.driver.close()
+    os.kill(screen.pid, signal.SIGCONT)
+    screen.expect(PROMPT)
+    assert greetd.words() == ["create_session", "cancel_session"]
+    screen.send("carol")
+    screen.expect("carol")
+    assert "canary" not in screen.transcript and "bob" not in screen.transcript
+    assert screen.wait() == 0
+    assert [request.get("username") for request in greetd.requests][-2] == "carol"
+
+
 def test_the_session_is_the_users_own_shell(bed: Bed) -> None:
     greetd = bed.greetd(SUCCESS, SUCCESS)
     screen = bed.screen()

@@ -36,7 +36,7 @@ def test_each_failure_is_one_line_and_says_what_to_do(code: Exit) -> None:
     failed = f"failed {int(code)} {MEANING[code]}"
     shown = lines("signing-in alice", failed, end=PlugEvent(PORT, "exited", code=int(code)))
     assert len(shown) == 2
-    assert shown[1].endswith(("sign in by hand", "type your password"))
+    assert shown[1].endswith(("sign in by hand", "type your password", "answer there"))
 
 
 def test_no_ticket_is_said_as_such() -> None:
@@ -67,3 +67,11 @@ def test_a_ticket_that_is_not_renewed_and_words_of_others() -> None:
 def test_a_line_is_a_line() -> None:
     (line,) = lines(f"note {'x' * 5000}")
     assert len(line) == LINE_MAX
+
+
+def test_a_console_that_asks_is_where_to_answer() -> None:
+    assert lines("signing-in alice", "console-asks", "signed-in") == [
+        "signing in as alice ...",
+        "the console asks something: answer there",
+        "signed in as alice",
+    ]

@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from os import urandom
 from time import time
-from typing import Any, NamedTuple
+from typing import Any
 
-from sso.client.exits import Exit, Outcome, by_cause, by_code
+from sso.client.exits import Exit, Outcome, by_cause, by_clock, by_code
+from sso.client.person import NOBODY, Person, Shown
 from sso.credential import Credential
 from sso.errors import MechanismError
 from sso.events import Closed, LayerStarted, Reset
@@ -35,21 +36,6 @@ ASK_AGAIN = 2.0  # seconds until the client asks again what became of a login th
 RESTARTS_MAX = 3
 
 
-class Person(NamedTuple):
-    """How to ask the person at the desktop; each may block, and None means that nobody can be asked."""
-
-    password: Callable[[], Credential | None] = lambda: None
-    accept_spn: Callable[[str], bool] = lambda spn: False
-
-
-class Shown(NamedTuple):
-    """The ticket that a login shows: whose, for which service, and its end in seconds since the epoch."""
-
-    principal: str
-    spn: str
-    until: float
-
-
 class Conversation:
     """One login over one port; a Pump drives it, or a test.
 
@@ -65,7 +51,7 @@ class Conversation:
         policy: ClientPolicy,
         load: Callable[[str], Pair],
         *,
-        person: Person = Person(),
+        person: Person = NOBODY,
         progress: Callable[[str], None] = lambda text: None,
         status: Callable[[str], None] = lambda text: None,
         random: Callable[[int], bytes] = urandom,
@@ -154,7 +140,7 @@ class Conversation:
     # Events
 
     def _work(self) -> None:
-        while self.outcome is None and (event := self.session.next_event()) is not None:
+        while not (self.finished or self._resting) and (event := self.session.next_event()) is not None:
             if isinstance(event, Reset):
                 self._restart()
             elif isinstance(event, Closed):
@@ -389,9 +375,7 @@ class Conversation:
 
     def _name_clock(self, value: str) -> None:
         """The guest's time after a clock error: say by how much the two clocks differ."""
-        seconds = round(int(value) - time()) if value.isdigit() and len(value) < 12 else 0
-        ahead = f"the guest's clock is {abs(seconds)} s {'ahead' if seconds > 0 else 'behind'}"
-        self._finish(Outcome(Exit.CLOCK, ahead, "set the guest's clock, for example after a resume"))
+        self._finish(by_clock(round(int(value) - time()) if value.isdigit() and len(value) < 12 else 0))
 
     def _say_who(self, name: str) -> None:
         if not self._told:

@@ -117,3 +117,9 @@ def by_code(code: int) -> Outcome:
     if exit is None:
         return Outcome(Exit.PROTOCOL, f"the guest ended it with error {code}")
     return Outcome(exit, line, hint)
+
+
+def by_clock(seconds: int) -> Outcome:
+    """The outcome where the guest's clock is so many seconds ahead of ours, or behind."""
+    ahead = f"the guest's clock is {abs(seconds)} s {'ahead' if seconds > 0 else 'behind'}"
+    return Outcome(Exit.CLOCK, ahead, "set the guest's clock, for example after a resume")

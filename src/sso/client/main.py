@@ -4,9 +4,10 @@ import signal
 import sys
 from contextlib import suppress
 
-from sso.client.conversation import Conversation, Person
+from sso.client.conversation import Conversation
 from sso.client.exits import Exit, Outcome
 from sso.client.options import Options, complain, parse
+from sso.client.person import Person
 from sso.client.prompts import Prompts
 from sso.client.status import Status
 from sso.errors import ConfigError, MechanismError, PortClosed

@@ -1,7 +1,7 @@
 """The states of a run for a program that has started it: one line each on a descriptor of its own.
 
-`signing-in NAME`, then `signed-in` or `failed EXIT TEXT`. With --stay there are more: `console-asks` while the
-login waits for an answer that is given there, and after `signed-in` `staying`, with
+`signing-in NAME`, then `signed-in` or `failed EXIT TEXT`. With --stay there are more: `console-asks` while
+the login waits for an answer that is given there, and after `signed-in` `staying`, with
 ` until=EPOCH` if a ticket was handed over that may be renewed, then each time `renewed until=EPOCH`,
 `signed-in` (the guest has begun anew), or `not-renewed EXIT TEXT`, after which it is tried again.
 """

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from sso.client.conversation import Conversation, Shown
+from sso.client.conversation import Conversation
 from sso.client.exits import Exit, Outcome, by_cause
 from sso.client.options import Options, complain
+from sso.client.person import Shown
 from sso.errors import FramingError, MechanismError, RemoteProtocolError
 from sso.loop import Pump
 from sso.mech import load

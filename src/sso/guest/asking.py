@@ -19,7 +19,7 @@ class Asking:
         self._reactor, self._driver, self._grants, self._seconds = reactor, driver, grants, seconds
 
     def begin(self, login: Opening, late: Callable[[], None]) -> None:
-        """Arm the credential of a login, and tell the screen as soon as it is ready; `late` if it never is."""
+        """Arm the credential of a login, and tell the screen when it is ready; `late` if it never is."""
 
         def is_there() -> None:
             if not login.triggers and login.connection is None:

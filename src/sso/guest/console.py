@@ -1,6 +1,6 @@
 """What is done to the seat when the client leaves: lock and see that it is locked, log off after a grace."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sso.guest.config import LOG_OFF, NOTHING, GuestConfig
 from sso.guest.journal import note
@@ -101,17 +101,22 @@ class Console:
         if not still_open and not (found.known and self.expects()):
             self._confirm(found)
         else:
-            self._wait(lambda: self._tell_all(still_open))
+            self._wait(
+                lambda: self._tell_all(still_open), [one for one in still_open if one.id not in self._told]
+            )
 
-    def _wait(self, lock: Callable[[], None]) -> None:
+    def _wait(self, lock: Callable[[], None], appeared: Sequence[Seated] = ()) -> None:
+        """Lock now and then; what has appeared since is told at once."""
         if self._again is None or self._again.cancelled:
             lock()
             self._again = self._reactor.after(LOCK_EVERY, lambda: self.seat.look(self._lock))
+        else:
+            self._tell_all(appeared)
 
     def _is_done(self, session: Seated) -> bool:
         return not session.graphical or self.driver.is_locked(session)
 
-    def _tell_all(self, sessions: list[Seated]) -> None:
+    def _tell_all(self, sessions: Sequence[Seated]) -> None:
         for session in sessions:
             self._tell(session)
 

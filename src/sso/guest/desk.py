@@ -88,6 +88,7 @@ class PamDesk:
 
     def _wait_for_seat(self, login: Opening, before: Stage) -> None:
         """PAM has left without a word. Some screens do so although they unlock: the seat will tell."""
-        end = self._actions(before)[meaning(before, Stage.ENDED, unlocking=False)]
-        login.timers.append(self._reactor.after(UNLOCKED_SECONDS, lambda: end(login)))
+        if before is not Stage.ESTABLISHED:
+            end = self._actions(before)[meaning(before, Stage.ENDED, unlocking=False)]
+            login.timers.append(self._reactor.after(UNLOCKED_SECONDS, lambda: end(login)))
         self._hearing.proved(login)

@@ -24,8 +24,9 @@ class LoginDriver(Protocol):
 
     `service` and `place` (a tty without /dev/; "" where the screen tells PAM none) are what its PAM module
     will report, for the login that `trigger` begins and for no other one of that screen. `token`: the
-    screen hands our token to PAM; then that tells which login it is, and the place may be any. `unlocks`: `trigger` also opens a locked session of that user, by PAM; elsewhere logind does.
-    `retry`: seconds after which a screen that has not asked is told again; 0 for never.
+    screen hands our token to PAM; then that tells which login it is, and the place may be any. `unlocks`:
+    `trigger` also opens a locked session of that user, by PAM; elsewhere logind does. `retry`: seconds
+    after which a screen that has not asked is told again; 0 for never.
     """
 
     service: str

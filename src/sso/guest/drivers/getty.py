@@ -19,6 +19,7 @@ from sso.errors import RemoteProtocolError
 from sso.guest import local, records
 from sso.guest.account import is_login_name
 from sso.guest.config import GuestConfig
+from sso.guest.drivers.typed import LINE_MAX, forget_typed
 from sso.guest.journal import note
 from sso.guest.logind import Seat, Seated
 from sso.guest.reactor import Reactor, Timer
@@ -27,9 +28,7 @@ from sso.guest.records import Go, Hello, Taken
 SOCKET = "/run/console-sso/getty.sock"
 LOGIN = "/bin/login"
 HELLO_SECONDS = 2.0  # for a login screen to say where it is
-QUIET_SECONDS = 0.5  # without a key, after which who was typing into the last program has noticed its end
 DIAL_EVERY = 1.0  # seconds between two looks for an agent
-LINE_MAX = 4096  # octets that a terminal hands over at once
 # What login passes on to the session, beside what it sets itself. Nothing of this can load code.
 ENVIRONMENT = ("TERM", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "COLORTERM")
 
@@ -82,8 +81,8 @@ class GettyDriver:
     def cancel(self) -> None:
         """Take the word back from a screen, or end the login that it became; a person's own login stays.
 
-        It is ended at once: it may be asking the user something, such as a new password. Whatever children
-        it has are helpers of PAM: the session's shell comes after OPENED, and then there is nothing to cancel.
+        It is ended at once: it may be asking the user something, such as a new password. Whatever children it
+        has are helpers of PAM: the session's shell comes after OPENED, and then there is nothing to cancel.
         """
         if self._told is not None:
             # From here on the screen's TAKEN fails, and it stays what it is. It may have been sent before.
@@ -194,7 +193,7 @@ class Getty:
     def wait(self) -> str | None:
         """The name to log in, or None when the terminal is at its end."""
         self._dial()
-        self._forget_typed()
+        forget_typed(self._terminal, [] if self._agent is None else [self._agent.fileno()])
         _make_sane(self._terminal)
         self._prompt()
         while True:
@@ -248,21 +247,6 @@ class Getty:
             self.close()
             return None
         return received[0].text
-
-    def _forget_typed(self) -> None:
-        """Drop what was typed before the prompt, without showing it, until nobody goes on typing.
-
-        The last program may have ended while it asked for a secret. Who types it does not look, and would
-        give the rest of it to a prompt that shows it. The agent's word need not wait for that.
-        """
-        mode = termios.tcgetattr(self._terminal)
-        mode[3] &= ~(termios.ICANON | termios.ECHO)
-        mode[6][termios.VMIN], mode[6][termios.VTIME] = 1, 0
-        termios.tcsetattr(self._terminal, termios.TCSANOW, mode)
-        fds = [self._terminal] if self._agent is None else [self._terminal, self._agent.fileno()]
-        seconds = 0.0
-        while select.select(fds, [], [], seconds)[0] == [self._terminal] and self._read():
-            seconds = QUIET_SECONDS
 
     def _prompt(self) -> None:
         self._show(f"{socket.gethostname().partition('.')[0]} login: ")

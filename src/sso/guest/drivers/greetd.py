@@ -1,16 +1,19 @@
 """The greetd driver: the agent's end of `sso-greetd` (greetd_greeter.py), the greeter that waits for a word.
 
-The greeter says HELLO and waits. On SIGNIN it has greetd begin a login of that user and answers no question
-in it: the PAM module finds the credential by (service, user). So no token is used although greetd could
-carry one. PAM could ask for it by a prompt only, which people would see whenever they sign in by another
-greeter, and a stack without our module would try the token as a password. A token would tell apart two
-greetd services of one machine; without it, whoever types that user's name at the other one in that moment
-opens the session there, for that same user.
+The greeter says HELLO and waits. On SIGNIN it has greetd begin a login of that user. The PAM module asks
+nothing: it finds the credential by (service, user). What another module asks, such as a new password, the
+greeter shows; when we hang up it has greetd cancel the login, and shows its prompt.
+
+So no token is used although greetd could carry one. PAM could ask for it by a prompt only, which people
+would see whenever they sign in by another greeter, and a stack without our module would try the token as a
+password. A token would tell apart two greetd services of one machine; without it, whoever types that user's
+name at the other one in that moment opens the session there, for that same user.
 
 A word is given once. A login that greetd cancels at PAM's question for a password may count as a failure
 (pam_faillock), so a greeter that comes back from one does not get the same word again.
 
-greetd tells PAM no terminal before the user is authenticated, so the place is "".
+greetd tells PAM no terminal before the user is authenticated, so the place is "", and no request that names
+one gets the credential.
 """
 
 import os

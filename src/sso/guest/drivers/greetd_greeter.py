@@ -27,6 +27,7 @@ from sso.guest import local, records
 from sso.guest.account import is_login_name
 from sso.guest.confine import confine
 from sso.guest.drivers.greetd_ipc import Greetd, Reply
+from sso.guest.drivers.typed import LINE_MAX, forget_typed
 from sso.guest.records import Hello, SignIn, Taken
 
 SOCKET = "/run/console-sso/greeter.sock"
@@ -35,7 +36,6 @@ DIAL_EVERY = 1.0  # seconds between two looks for an agent
 ANSWER_SECONDS = 60.0  # for a person to answer, as login(1) has it
 CHAIN_SECONDS = 2.0  # for another greeter to end when it is told to
 ROUNDS_MAX = 100  # questions and messages of one login
-LINE_MAX = 4096  # octets that a terminal hands over at once
 ANSWER_MAX = 511  # octets: PAM_MAX_RESP_SIZE without its NUL
 ABORT = 3  # Ctrl-C
 
@@ -65,13 +65,18 @@ class Word:
         while True:
             if self._agent is None:
                 self._dial()
-            fds = [other] if self._agent is None else [other, self._agent.fileno()]
-            ready = select.select(fds, [], [], DIAL_EVERY if self._agent is None else None)[0]
+            ready = select.select([other, *self.fds()], [], [], DIAL_EVERY if self._agent is None else None)[
+                0
+            ]
             if other in ready:
                 return None
             if ready and (user := self._hear()):
-                # The PAM module has no question. If there is one, another module asks, and nobody answers.
+                # The PAM module has no question. If another module has, a face may show it.
                 return Login(user, lambda style, text: None, lambda: self._is_wanted(user))
+
+    def fds(self) -> list[int]:
+        """What becomes readable when the agent takes its word back."""
+        return [] if self._agent is None else [self._agent.fileno()]
 
     def close(self) -> None:
         """Hang up: one connection is one login."""
@@ -150,12 +155,17 @@ class Terminal:
             return -1
         return count - (last == ord("\n"))
 
-    def ask(self, prompt: str, echo: bool, answer: bytearray) -> int:
-        """Ask one question; the length of what is in `answer` then, -1 without an answer."""
+    def ask(self, prompt: str, echo: bool, answer: bytearray, others: Sequence[int] = ()) -> int:
+        """Ask one question; the length of what is in `answer` then, -1 without an answer.
+
+        When one of the others becomes readable the question is nobody's any more, nor is what was typed.
+        """
         self._set(echo)
         self.show(prompt)
         try:
-            if not select.select([self.fd], [], [], ANSWER_SECONDS)[0]:
+            ready = select.select([self.fd, *others], [], [], ANSWER_SECONDS)[0]
+            if ready != [self.fd]:
+                forget_typed(self.fd)
                 return -1
             return self.read(answer)
         finally:
@@ -215,12 +225,13 @@ class Prompt:
                 return Login(name, self._ask, lambda: True)
             self.show(prompt)
         self._terminal.forget()
-        return found
+        # PAM may ask what only the user knows; the user sits here until the agent hangs up.
+        return found._replace(ask=lambda style, text: self._ask(style, text, word.fds()))
 
-    def _ask(self, style: str, text: str) -> memoryview | None:
+    def _ask(self, style: str, text: str, others: Sequence[int] = ()) -> memoryview | None:
         """A person's answer, which the caller wipes; None when there is none."""
         answer = bytearray(LINE_MAX)
-        length = self._terminal.ask(text, style == "visible", answer)
+        length = self._terminal.ask(text, style == "visible", answer, others)
         given = memoryview(answer)[: max(0, length)]
         if 0 <= length <= ANSWER_MAX and _is_text(given):
             return given

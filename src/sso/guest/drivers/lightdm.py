@@ -4,9 +4,11 @@ Seat.SwitchToUser runs PAM's service lightdm without a conversation: a grant tha
 anything else ends at the greeter. That handle has no display yet, so PAM_TTY is empty, and the grant is for
 an empty one only: the greeter's own conversation for the same user tells ":0". A greeter that took the grant
 would hold an authenticated user whose session opens at a key press, without any line of PAM, after the
-client has left (read in LightDM 1.26: src/seat.c, src/session-child.c). Locking is LightDM's own as well: it puts a greeter in front of the session, and
-logind's LockedHint stays what it is; so a session behind a greeter counts as locked. One behind another
-session, such as a text login, does not: a key brings it to the front.
+client has left (read in LightDM 1.26: src/seat.c, src/session-child.c).
+
+Locking is LightDM's own as well: it puts a greeter in front of the session, and logind's LockedHint stays
+what it is; so a session behind a greeter counts as locked. One behind another session, such as a text login,
+does not: a key brings it to the front.
 
 Told to lock while it still starts the greeter, LightDM (1.26) kills that one with its X server and begins
 again: told every two seconds it never comes to an end.
@@ -57,7 +59,7 @@ class LightDMDriver:
         pass
 
     def cancel(self) -> None:
-        """Nothing to take back: without its grant the switch ends at the greeter, as at a question of PAM's."""
+        """Nothing to take back: without its grant the switch ends at the greeter, as at any question."""
 
     def lock(self, session: Seated) -> bool:
         now = self._reactor.clock()
