@@ -235,7 +235,7 @@ class Bed:
             # Root's eyes see the folder also when nothing can be written there.
             found += [str(path) for path in self.guest.path("/var/tmp").glob("caches/krb5cc*")]
             agent.end(signal.SIGTERM)
-            return Login(order, kind, told, found, agent.log(), agent.signed_in())
+            return Login(stack, order, kind, told, found, agent.log(), agent.signed_in())
         finally:
             agent.close()
 
@@ -250,6 +250,7 @@ class Login:
 
     def __init__(
         self,
+        stack: str,
         order: str,
         kind: Kind,
         told: dict[str, Any],
@@ -257,9 +258,10 @@ class Login:
         agent: list[str],
         signed_in: bool,
     ) -> None:
-        self.kind, self.found, self.agent, self.signed_in = kind, found, agent, signed_in
+        # libpam drops what setcred says where another module judged the password, or the line jumps (GDM's).
+        self.drops = kind is Kind.PASSWORD or stack in TOKEN
+        self.found, self.agent, self.signed_in = found, agent, signed_in
         codes = [code for code in told["results"] if isinstance(code, int)][:-1]  # without "end"
-        codes = [code for code in codes if code is not None]
         names = ("authenticate", "acct_mgmt", *ORDERS[order])
         self.codes = list(zip(names, codes, strict=True))
         self.look = next(result for result in told["results"] if isinstance(result, dict))
@@ -269,12 +271,10 @@ class Login:
         return dict(self.codes)["open_session"] == 0
 
     def refused_from(self, call: str) -> bool:
-        """Whether every call from that one on was refused; libpam drops setcred's result for a password."""
+        """Whether every call from that one on was refused, as far as libpam lets the program know."""
         names = [name for name, _ in self.codes]
         later = self.codes[names.index(call) :]
-        return all(
-            code != 0 or (name.startswith("setcred") and self.kind is Kind.PASSWORD) for name, code in later
-        )
+        return all(code != 0 or (name.startswith("setcred") and self.drops) for name, code in later)
 
     def __repr__(self) -> str:
         return f"{self.codes} {self.look} {self.found} module: {self.module} agent: {self.agent}"
