@@ -127,7 +127,8 @@ class Caller:
 def play(script: dict[str, Any]) -> dict[str, Any]:
     """What one login program sees."""
     caller = Caller(script)
-    results, user = [], ""
+    results: list[Any] = []
+    user = ""
     began = time.monotonic()
     for step in script["steps"]:
         if step.startswith("end"):

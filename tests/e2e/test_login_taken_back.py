@@ -1,7 +1,7 @@
 """Debian's login under agetty, as a whole: what is taken back while PAM is at work opens no shell.
 
-Debian's login opens the session before it sets the credentials. A program that pam_exec starts stops it within
-the session's stack, right before our last line.
+Debian's login opens the session before it sets the credentials. A program that pam_exec starts stops it
+within the session's stack, right before our last line.
 """
 
 import os
