@@ -57,6 +57,7 @@ class SDDMDriver:
         self._known = False
         self._talk: Forked | None = None
         self._wanted = False  # the login of the talk is still to come to its end
+        self._user = ""  # whose login that is
         self._changed: Callable[[], None] = lambda: None
 
     def start(self, changed: Callable[[], None]) -> None:
@@ -86,19 +87,21 @@ class SDDMDriver:
 
         sockets = self._sockets
         self._talk = Forked(self._reactor, lambda: _log_in(sockets, user), told, TALK_SECONDS)
-        self._wanted = True
+        self._wanted, self._user = True, user
         return True
 
     def settled(self) -> None:
         self._wanted = False
 
     def cancel(self) -> None:
-        """The talk goes on to its end, as SDDM needs it: its PAM finds no grant, and the greeter stays.
+        """End the process that asks PAM; the talk goes on to its end, as SDDM needs it.
 
-        Nobody can answer a question of PAM's in the user's place: SDDM 0.19 answers each with the password
-        that it was told, an empty one, so that such a login fails at once.
+        PAM may be asking something (a password that is due), to which SDDM 0.19 has no answer: it would wait
+        for ever, and with it the next login. The talk may be over before: a message is a failure to SDDM.
         """
-        self._wanted = False
+        wanted, self._wanted = self._wanted, False
+        if wanted:
+            _end_helper(self._user)
 
     def lock(self, session: Seated) -> bool:
         return False
@@ -169,24 +172,35 @@ def _succeeds(link: socket.socket) -> bool:
 def _end_greeter(path: str) -> None:
     """End the greeter on that socket, which may be just about to begin."""
     limit = time.monotonic() + GREETER_SECONDS
-    while not any(_end(int(pid), path) for pid in os.listdir("/proc") if pid.isdigit()):
+    while not _end_all(b"sddm-greeter", path.encode(), signal.SIGTERM):
         if time.monotonic() > limit:
             return
         time.sleep(GREETER_PAUSE)
 
 
-def _end(pid: int, path: str) -> bool:
-    """End a process if it is the greeter; only one of our own uid can be ended."""
+def _end_helper(user: str) -> None:
+    """In the agent: end the helper that signs this user in; it has opened no session."""
+    _end_all(b"sddm-helper", user.encode(), signal.SIGKILL)
+
+
+def _end_all(program: bytes, option: bytes, how: signal.Signals) -> bool:
+    """End the programs of that name which were started with that word; whether there was one."""
+    ended = [_end(int(pid), program, option, how) for pid in os.listdir("/proc") if pid.isdigit()]
+    return any(ended)
+
+
+def _end(pid: int, program: bytes, option: bytes, how: signal.Signals) -> bool:
+    """End a process if it is that one and may be ended."""
     try:
         life = os.pidfd_open(pid)
     except OSError:
         return False
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
-            program, *options = file.read(4096).split(b"\0")
-        if os.path.basename(program) != b"sddm-greeter" or path.encode() not in options:
+            path, *options = file.read(4096).split(b"\0")
+        if os.path.basename(path) != program or option not in options:
             return False
-        signal.pidfd_send_signal(life, signal.SIGTERM)
+        signal.pidfd_send_signal(life, how)
     except OSError:
         return False
     finally:
