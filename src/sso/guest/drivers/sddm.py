@@ -21,6 +21,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from sso.guest import local
 from sso.guest.config import GuestConfig
@@ -58,6 +59,7 @@ class SDDMDriver:
         self._talk: Forked | None = None
         self._wanted = False  # the login of the talk is still to come to its end
         self._user = ""  # whose login that is
+        self._helpers: list[int] = []  # pidfds of those that are to end with the talk
         self._changed: Callable[[], None] = lambda: None
 
     def start(self, changed: Callable[[], None]) -> None:
@@ -82,6 +84,7 @@ class SDDMDriver:
     def trigger(self, user: str, token: str) -> bool:
         def told(answer: bytes) -> None:
             self._talk = None
+            self._end_helpers()
             if not self._wanted:
                 self._changed()  # another login may wait for the end of this talk
 
@@ -96,12 +99,19 @@ class SDDMDriver:
     def cancel(self) -> None:
         """End the process that asks PAM; the talk goes on to its end, as SDDM needs it.
 
-        PAM may be asking something (a password that is due), to which SDDM 0.19 has no answer: it would wait
-        for ever, and with it the next login. The talk may be over before: a message is a failure to SDDM.
+        PAM may be asking something (a password that is due), to which SDDM 0.19 has no answer: it waits for
+        ever, and with it the next login. It is ended when the talk is over, of whose failure the greeter hears
+        as ever; nobody else can answer meanwhile.
         """
         wanted, self._wanted = self._wanted, False
         if wanted:
-            _end_helper(self._user)
+            self._helpers += _running(b"sddm-helper", self._user.encode())
+        if self._talk is None:
+            self._end_helpers()
+
+    def _end_helpers(self) -> None:
+        helpers, self._helpers = self._helpers, []
+        _end_all(helpers, signal.SIGKILL)
 
     def lock(self, session: Seated) -> bool:
         return False
@@ -113,6 +123,7 @@ class SDDMDriver:
         if self._talk is not None:
             self._talk.cancel()
             self._talk = None
+        self._end_helpers()
 
 
 def _version() -> bytes:
@@ -172,40 +183,38 @@ def _succeeds(link: socket.socket) -> bool:
 def _end_greeter(path: str) -> None:
     """End the greeter on that socket, which may be just about to begin."""
     limit = time.monotonic() + GREETER_SECONDS
-    while not _end_all(b"sddm-greeter", path.encode(), signal.SIGTERM):
+    while not _end_all(_running(b"sddm-greeter", path.encode()), signal.SIGTERM):
         if time.monotonic() > limit:
             return
         time.sleep(GREETER_PAUSE)
 
 
-def _end_helper(user: str) -> None:
-    """In the agent: end the helper that signs this user in; it has opened no session."""
-    _end_all(b"sddm-helper", user.encode(), signal.SIGKILL)
-
-
-def _end_all(program: bytes, option: bytes, how: signal.Signals) -> bool:
-    """End the programs of that name which were started with that word; whether there was one."""
-    ended = [_end(int(pid), program, option, how) for pid in os.listdir("/proc") if pid.isdigit()]
-    return any(ended)
-
-
-def _end(pid: int, program: bytes, option: bytes, how: signal.Signals) -> bool:
-    """End a process if it is that one and may be ended."""
-    try:
-        life = os.pidfd_open(pid)
-    except OSError:
-        return False
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            path, *options = file.read(4096).split(b"\0")
-        if os.path.basename(path) != program or option not in options:
-            return False
-        signal.pidfd_send_signal(life, how)
-    except OSError:
-        return False
-    finally:
+def _end_all(lives: list[int], how: signal.Signals) -> bool:
+    """End these processes, close their descriptors, and say whether one could be ended."""
+    ended = False
+    for life in lives:
+        with suppress(OSError):  # it is gone, or another user's
+            signal.pidfd_send_signal(life, how)
+            ended = True
         os.close(life)
-    return True
+    return ended
+
+
+def _running(program: bytes, option: bytes) -> list[int]:
+    """Descriptors of the processes of that program which were started with that word; the caller's."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            life = os.pidfd_open(int(pid))
+        except OSError:
+            continue
+        with suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+            path, *options = file.read(4096).split(b"\0")
+            if os.path.basename(path) == program and option in options:
+                found.append(life)
+                continue
+        os.close(life)
+    return found
 
 
 def _text(octets: bytes) -> bytes:
