@@ -1,8 +1,10 @@
 """Ed25519 as RFC 8032 has it, with OpenSSL's own program and Debian's Python as the other side."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -164,7 +166,11 @@ def test_debians_own_library_signs_and_checks_the_same() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[1] == files.signed().hex()
+    version, file = done.stdout.split()
+    assert file == files.signed().hex()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (least,) = re.findall(r"^cryptography>=(\d+)$", "\n".join(extras["signed"]), re.M)
+    assert int(version.split(".")[0]) >= int(least)
 
 
 # What stays in memory
