@@ -57,6 +57,14 @@ def test_the_rfcs_own_examples(seed: str, key: str, message: str, signature: str
     assert not is_signature(bytes.fromhex(key), bytes.fromhex(signature), b"x", memoryview(octets))
 
 
+def test_a_large_s_is_refused_whatever_the_library_would_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 8032 section 5.1.7 wants it below the order; not every library has always looked."""
+    order = 2**252 + 27742317777372353535851937790883648493
+    for s in (order, order + 1, 2**256 - 1):
+        monkeypatch.setitem(sys.modules, "cryptography", None)
+        assert not is_signature(bytes([9] * 32), bytes(32) + s.to_bytes(32, "little"), b"", memoryview(b""))
+
+
 def openssl(*arguments: str | Path) -> bytes:
     return subprocess.run([find_program("openssl"), *arguments], capture_output=True, check=True).stdout
 
