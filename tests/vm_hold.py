@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Self
 
 from beds_guest import secret_fd
@@ -90,7 +91,7 @@ class Client:
         with secret_fd(secret) as fds:
             words = [word for fd in fds for word in ("--password-fd", str(fd))]
             self._client = subprocess.Popen(
-                [*program, *(arguments or ("--spn", SPN)), *words],
+                [*program, *arguments, *words],
                 stdin=self._port.fileno(),
                 stdout=self._port.fileno(),
                 env={"PATH": os.environ["PATH"], **realm.env},
@@ -108,6 +109,30 @@ class Client:
         """Close the connection: the viewer is gone; may be called twice."""
         self.end()
         self._port.close()
+
+
+@dataclass
+class Bed:
+    """The guest, the realm, and the options of each client: alice's by kind, and bob's with his ticket."""
+
+    vm: Machine
+    realm: Realm
+    alice: dict[str, tuple[str, ...]]
+    bob: tuple[str, ...]
+
+    def begin(self, client: Client, kind: str) -> "subprocess.Popen[bytes]":
+        """Let alice's client begin."""
+        secret = "alice-on-the-console" if kind == "password" else ""
+        return client.begin(self.realm, *self.alice[kind], secret=secret)
+
+
+def bed(vm: Machine, realm: Realm, by_password: tuple[str, ...], folder: Path) -> Bed:
+    """Give both their tickets; `folder` is for bob's."""
+    realm.kinit("alice", "-f")
+    ccache = realm.kinit("bob", "-f", ccache=folder / "ccache")
+    by_ticket = ("--spn", SPN)
+    alice = {"ticket": by_ticket, "password": by_password}
+    return Bed(vm, realm, alice, (*by_ticket, "--ccache", f"FILE:{ccache}"))
 
 
 # Waiting happens inside: each look from outside would cost the guest more than what it waits for.

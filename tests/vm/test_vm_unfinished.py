@@ -5,7 +5,6 @@ One machine serves all. A covering set of the table runs with `make test`, the r
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import pytest
 import vm_hold as hold
 from beds import Certificates
 from beds_vm import Machines
-from vm_console import GETTY, SPN, TIME, enrol_with_passwords, sessions, sign_in, start
+from vm_console import GETTY, TIME, enrol_with_passwords, sessions, sign_in, start
+from vm_hold import Bed
 
 from sso.client.exits import Exit
 from sso.demo.realm import Realm
@@ -44,26 +44,11 @@ CELLS = [
 ]
 
 
-@dataclass
-class Bed:
-    """The guest, the realm, and the options of each client."""
-
-    vm: Machine
-    realm: Realm
-    alice: dict[str, tuple[str, ...]]
-    bob: tuple[str, ...]
-
-    def begin(self, client: hold.Client, kind: str) -> None:
-        """Let alice's client begin."""
-        client.begin(
-            self.realm, *self.alice[kind], secret="alice-on-the-console" if kind == "password" else ""
-        )
-
-    def next_signs_in(self) -> None:
-        """The next client is somebody else, and is signed in at once."""
-        hold.event(self.vm, "^screen-ready tty=tty1")
-        assert sign_in(self.vm, self.realm, *self.bob).code == Exit.SIGNED_IN
-        assert [one["Name"] for one in sessions(self.vm)] == ["bob"]
+def next_signs_in(bed: Bed) -> None:
+    """The next client is somebody else, and is signed in at once."""
+    hold.event(bed.vm, "^screen-ready tty=tty1")
+    assert sign_in(bed.vm, bed.realm, *bed.bob).code == Exit.SIGNED_IN
+    assert [one["Name"] for one in sessions(bed.vm)] == ["bob"]
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +61,7 @@ def installed(
         by_password = enrol_with_passwords(vm, realm, certificates, login="getty")
         start(vm, GETTY)
         hold.add_points(vm, "login")
-        bob = tmp_path_factory.mktemp("bob") / "ccache"
-        realm.kinit("alice", "-f")
-        realm.kinit("bob", "-f", ccache=bob)
-        alice = {"ticket": ("--spn", SPN), "password": by_password}
-        yield Bed(vm, realm, alice, ("--spn", SPN, "--ccache", f"FILE:{bob}"))
+        yield hold.bed(vm, realm, by_password, tmp_path_factory.mktemp("bob"))
 
 
 @pytest.fixture
@@ -130,7 +111,7 @@ def test_what_is_taken_back_meanwhile_opens_no_session(
     client.leave()
     if fault != "reset":
         vm.run(f"systemctl start {hold.AGENT}", timeout=TIME, check=True)
-        bed.next_signs_in()
+        next_signs_in(bed)
 
 
 @pytest.mark.parametrize("fault", hold.FOLDERS)
@@ -146,7 +127,7 @@ def test_a_ticket_without_a_place_opens_no_session(bed: Bed, fault: str) -> None
     assert run.code == Exit.DENIED
     print(f"folder {fault}: logind's session went after {hold.session_seconds(vm)} s")
     hold.one_clear_line(vm)
-    bed.next_signs_in()
+    next_signs_in(bed)
 
 
 SCREEN = "cat /dev/vcs1"
@@ -200,4 +181,4 @@ def test_a_hang_up_ends_what_pam_asks_and_shows_nothing_that_was_typed(
     assert "secret" not in seen and "Password" not in seen, seen
     assert vm.run("pgrep -x login").code == 1, "somebody else may answer"
     hold.nothing_of_alice(vm)
-    asking.next_signs_in()
+    next_signs_in(asking)
