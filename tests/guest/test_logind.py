@@ -17,6 +17,7 @@ from sso.guest.reactor import Reactor
 __all__ = ["daemon", "desk", "logind", "make_daemon", "make_somebody", "seat", "somebody"]
 
 GREETER: dict[str, Any] = {"Class": "greeter", "Type": "wayland"}
+LEADER = 1  # of every session of the mock
 SESSION_1 = f"{ROOT}/session/1"
 
 
@@ -39,7 +40,7 @@ def test_a_user_with_all_that_is_known_of_her(
     locked: bool, desk: Desk, logind: LogindMock, seat: Seat
 ) -> None:
     logind.session("7", "alice", 4001, Type="x11", Service="lightdm", TTY="tty7", LockedHint=locked)
-    alice = Seated("7", "alice", 4001, "x11", "lightdm", "tty7", False, True, locked)
+    alice = Seated("7", "alice", 4001, "x11", "lightdm", "tty7", False, True, locked, LEADER)
     assert look(desk.up(), seat) == Found(True, alice, (alice,))
     assert alice.graphical and alice.belongs_to("whoever", 4001) and not alice.belongs_to("alice", 4002)
 
@@ -377,3 +378,12 @@ def test_a_seat_leaks_nothing(desk: Desk, logind: LogindMock, seat: Seat) -> Non
 
 def test_the_names_are_logind_s() -> None:
     assert source.LOGIN1 == "org.freedesktop.login1"
+
+
+@pytest.mark.parametrize(("leader", "known"), [(4711, 4711), ("4711", 0)])
+def test_the_process_that_has_opened_a_session_is_known(
+    desk: Desk, logind: LogindMock, seat: Seat, leader: int | str, known: int
+) -> None:
+    logind.session("7", "alice", 4001, Leader=leader)
+    user = look(desk.up(), seat).user
+    assert user is not None and user.leader == known
