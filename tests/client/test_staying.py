@@ -117,9 +117,6 @@ def expiries(console: Console) -> list[int]:
     return [claim.credential.expires if claim.credential else 0 for claim in console.judge.claims]
 
 
-# Renewals
-
-
 @pytest.mark.proves("S107")
 def test_a_renewed_ticket_follows_within_a_minute_in_a_session_of_its_own(
     console: Console, cache: Callable[..., str]

@@ -103,8 +103,8 @@ class SDDMDriver:
         """End the process that asks PAM; the talk goes on to its end, as SDDM needs it.
 
         PAM may be asking something (a password that is due), to which SDDM 0.19 has no answer: it waits for
-        ever, and with it the next login. It is ended when the talk is over, of whose failure the greeter hears
-        as ever; nobody else can answer meanwhile.
+        ever, and with it the next login. It is ended when the talk is over, of which the greeter hears
+        as of any failure; nobody else can answer meanwhile.
         """
         wanted, self._wanted = self._wanted, False
         if wanted:
