@@ -3,9 +3,11 @@
     python -I pam_caller.py '{"service": ..., "user": ..., "items": {...}, "answers": [...], "steps": [...]}'
 
 Steps: authenticate, acct_mgmt, setcred:FLAGS, open_session, close_session, look, children, pause, end:STATUS.
-With "stop" it ends at the first failure, as login programs do. It prints one JSON object: "results" (a code, or what `look` or `children` saw), "prompts", "user", "seconds".
+With "stop" it ends at the first failure, as login programs do.
+It prints one JSON object: "results" (a code, or what `look` or `children` saw), "prompts", "user", "seconds".
+At a pause, and when a PAM module shows "pause", it prints that word and waits for a line.
 With "-" instead of a script it takes one a line from its input, each for a process of its own, and tells in
-"log" too what PAM's modules said to syslog. At a pause, and when a PAM module shows "pause", it prints that word and waits for a line.
+"log" too what PAM's modules said to syslog.
 """
 
 import ctypes
@@ -125,7 +127,8 @@ class Caller:
 def play(script: dict[str, Any]) -> dict[str, Any]:
     """What one login program sees."""
     caller = Caller(script)
-    results, user = [], ""
+    results: list[Any] = []
+    user = ""
     began = time.monotonic()
     for step in script["steps"]:
         if step.startswith("end"):

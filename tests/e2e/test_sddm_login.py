@@ -302,17 +302,24 @@ def test_nobody_is_signed_in_when_the_client_has_left(realm: Realm, make_screen:
     assert screen.running("sddm") == daemon
 
 
-def test_a_question_of_pams_waits_for_nobody(realm: Realm, make_screen: MakeScreen) -> None:
-    """SDDM 0.19 answers each itself, with the empty password: so a password that is due is a refusal."""
+def test_a_question_of_pams_ends_with_the_client(realm: Realm, make_screen: MakeScreen) -> None:
+    """SDDM 0.19 cannot ask for a new password, and waits: its helper is ended, and the next one gets in."""
     realm.kinit("alice", "-f")
-    screen = make_screen()
-    greeter = screen.running("sddm-greeter")
+    screen = make_screen(["grant_seconds = 5"])
     screen.sandbox.run(["chage", "-d", "0", "alice"])
-    assert sign_in(screen.guest, realm, "--spn", SPN).code == Exit.DENIED
-    screen.shows(FAILED)
-    assert screen.running("sddm-greeter") == greeter and not screen.running("session")
-    assert not caches(screen.guest)
-    assert "login-account-refused" in screen.guest.log()
+    assert sign_in(screen.guest, realm, "--spn", SPN).code == Exit.CONSOLE_ASKS
+    screen.until(lambda: "login-revoked" in screen.guest.log())
+    screen.until(lambda: not asking_for(screen, b"alice"))
+    assert not screen.running("session") and not caches(screen.guest)
+    realm.kinit("bob", "-f")
+    screen.until(lambda: sign_in(screen.guest, realm, "--spn", SPN).code == Exit.SIGNED_IN)
+    screen.session("bob")
+
+
+def asking_for(screen: Screen, user: bytes) -> bool:
+    """Whether a helper of SDDM runs for that user."""
+    words = (Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0") for pid in screen.running("sddm-helper"))
+    return any(user in word for word in words)
 
 
 def start_client(screen: Screen, realm: Realm) -> subprocess.Popen[bytes]:

@@ -2,7 +2,6 @@
 
 import os
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -13,10 +12,11 @@ import pytest
 from beds_agent import Asked, MakeStage, Stage, has, let_in, open_fds
 
 from sso.errors import ConfigError
-from sso.guest import local, records
+from sso.guest import journal, local, records
 from sso.guest.grant import Grant
 from sso.guest.local import Peer
-from sso.guest.pam import CONNECTIONS_MAX, HALF_OPEN_MAX, Peers
+from sso.guest.pam import CONNECTIONS_MAX, HALF_OPEN_MAX, Peers, next_stage
+from sso.guest.pam import Stage as Reached
 from sso.guest.records import Kind, Operation, Reply, Request
 
 GET = Request(Operation.GET, "login", "tty1")
@@ -229,32 +229,92 @@ def test_the_secret_is_closed_here_once_it_is_handed_out(make_stage: MakeStage) 
     records.close_all(asked.fds)
 
 
-def test_a_session_whose_reports_cannot_come_ends_with_its_process(make_stage: MakeStage) -> None:
-    """The peer left at the very moment the login was established: the process is watched instead."""
-    stage = armed(make_stage)
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            link.connect(stage.path)
-            link.send(GET.pack())
-            link.recv(1000)
-            link.send(Request(Operation.ESTABLISHED, "login", "tty1", "alice").pack())
-            os.write(writer, b".")
-            signal.pause()
-        finally:
-            os._exit(0)
-    stage.turn(lambda: stage.agent.judge.login is not None and stage.agent.judge.login.connection)
-    os.read(reader, 1)
+# Each step is a question
+
+
+def steps(kind: Kind) -> list[Operation]:
+    """The questions of a whole login after the GET."""
+    tried = [Operation.TRIED, Operation.PASSED] if kind is Kind.PASSWORD else []
+    return [*tried, Operation.HELD, Operation.ESTABLISHED, Operation.HELD, Operation.OPENED]
+
+
+@pytest.mark.parametrize(
+    ("stage", "kind", "good"),
+    [
+        (Reached.WAITING, Kind.KERBEROS, ""),
+        (Reached.GIVEN, Kind.PASSWORD, "TRIED"),
+        (Reached.GIVEN, Kind.KERBEROS, "ESTABLISHED HELD"),
+        (Reached.GIVEN, Kind.IDENTITY, "ESTABLISHED HELD"),
+        (Reached.TRIED, Kind.PASSWORD, "PASSED"),
+        (Reached.PASSED, Kind.PASSWORD, "ESTABLISHED HELD"),
+        (Reached.ESTABLISHED, Kind.KERBEROS, "OPENED HELD"),
+        (Reached.OPENED, Kind.KERBEROS, ""),
+        (Reached.ENDED, Kind.KERBEROS, ""),
+    ],
+)
+def test_only_the_steps_of_the_table_lead_on(stage: Reached, kind: Kind, good: str) -> None:
+    after = {operation.name: next_stage(stage, kind, operation) for operation in Operation}
+    assert {name for name, reached in after.items() if reached is not Reached.ENDED} == set(good.split())
+
+
+@pytest.mark.parametrize("kind", [Kind.PASSWORD, Kind.KERBEROS])
+@pytest.mark.parametrize("done", range(6))
+def test_any_step_before_the_open_session_can_be_taken_back(
+    make_stage: MakeStage, kind: Kind, done: int
+) -> None:
+    stage = make_stage()
+    stage.begin()
+    stage.claim(1, "alice" if kind is Kind.PASSWORD else "alice@TEST.EXAMPLE", kind, digest=b"d" * 32)
+    stage.armed()
+    asked = stage.ask()
+    asked.tried = True  # every step is said here
+    assert all(asked.report(operation) for operation in steps(kind)[:-1][:done])
     stage.agent.judge.end(1)
-    assert stage.agent.judge.signed_in is not None
-    os.kill(pid, signal.SIGKILL)
-    stage.turn(lambda: stage.agent.judge.signed_in is None)
-    os.waitpid(pid, 0)
-    for fd in (reader, writer):
-        os.close(fd)
-    assert len(stage.agent.pam) == 0
+    for operation in (Operation.HELD, Operation.OPENED):
+        assert not asked.report(operation), "what is asked later gets no yes"
+    assert stage.agent.judge.signed_in is None and len(stage.agent.pam) == 0
+
+
+def test_a_question_that_waits_when_a_login_is_taken_back_gets_no_yes(make_stage: MakeStage) -> None:
+    stage = armed(make_stage)
+    asked = stage.ask()
+    assert asked.report(Operation.ESTABLISHED)
+    records.send(asked.module, Request(Operation.OPENED, "login", "tty1", "alice"))
+    stage.agent.judge.end(1)
+    assert records.receive(asked.module, Reply) is None
+    assert stage.agent.judge.signed_in is None
+
+
+def test_that_the_password_was_right_is_known_when_it_is_taken_back(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.begin()
+    stage.claim(1, "alice", Kind.PASSWORD, digest=b"d" * 32)
+    stage.armed()
+    asked = stage.ask()
+    assert asked.report(Operation.TRIED)
+    login = stage.agent.judge.login
+    assert login is not None and login.connection is not None
+    connection = login.connection
+    records.send(asked.module, Request(Operation.PASSED, "login", "tty1", "alice"))
+    stage.agent.pam.withdraw(connection)
+    assert connection.stage is Reached.PASSED
+    assert records.receive(asked.module, Reply) is None
+
+
+def test_a_module_of_another_version_signs_nobody_in_and_is_named_once(
+    make_stage: MakeStage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(journal, "_say", lambda id, line, values: said.append(id))
+    stage = armed(make_stage)
+    for version in (1, 3, 1):
+        link = connect(stage)
+        link.send(b"SSOP" + bytes([version]) + GET.pack()[5:])
+        stage.turn()
+        assert link.recv(1000)[:6] == b"SSOR\x02\0", "our version, and nothing"
+        assert records.receive(link, Reply) is None
+    assert said.count("pam-other-version") == 1 and "pam-malformed" not in said
+    assert stage.ask().secret() == b"secret", "the grant is as it was"
 
 
 # Who may ask

@@ -71,8 +71,8 @@ def test_a_record_comes_back_as_it_went(record: Any, pair: Pair) -> None:
 
 def test_sizes_are_those_of_the_contract() -> None:
     assert len(REQUEST.pack()) == 512 and len(Reply().pack()) == 128
-    assert REQUEST.pack()[:8] == b"SSOP\x01\x03\0\0"
-    assert Reply(Kind.KERBEROS, 258, "alice").pack()[:18] == b"SSOR\x01\x02\0\0\0\0\x01\x02alice\0"
+    assert REQUEST.pack()[:8] == b"SSOP\x02\x03\0\0"
+    assert Reply(Kind.KERBEROS, 258, "alice").pack()[:18] == b"SSOR\x02\x02\0\0\0\0\x01\x02alice\0"
 
 
 def test_the_agents_codes_are_those_of_the_protocol() -> None:
@@ -94,8 +94,8 @@ def test_a_record_that_is_not_exact_is_refused(record: Any, spoil: Any, pair: Pa
 @pytest.mark.parametrize(
     "packet",
     [
-        REQUEST.pack()[:4] + b"\x02" + REQUEST.pack()[5:],
-        REQUEST.pack()[:5] + b"\x05" + REQUEST.pack()[6:],
+        REQUEST.pack()[:4] + b"\x01" + REQUEST.pack()[5:],
+        REQUEST.pack()[:5] + b"\x08" + REQUEST.pack()[6:],
         REQUEST.pack()[:5] + b"\x00" + REQUEST.pack()[6:],
         REQUEST.pack()[:6] + b"\x01" + REQUEST.pack()[7:],
         REQUEST.pack()[:8] + b"a" * 64 + REQUEST.pack()[72:],
@@ -112,7 +112,7 @@ def test_a_request_with_anything_odd_is_refused(packet: bytes) -> None:
 @given(st.binary(min_size=512, max_size=512))
 def test_random_octets_are_no_request(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
-        Request.unpack(b"SSOP\x01" + data[5:])  # 435 random octets of text that are all well padded: never
+        Request.unpack(b"SSOP\x02" + data[5:])  # 435 random octets of text that are all well padded: never
 
 
 @pytest.mark.parametrize("count", [0, 2, 3, 4, 9])

@@ -152,8 +152,9 @@ def test_the_socket_is_everybodys_and_the_folder_roots(hall: Hall) -> None:
         GET.pack() + b"\0",
         bytes(512),
         b"\xff" * 512,
-        b"SSOP\x02" + GET.pack()[5:],
-        b"SSOP\x01\x09" + GET.pack()[6:],
+        b"SSOP\x01" + GET.pack()[5:],
+        b"SSOP\x03" + GET.pack()[5:],
+        b"SSOP\x02\x09" + GET.pack()[6:],
         GET.pack().replace(b"alice\0", b"al\nce\0"),
         GET.pack().replace(b"alice\0", b"alice\xff"),
         GET.pack().replace(b"alice\0\0", b"alice\0x"),
@@ -169,25 +170,42 @@ def test_garbage_is_hung_up_on_and_burns_nothing(hall: Hall, packet: bytes) -> N
     assert hall.ask() == YES
 
 
-def test_more_after_the_answer_changes_nothing(hall: Hall) -> None:
+@pytest.mark.parametrize(
+    "more",
+    [
+        GET.pack(),
+        b"garbage",
+        *(
+            Request(operation, "i3lock", "", user).pack()
+            for operation, user in (
+                (Operation.OPENED, "alice"),
+                (Operation.CLOSED, "alice"),
+                (Operation.TRIED, "alice"),
+                (Operation.HELD, "bob"),
+                (Operation.ESTABLISHED, ""),
+            )
+        ),
+    ],
+)
+def test_what_does_not_follow_the_answer_ends_the_connection(hall: Hall, more: bytes) -> None:
     link = hall.connect()
-    for _ in range(3):
-        hall.say(link, GET.pack())
-    assert hall.hear(link) == YES and hall.hear(link) == b"nothing"
-    hall.say(link, b"garbage")
+    hall.say(link, GET.pack())
+    assert hall.hear(link) == YES
+    hall.say(link, more)
     assert hall.hear(link) == b"" and len(hall.server) == 0
     assert len(hall.asked) == 1
 
 
-def test_what_the_module_tells_afterwards_is_taken(hall: Hall) -> None:
+def test_the_module_asks_before_each_step(hall: Hall) -> None:
     link = hall.connect()
     hall.say(link, GET.pack())
-    for operation in (Operation.ESTABLISHED, Operation.OPENED, Operation.CLOSED):
+    assert hall.hear(link) == YES
+    for operation in (Operation.HELD, Operation.HELD, Operation.ESTABLISHED):
         hall.say(link, Request(operation, "i3lock", "", "alice").pack())
-    assert hall.hear(link) == YES and len(hall.server) == 1
+        assert hall.hear(link) == YES and len(hall.server) == 1
     link.close()
     hall.turn()
-    assert len(hall.server) == 0
+    assert len(hall.server) == 0 and len(hall.asked) == 1
 
 
 def test_one_who_does_not_read_holds_nobody_up(hall: Hall) -> None:
@@ -336,14 +354,14 @@ def test_the_silent_has_two_seconds(hall: Hall) -> None:
     assert hall.ask() == YES
 
 
-def test_the_answered_has_its_time(hall: Hall) -> None:
+def test_nothing_hurries_the_answered(hall: Hall) -> None:
+    """PAM may ask for a new password, and whoever types it may take an hour."""
     link = hall.connect()
     hall.say(link, GET.pack())
     assert hall.hear(link) == YES
-    hall.pass_time(LIFE_SECONDS - 0.1)
-    assert hall.hear(link) == b"nothing"
-    hall.pass_time(0.1)
-    assert hall.hear(link) == b"" and len(hall.server) == 0
+    hall.pass_time(3600.0)
+    hall.say(link, Request(Operation.HELD, "i3lock", "", "alice").pack())
+    assert hall.hear(link) == YES
 
 
 def test_the_end_hangs_up_on_everybody(hall: Hall) -> None:

@@ -90,7 +90,7 @@ def marked(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def written(text: str) -> tuple[str, list[str]]:
-    """The module and the arguments of our lines in a service's text; raises ConfigError without such a line."""
+    """The module and the arguments of our lines in a service's text; raises ConfigError without one."""
     for line in lines(text):
         words = line.words
         if line.module == "pam_sso" and words[0] == "auth" and "early" not in words and MARK in line.text:

@@ -172,6 +172,8 @@ class PamServer:
         From the shutdown on the module hears no yes any more, so it goes no step further. What it has asked
         before gets none either; but that the password was right is worth to know: the stage tells.
         """
+        if connection not in self._connections:
+            return
         connection._link.shutdown(socket.SHUT_RD)
         while (request := self._pending(connection)) is not None:
             if (connection.stage, request.operation) == (Stage.TRIED, Operation.PASSED):

@@ -106,10 +106,10 @@ class VerdictServer:
 
     def _follow(self, locker: _Locker, request: Request) -> None:
         """The module asks before each step, as at the other socket; a locker opens no session."""
-        good = request.operation in (Operation.HELD, Operation.ESTABLISHED)
-        if not good or locker.yes is None or request.user != locker.yes.user:
-            self._drop(locker)
-        elif not records.send(locker.link, locker.yes):
+        yes = locker.yes
+        good = yes is not None and request.user == yes.user
+        good = good and request.operation in (Operation.HELD, Operation.ESTABLISHED)
+        if yes is None or not good or not records.send(locker.link, yes):
             self._drop(locker)
 
     def _drop(self, locker: _Locker) -> None:

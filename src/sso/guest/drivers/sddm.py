@@ -21,6 +21,7 @@ import struct
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from sso.guest import local
 from sso.guest.config import GuestConfig
@@ -57,6 +58,8 @@ class SDDMDriver:
         self._known = False
         self._talk: Forked | None = None
         self._wanted = False  # the login of the talk is still to come to its end
+        self._user = ""  # whose login that is
+        self._helpers: list[int] = []  # pidfds of those that are to end with the talk
         self._changed: Callable[[], None] = lambda: None
 
     def start(self, changed: Callable[[], None]) -> None:
@@ -81,12 +84,13 @@ class SDDMDriver:
     def trigger(self, user: str, token: str) -> bool:
         def told(answer: bytes) -> None:
             self._talk = None
+            self._end_helpers()
             if not self._wanted:
                 self._changed()  # another login may wait for the end of this talk
 
         sockets = self._sockets
         self._talk = Forked(self._reactor, lambda: _log_in(sockets, user), told, TALK_SECONDS)
-        self._wanted = True
+        self._wanted, self._user = True, user
         return True
 
     def settled(self) -> None:
@@ -95,12 +99,21 @@ class SDDMDriver:
     failed = settled
 
     def cancel(self) -> None:
-        """The talk goes on to its end, as SDDM needs it: its PAM finds no grant, and the greeter stays.
+        """End the process that asks PAM; the talk goes on to its end, as SDDM needs it.
 
-        Nobody can answer a question of PAM's in the user's place: SDDM 0.19 answers each with the password
-        that it was told, an empty one, so that such a login fails at once.
+        PAM may be asking something (a password that is due), to which SDDM 0.19 has no answer: it waits for
+        ever, and with it the next login. It is ended when the talk is over, of whose failure the greeter hears
+        as ever; nobody else can answer meanwhile.
         """
-        self._wanted = False
+        wanted, self._wanted = self._wanted, False
+        if wanted:
+            self._helpers += _running(b"sddm-helper", self._user.encode())
+        if self._talk is None:
+            self._end_helpers()
+
+    def _end_helpers(self) -> None:
+        helpers, self._helpers = self._helpers, []
+        _end_all(helpers, signal.SIGKILL)
 
     def lock(self, session: Seated) -> bool:
         return False
@@ -112,6 +125,7 @@ class SDDMDriver:
         if self._talk is not None:
             self._talk.cancel()
             self._talk = None
+        self._end_helpers()
 
 
 def _version() -> bytes:
@@ -171,29 +185,38 @@ def _succeeds(link: socket.socket) -> bool:
 def _end_greeter(path: str) -> None:
     """End the greeter on that socket, which may be just about to begin."""
     limit = time.monotonic() + GREETER_SECONDS
-    while not any(_end(int(pid), path) for pid in os.listdir("/proc") if pid.isdigit()):
+    while not _end_all(_running(b"sddm-greeter", path.encode()), signal.SIGTERM):
         if time.monotonic() > limit:
             return
         time.sleep(GREETER_PAUSE)
 
 
-def _end(pid: int, path: str) -> bool:
-    """End a process if it is the greeter; only one of our own uid can be ended."""
-    try:
-        life = os.pidfd_open(pid)
-    except OSError:
-        return False
-    try:
-        with open(f"/proc/{pid}/cmdline", "rb") as file:
-            program, *options = file.read(4096).split(b"\0")
-        if os.path.basename(program) != b"sddm-greeter" or path.encode() not in options:
-            return False
-        signal.pidfd_send_signal(life, signal.SIGTERM)
-    except OSError:
-        return False
-    finally:
+def _end_all(lives: list[int], how: signal.Signals) -> bool:
+    """End these processes, close their descriptors, and say whether one could be ended."""
+    ended = False
+    for life in lives:
+        with suppress(OSError):  # it is gone, or another user's
+            signal.pidfd_send_signal(life, how)
+            ended = True
         os.close(life)
-    return True
+    return ended
+
+
+def _running(program: bytes, option: bytes) -> list[int]:
+    """Descriptors of the processes of that program which were started with that word; the caller's."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            life = os.pidfd_open(int(pid))
+        except OSError:
+            continue
+        with suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+            path, *options = file.read(4096).split(b"\0")
+            if os.path.basename(path) == program and option in options:
+                found.append(life)
+                continue
+        os.close(life)
+    return found
 
 
 def _text(octets: bytes) -> bytes:
