@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from acceptor_bed import AcceptorBed
 from beds_agent import FakeDriver, Stage, open_fds, raise_stage
 from channel_bed import Bed as ChannelBed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_workers import Bed as AcceptorBed
 
 from sso.errors import ConfigError, MechanismError, NoAgent
 from sso.guest import links, records
