@@ -21,7 +21,7 @@ from sso.mech import Mechanism, load
 SPN = "host/deleg.test.example"
 ATTEMPT = bytes(range(16))
 SECONDS = 20.0
-Deed = Callable[[socket.socket], None]
+Deed = Callable[[socket.socket], object]
 
 
 class Hostile(Mechanism):

@@ -35,7 +35,7 @@ def run(code: bytes, architecture: int, number: int, *arguments: int) -> int:
     data = struct.pack("<iIQ6Q", number, architecture, 0, *arguments, *[0] * (6 - len(arguments)))
     lines, at, loaded = list(struct.iter_unpack("=HBBI", code)), 0, 0
     while True:
-        kind, then, otherwise, value = lines[at]
+        kind, then, otherwise, value = map(int, lines[at])
         at += 1
         if kind == syscalls.RETURN:
             return value
