@@ -312,15 +312,24 @@ class Acceptor(_Layered):
 
 
 class Resumed(_Layered):
-    """The layer in the process that talks to the peer; it holds the session key and nothing else."""
+    """The layer in the process that talks to the peer; it holds the session key and nothing else.
+
+    Raises MechanismError("not-exportable") for what `export` did not write.
+    """
 
     def __init__(self, exported: bytes) -> None:
-        layer = next(name for name, mask in LAYERS.items() if mask == exported[0])
+        layer = next((name for name, mask in LAYERS.items() if bytes([mask]) == exported[:1]), None)
         end = 7 + int.from_bytes(exported[5:7], "big")
-        self.peer = exported[7:end].decode()
-        if layer != NO_LAYER:
-            self._context = raw.import_sec_context(exported[end:])
-        self._start_layer(layer, int.from_bytes(exported[1:5], "big"))
+        if layer is None or len(exported) < end:
+            raise MechanismError("not-exportable", "it is no exported layer")
+        try:
+            self.peer = exported[7:end].decode()
+        except UnicodeDecodeError:
+            raise MechanismError("not-exportable", "its principal is no text") from None
+        with _gss_errors("not-exportable"):
+            if layer != NO_LAYER:
+                self._context = raw.import_sec_context(exported[end:])
+            self._start_layer(layer, int.from_bytes(exported[1:5], "big"))
 
 
 def _acquire(usage: str, store: dict[bytes | str, bytes | str] | None, name: Any = None) -> Any:

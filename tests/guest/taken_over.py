@@ -50,9 +50,11 @@ def owner_of_a_pipe(parent: int) -> None:
     os.write(writer, b"x")
 
 
-def deeds(agent_socket: str, folder: str) -> dict[str, Callable[[], Any]]:
-    """All of them against the process that forked this one, or the way around it."""
-    parent = os.getppid()
+Deeds = dict[str, Callable[[], Any]]
+
+
+def against(parent: int) -> Deeds:
+    """Signals and other violence."""
     return {
         "kill": lambda: os.kill(parent, signal.SIGKILL),
         "stop": lambda: os.kill(parent, signal.SIGSTOP),
@@ -68,6 +70,12 @@ def deeds(agent_socket: str, folder: str) -> dict[str, Callable[[], Any]]:
         "prlimit": lambda: call(PRLIMIT, parent, 0, None, None),
         "setpriority": lambda: os.setpriority(os.PRIO_PROCESS, parent, 19),
         "setaffinity": lambda: os.sched_setaffinity(parent, {0}),
+    }
+
+
+def around(agent_socket: str) -> Deeds:
+    """A way out: new connections, new processes, fewer limits."""
+    return {
         "socket": lambda: socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET),
         "internet": lambda: socket.socket(socket.AF_INET),
         "socketpair": lambda: socket.socketpair(),
@@ -90,10 +98,20 @@ def deeds(agent_socket: str, folder: str) -> dict[str, Callable[[], Any]]:
         "chroot": lambda: os.chroot("/"),
         "openat2": lambda: call(OPENAT2, -100, b"/", None, 0),
         "TIOCSTI": lambda: fcntl.ioctl(0, 0x5412, b"x"),
+    }
+
+
+def in_files(folder: str) -> Deeds:
+    return {
         "write a file": lambda: os.open(f"{folder}/written", os.O_WRONLY | os.O_CREAT, 0o600),
         "append": lambda: os.open(f"{folder}/written", os.O_WRONLY | os.O_APPEND),
         "unlink": lambda: os.unlink(f"{folder}/there"),
-        # What it needs has to go on working.
+    }
+
+
+def needed() -> Deeds:
+    """What has to go on working."""
+    return {
         "read a file": lambda: os.read(os.open("/etc/passwd", os.O_RDONLY), 9),
         "time": lambda: os.times(),
         "random": lambda: os.urandom(9),
@@ -106,7 +124,8 @@ def deeds(agent_socket: str, folder: str) -> dict[str, Callable[[], Any]]:
 
 def outcomes(agent_socket: str, path: str, report: int) -> None:
     folder = os.path.dirname(path)
-    for name, deed in deeds(agent_socket, folder).items():
+    deeds = against(os.getppid()) | around(agent_socket) | in_files(folder) | needed()
+    for name, deed in deeds.items():
         try:
             deed()
             said = "0"

@@ -35,7 +35,7 @@ def run(code: bytes, architecture: int, number: int, *arguments: int) -> int:
     data = struct.pack("<iIQ6Q", number, architecture, 0, *arguments, *[0] * (6 - len(arguments)))
     lines, at, loaded = list(struct.iter_unpack("=HBBI", code)), 0, 0
     while True:
-        kind, then, otherwise, value = lines[at]
+        kind, then, otherwise, value = map(int, lines[at])
         at += 1
         if kind == syscalls.RETURN:
             return value
@@ -162,14 +162,23 @@ def taken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Taken]:
     found.close()
 
 
+def connected(taken: Taken) -> socket.socket:
+    """A client at the port of a channel process that may still be on its way to it."""
+    while True:
+        assert taken.process.poll() is None, taken.process.stderr and taken.process.stderr.read()
+        client = socket.socket(socket.AF_UNIX)
+        try:
+            client.connect(str(taken.folder / "port"))
+            return client
+        except (FileNotFoundError, ConnectionRefusedError):  # its name is there a moment before it listens
+            client.close()
+
+
 def provoke(taken: Taken) -> dict[str, str]:
     """Bring the role to fork a process for a peer, and let that hear an octet: what it achieved then."""
     if taken.role == "channel":
-        while not (taken.folder / "port").exists():
-            assert taken.process.poll() is None, taken.process.stderr and taken.process.stderr.read()
-        with socket.socket(socket.AF_UNIX) as client:
+        with connected(taken) as client:
             client.settimeout(SECONDS)
-            client.connect(str(taken.folder / "port"))
             assert client.recv(4096)
             client.sendall(b"an octet")
             return taken.said()
@@ -189,3 +198,5 @@ def test_whoever_was_taken_over_can_do_nothing_to_who_forked_it(taken: Taken) ->
     assert good == NEEDED | (FILES if taken.role == "acceptor" else set())
     assert {outcome for name, outcome in said.items() if name not in good} == {"ENOSYS"}
     assert taken.process.poll() is None, "the process that forked it lives"
+    if taken.role == "acceptor":
+        assert (taken.folder / "state" / "digest.key").stat().st_size == 32

@@ -71,7 +71,7 @@ def test_who_waits_tells_the_service_manager_that_it_lives(
             assert beats.acquire(timeout=SECONDS)
         listener.setblocking(True)
         agent, _ = listener.accept()
-        ours, theirs = socket.socketpair()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         records.send(agent, records.Link(7), [theirs.fileno()])
         process.join(SECONDS)
         (joined_now,) = found
@@ -86,7 +86,7 @@ def test_an_agent_that_is_killed_while_it_is_waited_for_is_followed_by_the_next_
 ) -> None:
     """The service manager holds the socket: whoever dials meanwhile waits for the next agent."""
     path = str(tmp_path / "agent.sock")
-    ours, theirs = socket.socketpair()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def agents(listener: socket.socket) -> None:
         for _ in range(3):

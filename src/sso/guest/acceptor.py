@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from sso.daemon.syscalls import Fence
 from sso.errors import RemoteProtocolError
-from sso.guest import notify, records
+from sso.guest import local, notify, records
 from sso.guest.confine import die_with_parent
 from sso.guest.forked import Forked
 from sso.guest.packets import VERDICT
@@ -120,7 +120,7 @@ class Acceptor:
             return
         record, (fd,) = received
         try:
-            child = _packets_of(fd)
+            child = local.packets_of(fd)
             if record.id in self._peers:
                 child.close()
                 raise RemoteProtocolError("a session that there is")
@@ -262,16 +262,3 @@ class Acceptor:
         if worker.link.fileno() >= 0:
             self._reactor.forget(worker.link.fileno())
             worker.link.close()
-
-
-def _packets_of(fd: int) -> socket.socket:
-    """The socket of a child, whose descriptor is ours; RemoteProtocolError when it carries no packets."""
-    try:
-        child = socket.socket(fileno=fd)
-    except OSError:
-        os.close(fd)
-        raise RemoteProtocolError("a descriptor that is no socket") from None
-    if (child.family, child.type) != (socket.AF_UNIX, socket.SOCK_SEQPACKET):
-        child.close()
-        raise RemoteProtocolError("a socket of another kind")
-    return child

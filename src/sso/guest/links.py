@@ -141,13 +141,13 @@ def _wait(agent: socket.socket, path: str) -> Joined | None:
         notify.alive()
     try:
         received = records.receive(agent, Link)
+        if received is None:
+            return None
+        record, (other,) = received
+        return Joined(agent, local.packets_of(other), record.id)
     except RemoteProtocolError:
         agent.close()
         raise NoAgent(f"{path}: what listens there is no agent") from None
-    if received is None:
-        return None
-    record, (other,) = received
-    return Joined(agent, socket.socket(fileno=other), record.id)
 
 
 def joined(join: Join, config: GuestConfig) -> Iterator[Joined]:

@@ -12,7 +12,7 @@ from functools import cache
 from typing import NamedTuple
 
 from sso import trusted
-from sso.errors import ConfigError
+from sso.errors import ConfigError, RemoteProtocolError
 from sso.guest import notify
 
 BACKLOG = 64
@@ -91,6 +91,19 @@ def dial(path: str) -> socket.socket | None:
         pass
     connection.close()
     return None
+
+
+def packets_of(fd: int) -> socket.socket:
+    """The socket that came beside a record, ours from here on; RemoteProtocolError when it has no packets."""
+    try:
+        found = socket.socket(fileno=fd)
+    except OSError:
+        os.close(fd)
+        raise RemoteProtocolError("a descriptor that is no socket") from None
+    if (found.family, found.type) != (socket.AF_UNIX, socket.SOCK_SEQPACKET):
+        found.close()
+        raise RemoteProtocolError("a socket of another kind")
+    return found
 
 
 @cache

@@ -94,8 +94,6 @@ class _SASLStandIn(Mechanism):
             raise MechanismError("not-exportable")
         try:
             self._layer = self._resume(bytes(exported[1:]))
-        except (ValueError, LookupError, StopIteration):
-            raise MechanismError("acceptor", "the layer cannot be read") from None
         finally:
             has_credential = exported[:1] == b"\x01"
             wipe(exported)
