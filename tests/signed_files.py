@@ -85,6 +85,16 @@ def by_hand(
     return text + b"signature=" + bytes(b64encode(sign(seed, prefix, memoryview(before + text)))) + b"\n"
 
 
+def signed_anew(group: bytes, seed: bytearray, before: bytes = b"") -> bytes:
+    """A group with a signature of what stands there now, so that it is refused for its form or not at all."""
+    body, line, rest = group.rpartition(b"signature=")
+    if not line:
+        return group
+    prefix = OPENING_PREFIX if b"x-sso-signature" in group else entries.PREFIX
+    signature = bytes(b64encode(sign(seed, prefix, memoryview(before + body))))
+    return body + line + signature + rest[len(signature) :]
+
+
 def fields(group: bytes, name: str) -> dict[str, str]:
     """The keys of a group of a file, as text."""
     found = re.search(rf"\[{name}\]\n((?:[^\[\n]*\n)*)".encode(), group)

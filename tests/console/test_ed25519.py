@@ -1,8 +1,10 @@
 """Ed25519 as RFC 8032 has it, with OpenSSL's own program and Debian's Python as the other side."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,14 @@ def test_the_rfcs_own_examples(seed: str, key: str, message: str, signature: str
             bytes.fromhex(key), bytes.fromhex(signature), octets[:at], memoryview(octets)[at:]
         )
     assert not is_signature(bytes.fromhex(key), bytes.fromhex(signature), b"x", memoryview(octets))
+
+
+def test_a_large_s_is_refused_whatever_the_library_would_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RFC 8032 section 5.1.7 wants it below the order; not every library has always looked."""
+    order = 2**252 + 27742317777372353535851937790883648493
+    for s in (order, order + 1, 2**256 - 1):
+        monkeypatch.setitem(sys.modules, "cryptography", None)
+        assert not is_signature(bytes([9] * 32), bytes(32) + s.to_bytes(32, "little"), b"", memoryview(b""))
 
 
 def openssl(*arguments: str | Path) -> bytes:
@@ -164,7 +174,11 @@ def test_debians_own_library_signs_and_checks_the_same() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split()[1] == files.signed().hex()
+    version, file = done.stdout.split()
+    assert file == files.signed().hex()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (least,) = re.findall(r"^cryptography>=(\d+)$", "\n".join(extras["signed"]), re.M)
+    assert int(version.split(".")[0]) >= int(least)
 
 
 # What stays in memory

@@ -300,7 +300,10 @@ def test_a_key_signs_only_what_it_is_trusted_for() -> None:
         ({"consoles": ("other.example.org",)}, {}, False),
         ({"consoles": ()}, {}, False),
         ({"services": ("host/*",)}, {}, False),  # without a realm: for names without one
+        ({"services": ("host/*",)}, {"tls_name": ""}, False),
+        ({"services": ("host/*", "tls/*")}, {}, False),
         ({"services": ("host/*",)}, {"spn": "host/vm7.example.org", "tls_name": ""}, True),
+        ({"services": ("host/*@*",)}, {"spn": "host/vm7.example.org", "tls_name": ""}, False),
         ({"services": ("host/*@EXAMPLE.ORG",)}, {"tls_name": ""}, True),
         ({"services": ("host/*@EXAMPLE.ORG",)}, {}, False),  # nothing of its TLS name
         ({"services": ("tls/*",)}, {"spn": ""}, True),
