@@ -402,3 +402,23 @@ def make_stage(tmp_path: Path) -> Iterator[MakeStage]:
 def account(name: str, uid: int, shell: str = "/bin/sh", gid: int | None = None) -> pwd.struct_passwd:
     """An account as getpwnam would tell it."""
     return pwd.struct_passwd((name, "x", uid, uid if gid is None else gid, "", f"/home/{name}", shell))
+
+
+GET = Request(Operation.GET, "login", "tty1")
+
+
+def connect(stage: Stage) -> socket.socket:
+    """A PAM module that has not asked yet."""
+    module = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    module.connect(stage.path)
+    stage.pam.append(module)
+    return module
+
+
+def armed(make_stage: MakeStage) -> Stage:
+    """An agent with a login that waits for its PAM module."""
+    stage = make_stage()
+    stage.begin()
+    stage.claim()
+    stage.armed()
+    return stage

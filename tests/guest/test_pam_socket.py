@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds_agent import Asked, MakeStage, Stage, has, let_in, open_fds
+from beds_agent import GET, Asked, MakeStage, Stage, armed, connect, has, let_in, open_fds
 
 from sso.errors import ConfigError
 from sso.guest import local, records
@@ -17,23 +17,6 @@ from sso.guest.grant import Grant
 from sso.guest.local import Peer
 from sso.guest.pam import CONNECTIONS_MAX, HALF_OPEN_MAX, Peers
 from sso.guest.records import Kind, Operation, Reply, Request
-
-GET = Request(Operation.GET, "login", "tty1")
-
-
-def connect(stage: Stage) -> socket.socket:
-    module = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    module.connect(stage.path)
-    stage.pam.append(module)
-    return module
-
-
-def armed(make_stage: MakeStage) -> Stage:
-    stage = make_stage()
-    stage.begin()
-    stage.claim()
-    stage.armed()
-    return stage
 
 
 @pytest.mark.e2e

@@ -1,8 +1,7 @@
 """The steps of a login at the PAM socket: each is a question, and can be taken back."""
 
 import pytest
-from beds_agent import MakeStage
-from test_pam_socket import GET, armed, connect
+from beds_agent import GET, MakeStage, armed, connect
 
 from sso.guest import journal, records
 from sso.guest.pam import Stage as Reached

@@ -13,6 +13,7 @@ from sso.console.ed25519 import PEM_SIZE, SEED_SIZE, NoLibrary, key_text, pem, p
 from sso.console.signing import entry_group
 from sso.errors import ConfigError
 from sso.framing import wipe
+from sso.printable import escaped
 
 _DONE, _FAILED, _USAGE = 0, 1, 2
 _TEXT_MAX = 64 * 1024 * 1024  # octets of an inventory
@@ -29,9 +30,9 @@ def main(arguments: list[str] | None = None) -> int:
         {"key": _make, "public": _show, "sign": _sign}[given.what](given)
         return _DONE
     except (ConfigError, NoLibrary) as error:
-        print(f"sso inventory: {error}", file=sys.stderr)
+        print(f"sso inventory: {escaped(str(error))}", file=sys.stderr)
     except OSError as error:
-        print(f"sso inventory: {error.filename or given.file}: {error.strerror}", file=sys.stderr)
+        print(escaped(f"sso inventory: {error.filename or given.file}: {error.strerror}"), file=sys.stderr)
     return _FAILED
 
 

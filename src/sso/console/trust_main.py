@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from sso.console import trust_folder
 from sso.console.trust import SIGNS, TrustedKey, trusted_key
 from sso.errors import ConfigError
+from sso.printable import escaped
 
 _DONE, _FAILED = 0, 1
 _TAKES = {"add": "NAME and KEY", "list": "neither NAME nor KEY", "remove": "NAME"}
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     except _Usage as error:
         parser.error(str(error))
     except (ConfigError, OSError) as error:
-        print(f"sso trust: {error}", file=sys.stderr)
+        print(f"sso trust: {escaped(str(error))}", file=sys.stderr)
         return _FAILED
 
 
@@ -53,7 +54,7 @@ def _add(folder: str, key: TrustedKey) -> int:
     print(f"{trust_folder.add(folder, key)}:\n{_said(key)}")
     counting, notes = trust_folder.load(folder)
     for note in notes:
-        print(f"sso trust: {note}", file=sys.stderr)
+        print(f"sso trust: {escaped(note)}", file=sys.stderr)
     return _DONE if key in counting else _FAILED
 
 
@@ -62,7 +63,7 @@ def _list(*folders: str) -> int:
     for key in keys:
         print(f"{key.name}: {key.text}\n{_said(key)}")
     for note in notes:
-        print(f"sso trust: {note}", file=sys.stderr)
+        print(f"sso trust: {escaped(note)}", file=sys.stderr)
     if not keys:
         print("no key is trusted: every connection file counts as unsigned")
     return _FAILED if notes else _DONE
