@@ -42,9 +42,10 @@ def wrong(findings: list[dict[str, str]]) -> list[str]:
 
 @pytest.fixture
 def guest(make_guest: MakeGuest) -> Guest:
-    """A guest whose processes are all up: the acceptor has its folder, and the channel greets a peer."""
+    """A guest whose processes are all up: the acceptor has made its key, and the channel greets a peer."""
     guest = make_guest()
-    wait_for(guest, lambda: (state := guest.sandbox.path(STATE)).is_dir() and state.stat().st_uid == ACCEPTOR)
+    key = guest.sandbox.path(STATE) / "digest.key"
+    wait_for(guest, lambda: key.exists() and key.stat().st_uid == ACCEPTOR and key.stat().st_size > 0)
     with socket.socket(socket.AF_UNIX) as peer:
         peer.settimeout(SECONDS)
         # Its name is there a moment before anybody listens.
