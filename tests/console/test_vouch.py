@@ -155,6 +155,8 @@ def leg(
         ([leg("pvespiceproxy:692b5f0a:100:node1.example.org::0123abcd")], True),
         ([leg("pvespiceproxy:692b5f0a:100:evil.org::0123abcd")], False),
         ([leg("pvespiceproxy:692b5f0a:100:evil.org::node1.example.org")], False),
+        ([leg("pvespiceproxy:692b5f0a:100:node1.example.org::0123abcd.evil.org")], False),
+        ([leg("pvespiceproxy:692b5f0a:100:node1.example.org::")], False),
         ([], False),
     ],
 )

@@ -14,9 +14,9 @@ from sso.credential import Credential
 from sso.errors import ConfigError
 
 from . import connection_file, settings
-from .console import Console, parse_address
+from .console import SPICE, Console, parse_address
 from .plug import Start
-from .reach import Reach, anchored, legs
+from .reach import Reach, anchored, has_tls, legs
 from .settings import Settings
 
 _PASSWORD_MAX = 255
@@ -81,12 +81,13 @@ def _reach(console: Console, given: Namespace, configured: Settings) -> Reach:
 
 
 def _asked(console: Console, spn: str) -> Asked:
+    """What the file leads to: a proxy that is not dialled, or a CA that nothing is checked with, is none."""
     return Asked(
         host=console.host,
-        proxy=console.proxy_host,
+        proxy=console.proxy_host if console.kind == SPICE else "",
         stream=console.stream_host,
-        ca=console.ca,
-        subject=console.host_subject,
+        ca=console.ca if has_tls(console) else "",
+        subject=console.host_subject if has_tls(console) else "",
         spn=spn or console.wish.spn,
         pin=console.wish.pin,
     )

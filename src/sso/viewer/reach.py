@@ -36,7 +36,7 @@ def anchored(console: Console, tables: Sequence[ConsoleTable]) -> Reach:
     tables, notes = _readable(tables)
     # The certificate of a stream has to bear the host's name.
     plain_tables = [table for table in tables if not table.subject]
-    of_console = anchor(tables, node(console.host), console.host_subject) if _has_tls(console) else None
+    of_console = anchor(tables, node(console.host), console.host_subject) if has_tls(console) else None
     of_stream = anchor(plain_tables, console.stream_host, "") if _is_tls(console.wish.stream) else None
     ours = console._replace(stream_ca=of_stream[0].ca if of_stream else console.ca)
     if of_console:
@@ -50,7 +50,8 @@ def legs(reach: Reach) -> tuple[Leg, ...]:
     return (_console_leg(reach), *streams)
 
 
-def _has_tls(console: Console) -> bool:
+def has_tls(console: Console) -> bool:
+    """Whether the console's own connection is TLS."""
     return console.kind == SPICE and bool(console.tls_port)
 
 
@@ -62,12 +63,12 @@ def _console_leg(reach: Reach) -> Leg:
     console = reach.console
     if console.unix_path:
         return _socket(console.unix_path)
-    subject = console.host_subject if _has_tls(console) else ""
+    subject = console.host_subject if has_tls(console) else ""
     # gtk-vnc goes through no proxy, whatever a file says.
     proxy = proxy_place(console.proxy) if console.kind == SPICE and console.proxy else ("", 0)
     own_word = Proof.PROXY if proxy[0] and console.proxy.startswith("https://") else Proof.CLAIMED
     proof: Proof
-    if not _has_tls(console):
+    if not has_tls(console):
         proof = own_word if own_word is Proof.PROXY else Proof.PLAIN
     elif reach.by_table or ((reach.own_ca or not console.ca) and not subject):
         proof = Proof.LOCAL
@@ -86,7 +87,9 @@ def _stream_leg(reach: Reach) -> Leg:
     elif reach.stream_by_table or reach.own_ca or not console.stream_ca:
         proof = Proof.LOCAL
     else:
-        proof = Proof.SIGNED if reach.signed_ca else Proof.CLAIMED
+        # Where a table has the console's CA, the signed one may be that, and the stream's still the file's own.
+        signed = reach.signed_ca and (console.stream_ca or "").split() == console.ca.split()
+        proof = Proof.SIGNED if signed else Proof.CLAIMED
     return Leg(*place(rest, "stream"), "", proof)
 
 
