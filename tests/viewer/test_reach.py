@@ -215,7 +215,7 @@ def test_the_oldest_are_forgotten(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"", b"{}", b"[1]", b"yes", b"\xff\0", b'{"guest": ""}', b"null", b"1" * 5000]
+    "line", [b"", b"{}", b"[1]", b"yes", b"\xff\0", b'{"guest": ""}', b"null", b"1" * 5000, b"[" * 200_000]
 )
 def test_a_line_of_another_form_is_no_yes_and_hides_none(tmp_path: Path, line: bytes) -> None:
     agreed = Agreed(str(tmp_path / "agreed"))

@@ -58,7 +58,7 @@ class Agreed:
 def _agreement(line: bytes) -> Agreement | None:
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(found, dict) or found.keys() != set(Agreement._fields):
         return None
