@@ -2,11 +2,14 @@
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from sso.console.vouch import Agreement, ConsoleTable, Proof
+from sso.demo.programs import find_program
 from sso.viewer.agreed import LINES_MAX, Agreed
 from sso.viewer.console import Console, Wish
 from sso.viewer.reach import anchored, is_own_socket, legs
@@ -175,6 +178,22 @@ def test_a_socket_that_somebody_else_could_change_proves_nothing(path: Path, way
     assert not is_own_socket(str(path))
     stream = console(unix_path=str(path), stream=f"unix:{path}")
     assert proofs(stream) == [Proof.STRANGERS] * 2
+
+
+def test_a_link_of_proc_leads_where_the_kernel_says(path: Path) -> None:
+    """Its text names a socket of ours; the kernel finds a stranger's, in the root of that process."""
+    strangers = (
+        f"import os, socket; s = socket.socket(socket.AF_UNIX); s.bind({str(path)!r});"
+        f"os.chown({str(path)!r}, {NOBODYS}, {NOBODYS}); print(flush=True); input()"
+    )
+    mounted = f'mount -t tmpfs none "{path.parent}" && exec "{sys.executable}" -c "$0"'
+    words = [find_program("unshare"), "--mount", "sh", "-c", mounted, strangers]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline()
+        way = f"/proc/{other.pid}/root{path}"
+        assert os.stat(way).st_uid == NOBODYS and not is_own_socket(way)
+        assert is_own_socket(f"/proc/{os.getpid()}/root{path}")
+        other.communicate(b"\n")
 
 
 def test_in_a_sticky_folder_what_is_ours_stays_ours(path: Path) -> None:

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sso import trusted
 from sso.console.vouch import ConsoleTable, Leg, Proof, anchor
 from sso.console.vouch import place as node
 from sso.errors import ConfigError
 from sso.viewer.console import SPICE, Console, place, proxy_place
-
-LINKS_MAX = 16  # followed on the way to a socket
 
 
 class Reach(NamedTuple):
@@ -121,25 +120,9 @@ def _socket(path: str) -> Leg:
     return Leg(path, 0, "", Proof.SOCKET if is_own_socket(path) else Proof.STRANGERS)
 
 
-def is_own_socket(path: str, links: int = LINKS_MAX) -> bool:
-    """Whether a path leads to a socket of root or of the caller, and nobody else could put another one there.
-
-    Each part of it has to be theirs, links too, and each folder writable by them alone, or sticky.
-    """
-    ours = (0, os.geteuid())
-    at = Path(path)
+def is_own_socket(path: str) -> bool:
+    """Whether a path leads to a socket of root or of the caller, and nobody else could put another one there."""
     try:
-        for part in (*reversed(at.parents), at):
-            found = os.lstat(part)
-            if found.st_uid not in ours:
-                return False
-            if stat.S_ISLNK(found.st_mode):
-                rest = at.relative_to(part)
-                target = part.parent / os.readlink(part) / rest
-                return bool(links) and ".." not in target.parts and is_own_socket(str(target), links - 1)
-            others_write = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-            if stat.S_ISDIR(found.st_mode) and others_write and not found.st_mode & stat.S_ISVTX:
-                return False
-    except OSError:
+        return stat.S_ISSOCK(os.stat(trusted.resolved(path)).st_mode)
+    except (OSError, ConfigError):
         return False
-    return stat.S_ISSOCK(found.st_mode)
