@@ -243,10 +243,14 @@ def test_ports_and_one_time_names_are_not_remembered() -> None:
         remembered(later._replace(subject="CN=node2")),
         remembered(later._replace(proxy="10.0.0.2")),
         remembered(later, leg("stream")),
+        # A yes to the host's own certificate is none to whatever its proxy leads to.
+        remembered(later._replace(proof=Proof.PROXY)),
+        remembered(leg("/run/user/1000/vm")),
+        remembered(leg("/run/user/1000/VM")),
         remembered(later, who="bob@EXAMPLE.ORG"),
         remembered(later, spn="host/vm8.example.org"),
     ]
-    assert len({remembered(first), *others}) == 8
+    assert len({remembered(first), *others}) == len(others) + 1
 
 
 def test_an_entrys_guest_is_remembered_instead_of_its_consoles() -> None:

@@ -52,8 +52,11 @@ class Leg(NamedTuple):
 
     @property
     def stable(self) -> str:
-        """The host as it is the next time too: without a one-time ticket."""
-        return " ".join(filter(None, (place(self.host), machine(self.host), self.subject)))
+        """The host as it is the next time too, without a one-time ticket; and that it rests on its proxy."""
+        where = place(self.host)
+        rests = "by its https proxy" if self.proof is Proof.PROXY else ""
+        host = where if where.startswith("/") else where.lower()
+        return " ".join(filter(None, (host, machine(self.host), self.subject, rests)))
 
 
 class ConsoleTable(NamedTuple):
@@ -257,7 +260,7 @@ def agreement(legs: Sequence[Leg], identity: Sequence[str], principal: str, gues
         return Agreement(guest, "", "", "", service, principal)
     console, *rest = legs
     stream = rest[0].stable if rest else ""
-    return Agreement("", console.stable.lower(), console.proxy.lower(), stream.lower(), service, principal)
+    return Agreement("", console.stable, console.proxy.lower(), stream, service, principal)
 
 
 class Question(NamedTuple):
