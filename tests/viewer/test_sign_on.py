@@ -191,6 +191,14 @@ def test_only_an_address_and_a_service_typed_together_vouch(
     assert bool(window.shown) is not starts
 
 
+def test_an_address_typed_with_one_service_vouches_for_no_other(bed: Bed) -> None:
+    """Such as that of a plug-in that is not told what was typed."""
+    bed.configure(parameters=f'"--spn", "{SPN}"', more="takes = []")
+    window = bed.open("spice://lab.example.org:5900", "--spn", "host/vm101.example.org")
+    assert (window.started, window.shown) == ({}, [NOT_PROVEN])
+    assert bed.open("spice://lab.example.org:5900", "--spn", SPN).started
+
+
 def test_with_a_file_a_typed_service_vouches_for_the_service_only(bed: Bed) -> None:
     bed.configure(bed.console('"hypervisor3.example.org"', subject="O=example.org,CN=*"))
     window = bed.open(ovirt(spn="host/web-page.example.org"), "--spn", SPN).wait()
@@ -230,6 +238,7 @@ def test_the_ssh_agent_runs_where_it_is_named_and_the_console_is_proved(bed: Bed
         window.opened(AGENT)
         assert (AGENT in window.started) is starts
         assert [why in line for line in window.shown] == ([True] if why else [])
+        assert all(line.startswith(f"no plug-in at {AGENT}: ") for line in window.shown)
     bed.configure(agent="*")
     window = bed.open("spice://lab.example.org:5900", "--spn", SPN)
     window.opened(AGENT)

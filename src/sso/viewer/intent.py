@@ -24,11 +24,11 @@ FILE, SIGNED = "file", "signed"
 
 
 class Intent(NamedTuple):
-    """What is to be opened. `typed`: the person typed address and service, together."""
+    """What is to be opened. `typed`: the service that the person typed together with the address, else ""."""
 
     reach: Reach
     settings: Settings
-    typed: bool = False
+    typed: str = ""
     signatures: Signatures = Signatures()
 
 
@@ -42,7 +42,7 @@ def read(given: Namespace, configured: Settings, clock: Callable[[], float] = ti
     changes = _changes(given)
     if "://" in where:
         reach = _reach(_changed(parse_address(where), given, changes), given, configured)
-        return Intent(reach, configured, typed=bool(given.spn))
+        return Intent(reach, configured, typed=given.spn or "")
     found: list[tuple[Reach, Signatures]] = []
     keys, notes = trust_folder.load()
 
