@@ -233,6 +233,14 @@ def test_the_oldest_are_forgotten(tmp_path: Path) -> None:
     assert agreed.has(YES._replace(console="b1"))
 
 
+def test_long_lines_do_not_push_out_the_newest(tmp_path: Path) -> None:
+    agreed = Agreed(str(tmp_path / "agreed"))
+    long = [YES._replace(console=str(count) * 100_000) for count in range(3)]
+    for one in long:
+        agreed.add(one)
+    assert [agreed.has(one) for one in long] == [False, True, True]
+
+
 @pytest.mark.parametrize(
     "line", [b"", b"{}", b"[1]", b"yes", b"\xff\0", b'{"guest": ""}', b"null", b"1" * 5000, b"[" * 200_000]
 )
