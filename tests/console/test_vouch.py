@@ -20,6 +20,7 @@ from sso.console.vouch import (
     agreement,
     anchor,
     by_table,
+    fits,
     named,
     names_service,
     question,
@@ -164,6 +165,30 @@ def test_a_table_vouches_for_every_place_together(legs: list[Leg], vouched: bool
     table = ConsoleTable(("node?.example.org",), (SPN,))
     assert by_table([table], legs, (SPN,)) is vouched
     assert not by_table([table], legs, ("host/other.example.org",))
+
+
+@pytest.mark.parametrize(
+    ("where", "pattern", "fit"),
+    [
+        ("node1", "node*", True),
+        ("NODE1", "node?", True),
+        ("node1.evil.org", "node*", False),
+        ("pvespiceproxy:1:1:n::x.evil.org", "p*", False),
+        ("node1.example.org", "node1.example.*", False),
+        ("node1.example.org", "node*.example.org", True),
+        ("a.node1.example.org", "*.example.org", True),
+        ("10.0.0.7", "10.0.0.*", True),
+        ("10.0.0.7", "10.*", True),
+        ("10.0.0.evil.org", "10.0.0.*", False),
+        ("fe80::1", "fe80::*", True),
+        ("::ffff:10.0.0.7", "::ffff:*", True),
+        ("/run/x.y/z", "/run/*", True),
+        ("node1.evil.org", "*", True),  # which says nothing, so `named` takes it for nothing
+    ],
+)
+def test_what_a_pattern_of_places_names(where: str, pattern: str, fit: bool) -> None:
+    assert fits(where, pattern) is fit
+    assert named([where], [pattern]) is (fit and pattern != "*")
 
 
 def test_two_tables_do_not_add_up_to_one() -> None:

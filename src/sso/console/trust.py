@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from sso.console.ed25519 import key_text, public_key
+from sso.console.vouch import fits
 from sso.errors import ConfigError
 
 ENTRIES, OPENINGS = SIGNS = ("entries", "openings")
@@ -36,7 +37,7 @@ class TrustedKey(NamedTuple):
         """Whether every host fits one of the patterns; no host at all never does."""
         hosts = tuple(hosts)
         return bool(hosts) and all(
-            any(fnmatchcase(host.lower(), pattern.lower()) for pattern in self.consoles) for host in hosts
+            any(fits(host, pattern) for pattern in self.consoles) for host in hosts
         )
 
     def fits_services(self, names: Iterable[str]) -> bool:
