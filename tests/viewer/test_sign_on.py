@@ -94,7 +94,8 @@ def test_a_name_that_only_begins_as_a_ticket_is_no_node(bed: Bed) -> None:
 
 
 @pytest.mark.parametrize(
-    ("places", "host"), [("node*", "node1.evil.org"), ("10.0.*.*", "10.0.evil.org"), ("node[0-9]*", "node1.a.b")]
+    ("places", "host"),
+    [("node*", "node1.evil.org"), ("10.0.*.*", "10.0.evil.org"), ("node[0-9]*", "node1.a.b")],
 )
 def test_an_open_pattern_of_places_names_no_host_of_somebody_elses(bed: Bed, places: str, host: str) -> None:
     """Whose certificate is as good as any: the system's CAs know it."""
@@ -364,7 +365,7 @@ def test_a_signed_ca_counts_only_where_it_checks_the_connection(
 
 
 def test_a_streams_own_ca_is_not_signed_by_a_tables(bed: Bed, certificates: Certificates) -> None:
-    """The table has the CA that the entry names; the file brings another, which the stream is checked with."""
+    """The table has the CA that the entry names; the file brings another, which checks the stream."""
     pem, subject = bed._ca.read_text(), "CN=node1.example.org"
     consoles = (ShownAt(ca=fingerprints(pem)[0], subject=subject), ShownAt(relay="relay.example.org"))
     file = (

@@ -12,8 +12,8 @@ from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from typing import NamedTuple
 
-# A ticket of Proxmox' SPICE proxy in place of a host: when, which machine, which node, signature. Nothing may
-# follow: `...:node1::x.evil.org` is a name that some resolvers find, and a certificate for *.evil.org fits it.
+# A ticket of Proxmox' SPICE proxy in place of a host: when, which machine, which node, signature. Nothing
+# may follow: some resolvers find `...:node1::x.evil.org`, and a certificate for *.evil.org fits that name.
 _PVE_TICKET = re.compile(r"pvespiceproxy:[0-9a-fA-F]+:([0-9]+):([A-Za-z0-9._-]+)::[0-9a-fA-F]+")
 _BRACKETS = re.compile(r"\[[^]]*\]")
 

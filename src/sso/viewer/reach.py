@@ -86,7 +86,7 @@ def _stream_leg(reach: Reach) -> Leg:
     elif reach.stream_by_table or reach.own_ca or not console.stream_ca:
         proof = Proof.LOCAL
     else:
-        # Where a table has the console's CA, the signed one may be that, and the stream's still the file's own.
+        # Where a table has the console's CA, that may be the signed one, and the stream's the file's own.
         signed = reach.signed_ca and (console.stream_ca or "").split() == console.ca.split()
         proof = Proof.SIGNED if signed else Proof.CLAIMED
     return Leg(*place(rest, "stream"), "", proof)
@@ -121,7 +121,7 @@ def _socket(path: str) -> Leg:
 
 
 def is_own_socket(path: str) -> bool:
-    """Whether a path leads to a socket of root or of the caller, and nobody else could put another one there."""
+    """Whether a path leads to a socket of root or the caller, and nobody else could put another one there."""
     try:
         return stat.S_ISSOCK(os.stat(trusted.resolved(path)).st_mode)
     except (OSError, ConfigError):
