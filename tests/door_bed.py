@@ -96,10 +96,10 @@ class Bed:
         program.write_text(f'#!/bin/sh\necho "$*" >> {self.folder}/asked\necho "{says.format(name)}" >&3\n')
         program.chmod(0o755)
 
-    def configure(self, *tables: str, agent: str = "*", parameters: str = '"--stay"') -> None:
+    def configure(self, *tables: str, agent: str = "*", parameters: str = '"--stay"', more: str = "") -> None:
         plugins = (
             f'folder = "{self.folder}/plug-ins"\n'
-            f'[[plugin]]\nport = "{PORT}"\nrun = "client"\nparameters = [{parameters}]\n'
+            f'[[plugin]]\nport = "{PORT}"\nrun = "client"\nparameters = [{parameters}]\n{more}\n'
             f'[[plugin]]\nport = "{AGENT}"\nrun = "client"\nconsoles = ["{agent}"]\n'
         )
         (self.folder / "viewer.toml").write_text("\n".join((plugins, *tables)))

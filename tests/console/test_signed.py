@@ -296,7 +296,8 @@ def test_a_key_signs_only_what_it_is_trusted_for() -> None:
     ("patterns", "changes", "counts"),
     [
         ({"consoles": (RELAY,)}, {}, True),
-        ({"consoles": ("RELAY.Example.*",)}, {}, True),
+        ({"consoles": ("RELAY.*.Org",)}, {}, True),
+        ({"consoles": ("relay.example.*",)}, {}, False),  # anybody's, too
         ({"consoles": ("other.example.org",)}, {}, False),
         ({"consoles": ()}, {}, False),
         ({"services": ("host/*",)}, {}, False),  # without a realm: for names without one

@@ -20,6 +20,7 @@ from sso.console.vouch import (
     agreement,
     anchor,
     by_table,
+    fits,
     named,
     names_service,
     question,
@@ -155,6 +156,8 @@ def leg(
         ([leg("pvespiceproxy:692b5f0a:100:node1.example.org::0123abcd")], True),
         ([leg("pvespiceproxy:692b5f0a:100:evil.org::0123abcd")], False),
         ([leg("pvespiceproxy:692b5f0a:100:evil.org::node1.example.org")], False),
+        ([leg("pvespiceproxy:692b5f0a:100:node1.example.org::0123abcd.evil.org")], False),
+        ([leg("pvespiceproxy:692b5f0a:100:node1.example.org::")], False),
         ([], False),
     ],
 )
@@ -162,6 +165,30 @@ def test_a_table_vouches_for_every_place_together(legs: list[Leg], vouched: bool
     table = ConsoleTable(("node?.example.org",), (SPN,))
     assert by_table([table], legs, (SPN,)) is vouched
     assert not by_table([table], legs, ("host/other.example.org",))
+
+
+@pytest.mark.parametrize(
+    ("where", "pattern", "fit"),
+    [
+        ("node1", "node*", True),
+        ("NODE1", "node?", True),
+        ("node1.evil.org", "node*", False),
+        ("pvespiceproxy:1:1:n::x.evil.org", "p*", False),
+        ("node1.example.org", "node1.example.*", False),
+        ("node1.example.org", "node*.example.org", True),
+        ("a.node1.example.org", "*.example.org", True),
+        ("10.0.0.7", "10.0.0.*", True),
+        ("10.0.0.7", "10.*", True),
+        ("10.0.0.evil.org", "10.0.0.*", False),
+        ("fe80::1", "fe80::*", True),
+        ("::ffff:10.0.0.7", "::ffff:*", True),
+        ("/run/x.y/z", "/run/*", True),
+        ("node1.evil.org", "*", True),  # which says nothing, so `named` takes it for nothing
+    ],
+)
+def test_what_a_pattern_of_places_names(where: str, pattern: str, fit: bool) -> None:
+    assert fits(where, pattern) is fit
+    assert named([where], [pattern]) is (fit and pattern != "*")
 
 
 def test_two_tables_do_not_add_up_to_one() -> None:
@@ -241,10 +268,14 @@ def test_ports_and_one_time_names_are_not_remembered() -> None:
         remembered(later._replace(subject="CN=node2")),
         remembered(later._replace(proxy="10.0.0.2")),
         remembered(later, leg("stream")),
+        # A yes to the host's own certificate is none to whatever its proxy leads to.
+        remembered(later._replace(proof=Proof.PROXY)),
+        remembered(leg("/run/user/1000/vm")),
+        remembered(leg("/run/user/1000/VM")),
         remembered(later, who="bob@EXAMPLE.ORG"),
         remembered(later, spn="host/vm8.example.org"),
     ]
-    assert len({remembered(first), *others}) == 8
+    assert len({remembered(first), *others}) == len(others) + 1
 
 
 def test_an_entrys_guest_is_remembered_instead_of_its_consoles() -> None:

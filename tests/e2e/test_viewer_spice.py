@@ -229,15 +229,31 @@ def test_our_viewer_opens_a_signed_file_and_reads_the_same_console(
     assert signed.password.secret == plain.password.secret == bytearray(TICKET.encode())
 
 
+def _weak(folder: Path) -> Path:
+    """A certificate of 127.0.0.1 with its key, which is too short for anybody's default (SECLEVEL)."""
+    path = folder / "weak.pem"
+    new = ["req", "-x509", "-newkey", "rsa:1024", "-noenc", "-days", "9", "-subj", "/CN=weak"]
+    name = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(path), "-out", f"{path}.crt"]
+    subprocess.run([find_program("openssl"), *new, *name, *files], check=True, capture_output=True)
+    path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
+    return path
+
+
+@pytest.mark.parametrize("ciphers", ["aNULL:@SECLEVEL=0", "DEFAULT:@SECLEVEL=0", "DEFAULT;@SECLEVEL=0"])
 def test_a_files_ciphers_do_not_do_away_with_the_certificate(
-    desktop_of_alice: Desktop, tmp_path: Path
+    desktop_of_alice: Desktop, tmp_path: Path, ciphers: str
 ) -> None:
-    """A server without any key, and a file that asks for ciphers that need none."""
+    """A server without any key, or with a weak one, and a file that asks for that."""
     (port,) = free_ports(1)
-    anonymous = "aNULL:@SECLEVEL=0"
-    server = [find_program("openssl"), "s_server", "-quiet", "-nocert", "-tls1_2", "-cipher", anonymous]
+    server = [find_program("openssl"), "s_server", "-quiet", "-tls1_2", "-cipher", ciphers]
+    weak = _weak(tmp_path)
+    server += ["-nocert"] if "aNULL" in ciphers else ["-cert", str(weak)]
+    ca = Path(f"{weak}.crt").read_text().replace("\n", "\\n")
     file = tmp_path / "console.vv"
-    file.write_text(f"[virt-viewer]\ntype=spice\nhost=127.0.0.1\ntls-port={port}\ntls-ciphers={anonymous}\n")
+    file.write_text(
+        f"[virt-viewer]\ntype=spice\nhost=127.0.0.1\ntls-port={port}\ntls-ciphers={ciphers}\nca={ca}\n"
+    )
     with subprocess.Popen(
         [*server, "-accept", str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as openssl:

@@ -2,11 +2,14 @@
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from sso.console.vouch import Agreement, ConsoleTable, Proof
+from sso.demo.programs import find_program
 from sso.viewer.agreed import LINES_MAX, Agreed
 from sso.viewer.console import Console, Wish
 from sso.viewer.reach import anchored, is_own_socket, legs
@@ -177,6 +180,22 @@ def test_a_socket_that_somebody_else_could_change_proves_nothing(path: Path, way
     assert proofs(stream) == [Proof.STRANGERS] * 2
 
 
+def test_a_link_of_proc_leads_where_the_kernel_says(path: Path) -> None:
+    """Its text names a socket of ours; the kernel finds a stranger's, in the root of that process."""
+    strangers = (
+        f"import os, socket; s = socket.socket(socket.AF_UNIX); s.bind({str(path)!r});"
+        f"os.chown({str(path)!r}, {NOBODYS}, {NOBODYS}); print(flush=True); input()"
+    )
+    mounted = f'mount -t tmpfs none "{path.parent}" && exec "{sys.executable}" -c "$0"'
+    words = [find_program("unshare"), "--mount", "sh", "-c", mounted, strangers]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline()
+        way = f"/proc/{other.pid}/root{path}"
+        assert os.stat(way).st_uid == NOBODYS and not is_own_socket(way)
+        assert is_own_socket(f"/proc/{os.getpid()}/root{path}")
+        other.communicate(b"\n")
+
+
 def test_in_a_sticky_folder_what_is_ours_stays_ours(path: Path) -> None:
     path.parent.chmod(0o1777)
     assert is_own_socket(str(path))
@@ -214,8 +233,16 @@ def test_the_oldest_are_forgotten(tmp_path: Path) -> None:
     assert agreed.has(YES._replace(console="b1"))
 
 
+def test_long_lines_do_not_push_out_the_newest(tmp_path: Path) -> None:
+    agreed = Agreed(str(tmp_path / "agreed"))
+    long = [YES._replace(console=str(count) * 100_000) for count in range(3)]
+    for one in long:
+        agreed.add(one)
+    assert [agreed.has(one) for one in long] == [False, True, True]
+
+
 @pytest.mark.parametrize(
-    "line", [b"", b"{}", b"[1]", b"yes", b"\xff\0", b'{"guest": ""}', b"null", b"1" * 5000]
+    "line", [b"", b"{}", b"[1]", b"yes", b"\xff\0", b'{"guest": ""}', b"null", b"1" * 5000, b"[" * 200_000]
 )
 def test_a_line_of_another_form_is_no_yes_and_hides_none(tmp_path: Path, line: bytes) -> None:
     agreed = Agreed(str(tmp_path / "agreed"))

@@ -352,7 +352,8 @@ def test_what_the_parameters_say_already_is_not_said_twice(folder: Path, told: s
         (["*.example.org"], {}, True),
         (["*.EXAMPLE.org"], {"host": "VM7.example.ORG"}, True),
         (["*.example.net"], {}, False),
-        (["*.example.net", "vm7*"], {}, True),
+        (["*.example.net", "vm7*.org"], {}, True),
+        (["vm7*"], {}, False),  # which is anybody's vm7.evil.org, too
         ([], {}, False),
         (["*.example.org"], {"host": "evil.org"}, False),
         (["/run/libvirt/*"], {"host": "", "unix_path": "/run/libvirt/vm7"}, True),

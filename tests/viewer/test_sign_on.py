@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import signed_files
 from beds import Certificates
-from door_bed import AGENT, ALICE, PORT, SPN, Bed, ovirt, pve
+from door_bed import AGENT, ALICE, CA, PORT, SPN, Bed, ovirt, pve
 
 from sso.console.authority import fingerprints
 from sso.console.entry import ShownAt
@@ -81,6 +81,27 @@ def test_a_files_own_ca_proves_nothing(bed: Bed, kind: str) -> None:
         bed.configure(table)
         window = bed.open(file())
         assert (window.started, window.questions, window.shown) == ({}, [], [NOT_PROVEN])
+
+
+def test_a_name_that_only_begins_as_a_ticket_is_no_node(bed: Bed) -> None:
+    """Some resolvers find it, the system's CAs know its certificate, and none of a table's checks it."""
+    _, places, subject = FILES["proxmox"]
+    bed.configure(bed.console(places, f'"{SPN}"', subject))
+    host = "pvespiceproxy:692b5f0a:100:node1::x.evil.org"
+    window = bed.open(f"[virt-viewer]\ntype=spice\nhost={host}\ntls-port=443\n[x-sso]\nspn={SPN}\n").wait()
+    assert window.started == {}
+    assert dict(window.questions[0].rows)["Console"] == f"[{host}]:443"
+
+
+@pytest.mark.parametrize(
+    ("places", "host"),
+    [("node*", "node1.evil.org"), ("10.0.*.*", "10.0.evil.org"), ("node[0-9]*", "node1.a.b")],
+)
+def test_an_open_pattern_of_places_names_no_host_of_somebody_elses(bed: Bed, places: str, host: str) -> None:
+    """Whose certificate is as good as any: the system's CAs know it."""
+    bed.configure(bed.console(f'"{places}"', f'"{SPN}"').replace("ca = ", "# "))
+    window = bed.open(f"[virt-viewer]\ntype=spice\nhost={host}\ntls-port=443\n[x-sso]\nspn={SPN}\n").wait()
+    assert window.started == {} and window.questions
 
 
 def plain(host: str = "lab.example.org", spn: str = SPN) -> str:
@@ -181,6 +202,14 @@ def test_only_an_address_and_a_service_typed_together_vouch(
     assert bool(window.shown) is not starts
 
 
+def test_an_address_typed_with_one_service_vouches_for_no_other(bed: Bed) -> None:
+    """Such as that of a plug-in that is not told what was typed."""
+    bed.configure(parameters=f'"--spn", "{SPN}"', more="takes = []")
+    window = bed.open("spice://lab.example.org:5900", "--spn", "host/vm101.example.org")
+    assert (window.started, window.shown) == ({}, [NOT_PROVEN])
+    assert bed.open("spice://lab.example.org:5900", "--spn", SPN).started
+
+
 def test_with_a_file_a_typed_service_vouches_for_the_service_only(bed: Bed) -> None:
     bed.configure(bed.console('"hypervisor3.example.org"', subject="O=example.org,CN=*"))
     window = bed.open(ovirt(spn="host/web-page.example.org"), "--spn", SPN).wait()
@@ -211,8 +240,8 @@ def test_the_ssh_agent_runs_where_it_is_named_and_the_console_is_proved(bed: Bed
     for agent, tables, starts, why in (
         ("*", bed.console('"hypervisor3.example.org"', subject="O=example.org,CN=*"), False, "does not name"),
         ("*.example.org", "", False, "nothing that counts"),
-        ("*.example.net", bed.console('"hyp*"', subject="O=example.org,CN=*"), False, ""),
-        ("*.example.org", bed.console('"hyp*"', subject="O=example.org,CN=*"), True, ""),
+        ("*.example.net", bed.console('"hyp*.example.org"', subject="O=example.org,CN=*"), False, ""),
+        ("*.example.org", bed.console('"hyp*.example.org"', subject="O=example.org,CN=*"), True, ""),
     ):
         bed.configure(tables, agent=agent)
         window = bed.open(ovirt())
@@ -220,6 +249,7 @@ def test_the_ssh_agent_runs_where_it_is_named_and_the_console_is_proved(bed: Bed
         window.opened(AGENT)
         assert (AGENT in window.started) is starts
         assert [why in line for line in window.shown] == ([True] if why else [])
+        assert all(line.startswith(f"no plug-in at {AGENT}: ") for line in window.shown)
     bed.configure(agent="*")
     window = bed.open("spice://lab.example.org:5900", "--spn", SPN)
     window.opened(AGENT)
@@ -303,6 +333,52 @@ def test_a_signed_ca_proves_the_console(bed: Bed, certificates: Certificates) ->
     bed.configure(trusting("site"))
     assert bed.open(file).shown == [NOT_PROVEN]
     assert bed.open(signed_files.opened(signed_files.entered(file, consoles=shown))).started
+
+
+@pytest.mark.parametrize(
+    "unchecked",
+    [
+        "type=spice\nport=5999\nproxy=https://gate.example.org",  # no TLS but the proxy's own
+        "type=vnc\nport=5999\nproxy=https://gate.example.org",  # gtk-vnc checks nothing, and dials no proxy
+    ],
+)
+def test_a_signed_ca_counts_only_where_it_checks_the_connection(
+    bed: Bed, certificates: Certificates, unchecked: str
+) -> None:
+    """Else a site's gate leads to any port of anybody, under a yes to the guest of the entry."""
+    pem, subject = certificates.ca.read_text(), "CN=node1.example.org"
+    shown = (ShownAt(ca=fingerprints(pem)[0], subject=subject, proxy="gate.example.org"),)
+    ca = pem.replace("\n", "\\n")
+    more = f"ca={ca}\nhost-subject={subject}\n[x-sso]\nspn={SIGNED_SPN}\nstream=tls:gate.example.org:1\n"
+    honest = (
+        "[virt-viewer]\ntype=spice\nhost=node1.example.org\ntls-port=5901\n"
+        f"proxy=https://gate.example.org\n{more}"
+    )
+    consoles = (*shown, ShownAt(relay="gate.example.org"))
+    bed.configure(trusting("site"), bed.console('"evil.org", "gate.example.org"', plain=True))
+    bed.open(signed_files.entered(honest.encode(), consoles=consoles)).wait().answer(True)
+    assert bed.open(signed_files.entered(honest.encode(), consoles=consoles)).wait().started
+    file = f"[virt-viewer]\nhost=evil.org\n{unchecked}\n{more}".encode()
+    window = bed.open(signed_files.entered(file, consoles=consoles)).wait()
+    assert window.started == {}
+    assert window.intent.signatures.entry is None, window.notes
+
+
+def test_a_streams_own_ca_is_not_signed_by_a_tables(bed: Bed, certificates: Certificates) -> None:
+    """The table has the CA that the entry names; the file brings another, which checks the stream."""
+    pem, subject = bed._ca.read_text(), "CN=node1.example.org"
+    consoles = (ShownAt(ca=fingerprints(pem)[0], subject=subject), ShownAt(relay="relay.example.org"))
+    file = (
+        "[virt-viewer]\ntype=spice\nhost=node1.example.org\ntls-port=5901\nca={ca}\n"
+        f"host-subject={subject}\n[x-sso]\nspn={SIGNED_SPN}\nstream=tls:relay.example.org:6000\n"
+    )
+    bed.configure(trusting("site"), bed.console('"node1.example.org"', subject="CN=*"))
+    for ca, starts in ((pem.replace("\n", "\\n"), True), (CA, False)):
+        octets = signed_files.entered(file.format(ca=ca).encode(), consoles=consoles)
+        window = bed.open(signed_files.opened(octets))
+        assert window.intent.signatures.entry is not None, window.notes
+        assert bool(window.started) is starts
+        assert window.shown == ([] if starts else [NOT_PROVEN])
 
 
 # What a plug-in's arguments say

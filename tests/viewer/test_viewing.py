@@ -68,7 +68,7 @@ def looked_at(
         made.append(Connection(*given))  # type: ignore[arg-type]
         return made[-1]
 
-    intent = Intent(Reach(console), Settings(plugins=(Plugin(PORT, "cat"),)), typed=True)
+    intent = Intent(Reach(console), Settings(plugins=(Plugin(PORT, "cat"),)), typed="host/vm7.example.org")
     return Viewing(intent, starts, loop, connect, face, say=steps.append), face, made, steps, loop
 
 

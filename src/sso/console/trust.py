@@ -10,6 +10,7 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from sso.console.ed25519 import key_text, public_key
+from sso.console.vouch import fits
 from sso.errors import ConfigError
 
 ENTRIES, OPENINGS = SIGNS = ("entries", "openings")
@@ -35,9 +36,7 @@ class TrustedKey(NamedTuple):
     def fits_consoles(self, hosts: Iterable[str]) -> bool:
         """Whether every host fits one of the patterns; no host at all never does."""
         hosts = tuple(hosts)
-        return bool(hosts) and all(
-            any(fnmatchcase(host.lower(), pattern.lower()) for pattern in self.consoles) for host in hosts
-        )
+        return bool(hosts) and all(any(fits(host, pattern) for pattern in self.consoles) for host in hosts)
 
     def fits_services(self, names: Iterable[str]) -> bool:
         """Whether every name fits one of the patterns; no name at all never does."""

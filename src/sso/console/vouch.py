@@ -9,10 +9,12 @@ import re
 from collections.abc import Iterable, Sequence
 from enum import Enum, IntEnum, StrEnum
 from fnmatch import fnmatchcase
+from ipaddress import ip_address
 from typing import NamedTuple
 
-# A ticket of Proxmox' SPICE proxy in place of a host: when, which machine, which node, signature.
-_PVE_TICKET = re.compile(r"pvespiceproxy:[0-9a-fA-F]+:([0-9]+):([A-Za-z0-9._-]+)::?.*", re.DOTALL)
+# A ticket of Proxmox' SPICE proxy in place of a host: when, which machine, which node, signature. Nothing
+# may follow: some resolvers find `...:node1::x.evil.org`, and a certificate for *.evil.org fits that name.
+_PVE_TICKET = re.compile(r"pvespiceproxy:[0-9a-fA-F]+:([0-9]+):([A-Za-z0-9._-]+)::[0-9a-fA-F]+")
 _BRACKETS = re.compile(r"\[[^]]*\]")
 
 
@@ -51,8 +53,11 @@ class Leg(NamedTuple):
 
     @property
     def stable(self) -> str:
-        """The host as it is the next time too: without a one-time ticket."""
-        return " ".join(filter(None, (place(self.host), machine(self.host), self.subject)))
+        """The host as it is the next time too, without a one-time ticket; and that it rests on its proxy."""
+        where = place(self.host)
+        rests = "by its https proxy" if self.proof is Proof.PROXY else ""
+        host = where if where.startswith("/") else where.lower()
+        return " ".join(filter(None, (host, machine(self.host), self.subject, rests)))
 
 
 class ConsoleTable(NamedTuple):
@@ -70,7 +75,7 @@ class ConsoleTable(NamedTuple):
 
     def fits(self, where: str) -> bool:
         """Whether a place (see `place`) is one of the table's."""
-        return any(_fits(where, pattern) for pattern in self.places)
+        return any(fits(where, pattern) for pattern in self.places)
 
 
 def place(host: str) -> str:
@@ -90,10 +95,25 @@ def places(legs: Iterable[Leg]) -> tuple[str, ...]:
     return tuple(where for leg in legs for where in (place(leg.host), leg.proxy) if where)
 
 
-def _fits(where: str, pattern: str) -> bool:
+def fits(where: str, pattern: str) -> bool:
+    """Whether a pattern names a place: a path as it stands, a host in any case of letters.
+
+    A pattern whose last label is open names numbers, and hosts without a dot: node* and 10.0.0.* would else
+    be anybody's node1.evil.org and 10.0.0.evil.org. One that says nothing stands for all.
+    """
     if where.startswith("/"):
         return fnmatchcase(where, pattern)
-    return fnmatchcase(where.lower(), pattern.lower())
+    is_open = says_something(pattern) and set("*?[") & set(pattern.rpartition(".")[2])
+    outside = is_open and "." in where and not _is_number(where)
+    return fnmatchcase(where.lower(), pattern.lower()) and not outside
+
+
+def _is_number(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def says_something(pattern: str) -> bool:
@@ -110,7 +130,7 @@ def service_says_something(pattern: str) -> bool:
 def named(where: Sequence[str], patterns: Iterable[str]) -> bool:
     """Whether patterns that say something name every place."""
     telling = [pattern for pattern in patterns if says_something(pattern)]
-    return bool(where) and all(any(_fits(one, pattern) for pattern in telling) for one in where)
+    return bool(where) and all(any(fits(one, pattern) for pattern in telling) for one in where)
 
 
 def names_service(identity: Sequence[str], patterns: Iterable[str]) -> bool:
@@ -256,7 +276,7 @@ def agreement(legs: Sequence[Leg], identity: Sequence[str], principal: str, gues
         return Agreement(guest, "", "", "", service, principal)
     console, *rest = legs
     stream = rest[0].stable if rest else ""
-    return Agreement("", console.stable.lower(), console.proxy.lower(), stream.lower(), service, principal)
+    return Agreement("", console.stable, console.proxy.lower(), stream, service, principal)
 
 
 class Question(NamedTuple):

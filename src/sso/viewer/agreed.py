@@ -28,13 +28,15 @@ class Agreed:
     def add(self, agreement: Agreement) -> None:
         """Remember a yes; raises OSError where it cannot be."""
         kept = [one for one in self._read() if one != agreement][-(LINES_MAX - 1) :]
-        lines = "".join(json.dumps(one._asdict()) + "\n" for one in (*kept, agreement))
+        lines = [json.dumps(one._asdict()) + "\n" for one in (*kept, agreement)]
+        while sum(map(len, lines)) > SIZE_MAX:  # what is beyond would not be read
+            del lines[0]
         os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
         new = f"{self.path}.{os.getpid()}"
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             with os.fdopen(fd, "w", encoding="ascii") as file:
-                file.write(lines)
+                file.writelines(lines)
             os.replace(new, self.path)
         except BaseException:
             with suppress(OSError):
@@ -58,7 +60,7 @@ class Agreed:
 def _agreement(line: bytes) -> Agreement | None:
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     if not isinstance(found, dict) or found.keys() != set(Agreement._fields):
         return None

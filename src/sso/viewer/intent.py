@@ -14,9 +14,9 @@ from sso.credential import Credential
 from sso.errors import ConfigError
 
 from . import connection_file, settings
-from .console import Console, parse_address
+from .console import SPICE, Console, parse_address
 from .plug import Start
-from .reach import Reach, anchored, legs
+from .reach import Reach, anchored, has_tls, legs
 from .settings import Settings
 
 _PASSWORD_MAX = 255
@@ -24,11 +24,11 @@ FILE, SIGNED = "file", "signed"
 
 
 class Intent(NamedTuple):
-    """What is to be opened. `typed`: the person typed address and service, together."""
+    """What is to be opened. `typed`: the service that the person typed together with the address, else ""."""
 
     reach: Reach
     settings: Settings
-    typed: bool = False
+    typed: str = ""
     signatures: Signatures = Signatures()
 
 
@@ -42,7 +42,7 @@ def read(given: Namespace, configured: Settings, clock: Callable[[], float] = ti
     changes = _changes(given)
     if "://" in where:
         reach = _reach(_changed(parse_address(where), given, changes), given, configured)
-        return Intent(reach, configured, typed=bool(given.spn))
+        return Intent(reach, configured, typed=given.spn or "")
     found: list[tuple[Reach, Signatures]] = []
     keys, notes = trust_folder.load()
 
@@ -81,12 +81,13 @@ def _reach(console: Console, given: Namespace, configured: Settings) -> Reach:
 
 
 def _asked(console: Console, spn: str) -> Asked:
+    """What the file leads to: a proxy that is not dialled, or a CA that nothing is checked with, is none."""
     return Asked(
         host=console.host,
-        proxy=console.proxy_host,
+        proxy=console.proxy_host if console.kind == SPICE else "",
         stream=console.stream_host,
-        ca=console.ca,
-        subject=console.host_subject,
+        ca=console.ca if has_tls(console) else "",
+        subject=console.host_subject if has_tls(console) else "",
         spn=spn or console.wish.spn,
         pin=console.wish.pin,
     )

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sso import trusted
 from sso.console.vouch import ConsoleTable, Leg, Proof, anchor
 from sso.console.vouch import place as node
 from sso.errors import ConfigError
 from sso.viewer.console import SPICE, Console, place, proxy_place
-
-LINKS_MAX = 16  # followed on the way to a socket
 
 
 class Reach(NamedTuple):
@@ -36,7 +35,7 @@ def anchored(console: Console, tables: Sequence[ConsoleTable]) -> Reach:
     tables, notes = _readable(tables)
     # The certificate of a stream has to bear the host's name.
     plain_tables = [table for table in tables if not table.subject]
-    of_console = anchor(tables, node(console.host), console.host_subject) if _has_tls(console) else None
+    of_console = anchor(tables, node(console.host), console.host_subject) if has_tls(console) else None
     of_stream = anchor(plain_tables, console.stream_host, "") if _is_tls(console.wish.stream) else None
     ours = console._replace(stream_ca=of_stream[0].ca if of_stream else console.ca)
     if of_console:
@@ -50,7 +49,8 @@ def legs(reach: Reach) -> tuple[Leg, ...]:
     return (_console_leg(reach), *streams)
 
 
-def _has_tls(console: Console) -> bool:
+def has_tls(console: Console) -> bool:
+    """Whether the console's own connection is TLS."""
     return console.kind == SPICE and bool(console.tls_port)
 
 
@@ -62,12 +62,12 @@ def _console_leg(reach: Reach) -> Leg:
     console = reach.console
     if console.unix_path:
         return _socket(console.unix_path)
-    subject = console.host_subject if _has_tls(console) else ""
+    subject = console.host_subject if has_tls(console) else ""
     # gtk-vnc goes through no proxy, whatever a file says.
     proxy = proxy_place(console.proxy) if console.kind == SPICE and console.proxy else ("", 0)
     own_word = Proof.PROXY if proxy[0] and console.proxy.startswith("https://") else Proof.CLAIMED
     proof: Proof
-    if not _has_tls(console):
+    if not has_tls(console):
         proof = own_word if own_word is Proof.PROXY else Proof.PLAIN
     elif reach.by_table or ((reach.own_ca or not console.ca) and not subject):
         proof = Proof.LOCAL
@@ -86,7 +86,9 @@ def _stream_leg(reach: Reach) -> Leg:
     elif reach.stream_by_table or reach.own_ca or not console.stream_ca:
         proof = Proof.LOCAL
     else:
-        proof = Proof.SIGNED if reach.signed_ca else Proof.CLAIMED
+        # Where a table has the console's CA, that may be the signed one, and the stream's the file's own.
+        signed = reach.signed_ca and (console.stream_ca or "").split() == console.ca.split()
+        proof = Proof.SIGNED if signed else Proof.CLAIMED
     return Leg(*place(rest, "stream"), "", proof)
 
 
@@ -118,25 +120,9 @@ def _socket(path: str) -> Leg:
     return Leg(path, 0, "", Proof.SOCKET if is_own_socket(path) else Proof.STRANGERS)
 
 
-def is_own_socket(path: str, links: int = LINKS_MAX) -> bool:
-    """Whether a path leads to a socket of root or of the caller, and nobody else could put another one there.
-
-    Each part of it has to be theirs, links too, and each folder writable by them alone, or sticky.
-    """
-    ours = (0, os.geteuid())
-    at = Path(path)
+def is_own_socket(path: str) -> bool:
+    """Whether a path leads to a socket of root or the caller, and nobody else could put another one there."""
     try:
-        for part in (*reversed(at.parents), at):
-            found = os.lstat(part)
-            if found.st_uid not in ours:
-                return False
-            if stat.S_ISLNK(found.st_mode):
-                rest = at.relative_to(part)
-                target = part.parent / os.readlink(part) / rest
-                return bool(links) and ".." not in target.parts and is_own_socket(str(target), links - 1)
-            others_write = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-            if stat.S_ISDIR(found.st_mode) and others_write and not found.st_mode & stat.S_ISVTX:
-                return False
-    except OSError:
+        return stat.S_ISSOCK(os.stat(trusted.resolved(path)).st_mode)
+    except (OSError, ConfigError):
         return False
-    return stat.S_ISSOCK(found.st_mode)

@@ -9,12 +9,11 @@ import os
 import stat
 import tomllib
 from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from sso import trusted
 from sso.console.trust import KEYS_MAX, TrustedKey, trusted_key
-from sso.console.vouch import ConsoleTable
+from sso.console.vouch import ConsoleTable, fits
 from sso.errors import ConfigError
 from sso.viewer.console import PORT_NAME, Console, Wish
 from sso.viewer.plug import Start
@@ -333,13 +332,7 @@ def _fits(plugin: Plugin, console: Console) -> bool:
     """Every place has to fit, since a file that names a trusted host may name a proxy of its own too."""
     if console.wish.plug_ins is not None and plugin.port not in console.wish.plug_ins:
         return False
-    return all(any(_matches(place, pattern) for pattern in plugin.consoles) for place in console.places)
-
-
-def _matches(place: str, pattern: str) -> bool:
-    if place.startswith("/"):
-        return fnmatchcase(place, pattern)
-    return fnmatchcase(place.lower(), pattern.lower())
+    return all(any(fits(place, pattern) for pattern in plugin.consoles) for place in console.places)
 
 
 def _told(plugin: Plugin, wish: Wish) -> Iterator[tuple[str, str]]:

@@ -77,7 +77,9 @@ class SignOn:
         ruling, why = rule(facts)
         if ruling is Ruling.START:
             return self._for_whom(start, connections)
-        if ruling is Ruling.REFUSE:
+        if ruling is Ruling.REFUSE and facts.identity is None:
+            self._show(f"no plug-in at {start.port}: {why}")  # it signs nobody in: another may have
+        elif ruling is Ruling.REFUSE:
             self._refuse(why)
         elif start.port in self._no:
             self._refuse("you said no")
@@ -107,7 +109,7 @@ class SignOn:
         tables, entry = intent.settings.tables, intent.signatures.entry
         yes = self._yes.get(start.port)
         return Facts(
-            typed=intent.typed,
+            typed=bool(intent.typed) and (not who or intent.typed in who),
             strength=strength(tables, connections),
             identity=bool(who) if signs_in else None,
             table=by_table(tables, connections, who)

@@ -210,5 +210,5 @@ def _properties(console: Console) -> dict[str, Any]:
 
 def _ciphers(asked: str) -> str:
     """A file's list, without the means to do without a certificate, or with a weaker one than here usual."""
-    words = [word for word in re.split("[:, ]", asked) if word and not word.startswith("@")]
+    words = [word for word in re.split("[:;, ]", asked) if word and not word.startswith("@")]
     return ":".join((*words, "!aNULL", "!eNULL")) if words else ""
