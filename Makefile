@@ -10,7 +10,7 @@ NO_TRACE := -p no:cacheprovider
 endif
 
 .NOTPARALLEL:
-.PHONY: help demo demo-vm test test-desktop quick bench flame checklist lint format pam clean setup-demo setup-test setup-bench
+.PHONY: help demo demo-vm test test-desktop test-long quick bench flame checklist lint format pam clean setup-demo setup-test setup-bench
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -28,15 +28,18 @@ test: setup-test pam  ## everything, on both builds
 	@mkdir -p build; tmp=$$(mktemp -d); \
 	{ status=0; $(MAKE) --no-print-directory lint || status=1; \
 	  SSO_PURE=1 $(PYTHON_VENV) -m pytest -q -m "$(FAST)" -p no:cacheprovider --basetemp="$$tmp/pure" || status=1; \
-	  $(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "vm and not desktop" -p no:cacheprovider --basetemp="$$tmp/vm" || status=1; \
+	  $(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "vm and not desktop and not long" -p no:cacheprovider --basetemp="$$tmp/vm" || status=1; \
 	  exit $$status; } > build/beside.log 2>&1 & beside=$$!; \
-	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "not vm and not desktop" $(NO_TRACE); status=$$?; \
+	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "not vm and not desktop and not long" $(NO_TRACE); status=$$?; \
 	wait $$beside || { status=1; cat build/beside.log; }; $(AS_ROOT) rm -rf "$$tmp"; \
 	echo "lint, pure build, virtual machines:"; grep -E "^(All checks|Success|[0-9]+ (passed|failed))" build/beside.log; \
 	exit $$status
 
 test-desktop: setup-test pam  ## what takes longer in virtual machines: the films of GNOME and LightDM, SIGKILL at each step
-	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m desktop $(NO_TRACE)
+	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "desktop and not long" $(NO_TRACE)
+
+test-long: setup-test pam  ## all that no other target runs: logins taken back at each point in virtual machines, busy films
+	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m long $(NO_TRACE)
 
 quick: setup-test lint  ## in under a minute: lint, types, the fast tests
 	$(PYTHON_VENV) -m pytest -q -m "$(FAST)"

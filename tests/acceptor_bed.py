@@ -65,8 +65,10 @@ class AcceptorBed:
             *self._theirs, make, lambda name: load(name, types), self._note, key=bytes(32), clock=self.clock
         )
 
-    def _note(self, id: str, text: str) -> None:
-        self.lines.append(f"{id} {text}")
+    def _note(self, id: str, detail: str = "", /, **values: object) -> None:
+        self.lines.append(
+            " ".join([id, *filter(None, [detail]), *(f"{key}={value}" for key, value in values.items())])
+        )
 
     def turn(self, until: Callable[[], Any]) -> None:
         limit = time.monotonic() + SECONDS

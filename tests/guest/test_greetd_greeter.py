@@ -95,6 +95,7 @@ def test_when_the_agent_hangs_up_its_question_is_nobodys(bed: Bed, typed: bytes,
     desk.sign_in("alice")
     screen.expect("New password: ")
     os.kill(screen.pid, signal.SIGSTOP)  # so that it finds both at once
+    os.waitpid(screen.pid, os.WUNTRACED)
     os.write(screen._master, typed)
     desk.driver.cancel() if end == "cancel" else desk.driver.close()
     os.kill(screen.pid, signal.SIGCONT)

@@ -15,7 +15,7 @@ from sso.client.exits import Exit
 from sso.demo.realm import Realm
 from sso.demo.vm import Machine
 
-pytestmark = pytest.mark.desktop
+pytestmark = [pytest.mark.desktop, pytest.mark.long]
 DESKTOP = "pgrep -u alice -x gnome-shell"
 
 

@@ -1,6 +1,6 @@
 """A login on the text console that PAM has not finished: taken back, it opens no session, with a real logind.
 
-One machine serves all. A covering set of the table runs with `make test`, the rest with `make test-desktop`.
+One machine serves all. A covering set of the table runs with `make test`, the rest with `make test-long`.
 """
 
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ COVERING = {
     ("password", "secret", "gone"),
 }
 CELLS = [
-    pytest.param(*cell, id="-".join(cell), marks=[] if cell in COVERING else pytest.mark.desktop)
+    pytest.param(*cell, id="-".join(cell), marks=[] if cell in COVERING else pytest.mark.long)
     for kind, points in POINTS.items()
     for cell in product([kind], points, [*MEANWHILE, "reset"])
 ]
@@ -113,8 +113,8 @@ def test_what_is_taken_back_meanwhile_opens_no_session(
     "fault",
     [
         "full",
-        pytest.param("missing", marks=pytest.mark.desktop),
-        pytest.param("read-only", marks=pytest.mark.desktop),
+        pytest.param("missing", marks=pytest.mark.long),
+        pytest.param("read-only", marks=pytest.mark.long),
     ],
 )
 def test_a_ticket_without_a_place_opens_no_session(bed: Bed, fault: str) -> None:
@@ -149,7 +149,7 @@ def shows(vm: Machine, text: str) -> None:
     hold.until(vm, f"{SCREEN} | grep -q '{text}'")
 
 
-@pytest.mark.desktop  # the client waits for the grant's whole time
+@pytest.mark.long  # the client waits for the grant's whole time
 def test_a_person_answers_what_pam_asks_and_the_client_hears_so(asking: Bed, client: hold.Client) -> None:
     vm = asking.vm
     code = client.begin(asking.realm, *asking.alice["ticket"]).wait(TIME)
@@ -166,7 +166,7 @@ def test_a_person_answers_what_pam_asks_and_the_client_hears_so(asking: Bed, cli
     client.leave()
 
 
-@pytest.mark.desktop
+@pytest.mark.long
 def test_a_hang_up_ends_what_pam_asks_and_shows_nothing_that_was_typed(
     asking: Bed, client: hold.Client
 ) -> None:
