@@ -216,6 +216,11 @@ class Outcomes:
         until, kept = self._kept.get(_key(claim), (0.0, None))
         return kept if any(claim.attempt) and self._clock() < until else None
 
+    def let_in(self, claim: Authenticated) -> bool:
+        """Whether this attempt has let its client in."""
+        known = self.find(claim)
+        return known is not None and known.code == Verdict.LOGGED_IN
+
 
 def is_repeated(claim: Authenticated, before: Authenticated) -> bool:
     """Whether a claim names the attempt of an earlier one; whether it shows the same secret, Proofs tells."""
