@@ -188,6 +188,7 @@ def run_agent(config: GuestConfig, links: tuple[socket.socket, socket.socket] | 
     journal.to_stderr()
     confine()
     reactor = Reactor()
+    reactor.heed_signals()
     agent = Agent(config, reactor)
     door: Links | None = None
     if links is not None:
