@@ -1,4 +1,4 @@
-"""Signals and the agent's loop: one that comes right before a wait ends it, and a forked worker has its own way."""
+"""Signals and the agent's loop: one right before a wait ends it; a forked worker has its own way with them."""
 
 import os
 import signal
