@@ -394,8 +394,10 @@ EXPORT int pam_sm_setcred(pam_handle_t *pamh, int flags, int argc, const char **
     if (options.early)
         return PAM_IGNORE;
     if (flags & PAM_DELETE_CRED) {
+        /* libpam logs the removal of a name that is not there. */
+        if (login->cache.path[0] != '\0')
+            (void)pam_putenv(pamh, CCACHE_NAME);
         ccache_remove(&login->cache);
-        (void)pam_putenv(pamh, CCACHE_NAME);
         return PAM_SUCCESS;
     }
     enum state state = stand(pamh, login, understood);

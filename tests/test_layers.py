@@ -175,7 +175,7 @@ def test_what_counts_of_a_console_is_decided_without_io(name: str) -> None:
     """Nor with a clock: the time is given. Errors and octets are all it needs of ours; Ed25519 comes late."""
     early = {entry.target.split(".")[0] for entry in IMPORTS[name] if not entry.late}
     assert early & {"cryptography", "_cffi_backend"} == set()
-    assert {room(found) for found in ours(name)} <= {"", "errors", "framing", "console"}
+    assert {room(found) for found in ours(name)} <= {"", "printable", "errors", "framing", "console"}
     if name.rpartition(".")[2] in CONSOLE_IO:
         return
     assert {target for target in foreign(name) if target.split(".")[0] in IO} == set()

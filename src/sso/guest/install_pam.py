@@ -74,7 +74,7 @@ def upgrade(root: Path) -> None:
             new = add_lines(old, *written(old))
         except ConfigError as error:
             new = remove_lines(old)
-            print(f"{service}: our lines are taken away: {error}", file=sys.stderr)
+            print(escaped(f"{service}: our lines are taken away: {error}"), file=sys.stderr)
         if new != old:
             _write(service, new, service)
             print(f"{service}: our lines are up to date")
