@@ -1,4 +1,4 @@
-"""Signals and the agent's loop: one right before a wait ends it; a forked worker has its own way with them."""
+"""Signals and the agent's loop: one right before a wait ends it; a forked worker has its own way with it."""
 
 import os
 import signal
