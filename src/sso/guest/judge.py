@@ -129,8 +129,7 @@ class Judge:
             self._newcomer.begin(opening=False)  # what it may find is what is open now
         login = self.login = Opening(claim, secret)
         signed_in = self._present or (self.signed_in.principal if self.signed_in is not None else "")
-        repeated = self._outcomes.let_in(claim)
-        self._newcomer.hear(claim, signed_in, repeated, lambda: self._map(login))
+        self._newcomer.hear(claim, signed_in, self._outcomes.let_in(claim), lambda: self._map(login))
 
     def _goes_on(self, claim: Authenticated) -> bool:
         """Whether the client of a login that goes on at the console is there again, and waits for it."""
@@ -281,9 +280,10 @@ class Judge:
     def _look_for(self, login: Opening) -> None:
         """Say yes as soon as the session is what the screen shows, and nobody has to unlock it."""
         found = self._console.seat.found
+        proved = login.proved or login.claim.kind is not Kind.PASSWORD  # somebody may unlock it by hand
         if login.awaited and self._tracker.is_shown():
             self._conclude("login-opened", Verdict.LOGGED_IN)
-        elif login.unlocking is not None and not login.opened:
+        elif login.unlocking is not None and not login.opened and proved:
             seated = next((one for one in found.users if one.id == login.unlocking.id), None)
             if seated is not None and found.known and self._console.is_in_front(seated):
                 self._unlocked(login)
