@@ -71,6 +71,7 @@ class Agent:
         refusal = (peers or Peers(config.login_cgroup)).refusal
         self.pam = PamServer(config.pam_socket, reactor, self.judge.desk, refusal)
         self._verdicts = VerdictServer(config.verdict_socket, reactor, self.judge.unlocker.verdict)
+        self.judge.unlocker.revoked = self._verdicts.revoke
         self._driver.start(self.judge.screen_changed)
         if seat is None:
             self._bus.open()
