@@ -65,10 +65,9 @@ class AcceptorBed:
             *self._theirs, make, lambda name: load(name, types), self._note, key=bytes(32), clock=self.clock
         )
 
-    def _note(self, id: str, detail: str = "", /, **values: object) -> None:
-        self.lines.append(
-            " ".join([id, *filter(None, [detail]), *(f"{key}={value}" for key, value in values.items())])
-        )
+    def _note(self, id: str, text: str = "", **values: object) -> None:
+        words = [id, text, *(f"{name}={value}" for name, value in values.items())]
+        self.lines.append(" ".join(filter(None, words)))
 
     def turn(self, until: Callable[[], Any]) -> None:
         limit = time.monotonic() + SECONDS

@@ -180,6 +180,17 @@ def test_a_client_that_stays_is_told_to_end(
     assert not guest.is_alive(), "the guest has seen the hang-up"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_client_that_waits_for_the_console_is_told_to_end(start: Start, number: signal.Signals) -> None:
+    run, _ = start("--stay", code=int(Code.CONSOLE_ASKS))
+    run.expect("signing-in ")
+    run.expect("console-asks")
+    run.process.send_signal(number)
+    run.expect("failed 14 interrupted")
+    code, said = run.end()
+    assert (code, said.splitlines()[-1]) == (Exit.LOST, "spice-client-sso: interrupted")
+
+
 def test_a_client_that_stays_ends_with_the_port(start: Start) -> None:
     run, _ = start("--stay", sessions=1)
     for beginning in ("signing-in", "signed-in", "staying"):

@@ -1,11 +1,16 @@
 """Where a password comes from, on a real terminal and without one; it is never shown."""
 
 import os
+import select
+import signal
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from sso.client.exits import Exit
 from sso.client.prompts import Prompts
 from sso.demo.terminal import spawn
 from sso.errors import ConfigError
@@ -111,6 +116,38 @@ def test_askpass_answers_where_there_is_no_terminal(
     )
     monkeypatch.setenv("SSO_ASKPASS", program(tmp_path / "askpass", "exit 0"))
     assert Prompts().accept_spn("host/vm", "alice@TEST.EXAMPLE")
+
+
+ENDED = """
+import sys
+from sso.client import main
+from sso.client.prompts import Prompts
+main.sign_in = lambda options, status: Prompts(user="alice").password()
+sys.exit(main.main(["--no-config"]))
+"""
+
+
+def test_a_dialog_ends_with_who_has_asked(tmp_path: Path) -> None:
+    """It would stay on the desktop, and who answers it would tell nobody a password."""
+    told = tmp_path / "told"
+    os.mkfifo(told)
+    dialog = program(tmp_path / "askpass", f"echo $$ > {told}; exec sleep 600")
+    client = subprocess.Popen(
+        python(ENDED),
+        env={**os.environ, "SSO_ASKPASS": dialog},
+        stderr=subprocess.PIPE,
+        start_new_session=True,  # it has no terminal
+    )
+    life = os.pidfd_open(int(told.read_text()))
+    try:
+        client.terminate()
+        said = client.communicate(timeout=30)[1]
+        assert (client.returncode, said) == (Exit.LOST, b"spice-client-sso: interrupted\n")
+        assert select.select([life], [], [], 30)[0], "the dialog is gone, too"
+    finally:
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(life, signal.SIGKILL)
+        os.close(life)
 
 
 def test_the_keyring_is_asked_first_if_wanted(

@@ -188,6 +188,7 @@ def test_a_flood_of_names_makes_the_limiter_forget_nobody(clock: Clock) -> None:
     assert len(memory._users) == ENTRIES_MAX
     assert memory.paused(guess(console="tty3")) and memory.failed_before(guess()) == (BAD,) * 3
     assert memory.paused(guess("newcomer", "tty3")), "no room, so nothing is tried"
+    assert not memory.paused(guess("newcomer", "tty3", Kind.KERBEROS)), "a ticket never waits for passwords"
     clock.now += KEPT_SECONDS
     assert not memory.paused(guess("newcomer", "tty3"))
     memory.failed(guess("newcomer", "tty3"))

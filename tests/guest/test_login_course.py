@@ -378,6 +378,21 @@ def test_a_wrong_password_at_a_lock_screen_counts_when_the_screen_stays_locked(m
         assert stage.outcome() == (1, code)
 
 
+@pytest.mark.parametrize("way", [(), (TRIED,)])
+def test_who_unlocks_by_hand_proves_nobody_elses_password(
+    way: tuple[Operation, ...], make_stage: MakeStage
+) -> None:
+    stage = make_stage(FakeDriver(unlocks=True))
+    stage.seat.put(LOCKED)
+    asked = given(stage, PASSWORD)
+    go(asked, way)
+    stage.seat.put(ALICE)
+    assert stage.silent(), "PAM has not said that this password is right"
+    go(asked, ((TRIED,) if not way else ()))
+    go(asked, (PASSED, ESTABLISHED))
+    assert stage.outcome() == (1, LOGGED_IN)
+
+
 def test_who_leaves_waits_no_longer_than_a_session_takes_to_appear(make_stage: MakeStage) -> None:
     stage = make_stage()
     stage.seat.put(active=GREETER)

@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
-from beds_agent import MakeStage, Stage, has
+from beds_agent import Asked, MakeStage, Stage, has
 
 from sso.guest import records
 from sso.guest.account import Checked, Finding
 from sso.guest.logind import Found, Seated
 from sso.guest.newcomer import RENEWAL_SECONDS
-from sso.guest.records import Kind
+from sso.guest.records import Kind, Operation
 
 ALICE = Seated("c2", "alice", 4001, "wayland", tty="tty2")
 TEXT = Seated("3", "alice", 4001, "tty", tty="tty1")
@@ -251,3 +251,110 @@ def test_without_logind_nothing_can_be_locked_and_nobody_waits(stage: Stage, eve
     stage.begin(2)
     stage.end(2)
     assert events[-1] == "session-not-locked user='' reason=no-logind", "this bed has no bus to lock by"
+
+
+# A login that goes on at the console (414), and sessions that open under a new client's eyes
+
+
+def asking(stage: Stage, claim: dict[str, Any]) -> Asked:
+    """A login at whose console somebody is asked something; its client knows, and has ended its session."""
+    stage.begin()
+    stage.claim(1, **{"attempt": b"1" * 16} | claim)
+    stage.armed()
+    asked = stage.ask()
+    stage.clock.now += 30.1
+    assert stage.outcome() == (1, 414)
+    stage.end()
+    return asked
+
+
+@pytest.mark.parametrize("claim", [TICKET, PASSWORD])
+def test_what_opens_while_a_new_client_looks_on_is_locked(
+    claim: dict[str, Any], make_stage: MakeStage
+) -> None:
+    stage = make_stage()
+    asked = asking(stage, claim)
+    arrives(stage)
+    asked.opens()
+    stage.seat.put(ALICE)
+    stage.turn()
+    assert not stage.seat.calls, "it may be her own client"
+    assert shows(stage, BOB) == 403
+    assert is_locked(stage)
+
+
+def test_a_new_client_that_says_nothing_ends_what_the_console_asks(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    asked = asking(stage, TICKET)
+    arrives(stage)
+    stage.clock.now += RENEWAL_SECONDS + 0.1
+    stage.turn(lambda: "cancel" in stage.driver.calls)
+    assert asked.hung_up()
+
+
+@pytest.mark.parametrize("claim", [TICKET, PASSWORD])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_her_own_client_that_asks_again_finds_it_open(
+    when: str, claim: dict[str, Any], make_stage: MakeStage
+) -> None:
+    stage = make_stage()
+    asked = asking(stage, claim)
+    if when == "before":
+        asked.opens()
+        stage.seat.put(ALICE)
+        stage.turn()
+    arrives(stage)
+    stage.claim(2, **{"attempt": b"1" * 16} | claim)
+    if when == "after":
+        assert stage.silent()
+        stage.clock.now += RENEWAL_SECONDS + 0.1
+        stage.turn()
+        asked.opens()
+        stage.seat.put(ALICE)
+    assert stage.outcome() == (2, 0)
+    assert not stage.seat.calls
+
+
+def test_who_repeats_the_attempt_with_another_password_has_locked_it(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    asking(stage, PASSWORD).opens()
+    stage.seat.put(ALICE)
+    arrives(stage)
+    assert shows(stage, PASSWORD | {"attempt": b"1" * 16, "digest": b"e" * 32}) == 402
+    assert is_locked(stage)
+
+
+def test_a_login_of_hers_that_takes_longer_than_a_renewal_is_not_locked(make_stage: MakeStage) -> None:
+    """She was asked something, has started another client, and signs in by that."""
+    stage = make_stage()
+    asking(stage, TICKET)
+    stage.driver.calls.clear()
+    arrives(stage)
+    stage.claim(2, **TICKET, attempt=b"2" * 16)
+    stage.armed()
+    asked = stage.ask()
+    for operation in (Operation.HELD, Operation.ESTABLISHED, Operation.OPENED):
+        assert asked.report(operation)
+    stage.clock.now += RENEWAL_SECONDS + 0.1
+    stage.turn()
+    stage.seat.put(ALICE)
+    assert stage.outcome() == (2, 0)
+    assert not stage.seat.calls
+
+
+def test_signed_in_is_not_said_of_a_screen_that_is_being_locked(stage: Stage) -> None:
+    """Her time is over while her ticket is judged: she is told when it has unlocked the screen again."""
+    stage.seat.obeys = False
+    arrives(stage)
+    stage.clock.now += RENEWAL_SECONDS - 1.0
+    stage.claim(2, **TICKET, attempt=b"3" * 16)
+    stage.turn(lambda: stage.agent.judge.login)
+    stage.clock.now += 1.1
+    stage.turn(lambda: stage.seat.calls)
+    judge = stage.agent.judge
+    stage.turn(lambda: judge.login is None or judge.login.user)
+    assert stage.silent()
+    stage.seat.obeys = True
+    stage.seat.put(ALICE._replace(locked=True))
+    assert stage.outcome() == (2, 0)
+    assert stage.seat.calls == [LOCK, UNLOCK] and not is_locked(stage)

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from beds_agent import Clock, let_in, open_fds
+from beds_agent import Clock, MakeStage, has, let_in, open_fds
 
+from sso.guest import records
+from sso.guest.logind import Seated
 from sso.guest.reactor import Reactor
 from sso.guest.records import Kind, Operation, Reply, Request
 from sso.guest.verdict import ASK_SECONDS, CONNECTIONS_MAX, OF_ONE_UID_MAX, VerdictServer
@@ -206,6 +208,44 @@ def test_the_module_asks_before_each_step(hall: Hall) -> None:
     link.close()
     hall.turn()
     assert len(hall.server) == 0 and len(hall.asked) == 1
+
+
+@pytest.mark.parametrize("how", ["left", "replaced", "again"])
+def test_a_locker_at_work_hears_no_when_the_client_has_left(
+    how: str, make_stage: MakeStage, tmp_path: Path
+) -> None:
+    """PAM may be asking something there: who answers after that opens nothing. A renewal changes nothing."""
+    stage = make_stage()
+    let_in(tmp_path)
+    stage.seat.put(Seated("c1", "alice", ALICE, "x11", tty="tty7"))
+    stage.begin()
+    stage.claim()
+    assert stage.outcome() == (1, 0)
+    stage.turn(lambda: stage.agent.judge.unlocker._offer)
+    link = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    stage.pam.append(link)
+    os.seteuid(ALICE)
+    try:
+        link.connect(stage.agent._verdicts._path)
+    finally:
+        os.seteuid(0)
+    link.send(GET.pack())
+    stage.turn(lambda: has(link))
+    assert link.recv(4096) == YES
+    stage.end()
+    stage.begin(2)
+    if how == "left":
+        stage.gone()
+    elif how == "replaced":
+        records.send(stage.channel, records.End(2))
+    else:
+        stage.claim(2, attempt=b"2" * 16)
+        assert stage.outcome() == (2, 0)
+    stage.turn(lambda: how == "again" or has(link))
+    if how == "again":
+        link.send(Request(Operation.HELD, "i3lock", "", "alice").pack())
+        stage.turn(lambda: has(link))
+    assert link.recv(4096) == (YES if how == "again" else b"")
 
 
 def test_one_who_does_not_read_holds_nobody_up(hall: Hall) -> None:

@@ -1,6 +1,6 @@
 """The LightDM film: the seat switches to alice with her ticket, to the greeter when she leaves, and back.
 
-With two busy loops beside the machine (`make test-long`) LightDM's greeter begins a login of its own while the
+With two busy loops beside it (`make test-long`) LightDM's greeter begins a login of its own while the
 switch is still under way, and what was told too early is seen on the screen.
 """
 

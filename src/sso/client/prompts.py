@@ -133,7 +133,11 @@ def _run(
     except OSError:
         return None
     with process:
-        answer = _read_line(process.stdout.fileno()) if process.stdout else bytearray()
+        try:
+            answer = _read_line(process.stdout.fileno()) if process.stdout else bytearray()
+        except BaseException:  # we are told to end: nobody waits for that answer any more
+            process.terminate()
+            raise
     if process.returncode != 0:
         return None
     return bytearray(b"yes") if confirm else answer

@@ -71,6 +71,7 @@ class Agent:
         refusal = (peers or Peers(config.login_cgroup)).refusal
         self.pam = PamServer(config.pam_socket, reactor, self.judge.desk, refusal)
         self._verdicts = VerdictServer(config.verdict_socket, reactor, self.judge.unlocker.verdict)
+        self.judge.unlocker.revoked = self._verdicts.revoke
         self._driver.start(self.judge.screen_changed)
         if seat is None:
             self._bus.open()
@@ -188,6 +189,7 @@ def run_agent(config: GuestConfig, links: tuple[socket.socket, socket.socket] | 
     journal.to_stderr()
     confine()
     reactor = Reactor()
+    reactor.heed_signals()
     agent = Agent(config, reactor)
     door: Links | None = None
     if links is not None:

@@ -76,7 +76,7 @@ class Attempts:
     the next one counts as a failure: otherwise hanging up would be the way around the pauses.
 
     A record that is younger than KEPT_SECONDS is never dropped for another user's: where ENTRIES_MAX of them
-    are full, a user without a record has to wait.
+    are full, a password of a user without a record has to wait.
     """
 
     def __init__(
@@ -102,9 +102,11 @@ class Attempts:
             if guess.kind is Kind.PASSWORD:
                 record.until = max(record.until, now + PAUSES[0])
             return True
+        if guess.kind is not Kind.PASSWORD:
+            return False  # however many passwords have failed
         if record is None and self._is_full(now):
             return True
-        console = self._consoles.get(guess.console) if guess.kind is Kind.PASSWORD else None
+        console = self._consoles.get(guess.console)
         return console is not None and now < console.until
 
     def failed_before(self, guess: Guess) -> tuple[bytes, ...]:
@@ -215,6 +217,11 @@ class Outcomes:
         """What was answered to this attempt, or None."""
         until, kept = self._kept.get(_key(claim), (0.0, None))
         return kept if any(claim.attempt) and self._clock() < until else None
+
+    def let_in(self, claim: Authenticated) -> bool:
+        """Whether this attempt has let its client in."""
+        known = self.find(claim)
+        return known is not None and known.code == Verdict.LOGGED_IN
 
 
 def is_repeated(claim: Authenticated, before: Authenticated) -> bool:

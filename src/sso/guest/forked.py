@@ -7,6 +7,7 @@ from typing import NoReturn
 
 from sso.guest.reactor import Reactor, Timer
 
+ENDING = (signal.SIGTERM, signal.SIGINT)
 ANSWER_MAX = 1024  # far below a pipe's buffer: a worker never waits for us
 
 
@@ -31,16 +32,19 @@ class Forked:
         self._timer: Timer | None = None
         self._done: Callable[[bytes], None] | None = done
         self._pipe, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        # Until the child has its own way with them: our handlers would end us there, sockets and all.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
             self.pid = os.fork()
             if self.pid == 0:
-                _work(work, writer, keep)
+                _work(work, writer, keep, mask)
             self._life = watched(self.pid)
         except OSError:
             os.close(self._pipe)
             raise
         finally:
             os.close(writer)
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         self._reactor.watch(self._life, self._ended)
         if seconds is not None:
             self.within(seconds)
@@ -101,11 +105,15 @@ def watched(pid: int) -> int:
         raise
 
 
-def _work(work: Callable[[], bytes], writer: int, keep: Sequence[int]) -> NoReturn:
+def _work(
+    work: Callable[[], bytes], writer: int, keep: Sequence[int], mask: set[signal.Signals | int]
+) -> NoReturn:
     status = 1
     try:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.set_wakeup_fd(-1)
+        for number in ENDING:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         last = 2
         for fd in sorted({writer, *keep, os.sysconf("SC_OPEN_MAX")}):
             os.closerange(last + 1, fd)

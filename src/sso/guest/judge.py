@@ -12,7 +12,7 @@ from sso.guest.desk import PamDesk
 from sso.guest.grant import Grants
 from sso.guest.journal import note
 from sso.guest.logind import Found, Seated
-from sso.guest.mapping import Mapped, Mapping
+from sso.guest.mapping import FINDINGS, Mapped, Mapping
 from sso.guest.newcomer import Newcomer
 from sso.guest.opening import Opening, SignedIn, close, usable
 from sso.guest.pam import Connection, Stage
@@ -22,12 +22,6 @@ from sso.guest.records import Authenticated, Kind, Verdict
 from sso.guest.ticket import Tickets
 from sso.guest.tracking import Tracker
 from sso.guest.unlock import Checker, Unlocker
-
-_FINDINGS = {
-    Finding.NO_USER: "login-unknown-user",
-    Finding.NOT_AUTHORISED: "login-not-authorised",
-    Finding.BROKEN: "login-mapping-failed",
-}
 
 
 class Judge:
@@ -83,7 +77,7 @@ class Judge:
         if self.login is not None and not self.login.told:
             self._revoke()
         self._current = id
-        self._newcomer.begin()
+        self._newcomer.begin(opening=self.login is not None)
 
     def end(self, id: int, done: Callable[[], None] = lambda: None) -> None:
         """A peer session is over: nothing that it was granted is left when this returns.
@@ -107,7 +101,9 @@ class Judge:
         self._console.leave(lambda: self._tracker.client_gone(done))
 
     def _replaced(self) -> None:
-        """Whoever was let in before is not the client any more."""
+        """Whoever was let in before is not the client any more, nor who had a login begun that goes on."""
+        if self.login is not None and self.login.told:
+            self._revoke()
         self._present = ""
         self._outcomes.left()
         self.unlocker.forget()
@@ -128,10 +124,12 @@ class Judge:
         if self._goes_on(claim):
             close(secret)
             return
-        self._revoke()
+        if self.login is not None:
+            self._revoke()
+            self._newcomer.begin(opening=False)  # what it may find is what is open now
         login = self.login = Opening(claim, secret)
         signed_in = self._present or (self.signed_in.principal if self.signed_in is not None else "")
-        self._newcomer.hear(claim, signed_in, lambda: self._map(login))
+        self._newcomer.hear(claim, signed_in, self._outcomes.let_in(claim), lambda: self._map(login))
 
     def _goes_on(self, claim: Authenticated) -> bool:
         """Whether the client of a login that goes on at the console is there again, and waits for it."""
@@ -142,6 +140,7 @@ class Judge:
         if self._proofs.refusal(guess, login.guess.digest) is not None:
             return False
         login.claim, login.told = claim, False
+        self._newcomer.settle()
         login.timers.append(self._reactor.after(self._config.grant_seconds, self._late))
         self._look_for(login)
         return True
@@ -175,7 +174,7 @@ class Judge:
             if self._refused(login):
                 return
             self._proofs.failed(login.guess)
-        id = _FINDINGS.get(finding, "login-account-refused")
+        id = FINDINGS.get(finding, "login-account-refused")
         self._conclude(id, Verdict.INTERNAL if broken else Verdict.DENIED, reason=finding.name.lower())
 
     def _repeated(self, login: Opening) -> bool:
@@ -188,6 +187,9 @@ class Judge:
     def _seen(self, login: Opening, found: Found) -> None:
         """Somebody may be signed in: the same user visits or unlocks, anybody else is refused."""
         if self.login is not login:
+            return
+        if self._newcomer.locking:
+            self._newcomer.lock(lambda: self._console.seat.look(lambda found: self._seen(login, found)))
             return
         seated, ours = found.user, self.signed_in
         if (seated is not None and not seated.belongs_to(login.user, login.uid)) or (
@@ -278,9 +280,10 @@ class Judge:
     def _look_for(self, login: Opening) -> None:
         """Say yes as soon as the session is what the screen shows, and nobody has to unlock it."""
         found = self._console.seat.found
+        proved = login.proved or login.claim.kind is not Kind.PASSWORD  # somebody may unlock it by hand
         if login.awaited and self._tracker.is_shown():
             self._conclude("login-opened", Verdict.LOGGED_IN)
-        elif login.unlocking is not None and not login.opened:
+        elif login.unlocking is not None and not login.opened and proved:
             seated = next((one for one in found.users if one.id == login.unlocking.id), None)
             if seated is not None and found.known and self._console.is_in_front(seated):
                 self._unlocked(login)
@@ -319,15 +322,12 @@ class Judge:
 
     def _arm(self, login: Opening) -> None:
         login.timers.append(self._reactor.after(self._config.grant_seconds, self._late))
-        self._asking.begin(login, self._screen_is_late)
+        self._asking.begin(login, lambda: self._conclude("login-no-screen", Verdict.NO_LOGIN_SCREEN))
 
     def screen_changed(self) -> None:
         """The login screen may be ready: begin the login that waits for it."""
         if self.login is not None:
             self._asking.screen_changed(self.login)
-
-    def _screen_is_late(self) -> None:
-        self._conclude("login-no-screen", Verdict.NO_LOGIN_SCREEN)
 
     def _late(self) -> None:
         """The time of the grant is over, and with it the client's: what PAM has begun goes on."""
@@ -428,7 +428,8 @@ class Judge:
         if code == Verdict.LOGGED_IN:
             self._present = claim.principal
             self._console.back()
-            self._newcomer.settle()
+            if not login.told:  # else another client may be there by now
+                self._newcomer.settle()
         if message != "login-repeated":
             self._outcomes.keep(claim, code, login.guess.digest)
         if not login.told:

@@ -19,6 +19,12 @@ from sso.guest.records import USER_SIZE, Kind
 MAPPING_SECONDS = 5.0
 LIBKRB5 = "libkrb5.so.3"
 _LAYOUT = struct.Struct(f">BI{USER_SIZE}s")
+# The words of the log.
+FINDINGS = {
+    Finding.NO_USER: "login-unknown-user",
+    Finding.NOT_AUTHORISED: "login-not-authorised",
+    Finding.BROKEN: "login-mapping-failed",
+}
 
 
 class Mapped(NamedTuple):

@@ -34,27 +34,38 @@ class Newcomer:
         self._reactor, self._console, self._left = reactor, console, left
         self._state = _State.NOBODY
         self._began = 0  # so that an answer about an earlier one is known
+        self._opening = False  # a login of the client before goes on, and may open a session any moment
         self._waiting: list[Callable[[], None]] = []
         self._timer: Timer | None = None
 
-    def begin(self) -> None:
-        """A peer session begins. Nothing of it is answered before it is known what it finds."""
+    @property
+    def locking(self) -> bool:
+        """Whether what is open is being locked, so that what was found is about to change."""
+        return self._state is _State.LOCKING
+
+    def begin(self, opening: bool) -> None:
+        """A peer session begins. Nothing of it is answered before it is known what it finds.
+
+        `opening`: a login that another client has begun goes on, which is as good as an open session.
+        """
         if self._state is _State.LOCKING or not self._console.guarded:
             return
         self._forget()
+        self._opening = opening
         self._state = _State.LOOKING
         self._began += 1
         self._timer = self._reactor.after(RENEWAL_SECONDS, lambda: self.lock(lambda: None))
         began = self._began
         self._console.seat.look(lambda found: self._looked(began, found))
 
-    def hear(self, claim: Authenticated, signed_in: str, go_on: Callable[[], None]) -> None:
+    def hear(self, claim: Authenticated, signed_in: str, repeated: bool, go_on: Callable[[], None]) -> None:
         """What the client has shown; `go_on` when it may be judged.
 
         It may be a renewal by the principal `signed_in`, or by any where nobody knows ("") which one it is:
         then it is judged first, and `settle` or `lock` follows. A password never is one: PAM alone proves it.
+        But the attempt that has opened the session may be `repeated`, by the client that waited for it.
         """
-        if claim.kind is not Kind.PASSWORD and signed_in in ("", claim.principal):
+        if repeated or (claim.kind is not Kind.PASSWORD and signed_in in ("", claim.principal)):
             go_on()
         else:
             self.lock(go_on)
@@ -76,7 +87,7 @@ class Newcomer:
     def _looked(self, began: int, found: Found) -> None:
         if began != self._began or self._state is not _State.LOOKING:
             return
-        if not self._console.is_open(found):
+        if not self._opening and not self._console.is_open(found):
             self._forget()
             return
         self._state = _State.WATCHED

@@ -2,9 +2,13 @@
 
 import heapq
 import itertools
+import os
 import selectors
+import signal
 import time
 from collections.abc import Callable
+
+WAKES_MAX = 64  # octets, one a signal
 
 Callback = Callable[[], None]
 
@@ -43,6 +47,20 @@ class Reactor:
         self._timers: list[tuple[float, int, Timer]] = []
         self._order = itertools.count()
         self._stopped = False
+        self._wake: tuple[int, int] | None = None
+
+    def heed_signals(self) -> None:
+        """Let a signal with a handler end the next wait, also if it comes right before that begins.
+
+        In the main thread, once (signal.set_wakeup_fd); what is forked has to take it back there.
+        """
+        self._wake = woken, waking = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
+
+        def heard() -> None:
+            os.read(woken, WAKES_MAX)  # the handler has run
+
+        self.watch(woken, heard)
 
     def watch(self, fd: int, callback: Callback) -> None:
         """Call back whenever `fd` is readable or hung up."""
@@ -82,6 +100,11 @@ class Reactor:
 
     def close(self) -> None:
         self._timers.clear()
+        if self._wake is not None:
+            signal.set_wakeup_fd(-1)
+            for end in self._wake:
+                os.close(end)
+            self._wake = None
         self._selector.close()
 
     def _left(self) -> float | None:

@@ -35,13 +35,17 @@ class Checker(Protocol):
 
 
 class Unlocker:
-    """One offer at a time: who may unlock, until when. It outlives the peer session, not its client."""
+    """One offer at a time: who may unlock, until when. It outlives the peer session, not its client.
+
+    `revoked` is called when the client has left: who got a yes is to hear no from then on.
+    """
 
     def __init__(self, reactor: Reactor, console: Console, checker: Checker, config: GuestConfig) -> None:
         self._reactor, self._console, self._checker, self._config = reactor, console, checker, config
         self._service = config.service or console.driver.service
         self._offer: tuple[int, str, float] | None = None  # uid, user, until when
         self._asking: Forked | None = None  # whether an offer may be made
+        self.revoked: Callable[[], None] = lambda: None
 
     def check(self, login: Opening, seated: Seated, done: Callable[[Verdict], None]) -> Forked:
         """Ask PAM; when it has nothing against her, have the session unlocked. `done` gets PAM's answer."""
@@ -61,7 +65,7 @@ class Unlocker:
         proved = login.claim.kind is not Kind.IDENTITY or self._config.accept_identity
         if not proved or not seated.graphical or self._console.driver.unlocks:
             return
-        self.forget()
+        self._withdraw()
 
         def checked(found: Checked) -> None:
             if found is Checked.GOOD:
@@ -79,6 +83,10 @@ class Unlocker:
 
     def forget(self) -> None:
         """The client has left: nobody is unlocked by what it has shown, nor by what PAM says of it later."""
+        self._withdraw()
+        self.revoked()
+
+    def _withdraw(self) -> None:
         if self._asking is not None:
             self._asking.cancel()
         self._offer = self._asking = None

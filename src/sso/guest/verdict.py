@@ -53,6 +53,11 @@ class VerdictServer:
         for locker in list(self._lockers):
             self._drop(locker)
 
+    def revoke(self) -> None:
+        """Hang up on those who got a yes: PAM may still be at work there, and asks before each step."""
+        for locker in [locker for locker in self._lockers if locker.yes is not None]:
+            self._drop(locker)
+
     def _accept(self) -> None:
         try:
             link, _ = self._listener.accept()
