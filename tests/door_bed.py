@@ -1,8 +1,9 @@
 """A desktop's configuration and the door of its plug-ins, with files as portals write them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 import signed_files
 from beds import Certificates
 
@@ -168,3 +169,13 @@ class Window:
         self.questions.append(question)
         self._answer = answered
         return lambda: None
+
+
+@pytest.fixture(name="bed")
+def make_door(tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
+    """A bed with a configuration of its own; its windows are left at the end."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    bed = Bed(tmp_path, certificates)
+    yield bed
+    for window in bed.windows:
+        window.door.left()

@@ -156,7 +156,7 @@ def test_the_example_and_the_manual_have_every_key_and_each_default(tmp_path: Pa
     for text in (manual, shown, example):
         (tmp_path / "viewer.toml").write_text(text)
         assert load(str(tmp_path / "viewer.toml")) == Settings()
-    tables = {"plugins", "tables", "keys"}
+    tables = {"plugins", "tables", "keys", "notes", "bent"}
     assert keys(manual) == keys(shown) == {*Settings._fields, *Plugin._fields} - tables
     for text, known in ((consoles, ConsoleTable._fields), (keys_of_others, TrustedKey._fields)):
         assert set(re.findall(r"^\.TP\n\.B ([a-z]+) = ", text, re.MULTILINE)) == set(known)

@@ -1,13 +1,13 @@
 """The door of plug-ins: files as portals write them, signatures, and what a yes is worth the next time."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import signed_files
 from beds import Certificates
-from door_bed import AGENT, ALICE, CA, PORT, SPN, Bed, ovirt, pve
+from door_bed import AGENT, ALICE, CA, PORT, SPN, Bed, make_door, ovirt, pve
 
 from sso.console.authority import fingerprints
 from sso.console.entry import ShownAt
@@ -17,14 +17,7 @@ NOBODY_VOUCHES = "no single sign-on: nobody vouches that this console shows that
 NOT_PROVEN = "no single sign-on: nothing that counts proves which console this is: sign in by hand"
 
 
-@pytest.fixture
-def bed(tmp_path: Path, certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    bed = Bed(tmp_path, certificates)
-    yield bed
-    for window in bed.windows:
-        window.door.left()
-
+__all__ = ["make_door"]
 
 File = Callable[..., str]
 FILES: dict[str, tuple[File, str, str]] = {

@@ -1,11 +1,15 @@
 """sso doctor client and the viewer's configuration: what vouches, and what only looks as if it did."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from door_bed import AGENT, PORT, Bed, make_door, ovirt
 
 from sso import doctor
 from sso.viewer import settings
+
+__all__ = ["make_door"]
 
 
 @pytest.fixture
@@ -72,3 +76,25 @@ def test_what_the_doctor_says_of_consoles(say: object, text: str, says: list[str
 def test_a_file_that_is_wrong_is_said(say: object) -> None:
     (wrong, _) = say("[[console]]\nplace = 1\n")  # type: ignore[operator]
     assert wrong.startswith("wrong        consoles: ") and "place: there is no such key" in wrong
+
+
+def test_what_others_may_change_vouches_for_nothing(say: Any, tmp_path: Path) -> None:
+    file = tmp_path / "console-sso" / "viewer.toml"
+    file.touch()
+    file.chmod(0o664)
+    assert say('[[console]]\nplaces = ["a.org"]\nservices = ["host/vm"]\n') == [
+        f"wrong        consoles: nothing in {file} vouches for a console: {file}: others may change it."
+        " Make it, and every folder above it, yours or root's, and writable by nobody else",
+        ASKED,
+        NONE,
+    ]
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o664, 0o646])
+def test_a_plug_in_of_such_a_file_starts_nowhere(bed: Bed, mode: int) -> None:
+    table = bed.console('"hyp*.example.org"', '"host/vm*.example.org"', "O=example.org,CN=*")
+    bed.configure(table, agent="*.example.org")
+    (bed.folder / "viewer.toml").chmod(mode)
+    window = bed.open(ovirt())
+    window.opened(AGENT)
+    assert set(window.started) == ({PORT, AGENT} if mode == 0o644 else set())

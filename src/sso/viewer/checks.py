@@ -29,6 +29,8 @@ def consoles() -> Iterator[Finding]:
     if isinstance(settings, Finding):
         yield settings
         return
+    for note in settings.notes:
+        yield wrong(note, "Make it, and every folder above it, yours or root's, and writable by nobody else")
     for at, table in enumerate(settings.tables, 1):
         yield from _table(f"[[console]] {at}", table)
     vouching = sum(map(_vouches, settings.tables))

@@ -73,7 +73,8 @@ def chosen(intent: Intent, spn: str = "") -> tuple[tuple[Start, ...], tuple[str,
         console = console._replace(wish=console.wish._replace(spn=service))
     named = "" if intent.typed else SIGNED if entry else FILE
     starts, notes = settings.chosen(intent.settings, console, spn, named=named)
-    return starts, (*console.notes, *intent.reach.notes, *intent.signatures.notes, *notes)
+    before = (*intent.settings.notes, *console.notes, *intent.reach.notes, *intent.signatures.notes)
+    return starts, (*before, *notes)
 
 
 def _reach(console: Console, given: Namespace, configured: Settings) -> Reach:

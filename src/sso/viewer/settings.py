@@ -34,7 +34,8 @@ class Plugin(NamedTuple):
     """What stands at one port: the program `run` below the folder, and what belongs to it.
 
     `states`: it tells its states on descriptor 3; `takes`: which of TAKES it is told; `consoles`: shell
-    patterns, one of which has to fit each host, or path, that the console leads to.
+    patterns, one of which has to fit each host, or path, that the console leads to; they vouch for none of
+    them where others could have written them (`bent`).
     """
 
     port: str
@@ -44,6 +45,7 @@ class Plugin(NamedTuple):
     takes: tuple[str, ...] = ()
     consoles: tuple[str, ...] = ("*",)
     enabled: bool = True
+    bent: bool = False
 
 
 DEFAULT = Plugin(
@@ -52,7 +54,7 @@ DEFAULT = Plugin(
 
 
 class Settings(NamedTuple):
-    """The configuration; without any file all of it is as here."""
+    """The configuration; without any file all of it is as here. `notes` are lines for a person."""
 
     folder: str = FOLDER
     scaling: bool = True
@@ -60,6 +62,7 @@ class Settings(NamedTuple):
     plugins: tuple[Plugin, ...] = (DEFAULT,)
     tables: tuple[ConsoleTable, ...] = ()
     keys: tuple[TrustedKey, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def load(path: str | None = None) -> Settings:
@@ -87,12 +90,23 @@ def _with_file(settings: Settings, path: str, system: bool, must_exist: bool = F
     try:
         if "folder" in content and not system:
             raise ConfigError(f"folder: only {SYSTEM_CONFIG} may name it")
-        return _with_content(settings, content)
+        return _with_content(settings, content, _bent(path))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
-def _with_content(settings: Settings, content: dict[str, Any]) -> Settings:
+def _bent(path: str) -> str:
+    """Why nothing in the file vouches for a console: others could have written it; "" where they could not."""
+    try:
+        if os.stat(trusted.resolved(os.path.abspath(path))).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise ConfigError(f"{path}: others may change it")
+    except (ConfigError, OSError) as error:
+        return f"nothing in {path} vouches for a console: {getattr(error, 'strerror', None) or error}"
+    return ""
+
+
+def _with_content(settings: Settings, content: dict[str, Any], bent: str) -> Settings:
+    """The settings with a file's; where it is `bent` no table of it vouches, and one more note says why."""
     tables = _tables(content, "plugin", PLUGINS_MAX)
     consoles = tuple(map(_console, _tables(content, "console", CONSOLES_MAX)))
     keys = tuple(map(_key, _tables(content, "trust", KEYS_MAX)))
@@ -107,17 +121,16 @@ def _with_content(settings: Settings, content: dict[str, Any]) -> Settings:
         if port in seen:
             raise ConfigError(f"[[plugin]] port: there are two for {port}")
         seen.add(port)
+        given["bent"] = bool(bent)
         if port not in plugins and "run" not in given:
             raise ConfigError(f"[[plugin]] run: it is missing for {port}")
         plugins[port] = plugins[port]._replace(**given) if port in plugins else Plugin(**given)
     if len(plugins) > PLUGINS_MAX:
         raise ConfigError(f"plugin: more than {PLUGINS_MAX}")
-    return settings._replace(
-        **values,
-        plugins=tuple(plugins.values()),
-        tables=(*consoles, *settings.tables),
-        keys=(*keys, *settings.keys),
-    )
+    settings = settings._replace(**values, plugins=tuple(plugins.values()))
+    if bent and (tables or consoles or keys):
+        return settings._replace(notes=(*settings.notes, bent))
+    return settings._replace(tables=(*consoles, *settings.tables), keys=(*keys, *settings.keys))
 
 
 def _tables(content: dict[str, Any], name: str, most: int) -> list[dict[str, Any]]:

@@ -114,7 +114,7 @@ class SignOn:
             identity=bool(who) if signs_in else None,
             table=by_table(tables, connections, who)
             if signs_in
-            else named(places(connections), plugin.consoles),
+            else not plugin.bent and named(places(connections), plugin.consoles),
             entry=entry is not None and bool(who) and set(who) <= set(entry.entry.services),
             opening=intent.signatures.opening is not None,
             agreed=yes is not None and yes == self._agreement(connections, who, yes.principal),
