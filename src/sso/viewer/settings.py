@@ -96,7 +96,7 @@ def _with_file(settings: Settings, path: str, system: bool, must_exist: bool = F
 
 
 def _bent(path: str) -> str:
-    """Why nothing in the file vouches for a console: others could have written it; "" where they could not."""
+    """Why nothing in the file vouches for a console: others could have written it; "" where nobody could."""
     try:
         if os.stat(trusted.resolved(os.path.abspath(path))).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise ConfigError(f"{path}: others may change it")
