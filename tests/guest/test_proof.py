@@ -179,6 +179,7 @@ def test_a_wrong_password_costs_a_pause_in_which_nothing_is_compared(
     assert guest.password(RIGHT) == IN
 
 
+@pytest.mark.slow
 @each_state
 def test_the_right_one_among_many_guesses_says_nothing(state: State, make_stage: MakeStage) -> None:
     """Seen: one a second, and the right one said ok."""

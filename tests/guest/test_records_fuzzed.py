@@ -46,6 +46,8 @@ from sso.guest.records import (
 from sso.guest.stand_in import Acceptance
 from sso.messages import Error
 
+pytestmark = pytest.mark.slow
+
 WHOLE = [
     *(
         kind(number).pack()
