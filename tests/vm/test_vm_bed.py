@@ -71,7 +71,7 @@ def test_files_arrive_as_they_are(guest: Machine) -> None:
     with pytest.raises(BedError, match="FileNotFoundError"):
         guest.read("/nowhere")
     with pytest.raises(BedError, match="LookupError"):
-        guest.write("/root/file", b"", owner="nobody-of-this-name")
+        guest.write("/var/lib/file", b"", owner="nobody-of-this-name")
 
 
 def test_a_person_types_and_looks_at_the_screen(guest: Machine, tmp_path: Path) -> None:
@@ -86,12 +86,12 @@ def test_a_person_types_and_looks_at_the_screen(guest: Machine, tmp_path: Path) 
 def test_two_guests_know_nothing_of_each_other(bare_machines: Machines) -> None:
     one, other = bare_machines(), bare_machines()
     assert one.run("cat /proc/sys/kernel/random/uuid") != other.run("cat /proc/sys/kernel/random/uuid")
-    one.write("/root/mine", b"one")
-    other.write("/root/mine", b"other")
+    one.write("/var/lib/mine", b"one")
+    other.write("/var/lib/mine", b"other")
     one.run("sync && echo 3 >/proc/sys/vm/drop_caches", check=True)
-    assert one.read("/root/mine") == b"one"
+    assert one.read("/var/lib/mine") == b"one"
     one.close()
-    assert other.read("/root/mine") == b"other"
+    assert other.read("/var/lib/mine") == b"other"
 
 
 def test_a_frozen_guest_goes_on(guest: Machine) -> None:
@@ -112,7 +112,7 @@ def test_nothing_is_left_and_the_snapshot_is_untouched(bare_machines: Machines) 
 
     before, process = prints(), Path(f"/proc/{guest.pid}")
     assert process.exists()
-    guest.run("head -c 20000000 /dev/urandom >/root/much && sync", check=True)
+    guest.run("head -c 20000000 /dev/urandom >/var/lib/much && sync", check=True)
     guest.close()
     assert not process.exists()
     assert not guest.folder.exists()
