@@ -99,7 +99,7 @@ def say_yes(channel: socket.socket, acceptor: socket.socket, store: str) -> None
             records.send(acceptor, records.Outcome(claim[0].id, 0))
 
 
-def _silent(id: str, text: str) -> None:
+def _silent(id: str, detail: str = "", /, **fields: object) -> None:
     """Its lines are for nobody."""
 
 

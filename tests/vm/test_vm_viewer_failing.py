@@ -137,7 +137,7 @@ def test_it_is_one_line_and_the_console_works(
             f"spice+unix://{installed.spice}", "--spn", tried.spn, KRB5CCNAME=f"FILE:{cache}"
         ) as viewer:
             viewer.expect(f"exited {int(exit)}$", TIME)
-            viewer.expect("shows: .*(sign in by hand|type your password)$")
+            viewer.expect("shows: .*(sign in by hand|type your password|answer there)$")
             shown = [line for line in viewer.lines if "shows: " in line and "signing in as" not in line]
             assert len(shown) == 1
             if exit is not Exit.NO_LOGIN_SCREEN:
