@@ -169,6 +169,9 @@ class Conversation:
 
     def _restart(self) -> None:
         """The guest began anew: so do we, with the same attempt id, so that nobody is signed in twice."""
+        if (old := exits.older_guest(self.session.unanswered)) is not None:
+            self._finish(old)
+            return
         self._restarts += 1
         if self._restarts > RESTARTS_MAX:
             self._finish(Outcome(Exit.LOST, "the guest began anew too often"))
@@ -180,7 +183,8 @@ class Conversation:
     def _closed(self, event: Closed) -> None:
         if event.cause == "reset":
             return
-        self._finish(exits.by_cause(event.cause, event.detail))
+        old = exits.older_guest(self.session.unanswered) if event.cause in ("hang-up", "protocol") else None
+        self._finish(old or exits.by_cause(event.cause, event.detail))
 
     def _layer_started(self, event: LayerStarted) -> None:
         self._request, self._types = None, ()  # what was said outside of the layer counts no more
@@ -232,6 +236,8 @@ class Conversation:
         elif isinstance(request, StartTLS) and code == Code.UNSUPPORTED:
             self._progress("the guest refuses TLS")
             self._without_tls()
+        elif isinstance(request, StartSASL) and code == Code.NOT_AUTHENTICATED:
+            self._finish(exits.TICKET_REFUSED)
         elif isinstance(request, StartSASL) and code == Code.UNSUPPORTED:
             self._start_password("the guest takes no Kerberos ticket", "it may lack its key: see its log")
         elif request == Info("spn") and code == Code.NO_VALUE:
