@@ -1,4 +1,4 @@
-"""A TGT as large as those of Active Directory: the realm's own, grown by authorization data that its KDC copies.
+"""A TGT as large as those of Active Directory: the realm's own, grown by data that its KDC copies.
 
 The ticket is decrypted with the krbtgt key, gets one more element of authorization data (RFC 4120 section
 5.2.6), and is encrypted again. The KDC takes it for its own, and every ticket got with it is as large.
@@ -76,9 +76,7 @@ def _with_data(plain: bytes, size: int) -> bytes:
 
 
 def _datum(type: int, octets: bytes) -> bytes:
-    return value(
-        SEQUENCE, value(context(0), number(type)), value(context(1), value(OCTET_STRING, octets))
-    )
+    return value(SEQUENCE, value(context(0), number(type)), value(context(1), value(OCTET_STRING, octets)))
 
 
 # The key, and libkrb5's own encryption

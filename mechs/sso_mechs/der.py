@@ -1,4 +1,4 @@
-"""DER (X.690 section 10) as far as Kerberos needs it, by hand: what a hostile peer sends is bounded as it is read.
+"""DER (X.690 section 10) as far as Kerberos needs it: what a hostile peer sends is bounded as it is read.
 
 Tags of one octet and definite lengths in their shortest form; everything else raises ValueError.
 """
@@ -94,7 +94,7 @@ def _contents(octets: bytes | bytearray, at: int, end: int) -> tuple[int, int]:
 def check_count(octets: bytes | bytearray, most: int) -> None:
     """Refuse octets that are no whole values, or more than `most` of them at all depths together.
 
-    A decoder that builds an object for each value then has a bounded amount of work, however long the octets are.
+    A decoder that builds an object for each value has a bounded amount of work then, however many octets.
     """
     ends, at = [len(octets)], 0
     while ends:

@@ -18,7 +18,9 @@ def check(ticket: Ticket, realm: str) -> None:
     if ticket.server != f"krbtgt/{realm}@{realm}":
         raise MechanismError("kerberos", "the ticket is no TGT of the principal's own realm")
     if ticket.key_type not in KEY_SIZES:
-        raise MechanismError("weak-key", f"the session key of the user's ticket is {name_of(ticket.key_type)}")
+        raise MechanismError(
+            "weak-key", f"the session key of the user's ticket is {name_of(ticket.key_type)}"
+        )
     if len(ticket.key) != KEY_SIZES[ticket.key_type]:
         raise MechanismError("kerberos", "the ticket's session key has a wrong length")
     if ticket.end_time <= now:

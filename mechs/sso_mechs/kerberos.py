@@ -406,7 +406,6 @@ def _encryption_type(oid: bytes) -> int:
 
 def prepare() -> None:
     """Load what taking a ticket needs: the process that calls it may not be able to read it later."""
-    import sso_mechs.handed_over
     from sso_mechs.krb5_memory import hold_configuration
 
     hold_configuration()

@@ -170,5 +170,3 @@ def test_kinds_without_a_name() -> None:
         "DES",
         "of encryption type 99",
     ]
-
-

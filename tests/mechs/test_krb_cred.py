@@ -13,11 +13,11 @@ from flows import ALICE, SPN, Flow, Kerberos
 from hypothesis import given
 from hypothesis import strategies as st
 from pyasn1.codec.der import decoder, encoder
-from sso_mechs import ccache, krb_cred_codec
+from sso_mechs import ccache
 from sso_mechs.ccache import Ticket
-from sso_mechs.krb_cred import Acceptor, Initiator
+from sso_mechs.krb_cred import CREDENTIAL_MAX, Acceptor, Initiator
 from sso_mechs.krb_cred_asn1 import EncKrbCredPart, KrbCred
-from sso_mechs.krb_cred_codec import CREDENTIAL_MAX, decode, encode
+from sso_mechs.krb_cred_codec import decode, encode
 
 from sso.errors import MechanismError
 
@@ -252,12 +252,14 @@ def test_a_list_without_an_end_never_reaches_the_decoder(
         made.append(octets)
         return decode_one(octets, **rest)
 
-    monkeypatch.setattr(krb_cred_codec.decoder, "decode", watched)
+    monkeypatch.setattr(decoder, "decode", watched)
     with pytest.raises(MechanismError) as caught:
         decode(blob)
     assert caught.value.cause == "kerberos"
     assert len(made) <= 1, "the outer part alone, where the list is in the inner one"
-    assert not any(len(octets) > 1000 and octets.count(b"\x1b\0") > 1000 for octets in made if place == "sname")
+    assert not any(
+        len(octets) > 1000 and octets.count(b"\x1b\0") > 1000 for octets in made if place == "sname"
+    )
 
 
 @pytest.mark.parametrize(("count", "good"), [(1, True), (16, True), (17, False)])

@@ -1,4 +1,4 @@
-"""Tickets as large as Active Directory's, each with the user's groups: what has to pass, and what is refused."""
+"""Tickets as large as Active Directory's, with the user's groups: what has to pass, what is refused."""
 
 import os
 import socket
@@ -103,9 +103,11 @@ def test_a_token_that_is_too_large_is_not_sent(kerberos: Kerberos, monkeypatch: 
     assert pair.client.outcome is not None and "and 1000 are the most" in pair.client.outcome.line
 
 
-def test_a_guest_that_says_too_long_is_asked_once(kerberos: Kerberos, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guest_that_says_too_long_is_asked_once(
+    kerberos: Kerberos, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(exchange, "FrameReader", lambda most: FrameReader(1000))
-    pair = delegating(kerberos, kerberos.cache(), channel=True).run_out()
+    pair = delegating(kerberos, kerberos.cache()).run()
     assert pair.exit == Exit.TOO_LARGE and pair.to_client.endswith(b"error 413 too-long\n")
     assert pair.to_guest.count(b"startSASL") == 1
 

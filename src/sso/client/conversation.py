@@ -169,12 +169,10 @@ class Conversation:
 
     def _restart(self) -> None:
         """The guest began anew: so do we, with the same attempt id, so that nobody is signed in twice."""
-        if (old := exits.older_guest(self.session.unanswered)) is not None:
-            self._finish(old)
-            return
         self._restarts += 1
-        if self._restarts > RESTARTS_MAX:
-            self._finish(Outcome(Exit.LOST, "the guest began anew too often"))
+        old = exits.older_guest(self.session.unanswered)
+        if old is not None or self._restarts > RESTARTS_MAX:
+            self._finish(old or Outcome(Exit.LOST, "the guest began anew too often"))
             return
         self._progress("the guest began anew")
         self._begin()
@@ -236,14 +234,12 @@ class Conversation:
         elif isinstance(request, StartTLS) and code == Code.UNSUPPORTED:
             self._progress("the guest refuses TLS")
             self._without_tls()
-        elif isinstance(request, StartSASL) and code == Code.NOT_AUTHENTICATED:
-            self._finish(exits.TICKET_REFUSED)
         elif isinstance(request, StartSASL) and code == Code.UNSUPPORTED:
             self._start_password("the guest takes no Kerberos ticket", "it may lack its key: see its log")
         elif request == Info("spn") and code == Code.NO_VALUE:
             self._start_password("the guest does not say which service it is", "name it with --spn")
         else:
-            self._finish(exits.by_code(code))
+            self._finish(exits.by_code(code, ticket=isinstance(request, StartSASL)))
 
     def _ask(self, request: Info) -> None:
         self._request = request

@@ -134,11 +134,14 @@ def by_cause(cause: str, detail: str = "") -> Outcome:
     return Outcome(exit, f"{line} ({detail})" if detail and exit is not Exit.LOST else line, hint)
 
 
-def by_code(code: int, unnamed: bool = False) -> Outcome:
+def by_code(code: int, unnamed: bool = False, ticket: bool = False) -> Outcome:
     """The outcome for an error code of the guest; its text is never shown.
 
     `unnamed`: nobody but the guest has said which service it is, so no option of ours hands it a ticket.
+    `ticket`: it is the answer to a ticket.
     """
+    if ticket and code == Code.NOT_AUTHENTICATED:
+        return TICKET_REFUSED
     exit, line, hint = _CODES.get(Code(code) if code in list(Code) else Code.INTERNAL, (None, "", ""))
     if exit is None:
         return Outcome(Exit.PROTOCOL, f"the guest ended it with error {code}")
@@ -167,7 +170,7 @@ def service_not_allowed(spn: str) -> Outcome:
 
 
 def older_guest(size: int) -> Outcome | None:
-    """The outcome of a guest that ended without a word to a first token of that many octets, if that says why."""
+    """The outcome of a guest that ended without a word to a first token of that size, if that says why."""
     if size <= OLD_TOKEN_MAX:
         return None
     line = f"the guest ended without a word to a token of {size} octets"
