@@ -36,13 +36,14 @@ def read(token: bytes) -> Encrypted:
         raise MechanismError("gssapi", "the token is no AP-REQ") from None
 
 
-def check(token: bytes) -> None:
-    """MechanismError("weak-key") for an initial token whose ticket or session key is no AES."""
+def check(token: bytes) -> Encrypted:
+    """What an initial token says; MechanismError("weak-key") when its ticket or session key is no AES."""
     found = read(token)
     if found.ticket not in AES:
         raise MechanismError("weak-key", f"the service's ticket is encrypted with {name_of(found.ticket)}")
     if found.authenticator not in AES:
         raise MechanismError("weak-key", f"the ticket's session key is {name_of(found.authenticator)}")
+    return found
 
 
 def name_of(type: int) -> str:

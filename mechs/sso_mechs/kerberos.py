@@ -141,7 +141,8 @@ class Initiator(_Layered):
     `spn` is service/host, with @REALM or in the default realm. `delegate` is "no", "policy" (forward the
     TGT only where the KDC says ok-as-delegate) or "always". `layer` is what is chosen from the guest's
     offer. `ccache` names a credential cache other than the default one. `own_name` is who we are;
-    `delegated` says, once the context stands, whether a TGT went along.
+    `delegated` says, once the context stands, whether a TGT went along; `key_version` is that of the
+    service's key, once its ticket is there.
     Raises MechanismError("no-ticket") and the like from here on.
     """
 
@@ -162,6 +163,8 @@ class Initiator(_Layered):
         self._binding: raw.ChannelBindings | None = None
         self._established = False
         self.delegated = False
+        self.key_version = 0
+        self._spn = spn
 
     def bind(self, binding: bytes) -> None:
         self._binding = raw.ChannelBindings(application_data=binding)
@@ -184,7 +187,7 @@ class Initiator(_Layered):
             if not done.more_steps:
                 self._establish(int(done.flags), done.mech)
         if first:
-            enctypes.check(done.token or b"")  # before anything leaves
+            self.key_version = enctypes.check(done.token or b"").version  # before anything leaves
         return done.token or b""
 
     def _establish(self, flags: int, mech: Any) -> None:
@@ -204,6 +207,17 @@ class Initiator(_Layered):
         self.peer = _text_of(target)
         self.delegated = bool(flags & DELEGATED)
         self._established = True
+
+    def newest_key(self) -> int:
+        """The version of the service's key at the KDC: `key_version` is that of the ticket that is sent."""
+        from sso_mechs.newest_key import tgt_alone  # late: only sso doctor asks
+
+        with _gss_errors("kdc-refused"), tgt_alone(self._credentials) as cache:
+            other = Initiator(spn=self._spn, delegate=NO, ccache=cache)
+            other.bind(b"")
+            other.step(b"")
+            other.dispose()
+            return other.key_version
 
     def _choose(self, token: bytes) -> bytes:
         """Answer the guest's offer of layers (RFC 4752 section 3.1)."""

@@ -201,6 +201,18 @@ def test_a_failed_renewal_is_said_once_and_tried_again_after_longer_and_longer_p
     assert len(console.said) == 2, "another failure after a success is news"
 
 
+def test_a_ticket_that_is_too_large_is_not_shown_again(console: Console, cache: Callable[..., str]) -> None:
+    cache("2h")
+    console.judge.code = int(Code.TOO_LONG)
+    console.wait(3000)
+    console.announce().wait(3000)
+    assert len(console.sessions) == len(console.said) == 1, "nor to a guest that begins anew"
+    console.judge.code = 0
+    cache("3h")
+    console.wait(LOOK_EVERY)
+    assert len(console.sessions) == 2 and console.states[-1].startswith("renewed until=")
+
+
 def test_a_guest_that_says_nothing_any_more_ends_nothing(console: Console, cache: Callable[..., str]) -> None:
     console.change = lambda direction, data: b""
     cache("2h")

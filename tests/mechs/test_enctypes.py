@@ -1,6 +1,7 @@
 """AES only: a ticket or a session key of RC4 is refused at both ends, though the context's own key is AES."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gssapi
@@ -100,7 +101,7 @@ def test_the_guest_believes_nobody(weak: Realm, spn: str, monkeypatch: pytest.Mo
         guest.step(careless(spn))
     assert (caught.value.cause, str(caught.value)) == ("weak-key", f"weak-key: {SAID[spn]}")
     check = enctypes.check
-    monkeypatch.setattr(enctypes, "check", lambda token: None)
+    monkeypatch.setattr(enctypes, "check", enctypes.read)
     monkeypatch.setattr("sso.session.Session.request_layer", blind(monkeypatch, check))
     pair = pair_with(weak, spn)
     assert (pair.exit, pair.judge.claims) == (Exit.NOT_ACCEPTED, [])
@@ -118,6 +119,29 @@ def blind(monkeypatch: pytest.MonkeyPatch, check: Any) -> Any:
         monkeypatch.setattr(enctypes, "check", check)
 
     return then_look
+
+
+@pytest.fixture
+def strict(weak: Realm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's own krb5.conf permits AES alone; the KDC's is as before."""
+    text = weak.krb5_conf.read_text().replace("arcfour-hmac", "").replace("allow_rc4 = true", "")
+    (tmp_path / "krb5.conf").write_text(text)
+    monkeypatch.setenv("KRB5_CONFIG", str(tmp_path / "krb5.conf"))
+
+
+@pytest.mark.parametrize("spn", SAID)
+def test_where_the_library_refuses_it_the_cause_is_the_same(
+    weak: Realm, spn: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    token = careless(spn)
+    weak.kinit("alice", "-f", ccache=tmp_path / "cc")
+    request.getfixturevalue("strict")
+    client = Initiator(spn=spn, ccache=f"FILE:{tmp_path / 'cc'}")
+    client.bind(BINDING)
+    for step, token_of in ((client.step, b""), (acceptor(weak, spn).step, token)):
+        with pytest.raises(MechanismError) as caught:
+            step(token_of)
+        assert caught.value.cause == "weak-key"
 
 
 def pair_with(realm: Realm, spn: str, judge: Judge | None = None) -> Pair:

@@ -55,7 +55,7 @@ class Staying:
         self._shown: Shown | None = None
         self._given = inf  # the end of the ticket that the guest has; for ever when none is to be renewed
         self._tried = 0.0  # the end of the ticket that was shown last, taken or not
-        self._too_large = -inf  # the end of one that was: it is not shown again
+        self._too_large = -inf  # the end of one that was too large: it is not shown again
         self._called = self._answering = False  # an announcement waits for its session, or is being answered
         self._pause, self._free_at = 0.0, 0.0
         self._look_at: float | None = None
