@@ -22,8 +22,8 @@ CACHE_MAX = 1024 * 1024  # octets of a cache with all its tickets
 def tgt_alone(credentials: Any) -> Iterator[str]:
     """The name of a cache with the TGT of these credentials and nothing else.
 
-    It lies in a folder of our own (0700), which goes at the end: whatever is got with it, too. Raises GSSError,
-    and MechanismError("no-ticket") where no TGT is.
+    It lies in a folder of our own (0700), which goes at the end, with whatever is got meanwhile. Raises
+    GSSError, and MechanismError("no-ticket") where no TGT is.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "ccache")
