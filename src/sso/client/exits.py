@@ -39,7 +39,7 @@ MEANING = {
     Exit.LAYER: "the guest does not offer the protection that is required",
     Exit.IDENTITY: "the guest did not prove to be the one that was named",
     Exit.NO_TICKET: "no Kerberos ticket, or it has expired",
-    Exit.KDC: "the KDC does not answer or does not know the guest's service",
+    Exit.KDC: "the KDC does not answer, does not know the guest's service, or has no AES key for it",
     Exit.NOT_ACCEPTED: "the guest did not accept the ticket or the password",
     Exit.CLOCK: "the clocks of client and guest differ too much",
     Exit.DENIED: "the guest does not let this user in, or another user is signed in",
