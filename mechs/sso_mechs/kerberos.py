@@ -7,6 +7,8 @@ sent none.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -24,6 +26,7 @@ KRB5 = gssapi.MechType.kerberos
 SAID = "said-"  # before a cause that only the peer names, in a KRB-ERROR (RFC 4120 section 5.9.1)
 PRINCIPAL = gssapi.NameType.kerberos_principal
 Flag = gssapi.RequirementFlag
+FORWARDED_MAX = 65507  # octets of a KRB-CRED in an AP-REQ, whose length has 16 bits (RFC 4121 section 4.1.1)
 CHANNEL_BOUND = 0x800  # GSS_C_CHANNEL_BOUND_FLAG
 SESSION_KEY = gssapi.OID.from_int_seq("1.2.840.113554.1.2.2.5.5")  # GSS_C_INQ_SSPI_SESSION_KEY
 
@@ -173,7 +176,10 @@ class Initiator(_Layered):
         if self._established:
             return self._choose(token)
         first = self._context is None
-        with _gss_errors("kdc-refused" if first else "gssapi", said=enctypes.is_error(token)):
+        with (
+            self._named_size(),
+            _gss_errors("kdc-refused" if first else "gssapi", said=enctypes.is_error(token)),
+        ):
             done = raw.init_sec_context(
                 self._target,
                 creds=self._credentials,
@@ -189,6 +195,21 @@ class Initiator(_Layered):
         if first:
             self.key_version = enctypes.check(done.token or b"").version  # before anything leaves
         return done.token or b""
+
+    @contextmanager
+    def _named_size(self) -> Iterator[None]:
+        """Where a TGT is too large to be forwarded (RFC 4121 section 4.1.1), say how large it is."""
+        try:
+            yield
+        except MechanismError as error:
+            if error.cause != "too-long":
+                raise
+            from sso_mechs import own_tgt
+
+            with _gss_errors(), own_tgt.alone(self._credentials) as (_, ticket):
+                size = len(ticket.ticket)
+            detail = f"a ticket of {size} octets, and at most {FORWARDED_MAX} can be forwarded"
+            raise MechanismError("too-long", detail, minor=error.minor) from None
 
     def _establish(self, flags: int, mech: Any) -> None:
         """The guest has proven its key: what else has to hold, and that it is the one we asked for."""
@@ -210,9 +231,9 @@ class Initiator(_Layered):
 
     def newest_key(self) -> int:
         """The version of the service's key at the KDC: `key_version` is that of the ticket that is sent."""
-        from sso_mechs.newest_key import tgt_alone  # late: only sso doctor asks
+        from sso_mechs import own_tgt  # late: only sso doctor asks
 
-        with _gss_errors("kdc-refused"), tgt_alone(self._credentials) as cache:
+        with _gss_errors("kdc-refused"), own_tgt.alone(self._credentials) as (cache, _):
             other = Initiator(spn=self._spn, delegate=NO, ccache=cache)
             other.bind(b"")
             other.step(b"")

@@ -13,10 +13,8 @@ from sso.credential import Credential
 from sso.errors import MechanismError
 from sso.mech import Mechanism, Pair
 from sso_mechs import ccache, handed_over
-from sso_mechs.ccache import Ticket
 
 CREDENTIAL_MAX = 64 * 1024  # octets of a KRB-CRED
-CACHE_MAX = 1024 * 1024  # octets of a cache with all its tickets
 
 if find_spec("pyasn1") is None:  # imported late, and known to be missing at once
     raise ImportError("No module named 'pyasn1'", name="pyasn1")
@@ -38,7 +36,7 @@ class Initiator(Mechanism):
         if blob is None:
             from sso_mechs.krb_cred_codec import encode  # late: most clients never need it
 
-            blob = encode(_ticket_granting(ccache.read(_copy_of(self._cache))))
+            blob = encode(ccache.ticket_granting(ccache.read(_copy_of(self._cache))))
         if len(blob) > CREDENTIAL_MAX:
             size = len(blob)
             blob[:] = bytes(size)
@@ -68,14 +66,6 @@ class Acceptor(Mechanism):
         return b""
 
 
-def _ticket_granting(tickets: list[Ticket]) -> Ticket:
-    for ticket in tickets:
-        realm = ticket.client.rpartition("@")[2]
-        if ticket.server == f"krbtgt/{realm}@{realm}":
-            return ticket
-    raise MechanismError("no-ticket", "the credential cache holds no TGT")
-
-
 def _copy_of(cache: str | None) -> bytearray:
     """Whatever kind of cache it is (FILE, KCM, DIR, KEYRING): the library copies it to a file of ours."""
     import tempfile
@@ -89,7 +79,7 @@ def _copy_of(cache: str | None) -> bytearray:
             path = os.path.join(folder, "ccache")
             credentials.store({"ccache": "FILE:" + path}, usage="initiate", overwrite=True)
             with open(path, "rb") as file:
-                return bytearray(file.read(CACHE_MAX))
+                return bytearray(file.read(ccache.FILE_MAX))
     except gssapi.exceptions.GSSError:
         raise MechanismError("no-ticket", "the credential cache cannot be read") from None
 
