@@ -43,6 +43,7 @@ AT_THE_GUEST = [
     ("behind startSASL", [SASL[0] + b"\n"], b"", True),
     ("SASL fails", [*SASL, frame(b"bad")], NOT_AUTHENTICATED, False),
     ("abort", [*SASL, ABORT], b"", True),
+    ("no length", [*SASL, b"\1\0\0\0"], b"", True),
     ("longest frame", [*SASL, frame(bytes(TOKEN_MAX))], NOT_AUTHENTICATED, False),
     ("frame too long", [*SASL, b"\0\3\0\1"], TOO_LONG, True),
     ("layer refuses", [*LAYER, frame(b"bad")], b"", True),

@@ -45,6 +45,11 @@ def check(token: bytes) -> Encrypted:
     return found
 
 
+def of_key(oid: bytes) -> int:
+    """A key's type by its 1.2.840.113554.1.2.2.5.5.ETYPE: the last arc, which AES needs one octet for."""
+    return oid[-1] if oid and oid[-1] < 0x80 else 0
+
+
 def name_of(type: int) -> str:
     """The word for a kind of key that is no AES."""
     return NAMES.get(type, f"of encryption type {type}")

@@ -6,6 +6,7 @@ A KRB-CRED is the client's own word, inside an AP-REQ too: no KDC has signed wha
 import time
 
 from sso.errors import MechanismError
+from sso_mechs import ccache
 from sso_mechs.ccache import Ticket
 from sso_mechs.enctypes import KEY_SIZES, name_of
 
@@ -27,3 +28,9 @@ def check(ticket: Ticket, realm: str) -> None:
         raise MechanismError("ticket-expired", "the ticket has expired")
     if (ticket.start_time or ticket.auth_time) > now + SKEW_MAX:
         raise MechanismError("clock-skew", "the ticket begins in the future")
+
+
+def check_cache(octets: bytearray, realm: str) -> None:
+    """The same for each ticket in a cache; MechanismError."""
+    for ticket in ccache.read(octets):
+        check(ticket, realm)

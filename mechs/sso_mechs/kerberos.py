@@ -130,7 +130,7 @@ class _Layered(Mechanism):
         if flags & PROTECTION != PROTECTION or mech != KRB5:
             raise MechanismError("gssapi", "the context lacks a protection that is required")
         key = raw.inquire_sec_context_by_oid(self._context, SESSION_KEY)
-        if len(key) < 2 or _encryption_type(bytes(key[1])) not in AES:
+        if len(key) < 2 or enctypes.of_key(bytes(key[1])) not in AES:
             raise MechanismError("weak-key", "the context's key is no AES key")
 
     def dispose(self) -> None:
@@ -176,10 +176,7 @@ class Initiator(_Layered):
         if self._established:
             return self._choose(token)
         first = self._context is None
-        with (
-            self._named_size(),
-            _gss_errors("kdc-refused" if first else "gssapi", said=enctypes.is_error(token)),
-        ):
+        with self._named_size(), _gss_errors("kdc-refused" if first else "gssapi", enctypes.is_error(token)):
             done = raw.init_sec_context(
                 self._target,
                 creds=self._credentials,
@@ -342,8 +339,7 @@ class Acceptor(_Layered):
         credentials, self._forwarded = self._forwarded, None
         if credentials is None:
             return None
-        from sso_mechs import ccache  # late: only this needs them
-        from sso_mechs.handed_over import check as check_handed_over
+        from sso_mechs.handed_over import check_cache  # late: only this needs them
         from sso_mechs.krb5_memory import octets_of
 
         with _gss_errors("delegation"):
@@ -354,8 +350,7 @@ class Acceptor(_Layered):
             secret = octets_of(credentials)
         credential = Credential("kerberos", principal, secret, expires)
         try:
-            for ticket in ccache.read(secret):
-                check_handed_over(ticket, principal.rpartition("@")[2])
+            check_cache(secret, principal.rpartition("@")[2])
         except MechanismError:
             credential.wipe()
             raise
@@ -432,11 +427,6 @@ def _failure(error: Any, otherwise: str, prefix: str) -> MechanismError:
     detail = " ".join(str(error.get_all_statuses(minor, False)[0]).split()) if minor else type(error).__name__
     detail = "" if detail == "Success" else detail  # a number that the library itself cannot name
     return MechanismError(prefix + cause, detail, minor=minor)
-
-
-def _encryption_type(oid: bytes) -> int:
-    """The last arc of 1.2.840.113554.1.2.2.5.5.ETYPE is the key's type; AES fits one octet."""
-    return oid[-1] if oid and oid[-1] < 0x80 else 0
 
 
 def prepare() -> None:

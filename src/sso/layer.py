@@ -46,7 +46,9 @@ class FrameReader:
             raise RemoteProtocolError("the peer aborted the mechanism")
         end = LENGTH_SIZE + int.from_bytes(head, "big")
         if end > LENGTH_SIZE + self._most:
-            raise RemoteProtocolError(f"a frame is longer than {self._most} octets", Code.TOO_LONG)
+            # A length that begins otherwise is none at all, but a line or noise, to which nothing is said.
+            code = Code.TOO_LONG if head[0] == 0 else Code.MALFORMED
+            raise RemoteProtocolError(f"a frame is longer than {self._most} octets", code)
         if len(self._buffer) < end:
             return None
         token = bytes(self._buffer[LENGTH_SIZE:end])
