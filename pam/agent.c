@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 enum { VERSION = 2, PATIENCE = 3000 /* ms, for one question and its answer */, FILES = 4 };
-enum { PASSWORD_MAX = 511 /* PAM_MAX_RESP_SIZE less its NUL */, CACHE_MAX = 65536 };
+enum { PASSWORD_MAX = 511 /* PAM_MAX_RESP_SIZE less its NUL */, CACHE_MAX = 128 * 1024 };
 
 /* All members are octets, so there is no padding and no byte order. */
 struct request {

@@ -32,7 +32,7 @@ def read_all(reader: FrameReader) -> list[bytes]:
 def test_frames_come_whole_at_any_split(tokens: list[bytes], data: st.DataObject) -> None:
     stream = b"".join(map(frame, tokens))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
-    reader, found = FrameReader(), []
+    reader, found = FrameReader(FRAME_MAX), []
     for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True):
         reader.feed(stream[start:end])
         found += read_all(reader)
@@ -42,20 +42,20 @@ def test_frames_come_whole_at_any_split(tokens: list[bytes], data: st.DataObject
 
 @pytest.mark.parametrize("length", [FRAME_MAX + 1, 1 << 24, 0xFFFFFFFE])
 def test_a_longer_frame_is_refused_by_its_length_alone(length: int) -> None:
-    reader = FrameReader()
+    reader = FrameReader(FRAME_MAX)
     reader.feed(length.to_bytes(4, "big"))
     with pytest.raises(RemoteProtocolError):
         reader.next_frame()
 
 
 def test_the_longest_frame_passes() -> None:
-    reader = FrameReader()
+    reader = FrameReader(FRAME_MAX)
     reader.feed(frame(bytes(FRAME_MAX)))
     assert reader.next_frame() == bytes(FRAME_MAX)
 
 
 def test_the_abort_ends() -> None:
-    reader = FrameReader()
+    reader = FrameReader(FRAME_MAX)
     reader.feed(ABORT)
     with pytest.raises(RemoteProtocolError, match="abort"):
         reader.next_frame()
@@ -65,7 +65,7 @@ def test_the_abort_ends() -> None:
     ("octets", "line"), [(b"", False), (b"\0\0", False), (b"\xff", False), (b"ok", True)]
 )
 def test_a_line_is_told_from_a_length_by_one_octet(octets: bytes, line: bool) -> None:
-    reader = FrameReader()
+    reader = FrameReader(FRAME_MAX)
     reader.feed(octets)
     assert reader.starts_line() is line
     assert reader.take_unread() == octets

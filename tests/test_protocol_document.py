@@ -63,6 +63,20 @@ def test_no_cap_is_left_out(module: str) -> None:
     assert defined <= {name for name, _, where in CAPS if where == module}
 
 
+def test_the_limits_on_the_way_of_a_ticket_fit_one_another() -> None:
+    """Each takes what the one before it lets through."""
+    from sso.guest import packets, records
+    from sso.mech import TOKEN_MAX
+    from sso.messages import SECRET_MAX
+    from sso.wire import CLEAR_MAX
+
+    cache = re.search(r"CACHE_MAX = (\d+) \* 1024", (ROOT / "pam" / "agent.c").read_text(encoding="utf-8"))
+    assert cache is not None and int(cache[1]) * 1024 == records.SECRET_MAX >= 2 * SECRET_MAX
+    assert f"{records.SECRET_MAX} octets" in section("11.1")
+    assert packets.MESSAGE_MAX == TOKEN_MAX + 1024 and packets.PACKET_MAX == 70 * 1024
+    assert 3 * SECRET_MAX <= TOKEN_MAX < CLEAR_MAX - 32 * 1024
+
+
 @pytest.mark.parametrize("path", CODE, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_cited_sections_exist(path: Path) -> None:
     text = path.read_text(encoding="utf-8")

@@ -5,6 +5,7 @@ from test_protocol_transcripts import Actor, client_that_is_replaced, guest
 
 from sso.events import Closed, Reset
 from sso.layer import ABORT, frame
+from sso.mech import TOKEN_MAX
 from sso.state import State
 
 NONCE, OTHER = "AAECAwQFBgcICQoLDA0ODw==", "8PHy8/T19vf4+fr7/P3+/w=="
@@ -38,13 +39,16 @@ AT_THE_GUEST = [
     ("wrong words", [b"info\n"], MALFORMED, True),
     ("not in this state", [b"info spn\n"], MALFORMED, True),
     ("too many octets", [b"\n" * FULL], TOO_LONG, True),
-    ("too many octets in SASL", [b"\n" * (FULL - len(HELLO + SASL[0])), *SASL, b"\0"], b"", True),
+    ("too many octets in SASL", [b"\n" * (FULL - 600), *SASL, b"\0\0\xff\xff" + bytes(600)], TOO_LONG, True),
     ("behind startSASL", [SASL[0] + b"\n"], b"", True),
     ("SASL fails", [*SASL, frame(b"bad")], NOT_AUTHENTICATED, False),
     ("abort", [*SASL, ABORT], b"", True),
-    ("frame too long", [*SASL, b"\0\1\0\0"], b"", True),
+    ("no length", [*SASL, b"\1\0\0\0"], b"", True),
+    ("longest frame", [*SASL, frame(bytes(TOKEN_MAX))], NOT_AUTHENTICATED, False),
+    ("frame too long", [*SASL, b"\0\3\0\1"], TOO_LONG, True),
     ("layer refuses", [*LAYER, frame(b"bad")], b"", True),
     ("abort in a layer", [*LAYER, ABORT], inside(MALFORMED), True),
+    ("frame too long in a layer", [*LAYER, b"\0\1\0\0"], inside(TOO_LONG), True),
     ("SIGNATURE in a layer", [*LAYER, inside(HELLO)], inside(MALFORMED), True),
     (
         "second SASL",

@@ -7,7 +7,8 @@ from sso.errors import MechanismError
 
 VERSION = 0x0504
 COMPONENTS_MAX = 16
-DATA_MAX = 64 * 1024
+DATA_MAX = 128 * 1024  # octets of one field: some KDCs make larger tickets than can be handed over
+FILE_MAX = 1024 * 1024  # octets that are read of a cache with all its tickets
 NAME_TYPE = 1  # KRB_NT_PRINCIPAL
 
 
@@ -74,6 +75,15 @@ def read(cache: bytes | bytearray) -> list[Ticket]:
         return tickets
     except (ValueError, UnicodeDecodeError):
         raise MechanismError("no-ticket", "the credential cache cannot be read") from None
+
+
+def ticket_granting(tickets: list[Ticket]) -> Ticket:
+    """The TGT of the client's own realm; MechanismError("no-ticket") when there is none."""
+    for ticket in tickets:
+        realm = ticket.client.rpartition("@")[2]
+        if ticket.server == f"krbtgt/{realm}@{realm}":
+            return ticket
+    raise MechanismError("no-ticket", "the credential cache holds no TGT")
 
 
 def _data(octets: bytes | bytearray) -> bytes:

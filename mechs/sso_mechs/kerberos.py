@@ -7,6 +7,8 @@ sent none.
 """
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
@@ -16,12 +18,15 @@ from gssapi import raw
 from sso.credential import Credential
 from sso.errors import MechanismError
 from sso.mech import CONFIDENTIALITY, FRAME_MAX, INTEGRITY, NO_LAYER, Mechanism, Pair
+from sso_mechs import enctypes
+from sso_mechs.enctypes import AES
 
 LAYERS = {NO_LAYER: 1, INTEGRITY: 2, CONFIDENTIALITY: 4}  # RFC 4752 section 3.3
-AES = frozenset({17, 18, 19, 20})  # RFC 3962, RFC 8009
 KRB5 = gssapi.MechType.kerberos
+SAID = "said-"  # before a cause that only the peer names, in a KRB-ERROR (RFC 4120 section 5.9.1)
 PRINCIPAL = gssapi.NameType.kerberos_principal
 Flag = gssapi.RequirementFlag
+FORWARDED_MAX = 65507  # octets of a KRB-CRED in an AP-REQ, whose length has 16 bits (RFC 4121 section 4.1.1)
 CHANNEL_BOUND = 0x800  # GSS_C_CHANNEL_BOUND_FLAG
 SESSION_KEY = gssapi.OID.from_int_seq("1.2.840.113554.1.2.2.5.5")  # GSS_C_INQ_SSPI_SESSION_KEY
 
@@ -42,6 +47,7 @@ _DELEGATION = {NO: 0, POLICY: int(Flag.ok_as_delegate), ALWAYS: DELEGATED}
 _ERROR_BASE = 2529638912
 _CAUSES = {
     7: "unknown-service",
+    14: "weak-key",
     31: "wrong-key",
     32: "ticket-expired",
     33: "clock-skew",  # not yet valid: whoever says so is behind
@@ -49,28 +55,36 @@ _CAUSES = {
     35: "wrong-key",
     37: "clock-skew",
     38: "wrong-address",
+    44: "wrong-key",
+    45: "wrong-key",
+    61: "too-long",
     141: "no-ticket",
     154: "unknown-realm",
     156: "kdc-unreachable",
     181: "no-keytab",
     195: "no-ticket",
+    230: "wrong-key",
+    236: "weak-key",
 }
 
 
 class _gss_errors:  # a statement, and named like one
-    """Every error of the library as ours; `otherwise` is the cause where its number says nothing."""
+    """Every error of the library as ours; `otherwise` is the cause where its number says nothing.
 
-    __slots__ = ("_otherwise",)
+    `said`: the peer has said so, and nobody can tell whether that is true: the cause begins with SAID.
+    """
 
-    def __init__(self, otherwise: str = "gssapi") -> None:
-        self._otherwise = otherwise
+    __slots__ = ("_otherwise", "_said")
+
+    def __init__(self, otherwise: str = "gssapi", said: bool = False) -> None:
+        self._otherwise, self._said = otherwise, said
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: TracebackType | None) -> None:
         if error is not None and isinstance(error, gssapi.exceptions.GSSError):
-            raise _failure(error, self._otherwise) from None
+            raise _failure(error, self._otherwise, SAID if self._said else "") from None
 
 
 class _Layered(Mechanism):
@@ -116,8 +130,8 @@ class _Layered(Mechanism):
         if flags & PROTECTION != PROTECTION or mech != KRB5:
             raise MechanismError("gssapi", "the context lacks a protection that is required")
         key = raw.inquire_sec_context_by_oid(self._context, SESSION_KEY)
-        if len(key) < 2 or _encryption_type(bytes(key[1])) not in AES:
-            raise MechanismError("weak-key", "the session key is no AES key")
+        if len(key) < 2 or enctypes.of_key(bytes(key[1])) not in AES:
+            raise MechanismError("weak-key", "the context's key is no AES key")
 
     def dispose(self) -> None:
         super().dispose()
@@ -130,7 +144,8 @@ class Initiator(_Layered):
     `spn` is service/host, with @REALM or in the default realm. `delegate` is "no", "policy" (forward the
     TGT only where the KDC says ok-as-delegate) or "always". `layer` is what is chosen from the guest's
     offer. `ccache` names a credential cache other than the default one. `own_name` is who we are;
-    `delegated` says, once the context stands, whether a TGT went along.
+    `delegated` says, once the context stands, whether a TGT went along; `key_version` is that of the
+    service's key, once its ticket is there.
     Raises MechanismError("no-ticket") and the like from here on.
     """
 
@@ -151,6 +166,8 @@ class Initiator(_Layered):
         self._binding: raw.ChannelBindings | None = None
         self._established = False
         self.delegated = False
+        self.key_version = 0
+        self._spn = spn
 
     def bind(self, binding: bytes) -> None:
         self._binding = raw.ChannelBindings(application_data=binding)
@@ -158,7 +175,8 @@ class Initiator(_Layered):
     def step(self, token: bytes) -> bytes:
         if self._established:
             return self._choose(token)
-        with _gss_errors("gssapi" if self._context else "kdc-refused"):
+        first = self._context is None
+        with self._named_size(), _gss_errors("kdc-refused" if first else "gssapi", enctypes.is_error(token)):
             done = raw.init_sec_context(
                 self._target,
                 creds=self._credentials,
@@ -171,7 +189,24 @@ class Initiator(_Layered):
             self._context = done.context
             if not done.more_steps:
                 self._establish(int(done.flags), done.mech)
+        if first:
+            self.key_version = enctypes.check(done.token or b"").version  # before anything leaves
         return done.token or b""
+
+    @contextmanager
+    def _named_size(self) -> Iterator[None]:
+        """Where a TGT is too large to be forwarded (RFC 4121 section 4.1.1), say how large it is."""
+        try:
+            yield
+        except MechanismError as error:
+            if error.cause != "too-long":
+                raise
+            from sso_mechs import own_tgt
+
+            with _gss_errors(), own_tgt.alone(self._credentials) as (_, ticket):
+                size = len(ticket.ticket)
+            detail = f"a ticket of {size} octets, and at most {FORWARDED_MAX} can be forwarded"
+            raise MechanismError("too-long", detail, minor=error.minor) from None
 
     def _establish(self, flags: int, mech: Any) -> None:
         """The guest has proven its key: what else has to hold, and that it is the one we asked for."""
@@ -190,6 +225,17 @@ class Initiator(_Layered):
         self.peer = _text_of(target)
         self.delegated = bool(flags & DELEGATED)
         self._established = True
+
+    def newest_key(self) -> int:
+        """The version of the service's key at the KDC: `key_version` is that of the ticket that is sent."""
+        from sso_mechs import own_tgt  # late: only sso doctor asks
+
+        with _gss_errors("kdc-refused"), own_tgt.alone(self._credentials) as (cache, _):
+            other = Initiator(spn=self._spn, delegate=NO, ccache=cache)
+            other.bind(b"")
+            other.step(b"")
+            other.dispose()
+            return other.key_version
 
     def _choose(self, token: bytes) -> bytes:
         """Answer the guest's offer of layers (RFC 4752 section 3.1)."""
@@ -252,6 +298,7 @@ class Acceptor(_Layered):
             )
         if done.more_steps:
             raise MechanismError("gssapi", "Kerberos needs one token only")
+        enctypes.check(token)  # behind the library, which alone can tell whether it is one
         with _gss_errors():
             self._check_established(int(done.flags), done.mech)
         if self._require_binding and not int(done.flags) & CHANNEL_BOUND:
@@ -292,14 +339,22 @@ class Acceptor(_Layered):
         credentials, self._forwarded = self._forwarded, None
         if credentials is None:
             return None
-        from sso_mechs.krb5_memory import octets_of  # late: only this needs it
+        from sso_mechs.handed_over import check_cache  # late: only this needs them
+        from sso_mechs.krb5_memory import octets_of
 
         with _gss_errors("delegation"):
             given = raw.inquire_cred(credentials, name=True, lifetime=True, usage=False, mechs=False)
             if _text_of(given.name) != principal:
                 raise MechanismError("delegation", "the forwarded ticket belongs to another principal")
             expires = int(time.time()) + (given.lifetime or 0)
-            return Credential("kerberos", principal, octets_of(credentials), expires)
+            secret = octets_of(credentials)
+        credential = Credential("kerberos", principal, secret, expires)
+        try:
+            check_cache(secret, principal.rpartition("@")[2])
+        except MechanismError:
+            credential.wipe()
+            raise
+        return credential
 
     def export(self) -> bytes:
         """layer mask, peer's maximum, length and text of the principal, exported context (RFC 2743)."""
@@ -359,7 +414,7 @@ class _expiry_as_skew:  # a statement, and named like one
             error.cause = "clock-skew"
 
 
-def _failure(error: Any, otherwise: str) -> MechanismError:
+def _failure(error: Any, otherwise: str, prefix: str) -> MechanismError:
     """A GSS error as ours: a word for the cause, the library's text as the detail."""
     minor = int(getattr(error, "min_code", 0) or 0)
     known = {
@@ -371,12 +426,7 @@ def _failure(error: Any, otherwise: str) -> MechanismError:
     cause = _CAUSES.get(minor - _ERROR_BASE) or known.get(type(error), otherwise)
     detail = " ".join(str(error.get_all_statuses(minor, False)[0]).split()) if minor else type(error).__name__
     detail = "" if detail == "Success" else detail  # a number that the library itself cannot name
-    return MechanismError(cause, detail, minor=minor)
-
-
-def _encryption_type(oid: bytes) -> int:
-    """The last arc of 1.2.840.113554.1.2.2.5.5.ETYPE is the key's type; AES fits one octet."""
-    return oid[-1] if oid and oid[-1] < 0x80 else 0
+    return MechanismError(prefix + cause, detail, minor=minor)
 
 
 def prepare() -> None:

@@ -6,18 +6,15 @@ never authenticates; whoever accepts one says whose it has to be.
 
 import ctypes
 import os
-import time
 from importlib.util import find_spec
 from typing import Any
 
 from sso.credential import Credential
 from sso.errors import MechanismError
 from sso.mech import Mechanism, Pair
-from sso_mechs import ccache
-from sso_mechs.ccache import DATA_MAX, Ticket
+from sso_mechs import ccache, handed_over
 
-AES = frozenset({17, 18, 19, 20})  # RFC 3962, RFC 8009
-
+CREDENTIAL_MAX = 64 * 1024  # octets of a KRB-CRED
 
 if find_spec("pyasn1") is None:  # imported late, and known to be missing at once
     raise ImportError("No module named 'pyasn1'", name="pyasn1")
@@ -39,7 +36,11 @@ class Initiator(Mechanism):
         if blob is None:
             from sso_mechs.krb_cred_codec import encode  # late: most clients never need it
 
-            blob = encode(_ticket_granting(ccache.read(_copy_of(self._cache))))
+            blob = encode(ccache.ticket_granting(ccache.read(_copy_of(self._cache))))
+        if len(blob) > CREDENTIAL_MAX:
+            size = len(blob)
+            blob[:] = bytes(size)
+            raise MechanismError("too-long", f"a ticket of {size} octets, and {CREDENTIAL_MAX} are the most")
         self.complete = True
         return blob
 
@@ -57,26 +58,12 @@ class Acceptor(Mechanism):
         from sso_mechs.krb_cred_codec import decode
 
         ticket = decode(bytes(token))
-        realm = self._principal.rpartition("@")[2]
         if ticket.client != self._principal:
             raise MechanismError("kerberos", "the ticket belongs to another principal")
-        if ticket.server != f"krbtgt/{realm}@{realm}":
-            raise MechanismError("kerberos", "the ticket is no TGT of the principal's own realm")
-        if ticket.key_type not in AES:
-            raise MechanismError("weak-key", "the ticket's session key is no AES key")
-        if ticket.end_time <= time.time():
-            raise MechanismError("ticket-expired", "the ticket has expired")
+        handed_over.check(ticket, self._principal.rpartition("@")[2])
         self.credential = Credential("kerberos", self._principal, ccache.write(ticket), ticket.end_time)
         self.complete = True
         return b""
-
-
-def _ticket_granting(tickets: list[Ticket]) -> Ticket:
-    for ticket in tickets:
-        realm = ticket.client.rpartition("@")[2]
-        if ticket.server == f"krbtgt/{realm}@{realm}":
-            return ticket
-    raise MechanismError("no-ticket", "the credential cache holds no TGT")
 
 
 def _copy_of(cache: str | None) -> bytearray:
@@ -92,7 +79,7 @@ def _copy_of(cache: str | None) -> bytearray:
             path = os.path.join(folder, "ccache")
             credentials.store({"ccache": "FILE:" + path}, usage="initiate", overwrite=True)
             with open(path, "rb") as file:
-                return bytearray(file.read(DATA_MAX))
+                return bytearray(file.read(ccache.FILE_MAX))
     except gssapi.exceptions.GSSError:
         raise MechanismError("no-ticket", "the credential cache cannot be read") from None
 

@@ -8,11 +8,14 @@ from pyasn1.codec.der import decoder, encoder
 from pyasn1.error import PyAsn1Error
 
 from sso.errors import MechanismError
-from sso_mechs.ccache import Ticket
+from sso_mechs.ccache import COMPONENTS_MAX, Ticket
+from sso_mechs.der import check_count
+from sso_mechs.krb_cred import CREDENTIAL_MAX
 from sso_mechs.krb_cred_asn1 import EncKrbCredPart, KrbCred, KrbCredInfo, principal_name, times_of
 
 VERSION, MESSAGE_TYPE = 5, 22
-CREDENTIAL_MAX = 64 * 1024
+# Values in a KRB-CRED, and in its inner part. Three names of 16 components and 16 addresses make 170.
+VALUES_MAX = 192
 
 
 def encode(ticket: Ticket) -> bytearray:
@@ -47,11 +50,15 @@ def decode(blob: bytes) -> Ticket:
     if len(blob) > CREDENTIAL_MAX:
         raise MechanismError("kerberos", "the KRB-CRED is too long")
     try:
+        check_count(blob, VALUES_MAX)
         message, rest = decoder.decode(blob, asn1Spec=KrbCred())
         _need(not rest and int(message["pvno"]) == VERSION and int(message["msg-type"]) == MESSAGE_TYPE)
         _need(int(message["enc-part"]["etype"]) == 0)
-        part, rest = decoder.decode(bytes(message["enc-part"]["cipher"]), asn1Spec=EncKrbCredPart())
+        inner = bytes(message["enc-part"]["cipher"])
+        check_count(inner, VALUES_MAX)
+        part, rest = decoder.decode(inner, asn1Spec=EncKrbCredPart())
         _need(not rest and len(message["tickets"]) == 1 and len(part["ticket-info"]) == 1)
+        _need(0 < len(message["tickets"][0]["sname"]["name-string"]) <= COMPONENTS_MAX)
         return _ticket(part["ticket-info"][0], encoder.encode(message["tickets"][0]))
     except (PyAsn1Error, ValueError, OverflowError, RecursionError):
         raise MechanismError("kerberos", "the KRB-CRED cannot be read") from None
@@ -76,7 +83,7 @@ def _ticket(info: Any, ticket: bytes) -> Ticket:
 
 def _name(realm: Any, name: Any) -> str:
     parts = [str(part) for part in name["name-string"]]
-    _need(0 < len(parts) <= 16)
+    _need(0 < len(parts) <= COMPONENTS_MAX)
     for text in (str(realm), *parts):
         _need(bool(text) and text.isprintable() and not set(text) & set("/@\\"))
     return "/".join(parts) + "@" + str(realm)

@@ -3,7 +3,7 @@
 from sso.errors import FramingError, MechanismError, RemoteProtocolError
 from sso.framing import MessageFramer, Words
 from sso.layer import ABORT, FrameReader, Layer, SASLLayer, TLSLayer, frame
-from sso.mech import NO_LAYER, Mechanism
+from sso.mech import NO_LAYER, TOKEN_MAX, Mechanism
 from sso.messages import LINE_MAX
 from sso.state import Role
 
@@ -52,20 +52,24 @@ class TLSExchange(Exchange):
 class SASLExchange(Exchange):
     """Frames in lock-step, then the outcome line of the guest (RFC 4422 section 4, our profile).
 
-    At the client `outcome` holds the words of that line once it has come; `rest` holds the octets that
-    stood behind the end of the exchange.
+    At the client `outcome` holds the words of that line once it has come, and `unanswered` the size of the
+    first token until the guest has answered it; `rest` holds the octets that stood behind the end of the
+    exchange. A token of more than TOKEN_MAX octets is never sent: MechanismError("too-long").
     """
 
     kind = "sasl"
 
     def __init__(self, role: Role, name: str, mechanism: Mechanism, first_token: bytes) -> None:
         super().__init__(role, name, mechanism, first_token)
-        self._frames = FrameReader()
+        self._frames = FrameReader(TOKEN_MAX)
         self.outcome: Words | None = None
         self.rest = b""
+        self.unanswered = 0
+        self._first_frame = _framed(first_token)
 
     def begin(self) -> bytes:
-        return frame(self._first_token)
+        self.unanswered = len(self._first_token)
+        return self._first_frame
 
     def feed(self, data: bytes) -> bytes:
         self._frames.feed(data)
@@ -77,9 +81,10 @@ class SASLExchange(Exchange):
             token = self._frames.next_frame()
             if token is None:
                 break
+            self.unanswered = 0
             answer = self.mechanism.step(token)
             if answer or not self.mechanism.complete:
-                answers += frame(bytes(answer))
+                answers += _framed(bytes(answer))
         if self.role is Role.GUEST and self.mechanism.complete:
             self.rest = self._frames.take_unread()
         return answers
@@ -98,7 +103,7 @@ class SASLExchange(Exchange):
             raise FramingError(framer.error)
         if not found:
             raise RemoteProtocolError("an empty outcome")
-        self.outcome = found[0]
+        self.outcome, self.unanswered = found[0], 0
 
     def take_unread(self) -> bytes:
         """The octets that stood behind the last frame, when the exchange ends early."""
@@ -109,3 +114,10 @@ class SASLExchange(Exchange):
 
     def layer(self) -> Layer | None:
         return SASLLayer(self.mechanism) if self.mechanism.layer != NO_LAYER else None
+
+
+def _framed(token: bytes) -> bytes:
+    """A frame that the peer takes; a token's size is looked at before anything of it is sent."""
+    if len(token) > TOKEN_MAX:
+        raise MechanismError("too-long", f"a token of {len(token)} octets, and {TOKEN_MAX} are the most")
+    return frame(token)

@@ -7,18 +7,19 @@ PROTOCOL.md section 7).
 from sso.errors import RemoteProtocolError
 from sso.framing import wipe
 from sso.mech import FRAME_MAX, Mechanism
+from sso.messages import Code
 
 LENGTH_SIZE = 4
 ABORT = b"\xff\xff\xff\xff"
 
 
 class FrameReader:
-    """Takes octets and gives whole frames of a 4-octet length and at most FRAME_MAX octets."""
+    """Takes octets and gives whole frames of a 4-octet length and at most `most` octets."""
 
-    __slots__ = ("_buffer",)
+    __slots__ = ("_buffer", "_most")
 
-    def __init__(self) -> None:
-        self._buffer = bytearray()
+    def __init__(self, most: int) -> None:
+        self._buffer, self._most = bytearray(), most
 
     def feed(self, data: bytes) -> None:
         self._buffer += data
@@ -37,15 +38,17 @@ class FrameReader:
         return bool(self._buffer) and self._buffer[0] not in (0x00, 0xFF)
 
     def next_frame(self) -> bytes | None:
-        """The next whole frame, or None; RemoteProtocolError for an abort or a length over the cap."""
+        """The next whole frame, or None; RemoteProtocolError for an abort, and (413) for a longer one."""
         if len(self._buffer) < LENGTH_SIZE:
             return None
         head = bytes(self._buffer[:LENGTH_SIZE])
         if head == ABORT:
             raise RemoteProtocolError("the peer aborted the mechanism")
         end = LENGTH_SIZE + int.from_bytes(head, "big")
-        if end > LENGTH_SIZE + FRAME_MAX:
-            raise RemoteProtocolError("a frame is longer than 65535 octets")
+        if end > LENGTH_SIZE + self._most:
+            # A length that begins otherwise is none at all, but a line or noise, to which nothing is said.
+            code = Code.TOO_LONG if head[0] == 0 else Code.MALFORMED
+            raise RemoteProtocolError(f"a frame is longer than {self._most} octets", code)
         if len(self._buffer) < end:
             return None
         token = bytes(self._buffer[LENGTH_SIZE:end])
@@ -86,7 +89,7 @@ class SASLLayer(Layer):
 
     def __init__(self, mechanism: Mechanism) -> None:
         super().__init__(mechanism)
-        self._frames = FrameReader()
+        self._frames = FrameReader(FRAME_MAX)
 
     def encrypt(self, data: bytes | bytearray) -> bytes:
         size, parts = self.mechanism.plain_max, range(0, len(data), self.mechanism.plain_max)

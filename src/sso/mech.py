@@ -12,7 +12,9 @@ from sso.credential import Credential
 from sso.errors import ConfigError, MechanismError
 
 ENTRY_POINTS = "sso.mechs"
-FRAME_MAX = 65535  # octets of a SASL token and of a wrapped frame: what both sides advertise (RFC 4752)
+FRAME_MAX = 65535  # octets of a wrapped frame: what both sides advertise (RFC 4752)
+# Octets of a token in the exchange. An AP-REQ may hold two tickets of 64 KiB: the service's and a TGT.
+TOKEN_MAX = 192 * 1024
 NO_LAYER, INTEGRITY, CONFIDENTIALITY = "none", "int", "conf"
 
 

@@ -99,6 +99,11 @@ class Session:
     def confidential(self) -> bool:
         return self._wire.confidential
 
+    @property
+    def unanswered(self) -> int:
+        """How long the first token of a SASL exchange is, until the guest has answered it; else 0."""
+        return self._exchange.unanswered if isinstance(self._exchange, SASLExchange) else 0
+
     # Receiving
 
     def receive_data(self, data: bytes) -> None:
@@ -388,7 +393,9 @@ class Session:
             code = error.code
         elif isinstance(error, FramingError) and error.reason in ("line", "secret"):
             code = Code.TOO_LONG
-        if self.role is Role.GUEST and not isinstance(error, MechanismError) and self.state not in BINARY:
+        # To a token that is too long an outcome can be said: its length ends the exchange.
+        speaks = self.state not in BINARY or (self.state is State.SASL and code == Code.TOO_LONG)
+        if self.role is Role.GUEST and not isinstance(error, MechanismError) and speaks:
             self._wire.write(line_of(Error(code).words()))
         cause = error.cause if isinstance(error, MechanismError) else "protocol"
         self._end(cause, str(error), code)

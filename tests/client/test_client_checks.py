@@ -55,8 +55,25 @@ def test_a_healthy_client(ask: Ask) -> None:
     said = of(lines, "ok")
     assert any(re.match(r"ticket: alice@TEST\.EXAMPLE, until \d\d:\d\d on ", line) for line in said)
     assert "ticket: the ticket may be forwarded. " in said and "realm: TEST.EXAMPLE. " in said
-    assert f"service: the KDC gives a ticket for {SPN}, and takes this machine's clock. " in said
+    assert f"service: the KDC gives a ticket for {SPN} (kvno 1), and takes this machine's clock. " in said
     assert "service: your ticket goes along: the service is ok-as-delegate. " in said
+
+
+def test_a_guest_whose_key_has_changed(ask: Ask, realm: Realm, tmp_path: Path) -> None:
+    """As when it was set up anew: the ticket in the cache is for the key before, until it ends."""
+    spn = "host/changed.test.example"
+    realm.principal(spn, options=["+ok_as_delegate"])
+    lines = ask("--spn", spn, "--ask-kdc")
+    assert of(lines, "wrong") == []
+    realm.kadmin(f"cpw -randkey {spn}")
+    before = (tmp_path / "ccache").read_bytes()
+    (line,) = of(ask("--spn", spn, "--ask-kdc", ticket=""), "wrong")
+    assert line == (
+        f"service: the ticket for {spn} is for its key number 1, and the KDC has number 2 now. "
+        "Get a new ticket: kdestroy, then kinit"
+    )
+    assert (tmp_path / "ccache").read_bytes() == before, "nothing is put into the cache"
+    assert of(ask("--spn", spn, "--ask-kdc"), "wrong") == []
 
 
 def test_nobody_is_asked_unless_told(ask: Ask, realm: Realm) -> None:

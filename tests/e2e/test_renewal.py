@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from beds import Certificates
 from beds_guest import SPN, MakeGuest, caches, secret_fd, shell
+from grown_ticket import AD_SIZES, grow
 from sso_mechs import ccache
 
 from sso.demo.guest import Guest
@@ -180,6 +181,36 @@ def test_what_is_renewed_at_the_desktop_arrives_in_the_open_session(
             assert command("kvno -q HTTP/web.test.example@TEST.EXAMPLE && echo good") == "good"
         assert client.end() == (0, b"")
     wait_for(guest, "client-gone")
+
+
+def give(realm: Realm, size: int, life: str) -> None:
+    """alice's cache has a TGT of that size, from one moment to the next."""
+    fresh = realm.folder / "fresh"
+    grow(realm, realm.kinit("alice", "-f", "-l", life, ccache=fresh), size)
+    os.replace(fresh, realm.ccache)
+
+
+@pytest.mark.parametrize("size", AD_SIZES)
+def test_a_large_ticket_opens_a_shell_and_is_refreshed(
+    realm: Realm, make_guest: MakeGuest, size: int
+) -> None:
+    give(realm, size, "1h")
+    guest = make_guest()
+    guest.screen.expect("login: ")
+    with staying(guest, realm, "--spn", SPN) as client:
+        client.expect("signing-in alice@TEST.EXAMPLE")
+        client.expect("signed-in")
+        client.expect("staying until=")
+        (cache,) = caches(guest)
+        old = cache.read_bytes()
+        assert len(ccache.read(old)[0].ticket) >= size
+        give(realm, size + 1000, "2h")
+        client.expect("renewed until=")
+        assert caches(guest) == [cache] and cache.read_bytes() != old
+        assert len(ccache.read(cache.read_bytes())[0].ticket) >= size + 1000
+        with shell(guest) as command:
+            assert command("kvno -q HTTP/web.test.example@TEST.EXAMPLE && echo good") == "good"
+        assert client.end() == (0, b"")
 
 
 def wait_for(guest: Guest, word: str, times: int = 1) -> None:

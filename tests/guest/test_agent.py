@@ -12,7 +12,7 @@ from beds_agent import ATTEMPT, MakeStage, Stage, has, let_in, open_fds, take
 from sso.guest import records
 from sso.guest.account import Finding
 from sso.guest.agent import RECORDS_MAX
-from sso.guest.records import Begin, Confirm, End, Kind, Operation, Outcome
+from sso.guest.records import SECRET_MAX, Begin, Confirm, End, Kind, Operation, Outcome
 
 LOGGED_IN, WRONG, DENIED, NO_TICKET, LATER, NO_SCREEN, UNUSABLE, INTERNAL = (
     0,
@@ -105,7 +105,9 @@ def test_whoever_may_not_is_refused(finding: Finding, code: int, make_stage: Mak
     assert stage.driver.calls == [] and stage.ask().reply.kind is Kind.NONE
 
 
-@pytest.mark.parametrize(("kind", "size"), [(Kind.KERBEROS, 0), (Kind.KERBEROS, 65537), (Kind.PASSWORD, 512)])
+@pytest.mark.parametrize(
+    ("kind", "size"), [(Kind.KERBEROS, 0), (Kind.KERBEROS, SECRET_MAX + 1), (Kind.PASSWORD, 512)]
+)
 def test_a_secret_of_a_wrong_size_is_refused(kind: Kind, size: int, make_stage: MakeStage) -> None:
     stage = make_stage()
     stage.begin()

@@ -10,6 +10,7 @@ from gss_halves import Instead, exchange, halves, joined
 from gssapi import raw
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sso_mechs import enctypes
 from sso_mechs import kerberos as module
 from sso_mechs.kerberos import GSSAPI, LAYERS, Resumed
 
@@ -220,7 +221,7 @@ def test_only_aes_keys(kerberos: Kerberos, monkeypatch: pytest.MonkeyPatch) -> N
     ("oid", "number"), [(b"\x2a\x12", 0x12), (b"\x2a\x17", 0x17), (b"\x2a\xff", 0), (b"", 0)]
 )
 def test_the_encryption_type_is_the_last_arc(oid: bytes, number: int) -> None:
-    assert module._encryption_type(oid) == number
+    assert enctypes.of_key(oid) == number
 
 
 @pytest.mark.parametrize("flag", ["mutual_authentication", "replay_detection", "out_of_sequence_detection"])

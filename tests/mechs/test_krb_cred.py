@@ -2,6 +2,7 @@
 
 import ctypes
 import ctypes.util
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +15,14 @@ from hypothesis import strategies as st
 from pyasn1.codec.der import decoder, encoder
 from sso_mechs import ccache
 from sso_mechs.ccache import Ticket
-from sso_mechs.krb_cred import Acceptor, Initiator
+from sso_mechs.krb_cred import CREDENTIAL_MAX, Acceptor, Initiator
 from sso_mechs.krb_cred_asn1 import EncKrbCredPart, KrbCred
-from sso_mechs.krb_cred_codec import CREDENTIAL_MAX, decode, encode
+from sso_mechs.krb_cred_codec import decode, encode
 
 from sso.errors import MechanismError
 
 TGT = "krbtgt/TEST.EXAMPLE@TEST.EXAMPLE"
+AHEAD = int(time.time()) + 24 * 3600
 
 
 class Library:
@@ -142,7 +144,13 @@ def test_the_guest_takes_the_initiators_own_tgt(tgt: Ticket) -> None:
         ({"server": "krbtgt/TEST.EXAMPLE@OTHER.EXAMPLE"}, "kerberos"),
         ({"key_type": 23}, "weak-key"),
         ({"key_type": 0}, "weak-key"),
+        ({"key": bytearray(16)}, "kerberos"),
+        ({"key": bytearray(33)}, "kerberos"),
+        ({"key": bytearray()}, "kerberos"),
+        ({"key_type": 17}, "kerberos"),
         ({"end_time": 1}, "ticket-expired"),
+        ({"start_time": AHEAD}, "clock-skew"),
+        ({"start_time": 0, "auth_time": AHEAD}, "clock-skew"),
     ],
 )
 def test_what_the_guest_refuses(tgt: Ticket, change: dict[str, Any], cause: str) -> None:
@@ -210,6 +218,63 @@ MALFORMED: dict[str, Callable[[Any, Any], None]] = {
     "time past 32 bits": field("info", "endtime", "22000101000000Z"),
     "time that is none": field("info", "authtime", "20301301000000Z"),
 }
+
+
+def many(place: str) -> Callable[[Any, Any], None]:
+    """31,000 components of a name, addresses, tickets or infos, each as short as it can be."""
+
+    def change(message: Any, part: Any) -> None:
+        info = part["ticket-info"][0]
+        target, one = {
+            "pname": (info["pname"]["name-string"], ""),
+            "sname": (message["tickets"][0]["sname"]["name-string"], ""),
+            "caddr": (info["caddr"], None),
+        }[place]
+        if one is None:
+            one = target.componentType.clone()
+            one["addr-type"], one["address"] = 2, b""
+        for _ in range(31_000 if place != "caddr" else 5_000):
+            target.append(one)
+
+    return change
+
+
+@pytest.mark.parametrize("place", ["pname", "sname", "caddr"])
+def test_a_list_without_an_end_never_reaches_the_decoder(
+    tgt: Ticket, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would make an object of each: 0.6 s for 62 KiB of names. Up to the cap little is made."""
+    blob = changed(tgt, many(place))
+    assert 50_000 < len(blob) <= CREDENTIAL_MAX
+    made, decode_one = list[bytes](), decoder.decode
+
+    def watched(octets: bytes, **rest: Any) -> Any:
+        made.append(octets)
+        return decode_one(octets, **rest)
+
+    monkeypatch.setattr(decoder, "decode", watched)
+    with pytest.raises(MechanismError) as caught:
+        decode(blob)
+    assert caught.value.cause == "kerberos"
+    assert len(made) <= 1, "the outer part alone, where the list is in the inner one"
+    assert not any(
+        len(octets) > 1000 and octets.count(b"\x1b\0") > 1000 for octets in made if place == "sname"
+    )
+
+
+@pytest.mark.parametrize(("count", "good"), [(1, True), (16, True), (17, False)])
+def test_a_name_has_one_to_sixteen_components(tgt: Ticket, count: int, good: bool) -> None:
+    def change(message: Any, part: Any) -> None:
+        for names in (part["ticket-info"][0]["pname"], message["tickets"][0]["sname"]):
+            names["name-string"].clear()
+            names["name-string"].extend(["a"] * count)
+
+    blob = changed(tgt, change)
+    if good:
+        assert decode(blob).client == "/".join(["a"] * count) + "@TEST.EXAMPLE"
+        return
+    with pytest.raises(MechanismError):
+        decode(blob)
 
 
 @pytest.mark.parametrize("what", MALFORMED)

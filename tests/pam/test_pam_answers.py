@@ -118,7 +118,7 @@ def octets(at: int, new: bytes) -> Callable[[bytes], bytes]:
     "answer",
     [
         pytest.param(Answer(), id="nothing waits"),
-        pytest.param(Answer(KERBEROS, "alice", bytes(65537)), id="a cache too long"),
+        pytest.param(Answer(KERBEROS, "alice", bytes(128 * 1024 + 1)), id="a cache too long"),
         pytest.param(Answer(PASSWORD, "alice", b"x" * 512), id="a password too long"),
         pytest.param(Answer(PASSWORD, "alice", b"x\0y"), id="a password with a NUL"),
         pytest.param(Answer(KERBEROS, "alice", b"", files=1), id="an empty cache"),
@@ -174,7 +174,7 @@ def test_a_bad_name_is_no_name(guest: Sandbox, name: bytes) -> None:
 
 
 def test_the_longest_name_and_the_longest_secrets_pass(guest: Sandbox) -> None:
-    with listen(guest, Answer(KERBEROS, "x" * 63, bytes(65536)), Answer(PASSWORD, "alice", b"x" * 511)):
+    with listen(guest, Answer(KERBEROS, "x" * 63, bytes(128 * 1024)), Answer(PASSWORD, "alice", b"x" * 511)):
         done = call(guest, "authenticate", user=None)
         assert (done.results, done.user) == ([0], "x" * 63)
         assert call(guest, "authenticate").results == [PERM_DENIED]

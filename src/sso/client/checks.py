@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sso.client.exits import by_cause
 from sso.client.options import SYSTEM_CONFIG, Options, parse
@@ -199,18 +200,23 @@ def service(client: Client) -> Iterator[Finding]:
         yield from _asked(client, ours, spn)
 
 
-def _asked(client: Client, ours: Mechanism, spn: str) -> Iterator[Finding]:
+def _asked(client: Client, ours: Any, spn: str) -> Iterator[Finding]:
     """The first token, which needs the service's ticket; it goes nowhere."""
     name = spn.partition("@")[0]
     try:
         ours.bind(b"")
         ours.step(b"")
+        sent, newest = ours.key_version, ours.newest_key()
     except MechanismError as error:
         yield _failed(client, error)
         return
     finally:
         ours.dispose()
-    yield ok(f"the KDC gives a ticket for {spn}, and takes this machine's clock")
+    if sent != newest:
+        found = f"the ticket for {spn} is for its key number {sent}, and the KDC has number {newest} now"
+        yield wrong(found, "Get a new ticket: kdestroy, then kinit")
+        return
+    yield ok(f"the KDC gives a ticket for {spn} (kvno {newest}), and takes this machine's clock")
     policy, tickets = client.options.policy, flags(client)
     marked = next((each for server, each in tickets.items() if server.partition("@")[0] == name), None)
     if policy.delegation(source=policy.named, agreed=False) == ALWAYS:

@@ -170,8 +170,9 @@ class Conversation:
     def _restart(self) -> None:
         """The guest began anew: so do we, with the same attempt id, so that nobody is signed in twice."""
         self._restarts += 1
-        if self._restarts > RESTARTS_MAX:
-            self._finish(Outcome(Exit.LOST, "the guest began anew too often"))
+        old = exits.older_guest(self.session.unanswered)
+        if old is not None or self._restarts > RESTARTS_MAX:
+            self._finish(old or Outcome(Exit.LOST, "the guest began anew too often"))
             return
         self._progress("the guest began anew")
         self._begin()
@@ -180,7 +181,8 @@ class Conversation:
     def _closed(self, event: Closed) -> None:
         if event.cause == "reset":
             return
-        self._finish(exits.by_cause(event.cause, event.detail))
+        old = exits.older_guest(self.session.unanswered) if event.cause in ("hang-up", "protocol") else None
+        self._finish(old or exits.by_cause(event.cause, event.detail))
 
     def _layer_started(self, event: LayerStarted) -> None:
         self._request, self._types = None, ()  # what was said outside of the layer counts no more
@@ -237,7 +239,7 @@ class Conversation:
         elif request == Info("spn") and code == Code.NO_VALUE:
             self._start_password("the guest does not say which service it is", "name it with --spn")
         else:
-            self._finish(exits.by_code(code))
+            self._finish(exits.by_code(code, ticket=isinstance(request, StartSASL)))
 
     def _ask(self, request: Info) -> None:
         self._request = request

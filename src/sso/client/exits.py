@@ -28,6 +28,7 @@ class Exit(IntEnum):
     NO_CREDENTIAL = 16
     NOT_ALLOWED = 17
     CONSOLE_ASKS = 18
+    TOO_LARGE = 19
 
 
 MEANING = {
@@ -38,7 +39,7 @@ MEANING = {
     Exit.LAYER: "the guest does not offer the protection that is required",
     Exit.IDENTITY: "the guest did not prove to be the one that was named",
     Exit.NO_TICKET: "no Kerberos ticket, or it has expired",
-    Exit.KDC: "the KDC does not answer or does not know the guest's service",
+    Exit.KDC: "the KDC does not answer, does not know the guest's service, or has no AES key for it",
     Exit.NOT_ACCEPTED: "the guest did not accept the ticket or the password",
     Exit.CLOCK: "the clocks of client and guest differ too much",
     Exit.DENIED: "the guest does not let this user in, or another user is signed in",
@@ -50,6 +51,7 @@ MEANING = {
     Exit.NO_CREDENTIAL: "nothing is there, or allowed, that the guest would take",
     Exit.NOT_ALLOWED: "local policy forbids what would be needed",
     Exit.CONSOLE_ASKS: "the console asks something: answer there; a client that stays waits for it",
+    Exit.TOO_LARGE: "the ticket is too large for this protocol, or for an older guest",
 }
 
 
@@ -60,6 +62,14 @@ class Outcome(NamedTuple):
     line: str
     hint: str = ""
 
+
+SAID = "said-"  # before a cause that only the guest names, and nobody has signed
+OLD_TOKEN_MAX = 65535  # octets of a token that older guests take
+NEW_TICKET = "get a new ticket with kinit: the guest may have been set up anew"
+AES_ONLY = (
+    "Active Directory: msDS-SupportedEncryptionTypes of the guest's account to 24, then a new password for it"
+    " and a new keytab; MIT: an AES key, no session_enctypes; and no allow_rc4 in krb5.conf"
+)
 
 # What a mechanism's cause means for the run.
 _CAUSES = {
@@ -72,12 +82,20 @@ _CAUSES = {
     "clock-skew": (Exit.CLOCK, "the clocks differ too much", ""),
     "certificate": (Exit.IDENTITY, "the guest's certificate is not the one that was asked for", ""),
     "target": (Exit.IDENTITY, "the ticket is for another service than the one that was named", ""),
-    "wrong-key": (Exit.IDENTITY, "the guest does not hold the key of its service", ""),
+    "wrong-key": (Exit.IDENTITY, "the guest does not hold the key of its service", NEW_TICKET),
+    "weak-key": (Exit.KDC, "only AES is taken, and the KDC gives something weaker", AES_ONLY),
+    "too-long": (Exit.TOO_LARGE, "the ticket is too large", "fewer groups make a ticket smaller"),
     "binding": (Exit.IDENTITY, "the connection is not bound to this channel", ""),
     "layer": (Exit.LAYER, "the guest does not offer a confidential layer", ""),
     "unavailable": (Exit.NO_CREDENTIAL, "a mechanism is not installed", "install console-sso[kerberos]"),
     "hang-up": (Exit.LOST, "the connection ended", ""),
     "tls": (Exit.IDENTITY, "TLS with the guest failed", ""),
+}
+
+# What the guest says for itself, in words of ours: it may be somebody else on the way.
+_CLAIMS = {
+    "wrong-key": (Exit.NOT_ACCEPTED, "its key does not fit the ticket", NEW_TICKET),
+    "clock-skew": (Exit.CLOCK, "the clocks differ too much", ""),
 }
 
 # What the guest's codes mean for the run.
@@ -88,6 +106,7 @@ _CODES = {
         "the guest did not accept the credential",
         "wrong password, or the guest's keytab does not fit",
     ),
+    Code.TOO_LONG: (Exit.TOO_LARGE, "it was too long for the guest", ""),
     Code.CLOCK_SKEW: (Exit.CLOCK, "the guest says that the clocks differ too much", ""),
     Code.DENIED: (Exit.DENIED, "the guest does not let this user in", ""),
     Code.VERSION: (Exit.PROTOCOL, "client and guest have no protocol version in common", ""),
@@ -108,14 +127,21 @@ def by_cause(cause: str, detail: str = "") -> Outcome:
     """The outcome for a mechanism's cause; what we do not know is a protocol error."""
     exit, line, hint = _CAUSES.get(cause, (Exit.PROTOCOL, "the protocol was broken", ""))
     detail = "" if detail == cause else detail.removeprefix(f"{cause}: ")
+    if cause.startswith(SAID):
+        unknown = (Exit.NOT_ACCEPTED, detail or "it does not take the ticket", "")
+        exit, line, hint = _CLAIMS.get(cause.removeprefix(SAID), unknown)
+        return Outcome(exit, f"the guest says: {line}", hint)
     return Outcome(exit, f"{line} ({detail})" if detail and exit is not Exit.LOST else line, hint)
 
 
-def by_code(code: int, unnamed: bool = False) -> Outcome:
+def by_code(code: int, unnamed: bool = False, ticket: bool = False) -> Outcome:
     """The outcome for an error code of the guest; its text is never shown.
 
     `unnamed`: nobody but the guest has said which service it is, so no option of ours hands it a ticket.
+    `ticket`: it is the answer to a ticket.
     """
+    if ticket and code == Code.NOT_AUTHENTICATED:
+        return TICKET_REFUSED
     exit, line, hint = _CODES.get(Code(code) if code in list(Code) else Code.INTERNAL, (None, "", ""))
     if exit is None:
         return Outcome(Exit.PROTOCOL, f"the guest ended it with error {code}")
@@ -143,4 +169,16 @@ def service_not_allowed(spn: str) -> Outcome:
     return Outcome(Exit.NOT_ALLOWED, f"the service {spn} is not allowed", "see allowed-spn in client.toml")
 
 
+def older_guest(size: int) -> Outcome | None:
+    """The outcome of a guest that ended without a word to a first token of that size, if that says why."""
+    if size <= OLD_TOKEN_MAX:
+        return None
+    line = f"the guest ended without a word to a token of {size} octets"
+    hint = f"an older guest takes {OLD_TOKEN_MAX}: upgrade it, or use a ticket with fewer groups"
+    return Outcome(Exit.TOO_LARGE, line, hint)
+
+
+TICKET_REFUSED = Outcome(
+    Exit.NOT_ACCEPTED, "the guest did not accept the ticket", f"{NEW_TICKET}, or its keytab does not fit"
+)
 NO_ANSWER = Outcome(Exit.NO_GUEST, "no guest answers on the port", "does its sso-guest-agent run?")

@@ -55,6 +55,7 @@ class Staying:
         self._shown: Shown | None = None
         self._given = inf  # the end of the ticket that the guest has; for ever when none is to be renewed
         self._tried = 0.0  # the end of the ticket that was shown last, taken or not
+        self._too_large = -inf  # the end of one that was too large: it is not shown again
         self._called = self._answering = False  # an announcement waits for its session, or is being answered
         self._pause, self._free_at = 0.0, 0.0
         self._look_at: float | None = None
@@ -140,6 +141,8 @@ class Staying:
             if not self._complained:
                 self._say(f"the ticket was not handed over again: {outcome.line}", outcome.hint)
         self._complained = not good
+        if outcome.exit is Exit.TOO_LARGE:
+            self._too_large = self._tried
         # An answer counts too: a guest that goes on announcing itself is not to keep us busy.
         if (good and not self._answering) or now >= self._free_at + PAUSE_MAX:
             self._pause = 0.0
@@ -166,6 +169,7 @@ class Staying:
         shown, self._look_at = self._shown, now + LOOK_EVERY
         until = self._ends(shown) if shown is not None else 0.0
         wanted = until > self._given + LATER or (self._called and until > 0)
+        wanted &= until > self._too_large + LATER
         if shown is None or not wanted or (now < self._free_at and until <= self._tried + LATER):
             return
         self._answering, self._called = self._called, False

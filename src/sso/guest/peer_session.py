@@ -14,7 +14,7 @@ from collections.abc import Callable
 from sso.errors import ConfigError, MechanismError
 from sso.framing import wipe
 from sso.guest import records
-from sso.guest.packets import BIND, CREDENTIAL, EXPORT, JUDGE, MAKE, NO, STEP, YES, Inbox
+from sso.guest.packets import BIND, CREDENTIAL, EXPORT, JUDGE, MAKE, NO, STEP, YES, Inbox, send
 from sso.guest.records import Kind
 from sso.mech import Mechanism, Pair
 
@@ -173,7 +173,7 @@ def _answer(session: PeerSession, child: socket.socket, acceptor: socket.socket,
         try:
             reply = session.reply(inbox.receive(child))
             if reply:
-                child.send(reply, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+                send(child, reply[:1], memoryview(reply)[1:], socket.MSG_DONTWAIT)
         except OSError:
             reply = None  # the child is gone, or takes nothing more
         finally:

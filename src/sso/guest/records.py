@@ -28,7 +28,7 @@ from sso.guest.fields import Record, fits, get, put, unpack
 
 FILES_MAX = 4  # descriptors that a packet may bring before the kernel drops the rest
 PAM_VERSION = 2
-SECRET_MAX = 65536
+SECRET_MAX = 128 * 1024  # octets of a ticket's cache: a ticket of 64 KiB, and the names around it
 PASSWORD_MAX = 511  # PAM_MAX_RESP_SIZE without its NUL
 USER_SIZE = 64
 

@@ -12,7 +12,7 @@ from sso.credential import Credential
 from sso.errors import MechanismError
 from sso.framing import wipe
 from sso.guest.conversation import Claim
-from sso.guest.packets import BIND, CREDENTIAL, EXPORT, JUDGE, MAKE, STEP, VERDICT, YES, Inbox
+from sso.guest.packets import BIND, CREDENTIAL, EXPORT, JUDGE, MAKE, STEP, VERDICT, YES, Inbox, send
 from sso.guest.records import is_code
 from sso.mech import Mechanism, load
 
@@ -48,18 +48,18 @@ class Acceptance:
         code = int.from_bytes(reply[1:], "big")
         return code if reply[:1] == VERDICT and len(reply) == 5 and is_code(code) else None
 
-    def ask(self, *parts: bytes | bytearray) -> bytearray:
-        """One request in parts, and its reply without the leading octet, in a buffer that may be wiped."""
-        self._send(*parts)
+    def ask(self, head: bytes, body: bytes | bytearray = b"") -> bytearray:
+        """One request in two parts, and its reply without the first octet, in a buffer that may be wiped."""
+        self._send(head, body)
         reply = self._receive()
         if reply[:1] == YES:
             return reply[1:]
         cause, _, detail = reply[1:].decode(errors="replace").partition("\0")
         raise MechanismError(cause or "acceptor", detail or "the acceptor is gone")
 
-    def _send(self, *parts: bytes | bytearray) -> None:
+    def _send(self, head: bytes, body: bytes | bytearray = b"") -> None:
         try:
-            self._connection.sendmsg(parts, (), socket.MSG_NOSIGNAL)
+            send(self._connection, head, body)
         except OSError:
             raise MechanismError("acceptor", "the acceptor is gone") from None
 

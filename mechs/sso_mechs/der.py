@@ -1,0 +1,112 @@
+"""DER (X.690 section 10) as far as Kerberos needs it: what a hostile peer sends is bounded as it is read.
+
+Tags of one octet and definite lengths in their shortest form; everything else raises ValueError.
+"""
+
+INTEGER, OCTET_STRING, OBJECT, SEQUENCE = 0x02, 0x04, 0x06, 0x30
+CONSTRUCTED = 0x20
+LENGTH_OCTETS_MAX = 3  # of a long length: 16 MiB, more than any message of ours
+
+
+def application(number: int) -> int:
+    """The tag [APPLICATION number], constructed."""
+    return 0x60 | number
+
+
+def context(number: int) -> int:
+    """The tag [number], constructed."""
+    return 0xA0 | number
+
+
+class Reader:
+    """Takes values off the front of some octets, each by the tag that is due there."""
+
+    __slots__ = ("_at", "_end", "_octets")
+
+    def __init__(self, octets: bytes | bytearray, at: int = 0, end: int | None = None) -> None:
+        self._octets, self._at = octets, at
+        self._end = len(octets) if end is None else end
+
+    @property
+    def left(self) -> int:
+        return self._end - self._at
+
+    def starts_with(self, tag: int) -> bool:
+        return self.left > 0 and self._octets[self._at] == tag
+
+    def take(self, tag: int) -> "Reader":
+        """What is inside the next value, which has that tag."""
+        if not self.starts_with(tag):
+            raise ValueError("another tag was due")
+        start, size = _contents(self._octets, self._at, self._end)
+        self._at = start + size
+        return Reader(self._octets, start, self._at)
+
+    def only(self, *tags: int) -> "Reader":
+        """What is inside values of these tags, each of which is all that the one around it holds."""
+        inner = self
+        for tag in tags:
+            outer, inner = inner, inner.take(tag)
+            outer.finish()
+        return inner
+
+    def skip(self, size: int) -> bytes:
+        """That many octets as they are."""
+        if size > self.left:
+            raise ValueError("it ends early")
+        self._at += size
+        return bytes(self._octets[self._at - size : self._at])
+
+    def rest(self) -> bytes:
+        return self.skip(self.left)
+
+    def integer(self) -> int:
+        """All of it as the contents of an INTEGER of at most 5 octets: a UInt32 may need one for its sign."""
+        octets = self.rest()
+        if not 0 < len(octets) <= 5:
+            raise ValueError("no small integer")
+        return int.from_bytes(octets, "big", signed=True)
+
+    def finish(self) -> None:
+        """Nothing is left."""
+        if self.left:
+            raise ValueError("octets behind the end")
+
+
+def _contents(octets: bytes | bytearray, at: int, end: int) -> tuple[int, int]:
+    """Where the contents of the value at `at` begin, and how long they are."""
+    if end - at < 2 or octets[at] & 0x1F == 0x1F:
+        raise ValueError("no value of a short tag")
+    size, start = octets[at + 1], at + 2
+    if size >= 0x80:
+        count = size - 0x80
+        start += count
+        if not 0 < count <= LENGTH_OCTETS_MAX or start > end:
+            raise ValueError("no length")
+        size = int.from_bytes(octets[at + 2 : start], "big")
+        if size < 0x80 or size >> 8 * (count - 1) == 0:
+            raise ValueError("a length that could be shorter")
+    if size > end - start:
+        raise ValueError("it ends early")
+    return start, size
+
+
+def check_count(octets: bytes | bytearray, most: int) -> None:
+    """Refuse octets that are no whole values, or more than `most` of them at all depths together.
+
+    A decoder that builds an object for each value has a bounded amount of work then, however many octets.
+    """
+    ends, at = [len(octets)], 0
+    while ends:
+        if at == ends[-1]:
+            ends.pop()
+            continue
+        most -= 1
+        if most < 0:
+            raise ValueError("too many values")
+        start, size = _contents(octets, at, ends[-1])
+        if octets[at] & CONSTRUCTED:
+            ends.append(start + size)
+            at = start
+        else:
+            at = start + size

@@ -1,0 +1,36 @@
+"""What a ticket has to be that a client hands over, whichever way it came (PROTOCOL.md sections 8.4 and 9.1).
+
+A KRB-CRED is the client's own word, inside an AP-REQ too: no KDC has signed what it says of the ticket.
+"""
+
+import time
+
+from sso.errors import MechanismError
+from sso_mechs import ccache
+from sso_mechs.ccache import Ticket
+from sso_mechs.enctypes import KEY_SIZES, name_of
+
+SKEW_MAX = 300  # seconds that the KDC's clock may be ahead of ours (RFC 4120 section 5.2.3)
+
+
+def check(ticket: Ticket, realm: str) -> None:
+    """MechanismError unless it is a TGT of that realm with an AES key, and good now."""
+    now = time.time()
+    if ticket.server != f"krbtgt/{realm}@{realm}":
+        raise MechanismError("kerberos", "the ticket is no TGT of the principal's own realm")
+    if ticket.key_type not in KEY_SIZES:
+        raise MechanismError(
+            "weak-key", f"the session key of the user's ticket is {name_of(ticket.key_type)}"
+        )
+    if len(ticket.key) != KEY_SIZES[ticket.key_type]:
+        raise MechanismError("kerberos", "the ticket's session key has a wrong length")
+    if ticket.end_time <= now:
+        raise MechanismError("ticket-expired", "the ticket has expired")
+    if (ticket.start_time or ticket.auth_time) > now + SKEW_MAX:
+        raise MechanismError("clock-skew", "the ticket begins in the future")
+
+
+def check_cache(octets: bytearray, realm: str) -> None:
+    """The same for each ticket in a cache; MechanismError."""
+    for ticket in ccache.read(octets):
+        check(ticket, realm)

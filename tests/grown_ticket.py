@@ -1,0 +1,159 @@
+"""A TGT as large as those of Active Directory: the realm's own, grown by data that its KDC copies.
+
+The ticket is decrypted with the krbtgt key, gets one more element of authorization data (RFC 4120 section
+5.2.6), and is encrypted again. The KDC takes it for its own, and every ticket got with it is as large.
+"""
+
+import ctypes
+import os
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sso_mechs import ccache
+from sso_mechs.der import INTEGER, OCTET_STRING, SEQUENCE, Reader, application, context
+
+from sso.demo.realm import Realm
+
+USAGE = 2  # of a key that encrypts a ticket (RFC 4120 section 7.5.1)
+IF_RELEVANT, UNKNOWN = 1, 600  # types of authorization data; the second is nobody's
+FIELDS = 11  # of EncTicketPart (RFC 4120 section 5.3)
+AD_SIZES = (12_000, 31_000, 33_000, 48_000, 60_000)  # octets of a TGT that have to pass
+
+
+def grow(realm: Realm, cache: Path, size: int) -> Path:
+    """Make the TGT in a cache file `size` octets long, and leave nothing else in the file."""
+    tgt = next(t for t in ccache.read(cache.read_bytes()) if t.server.startswith("krbtgt/"))
+    key = _krbtgt_key(realm)
+    first = _grown(tgt.ticket, key, size)
+    # The lengths around the data take octets, too.
+    ticket = _grown(tgt.ticket, key, 2 * size - len(first))
+    assert abs(len(ticket) - size) <= 8
+    cache.write_bytes(ccache.write(tgt._replace(ticket=ticket)))
+    return cache
+
+
+def value(tag: int, *contents: bytes) -> bytes:
+    """One value in DER."""
+    inner = b"".join(contents)
+    size = len(inner)
+    if size < 0x80:
+        return bytes([tag, size]) + inner
+    length = size.to_bytes((size.bit_length() + 7) // 8, "big")
+    return bytes([tag, 0x80 | len(length)]) + length + inner
+
+
+def number(number: int) -> bytes:
+    return value(INTEGER, number.to_bytes(number.bit_length() // 8 + 1, "big", signed=True))
+
+
+def _grown(ticket: bytes, key: dict[int, bytes], size: int) -> bytes:
+    fields = Reader(ticket).only(application(1), SEQUENCE)
+    head = b"".join(value(context(n), fields.take(context(n)).rest()) for n in range(3))
+    sealed = fields.take(context(3)).only(SEQUENCE)
+    type = sealed.take(context(0)).only(INTEGER).integer()
+    version = sealed.take(context(1)).rest()
+    cipher = sealed.take(context(2)).only(OCTET_STRING).rest()
+    plain = _with_data(_crypt("decrypt", key[type], type, cipher), max(0, size - len(ticket)))
+    part = value(
+        SEQUENCE,
+        value(context(0), number(type)),
+        value(context(1), version),
+        value(context(2), value(OCTET_STRING, _crypt("encrypt", key[type], type, plain))),
+    )
+    return value(application(1), value(SEQUENCE, head, value(context(3), part)))
+
+
+def _with_data(plain: bytes, size: int) -> bytes:
+    """An EncTicketPart with that many octets of authorization data more; padding behind it goes."""
+    outer = Reader(plain).take(application(3)).only(SEQUENCE)
+    fields = {n: outer.take(context(n)).rest() for n in range(FIELDS) if outer.starts_with(context(n))}
+    present = Reader(fields[10]).only(SEQUENCE).rest() if 10 in fields else b""
+    inner = value(SEQUENCE, _datum(UNKNOWN, bytes(size)))
+    fields[10] = value(SEQUENCE, present, _datum(IF_RELEVANT, inner))
+    return value(application(3), value(SEQUENCE, *(value(context(n), fields[n]) for n in sorted(fields))))
+
+
+def _datum(type: int, octets: bytes) -> bytes:
+    return value(SEQUENCE, value(context(0), number(type)), value(context(1), value(OCTET_STRING, octets)))
+
+
+# The key, and libkrb5's own encryption
+
+
+class _Data(ctypes.Structure):
+    _fields_ = (("magic", ctypes.c_int), ("length", ctypes.c_uint), ("data", ctypes.c_char_p))
+
+
+class _Room(ctypes.Structure):
+    _fields_ = (("magic", ctypes.c_int), ("length", ctypes.c_uint), ("data", ctypes.c_void_p))
+
+
+class _Key(ctypes.Structure):
+    _fields_ = (
+        ("magic", ctypes.c_int),
+        ("type", ctypes.c_int),
+        ("length", ctypes.c_uint),
+        ("contents", ctypes.c_char_p),
+    )
+
+
+class _Sealed(ctypes.Structure):
+    _fields_ = (
+        ("magic", ctypes.c_int),
+        ("type", ctypes.c_int),
+        ("version", ctypes.c_uint),
+        ("cipher", _Room),
+    )
+
+
+def _crypt(what: str, key: bytes, type: int, octets: bytes) -> bytes:
+    """krb5_c_encrypt or krb5_c_decrypt, both without a state."""
+    krb5: Any = ctypes.CDLL("libkrb5.so.3")
+    keyblock, size = _Key(0, type, len(key), key), ctypes.c_size_t(len(octets))
+    if what == "encrypt":
+        assert krb5.krb5_c_encrypt_length(None, type, len(octets), ctypes.byref(size)) == 0
+    room = ctypes.create_string_buffer(octets if what == "decrypt" else b"", max(size.value, len(octets)))
+    out = ctypes.create_string_buffer(size.value)
+    target = _Room(0, size.value, ctypes.addressof(out))
+    if what == "encrypt":
+        sealed = _Sealed(0, type, 0, target)
+        arguments = (ctypes.byref(_Data(0, len(octets), octets)), ctypes.byref(sealed))
+        failed = krb5.krb5_c_encrypt(None, ctypes.byref(keyblock), USAGE, None, *arguments)
+        done = sealed.cipher.length
+    else:
+        sealed = _Sealed(0, type, 0, _Room(0, len(octets), ctypes.addressof(room)))
+        failed = krb5.krb5_c_decrypt(
+            None, ctypes.byref(keyblock), USAGE, None, ctypes.byref(sealed), ctypes.byref(target)
+        )
+        done = target.length
+    assert failed == 0, what
+    return out.raw[:done]
+
+
+def _krbtgt_key(realm: Realm) -> dict[int, bytes]:
+    """The keys of the realm's TGTs by their type, out of a keytab that goes at once."""
+    path = realm.folder / f"krbtgt-{os.urandom(4).hex()}.keytab"
+    try:
+        realm.keytab(path, f"krbtgt/{realm.name}@{realm.name}")
+        return dict(_keys(path.read_bytes()))
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _keys(keytab: bytes) -> Iterator[tuple[int, bytes]]:
+    """Type and octets of each key (MIT krb5, "Keytab file format", version 2)."""
+    at = 2
+    while at < len(keytab):
+        (size,) = struct.unpack_from(">i", keytab, at)
+        place, at = at + 4, at + 4 + abs(size)
+        if size < 0:
+            continue
+        (parts,) = struct.unpack_from(">H", keytab, place)
+        place += 2
+        for _ in range(parts + 1):
+            place += 2 + struct.unpack_from(">H", keytab, place)[0]
+        place += 9  # name type, timestamp, short version
+        type, length = struct.unpack_from(">HH", keytab, place)
+        yield type, keytab[place + 4 : place + 4 + length]
