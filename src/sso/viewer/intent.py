@@ -21,6 +21,7 @@ from .settings import Settings
 
 _PASSWORD_MAX = 255
 FILE, SIGNED = "file", "signed"
+PLAIN_STREAM = "the stream is plain TCP: anybody on the way can read and redirect it; tls: proves the other end"
 
 
 class Intent(NamedTuple):
@@ -73,7 +74,8 @@ def chosen(intent: Intent, spn: str = "") -> tuple[tuple[Start, ...], tuple[str,
         console = console._replace(wish=console.wish._replace(spn=service))
     named = "" if intent.typed else SIGNED if entry else FILE
     starts, notes = settings.chosen(intent.settings, console, spn, named=named)
-    before = (*intent.settings.notes, *console.notes, *intent.reach.notes, *intent.signatures.notes)
+    plain = (PLAIN_STREAM,) if console.wish.stream.startswith("tcp:") else ()
+    before = (*plain, *intent.settings.notes, *console.notes, *intent.reach.notes, *intent.signatures.notes)
     return starts, (*before, *notes)
 
 
