@@ -46,7 +46,7 @@ SHAPES = {
     "ovirt-web-ui": Shape(
         "spice",
         "[virt-viewer]\nusb-filter=-1,-1,-1,-1,1\nsecure-attention=ctrl+alt+end\ntype=spice\nhost={host}\n"
-        "port=-1\ntls-port={tls}\npassword={ticket}\nfullscreen=1\nusb-filter=null\nproxy=null\ntitle=null\n"
+        "port=-1\ntls-port={tls}\npassword={ticket}\nfullscreen=1\nusb-filter=null\ntitle=null\n"
         "secure-attention=ctrl+alt+del\nhost-subject={subject}\nca={ca}\n",
         ("usb-filter is given twice", "secure-attention is given twice"),
     ),
@@ -112,7 +112,7 @@ SHAPES = {
     # An editor of Windows, an old encoding, and what people believe that the keys take.
     "windows": Shape(
         "spice",
-        "[virt-viewer]\r\n# Für Müller\r\nType = x\r\ntype = SPICE\r\nhost = {host}  \r\nport = {port}\r\n"
+        "[virt-viewer]\r\n# Für Müller\r\nType = x\r\ntype = SPICE\r\nhost = {host}\r\nport = {port}\r\n"
         "password={ticket}\r\ntitle=Müllers Rechner\r\nfullscreen = yes\r\ncolor-depth = true\r\n"
         "full screen = no\r\nrelease-cursor = Strg+Alt\r\nenable-smartcard = no\r\ndelete-this-file = no\r\n",
         (

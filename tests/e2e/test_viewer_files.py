@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from sso.demo.programs import find_program
 from sso.demo.viewer import Screen
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-HOST = "127.0.0.1"
+HOST, SECONDS = "127.0.0.1", 60.0
 
 
 class Proxy:
@@ -106,8 +107,9 @@ class Site:
     def wait_until_left(self, shape: Shape) -> None:
         """Wait until nobody looks: a client that comes while a dead one is cleared away meets a race of QEMU's."""
         server = self.unix if "{socket}" in shape.text else self.tcp
+        deadline = time.monotonic() + SECONDS
         while server.channels() or server.vnc_clients():
-            pass
+            assert time.monotonic() < deadline
 
 
 @pytest.fixture(scope="module")
@@ -138,8 +140,9 @@ def test_what_remote_viewer_opens_we_open(
     assert screen is not None
     path = site.file(tmp_path, shape)
     with remote_viewer(path, screen, tmp_path) as viewer:
+        deadline = time.monotonic() + SECONDS
         while not site.is_seen(shape):
-            assert viewer.poll() is None, (tmp_path / "said").read_text()
+            assert viewer.poll() is None and time.monotonic() < deadline, (tmp_path / "said").read_text()
     site.wait_until_left(shape)
     path = site.file(tmp_path, shape)
     with desktop_of_alice.view(str(path), window=shape.kind == "vnc") as ours:

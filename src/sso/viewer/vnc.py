@@ -1,22 +1,28 @@
 """A console over VNC: gtk-vnc's display. It has no ports; a stream beside it may carry the sign-in.
 
 Traps of gtk-vnc that this file knows: its display answers every kind of login that it can, so who chooses is
-replaced; the lists of its signals are GObject.ValueArray, which is no sequence for Python.
+replaced; the lists of its signals are GObject.ValueArray, which is no sequence for Python; and PyGObject makes
+the enumeration of the kinds of login only at the second try, since one of them (MSLogon) is no gint.
 """
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import gi
 
 gi.require_version("GtkVnc", "2.0")
-from gi.repository import GObject, GtkVnc  # noqa: E402  (the version comes first)
+gi.require_version("GVnc", "1.0")
+from gi.repository import GObject, GtkVnc, GVnc  # noqa: E402  (the versions come first)
 
 from sso.printable import one_line  # noqa: E402
 
 from .console import Console  # noqa: E402
 from .vnc_security import SUBTYPES, TYPES, choose, refusal  # noqa: E402
+
+with suppress(ValueError):
+    _ = GVnc.ConnectionAuth  # see above: this is the first try
 
 _WRONG_PASSWORD = "the console's password is wrong or too old"
 _CLIENT_NAME = "libvirt"  # below which name the certificates of a VeNCrypt client lie
@@ -119,8 +125,8 @@ class VncConsole:
 
 
 def _numbers(array: Any) -> list[int]:
-    """What a GObject.ValueArray of numbers or of an enumeration holds."""
-    return [int(array.get_nth(at)) for at in range(array.n_values)]
+    """What a GObject.ValueArray of an enumeration holds, as numbers of 32 bits."""
+    return [int(array.get_nth(at)) & 0xFFFFFFFF for at in range(array.n_values)]
 
 
 def _answer_alone(connection: Any, signal: str, call: Callable[..., None]) -> None:
