@@ -13,7 +13,7 @@ import pytest
 from beds import Certificates
 from beds_spice import TICKET, VNC_TICKET, Server, free_ports
 from connection_files import SHAPES, Shape
-from viewer_bed import Desktop
+from viewer_bed import Desktop, relay
 
 from sso.demo.programs import find_program
 from sso.demo.viewer import Screen
@@ -29,35 +29,33 @@ class Proxy:
         self._to = port
         self._listening = socket.create_server((HOST, 0))
         self.address = f"http://{HOST}:{self._listening.getsockname()[1]}"
-        self.asked: list[str] = []
-        threading.Thread(target=self._serve, daemon=True).start()
+        self.asked: set[str] = set()
+        self._threads = [threading.Thread(target=self._serve)]
+        self._threads[0].start()
 
     def close(self) -> None:
+        """End, when the viewers have ended."""
         self._listening.shutdown(socket.SHUT_RDWR)
-        self._listening.close()
+        for thread in self._threads:
+            thread.join(SECONDS)
 
     def _serve(self) -> None:
-        with suppress(OSError):
+        with self._listening, suppress(OSError):
             while True:
                 client, _ = self._listening.accept()
-                threading.Thread(target=self._tunnel, args=(client,), daemon=True).start()
+                self._threads.append(threading.Thread(target=self._tunnel, args=(client,)))
+                self._threads[-1].start()
 
     def _tunnel(self, client: socket.socket) -> None:
         head = b""
-        while not head.endswith(b"\r\n\r\n"):
-            head += client.recv(1)
-        self.asked.append(head.split()[1].decode())
-        server = socket.create_connection((HOST, self._to))
-        client.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
-        for ends in ((client, server), (server, client)):
-            threading.Thread(target=self._copy, args=ends, daemon=True).start()
-
-    def _copy(self, source: socket.socket, to: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                to.sendall(data)
-        with suppress(OSError):
-            to.shutdown(socket.SHUT_RDWR)
+        with client:
+            while not head.endswith(b"\r\n\r\n"):
+                if not (octet := client.recv(1)):
+                    return
+                head += octet
+            self.asked.add(head.split()[1].decode())
+            client.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+            relay(client, socket.create_connection((HOST, self._to)), lambda data: None)
 
 
 class Site:
@@ -148,6 +146,8 @@ def test_what_remote_viewer_opens_we_open(
     with desktop_of_alice.view(str(path), window=shape.kind == "vnc") as ours:
         ours.expect("connected to")
         assert site.is_seen(shape) or shape.kind == "spice"
+        if "{proxy}" in shape.text:
+            assert all(host.startswith("pvespiceproxy:") for host in site.proxy.asked) and site.proxy.asked
         assert path.exists() == ("delete-this-file=1" not in shape.text)
         assert ours.end() == 0
     site.wait_until_left(shape)
