@@ -19,7 +19,9 @@ VNC_TICKET = "one-time"  # VNC looks at eight characters
 class Server:
     """QEMU with a SPICE server on loopback, also a VNC server where asked for, and nothing in the machine."""
 
-    def __init__(self, folder: Path, options: str, environment: dict[str, str], vnc: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, options: str, environment: dict[str, str], vnc: Sequence[str] = ()
+    ) -> None:
         self.log = folder / "qemu.log"
         self.path = folder / "spice.sock"
         with self.log.open("wb") as log:
@@ -27,7 +29,12 @@ class Server:
                 [
                     *(find_program("setpriv"), "--pdeathsig", "KILL", find_program("qemu-system-x86_64")),
                     *("-accel", "tcg", "-nodefaults", "-display", "none", "-device", "VGA", "-m", "64", "-S"),
-                    *("-object", f"secret,id=ticket,data={TICKET}", "-object", f"secret,id=short,data={VNC_TICKET}"),
+                    *(
+                        "-object",
+                        f"secret,id=ticket,data={TICKET}",
+                        "-object",
+                        f"secret,id=short,data={VNC_TICKET}",
+                    ),
                     *vnc,
                     *("-spice", options.format(path=self.path)),
                     *("-device", "virtio-serial-pci", "-chardev", "spiceport,id=sso,name=spice.sso.0"),
@@ -80,7 +87,9 @@ def server(tmp_path: Path) -> Iterator[MakeServer]:
     with ExitStack() as ending:
 
         def make(
-            options: str = "unix=on,addr={path},disable-ticketing=on", vnc: Sequence[str] = (), **environment: str
+            options: str = "unix=on,addr={path},disable-ticketing=on",
+            vnc: Sequence[str] = (),
+            **environment: str,
         ) -> Server:
             made = Server(tmp_path, options, environment, vnc)
             ending.callback(made.close)

@@ -24,8 +24,9 @@ SHAPES = {
     # oVirt's REST API shows this one in its reference (remoteviewerconnectionfile).
     "ovirt-api": Shape(
         "spice",
-        "[virt-viewer]\ntype=spice\nhost={host}\nport=-1\npassword={ticket}\n# Password is valid for 120 seconds.\n"
-        "delete-this-file=1\nfullscreen=0\ntoggle-fullscreen=shift+f11\nrelease-cursor=shift+f12\n"
+        "[virt-viewer]\ntype=spice\nhost={host}\nport=-1\npassword={ticket}\n"
+        "# Password is valid for 120 seconds.\ndelete-this-file=1\nfullscreen=0\n"
+        "toggle-fullscreen=shift+f11\nrelease-cursor=shift+f12\n"
         "secure-attention=ctrl+alt+end\ntls-port={tls}\nenable-smartcard=0\nenable-usb-autoshare=0\n"
         "usb-filter=null\ntls-ciphers=DEFAULT\nhost-subject={subject}\nca={ca}\n",
     ),
@@ -97,8 +98,8 @@ SHAPES = {
     ),
     "isardvdi": Shape(
         "spice",
-        "[virt-viewer]\ntype=spice\nhost={host}\ntls-port={tls}\npassword={ticket}\ntitle=desk-7 (F11: full)\n\n"
-        "delete-this-file=1\nenable-usbredir=1\nenable-usb-autoshare=1\n"
+        "[virt-viewer]\ntype=spice\nhost={host}\ntls-port={tls}\npassword={ticket}\ntitle=desk-7 (F11)\n"
+        "\ndelete-this-file=1\nenable-usbredir=1\nenable-usb-autoshare=1\n"
         "secure-channels=main;display;inputs;cursor;playback;record;usbredir\nca={ca}\n"
         "host-subject={subject}\ntls-ciphers=HIGH\n\n",
     ),
@@ -116,20 +117,31 @@ SHAPES = {
         "password={ticket}\r\ntitle=Müllers Rechner\r\nfullscreen = yes\r\ncolor-depth = true\r\n"
         "full screen = no\r\nrelease-cursor = Strg+Alt\r\nenable-smartcard = no\r\ndelete-this-file = no\r\n",
         (
-            *("Type is unknown", "full screen is unknown", "title: it is no UTF-8", "fullscreen: it has to be"),
+            *(
+                "Type is unknown",
+                "full screen is unknown",
+                "title: it is no UTF-8",
+                "fullscreen: it has to be",
+            ),
             *("color-depth: it has to be", "release-cursor: a hotkey", "enable-smartcard: it has to be"),
             "delete-this-file: it has to be",
         ),
         "latin-1",
     ),
     "virt-manager": Shape(
-        "spice", "[virt-viewer]\ntype=spice\nunix-path={socket}\nhost=null\nport=-1\ntls-port=-1\nfullscreen=-1\n"
+        "spice",
+        "[virt-viewer]\ntype=spice\nunix-path={socket}\nhost=null\nport=-1\ntls-port=-1\nfullscreen=-1\n",
     ),
     # A small portal: a template of which half has no value, and a key that means another one.
     "small-portal": Shape(
         "vnc",
         "[virt-viewer]\ntype=vnc\nhost={host}\nport={vnc}\npassword={vnc_ticket}\nfull-screen=0\ntitle=a\\u00fc\n"
         "title=desk 7\ncolor-depth=-1\nhost-subject=\nenable-smartcard=null\nusb-filter=all\n\n[app]\nid=7\n",
-        ("group [app] is unknown", "title is given twice", "full-screen is unknown", "usb-filter: it has to be"),
+        (
+            "group [app] is unknown",
+            "title is given twice",
+            "full-screen is unknown",
+            "usb-filter: it has to be",
+        ),
     ),
 }

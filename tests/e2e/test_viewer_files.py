@@ -1,4 +1,4 @@
-"""Connection files as the world writes them: what remote-viewer opens, our viewer opens. Real servers, real viewers."""
+"""Connection files as the world writes them: what remote-viewer opens, our viewer opens, at real servers."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ HOST, SECONDS = "127.0.0.1", 60.0
 
 
 class Proxy:
-    """An HTTP proxy that takes whatever host is asked for to one port: a site's relay knows what a ticket means."""
+    """An HTTP proxy that leads to one port, whatever host is asked for: a site's relay knows its tickets."""
 
     def __init__(self, port: int) -> None:
         self._to = port
@@ -77,8 +77,14 @@ class Site:
         self.proxy = Proxy(tls)
         ending.callback(self.proxy.close)
         self._values = {
-            **{"host": HOST, "port": port, "tls": tls, "vnc": vnc, "proxy": self.proxy.address},
-            **{"ticket": TICKET, "vnc_ticket": VNC_TICKET, "socket": self.unix.path},
+            "host": HOST,
+            "port": port,
+            "tls": tls,
+            "vnc": vnc,
+            "proxy": self.proxy.address,
+            "ticket": TICKET,
+            "vnc_ticket": VNC_TICKET,
+            "socket": self.unix.path,
             "ca": certificates.ca.read_text().replace("\n", "\\n"),
             "subject": "CN=guest.test.example",
         }
@@ -103,7 +109,7 @@ class Site:
         return {"main", "display", "inputs"} <= {kind for kind, _ in channels}
 
     def wait_until_left(self, shape: Shape) -> None:
-        """Wait until nobody looks: a client that comes while a dead one is cleared away meets a race of QEMU's."""
+        """Wait until nobody looks: who comes while a dead client is cleared away meets a race of QEMU's."""
         server = self.unix if "{socket}" in shape.text else self.tcp
         deadline = time.monotonic() + SECONDS
         while server.channels() or server.vnc_clients():
@@ -121,7 +127,9 @@ def remote_viewer(path: Path, screen: Screen, folder: Path) -> Iterator[subproce
     """The viewer of others with a file."""
     env = {"PATH": os.environ["PATH"], "DISPLAY": screen.display, "HOME": str(folder), "NO_AT_BRIDGE": "1"}
     with (folder / "said").open("wb") as said:
-        viewer = subprocess.Popen([find_program("remote-viewer"), str(path)], env=env, stdout=said, stderr=said)
+        viewer = subprocess.Popen(
+            [find_program("remote-viewer"), str(path)], env=env, stdout=said, stderr=said
+        )
     try:
         yield viewer
     finally:

@@ -1,4 +1,4 @@
-"""The viewer at VNC servers: QEMU's with a password, and hostile ones that ask for more than a viewer should tell."""
+"""The viewer at VNC servers: QEMU's with a password, and hostile ones that ask for too much."""
 
 import signal
 import socket
@@ -139,11 +139,11 @@ def test_the_kind_that_tells_nothing_is_taken_beside_ard(
 def test_inside_vencrypt_no_password_goes_to_a_server_that_nobody_knows(
     stranger: Callable[..., Stranger], desktop_of_alice: Desktop, tmp_path: Path
 ) -> None:
-    greedy = stranger(
-        offer(ARD, VENCRYPT), (1, b"\x00\x02"), (2, subtypes(PLAIN, TLS_PLAIN, TLS_SASL))
-    )
+    greedy = stranger(offer(ARD, VENCRYPT), (1, b"\x00\x02"), (2, subtypes(PLAIN, TLS_PLAIN, TLS_SASL)))
     with desktop_of_alice.view(vnc_file(tmp_path, greedy.where, SECRET)) as viewer:
-        viewer.expect(r"no login that is answered here, only Plain \(256\), TLSPlain \(259\), TLSSASL \(264\)")
+        viewer.expect(
+            r"no login that is answered here, only Plain \(256\), TLSPlain \(259\), TLSSASL \(264\)"
+        )
         assert greedy.over.wait(60)
     assert bytes(greedy.heard) == bytes((VENCRYPT, 0, 2))
 
@@ -173,7 +173,9 @@ def test_a_fault_in_a_callback_ends_the_console_with_a_line(
 ) -> None:
     broken = BROKEN.format(module=module, name=name, secret=SECRET)
     monkeypatch.setattr(
-        demo_viewer, "_RUN", demo_viewer._RUN.replace("from sso.viewer.main", f"exec({broken!r}); from sso.viewer.main")
+        demo_viewer,
+        "_RUN",
+        demo_viewer._RUN.replace("from sso.viewer.main", f"exec({broken!r}); from sso.viewer.main"),
     )
     with desktop_of_alice.view(vnc_file(tmp_path, f"unix-path={guarded}", VNC_TICKET)) as viewer:
         viewer.expect("a fault of the viewer itself has ended the console, please report it: LookupError at")
@@ -186,7 +188,9 @@ def test_a_fault_over_spice_without_a_window_ends_the_viewer(
 ) -> None:
     broken = BROKEN.format(module="spice", name="SpiceConsole._main_event", secret=SECRET)
     monkeypatch.setattr(
-        demo_viewer, "_RUN", demo_viewer._RUN.replace("from sso.viewer.main", f"exec({broken!r}); from sso.viewer.main")
+        demo_viewer,
+        "_RUN",
+        demo_viewer._RUN.replace("from sso.viewer.main", f"exec({broken!r}); from sso.viewer.main"),
     )
     with desktop_of_alice.view(f"spice+unix://{server().path}", window=False) as viewer:
         assert viewer.wait() == 1

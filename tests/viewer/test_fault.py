@@ -1,4 +1,4 @@
-"""Faults in callbacks of the real GLib, PyGObject and ctypes: each is told, without its message, and nothing else."""
+"""Faults in callbacks of the real GLib, PyGObject and ctypes: each is told, without its message."""
 
 import subprocess
 from pathlib import Path
@@ -58,6 +58,8 @@ def test_a_fault_in_any_callback_is_told(name: str) -> None:
         [PYTHON, "-I", "-c", program], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
     )
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("a fault of the viewer itself has ended the console, please report it: LookupError at ")
+    assert lines[0].startswith(
+        "a fault of the viewer itself has ended the console, please report it: LookupError at "
+    )
     assert lines[-1] == "True" and len(set(lines)) == 2, done.stdout
     assert "hunter2" not in done.stdout + done.stderr and "Traceback" not in done.stderr

@@ -55,7 +55,10 @@ HOSTILE: list[tuple[str | bytes, str]] = [
     (b"\x7fELF\x02\x01\x01\0\0\0", "line 1"),
     (minimal("host-subject=\\u0041"), "host-subject: after a backslash"),
     (minimal("password=a\\"), "password: after a backslash"),
-    *((minimal(f"[{group}]\nspn=host/vm7"), "has to be written .x-sso.") for group in ("X-SSO", "x_sso", "sso")),
+    *(
+        (minimal(f"[{group}]\nspn=host/vm7"), "has to be written .x-sso.")
+        for group in ("X-SSO", "x_sso", "sso")
+    ),
     # Two meanings
     (minimal("host=vm8"), "host: it is given twice"),
     (minimal("[virt-viewer]\nhost=vm8"), "host: it is given twice"),

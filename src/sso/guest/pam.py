@@ -30,8 +30,8 @@ from sso.guest.grant import Grant
 from sso.guest.journal import note
 from sso.guest.local import Peer
 from sso.guest.reactor import Reactor, Timer
-from sso.guest.refusals import Refusals
 from sso.guest.records import PAM_VERSION, Kind, Operation, OtherVersion, Reply, Request
+from sso.guest.refusals import Refusals
 
 HALF_OPEN_MAX = 16  # connections that have not asked yet
 CONNECTIONS_MAX = 64

@@ -17,9 +17,7 @@ class Refusals:
     `id` is the event's word, `clock` gives seconds, `note` takes the event.
     """
 
-    def __init__(
-        self, id: str, clock: Callable[[], float], note: Callable[..., None] | None = None
-    ) -> None:
+    def __init__(self, id: str, clock: Callable[[], float], note: Callable[..., None] | None = None) -> None:
         self._id, self._clock, self._note = id, clock, note
         self._next = 0.0
 

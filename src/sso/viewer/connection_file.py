@@ -257,11 +257,15 @@ def _wish(given: Mapping[str, memoryview]) -> Wish:
     for key, view in given.items():
         if key not in _WISHES:
             if _WIDENING.match(key):
-                raise ConfigError(f"[x-sso] {printable(key)}: no file can allow this, only the local configuration can")
+                raise ConfigError(
+                    f"[x-sso] {printable(key)}: no file can allow this, only the local configuration can"
+                )
             raise ConfigError(f"[x-sso] {printable(key)} is unknown; known are {', '.join(_WISHES)}")
         text = _text(view, key)
         if text in _ABSENT:
-            raise ConfigError(f"[x-sso] {key}: '{text}' says nothing: leave the key out, or say what is meant")
+            raise ConfigError(
+                f"[x-sso] {key}: '{text}' says nothing: leave the key out, or say what is meant"
+            )
         values[key.replace("-", "_")] = _WISHES[key](text, f"[x-sso] {key}")
     return Wish(**values)
 

@@ -1,7 +1,7 @@
-"""Faults of our own in a callback of GTK, spice-gtk, gtk-vnc or GLib: never a window that stays without a word.
+"""Faults of our own in callbacks of GTK, spice-gtk, gtk-vnc and GLib: no window ever stays without a word.
 
-PyGObject gives what a callback raises to sys.excepthook, ctypes gives it to sys.unraisablehook, and both go on
-as if nothing were: so all of them are met in one place.
+PyGObject gives what a callback raises to sys.excepthook, ctypes gives it to sys.unraisablehook, and both go
+on as if nothing were: so all of them are met in one place.
 """
 
 import sys

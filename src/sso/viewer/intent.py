@@ -21,7 +21,9 @@ from .settings import Settings
 
 _PASSWORD_MAX = 255
 FILE, SIGNED = "file", "signed"
-PLAIN_STREAM = "the stream is plain TCP: anybody on the way can read and redirect it; tls: proves the other end"
+PLAIN_STREAM = (
+    "the stream is plain TCP: anybody on the way can read and redirect it; tls: proves the other end"
+)
 
 
 class Intent(NamedTuple):

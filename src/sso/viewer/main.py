@@ -8,8 +8,8 @@ from sso import __version__
 from sso.errors import ConfigError
 from sso.printable import escaped
 
-from . import intent as intents
 from . import connection_file, settings
+from . import intent as intents
 from .intent import Intent
 
 LEFT, FAILED, USAGE, NO_GTK = 0, 1, 2, 3

@@ -233,7 +233,8 @@ def _targets(where: str | tuple[str, int]) -> list[_Target]:
         found = socket.getaddrinfo(*where, type=socket.SOCK_STREAM)
     except UnicodeError:
         raise OSError(0, "no host can have this name") from None
-    return list(dict.fromkeys((family, address) for family, _, _, _, address in found))[:ADDRESSES_MAX]
+    targets: dict[_Target, None] = {(family, address): None for family, _, _, _, address in found}
+    return list(targets)[:ADDRESSES_MAX]
 
 
 def _begin(target: _Target) -> socket.socket:

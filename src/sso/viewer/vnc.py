@@ -1,8 +1,8 @@
 """A console over VNC: gtk-vnc's display. It has no ports; a stream beside it may carry the sign-in.
 
 Traps of gtk-vnc that this file knows: its display answers every kind of login that it can, so who chooses is
-replaced; the lists of its signals are GObject.ValueArray, which is no sequence for Python; and PyGObject makes
-the enumeration of the kinds of login only at the second try, since one of them (MSLogon) is no gint.
+replaced; the lists of its signals are GObject.ValueArray, which is no sequence for Python; and PyGObject
+makes the enumeration of the kinds of login only at the second try, since one of them (MSLogon) is no gint.
 """
 
 import socket

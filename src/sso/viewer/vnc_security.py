@@ -1,8 +1,8 @@
 """Which kinds of login this viewer answers at a VNC server: a table, best first, and nothing else.
 
-A server chooses what it offers. With ARD (30) and the MS logons it would get the user's name and password under
-a key of its own choice; SASL outside of X.509 could ask for a Kerberos ticket. Numbers: RFB's registry (RFC 6143
-section 7.1.2), and VeNCrypt's.
+A server chooses what it offers. With ARD (30) and the MS logons it would get the user's name and password
+under a key of its own choice; SASL outside of X.509 could ask for a Kerberos ticket. Numbers: RFB's registry
+(RFC 6143 section 7.1.2), and VeNCrypt's.
 """
 
 from collections.abc import Iterable
@@ -15,10 +15,27 @@ TLS_NONE, TLS_VNC = 257, 258
 SUBTYPES = (X509_NONE, X509_VNC, X509_SASL, X509_PLAIN, TLS_NONE, TLS_VNC)
 
 NAMES = {
-    **{0: "invalid", NONE: "none", VNC: "VncAuth", 5: "RA2", 6: "RA2ne", 16: "Tight", 17: "Ultra"},
-    **{18: "TLS", VENCRYPT: "VeNCrypt", 20: "SASL", 30: "ARD", 113: "MSLogonII", 0xFFFFFFFA: "MSLogon"},
-    **{256: "Plain", 257: "TLSNone", 258: "TLSVnc", 259: "TLSPlain", 260: "X509None", 261: "X509Vnc"},
-    **{262: "X509Plain", 263: "X509SASL", 264: "TLSSASL"},
+    NONE: "none",
+    VNC: "VncAuth",
+    5: "RA2",
+    6: "RA2ne",
+    16: "Tight",
+    17: "Ultra",
+    18: "TLS",
+    VENCRYPT: "VeNCrypt",
+    20: "SASL",
+    30: "ARD",
+    113: "MSLogonII",
+    0xFFFFFFFA: "MSLogon",
+    256: "Plain",
+    TLS_NONE: "TLSNone",
+    TLS_VNC: "TLSVnc",
+    259: "TLSPlain",
+    X509_NONE: "X509None",
+    X509_VNC: "X509Vnc",
+    X509_PLAIN: "X509Plain",
+    X509_SASL: "X509SASL",
+    264: "TLSSASL",
 }
 _SHOWN_MAX = 8  # kinds in a line
 

@@ -108,7 +108,9 @@ def _name(guest: Guest, line: Line) -> Finding:
         return wrong(f"nobody owns {NAME}, which GDM listens to", sentence(guest.restart))
     if uid != (0,):
         pid = (line.ask("GetConnectionUnixProcessID", "s", *(owner or ())) or ("?",))[0]
-        return wrong(f"{NAME} is owned by uid {uid[0]} (pid {pid})", f"End that program, then: {guest.restart}")
+        return wrong(
+            f"{NAME} is owned by uid {uid[0]} (pid {pid})", f"End that program, then: {guest.restart}"
+        )
     return ok(f"root's agent owns {NAME}")
 
 
