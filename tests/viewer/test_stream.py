@@ -229,7 +229,8 @@ def test_every_address_of_a_name_is_tried(bed: Bed, name: Callable[..., None]) -
     with socket.create_server(("127.0.0.1", 0)) as server:
         name("127.0.0.2", "255.255.255.255", "127.0.0.3", "127.0.0.1")
         bed.open(f"tcp:console.test.example:{server.getsockname()[1]}")
-        bed.until(lambda: bool(bed.said))
+        bed.until(lambda: bool(bed.said or bed.trouble))
+        assert bed.said
         peer, _ = server.accept()
         with peer:
             assert exchange(bed, peer, b"x" * 1000) == b"x" * 1000
@@ -257,6 +258,7 @@ def serve_tls(bed: Bed, server: socket.socket, certificates: Certificates, shown
     server.setblocking(False)
     while True:
         bed.loop.turn(0.01)
+        assert not any(bed.trouble), bed.trouble
         try:
             raw, _ = server.accept()
             break
