@@ -2,12 +2,15 @@
 
 import signal
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from beds import Certificates
 from beds_spice import VNC_TICKET, MakeServer
 from viewer_bed import Desktop, press, seen_in
 
@@ -68,8 +71,11 @@ def test_without_a_password_one_is_asked_for(guarded: str, desktop_of_alice: Des
 class Stranger:
     """A VNC server that offers some kinds of login, and keeps all that a viewer says after its version."""
 
-    def __init__(self, offer: bytes, *answers: tuple[int, bytes]) -> None:
+    def __init__(
+        self, offer: bytes, *answers: tuple[int, bytes], context: ssl.SSLContext | None = None
+    ) -> None:
         self.heard = bytearray()
+        self._context = context  # TLS begins behind the answers
         self.over = threading.Event()
         self._offer, self._answers = offer, answers
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -87,17 +93,28 @@ class Stranger:
             for size, answer in self._answers:
                 self.heard += viewer.recv(size, socket.MSG_WAITALL)
                 viewer.sendall(answer)
-            while data := viewer.recv(4096):
-                self.heard += data
+            if self._context is not None:
+                self._inside(viewer, self._context)
+            else:
+                self._listen(viewer)
         self.over.set()
+
+    def _inside(self, viewer: socket.socket, context: ssl.SSLContext) -> None:
+        self.heard.clear()
+        with suppress(OSError), context.wrap_socket(viewer, server_side=True) as inside:
+            self._listen(inside)
+
+    def _listen(self, viewer: socket.socket) -> None:
+        while data := viewer.recv(4096):
+            self.heard += data
 
 
 @pytest.fixture
 def stranger() -> Iterator[Callable[..., Stranger]]:
     made: list[Stranger] = []
 
-    def make(*given: object) -> Stranger:
-        made.append(Stranger(*given))  # type: ignore[arg-type]
+    def make(*given: object, **more: object) -> Stranger:
+        made.append(Stranger(*given, **more))  # type: ignore[arg-type]
         return made[-1]
 
     yield make
@@ -146,6 +163,26 @@ def test_inside_vencrypt_no_password_goes_to_a_server_that_nobody_knows(
         )
         assert greedy.over.wait(60)
     assert bytes(greedy.heard) == bytes((VENCRYPT, 0, 2))
+
+
+@pytest.mark.parametrize("subtype", [260, 261, 262])
+def test_a_certificate_that_nobody_here_knows_gets_nothing(
+    stranger: Callable[..., Stranger],
+    desktop_of_alice: Desktop,
+    tmp_path: Path,
+    certificates: Certificates,
+    subtype: int,
+) -> None:
+    """That a name and a password may be told inside of X.509 rests on this."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.guest.certificate, certificates.guest.key)
+    greedy = stranger(
+        offer(VENCRYPT), (1, b"\x00\x02"), (2, subtypes(subtype)), (4, b"\x01"), context=context
+    )
+    with desktop_of_alice.view(vnc_file(tmp_path, greedy.where, SECRET)) as viewer:
+        assert greedy.over.wait(60)
+        assert bytes(greedy.heard) == b""
+        viewer.expect("the console cannot be shown|the connection to the console is lost")
 
 
 # A fault of our own

@@ -12,9 +12,11 @@ from sso.console.signed import Asked, Signatures
 from sso.console.vouch import the_one_service
 from sso.credential import Credential
 from sso.errors import ConfigError
+from sso.framing import wipe
 
 from . import connection_file, settings
 from .console import SPICE, Console, parse_address
+from .key_file import is_text
 from .plug import Start
 from .reach import Reach, anchored, has_tls, legs
 from .settings import Settings
@@ -129,4 +131,7 @@ def _password(fd: int) -> bytearray:
             line += octet
     except (OSError, OverflowError):
         raise ConfigError(f"--password-fd {fd}: no such open file descriptor") from None
+    if not is_text(line):
+        wipe(line)
+        raise ConfigError(f"--password-fd {fd}: the password is no UTF-8")
     return line

@@ -86,10 +86,15 @@ def unescaped(value: memoryview, key: str) -> bytearray:
     plain = bytearray(sum(1 for _ in _octets(value, key)))  # never resized, which may leave a copy behind
     for at, octet in enumerate(_octets(value, key)):
         plain[at] = octet
-    if not _UTF_8.fullmatch(plain):
+    if not is_text(plain):
         wipe(plain)
         raise ConfigError(f"{key}: it is no UTF-8")
     return plain
+
+
+def is_text(octets: bytearray) -> bool:
+    """Whether that is UTF-8 without a NUL; makes no copy of a secret."""
+    return _UTF_8.fullmatch(octets) is not None
 
 
 def _octets(value: memoryview, key: str) -> Iterator[int]:
