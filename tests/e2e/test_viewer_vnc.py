@@ -43,6 +43,18 @@ def test_a_console_with_a_password_opens(guarded: str, desktop_of_alice: Desktop
     assert not any("fault" in line or VNC_TICKET in line for line in viewer.lines), viewer.lines
 
 
+@pytest.mark.parametrize("options", ["", ",tls-creds=anonymous", ",tls-creds=anonymous,password-secret=short"])
+def test_the_other_logins_of_qemu_open(
+    server: MakeServer, desktop_of_alice: Desktop, tmp_path: Path, options: str
+) -> None:
+    """None, and VeNCrypt with anonymous TLS, without and with a password."""
+    creds = ("-object", "tls-creds-anon,id=anonymous,endpoint=server")
+    server(vnc=(*creds, "-vnc", f"unix:{tmp_path}/vnc.sock{options}"))
+    with desktop_of_alice.view(vnc_file(tmp_path, f"unix-path={tmp_path}/vnc.sock", VNC_TICKET)) as viewer:
+        viewer.expect("connected to")
+        assert viewer.end() == 0
+
+
 def test_a_wrong_password_is_said_and_another_one_asked_for(
     guarded: str, desktop_of_alice: Desktop, tmp_path: Path
 ) -> None:
