@@ -43,7 +43,10 @@ def test_a_console_with_a_password_opens(guarded: str, desktop_of_alice: Desktop
     assert not any("fault" in line or VNC_TICKET in line for line in viewer.lines), viewer.lines
 
 
-@pytest.mark.parametrize("options", ["", ",tls-creds=anonymous", ",tls-creds=anonymous,password-secret=short"])
+ANONYMOUS = ",tls-creds=anonymous"
+
+
+@pytest.mark.parametrize("options", ["", ANONYMOUS, f"{ANONYMOUS},password-secret=short"])
 def test_the_other_logins_of_qemu_open(
     server: MakeServer, desktop_of_alice: Desktop, tmp_path: Path, options: str
 ) -> None:

@@ -45,6 +45,9 @@ def _view(given: Namespace, intent: Intent) -> int:
         complain(note)
     try:
         from . import running
+
+        if not given.no_window:
+            from . import window  # noqa: F401  (what it needs is there)
     except (ImportError, ValueError) as error:
         complain(
             f"{error}: install console-sso-viewer, or python3-gi gir1.2-spiceclientgtk-3.0 gir1.2-gtk-vnc-2.0"
