@@ -83,3 +83,14 @@ def test_a_password_that_is_no_text_is_said_at_once(capsys: pytest.CaptureFixtur
     assert main(["--password-fd", str(reader), "vnc://h:5901"]) == USAGE
     os.close(reader)
     assert "the password is no UTF-8" in capsys.readouterr().err
+
+
+def test_without_gtk_a_file_is_not_accepted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "gi", None)
+    (tmp_path / "viewer.toml").touch()
+    file = tmp_path / "console.vv"
+    file.write_text("[virt-viewer]\ntype=spice\nhost=h\nport=1\ndelete-this-file=1\n")
+    assert main(["--settings", str(tmp_path / "viewer.toml"), str(file)]) == NO_GTK
+    assert file.exists() and "gir1.2-spiceclientgtk-3.0" in capsys.readouterr().err
