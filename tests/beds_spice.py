@@ -1,10 +1,10 @@
-"""A real SPICE server, QEMU's, of a machine that stands still."""
+"""Real SPICE and VNC servers, QEMU's, of a machine that stands still."""
 
 import os
 import re
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,12 +13,15 @@ import pytest
 from sso.demo.programs import find_program
 
 TICKET = "one-time-ticket"
+VNC_TICKET = "one-time"  # VNC looks at eight characters
 
 
 class Server:
-    """QEMU with a SPICE server on loopback, and nothing in the machine."""
+    """QEMU with a SPICE server on loopback, also a VNC server where asked for, and nothing in the machine."""
 
-    def __init__(self, folder: Path, options: str, environment: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, options: str, environment: dict[str, str], vnc: Sequence[str] = ()
+    ) -> None:
         self.log = folder / "qemu.log"
         self.path = folder / "spice.sock"
         with self.log.open("wb") as log:
@@ -26,7 +29,13 @@ class Server:
                 [
                     *(find_program("setpriv"), "--pdeathsig", "KILL", find_program("qemu-system-x86_64")),
                     *("-accel", "tcg", "-nodefaults", "-display", "none", "-device", "VGA", "-m", "64", "-S"),
-                    *("-object", f"secret,id=ticket,data={TICKET}"),
+                    *(
+                        "-object",
+                        f"secret,id=ticket,data={TICKET}",
+                        "-object",
+                        f"secret,id=short,data={VNC_TICKET}",
+                    ),
+                    *vnc,
                     *("-spice", options.format(path=self.path)),
                     *("-device", "virtio-serial-pci", "-chardev", "spiceport,id=sso,name=spice.sso.0"),
                     *("-device", "virtserialport,chardev=sso,name=spice.sso.0"),
@@ -41,20 +50,27 @@ class Server:
 
     def channels(self) -> list[tuple[str, bool]]:
         """Type and encryption of every channel that is open now."""
+        blocks = self._ask("info spice").split("Channel:")[1:]
+        return [
+            (found[1] if (found := re.search(r"channel name: (\w+)", block)) else "", "[tls]" in block)
+            for block in blocks
+        ]
+
+    def vnc_clients(self) -> int:
+        """How many are connected to the VNC server."""
+        return self._ask("info vnc").count("Client:")
+
+    def _ask(self, command: str) -> str:
+        """What the monitor answers."""
         assert self.process.stdin is not None and self.process.stdout is not None
-        self.process.stdin.write(b"info spice\ninfo name\n")
+        self.process.stdin.write(f"{command}\ninfo name\n".encode())
         self.process.stdin.flush()
         said = b""
         while b"info name" not in said or not said.rstrip().endswith(b"(qemu)"):
             more = os.read(self.process.stdout.fileno(), 65536)
             assert more, self.log.read_text()
             said += more
-        text = said.decode()
-        blocks = text.split("Channel:")[1:]
-        return [
-            (found[1] if (found := re.search(r"channel name: (\w+)", block)) else "", "[tls]" in block)
-            for block in blocks
-        ]
+        return said.decode()
 
     def close(self) -> None:
         """End the machine."""
@@ -70,8 +86,12 @@ def server(tmp_path: Path) -> Iterator[MakeServer]:
     """Opens a server; {path} in its options is its unix socket."""
     with ExitStack() as ending:
 
-        def make(options: str = "unix=on,addr={path},disable-ticketing=on", **environment: str) -> Server:
-            made = Server(tmp_path, options, environment)
+        def make(
+            options: str = "unix=on,addr={path},disable-ticketing=on",
+            vnc: Sequence[str] = (),
+            **environment: str,
+        ) -> Server:
+            made = Server(tmp_path, options, environment, vnc)
             ending.callback(made.close)
             return made
 

@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -209,23 +209,31 @@ class Tap:
             self._threads[-1].start()
 
     def _relay(self, client: socket.socket, server: socket.socket) -> None:
-        others = {client: server, server: client}
-        with selectors.DefaultSelector() as selector, client, server:
-            for end in others:
-                selector.register(end, selectors.EVENT_READ, (end, others[end]))
-            while True:
-                for key, _ in selector.select():
-                    end, other = key.data
-                    try:
-                        data = end.recv(_READ)
-                        other.sendall(data)
-                    except OSError:
-                        return
-                    if not data:
-                        return
-                    with self._lock:
-                        self.heard += data
-                        self._lock.notify_all()
+        relay(client, server, self._hear)
+
+    def _hear(self, data: bytes) -> None:
+        with self._lock:
+            self.heard += data
+            self._lock.notify_all()
+
+
+def relay(client: socket.socket, server: socket.socket, hear: Callable[[bytes], None]) -> None:
+    """Copy both ways until one of them ends, and close both; `hear` gets all that crosses."""
+    others = {client: server, server: client}
+    with selectors.DefaultSelector() as selector, client, server:
+        for end in others:
+            selector.register(end, selectors.EVENT_READ, (end, others[end]))
+        while True:
+            for key, _ in selector.select():
+                end, other = key.data
+                try:
+                    data = end.recv(_READ)
+                    other.sendall(data)
+                except OSError:
+                    return
+                if not data:
+                    return
+                hear(data)
 
 
 @contextmanager

@@ -19,9 +19,11 @@ from beds_doctor import (
     TOML,
     Machine,
     MakeMachine,
+    both,
     machine,
     make_machine,
     of_state,
+    settings,
     write,
 )
 from dbus_bed import STRANGER, Daemon, MakeDaemon, Somebody, daemon, make_daemon, make_somebody, somebody
@@ -291,3 +293,34 @@ def test_the_hardware_clock_is_compared(machine: Machine) -> None:
     assert (clock.hardware(System(machine.root)) or 0) > 10**8
     assert clock.hypervisor(System(machine.root)) is None
     assert isinstance(clock.is_kept(), bool)
+
+
+WITHOUT_SYSTEMD: dict[str, Callable[[Machine], None]] = {
+    "nobody listens": lambda machine: machine.listening.clear(),
+    "no TOML": write(TOML, "spn ="),
+    "greetd starts another": both(
+        settings(login="greetd"), write("/etc/greetd/config.toml", '[default_session]\ncommand = "sh"\n')
+    ),
+    "certificate without its key": both(
+        write("/etc/console-sso/vm.pem", "x"), settings('tls_certificate = "/etc/console-sso/vm.pem"')
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_SYSTEMD)
+def test_where_no_systemd_runs_no_cure_needs_it(machine: Machine, name: str) -> None:
+    machine.path("/run/systemd/system").rmdir()
+    WITHOUT_SYSTEMD[name](machine)
+    lines = machine.examine()
+    assert any(finding.found == "systemd does not run here" for _, finding in lines)
+    told = [finding.mend for _, finding in lines if "anew, as this machine does it" in finding.mend]
+    assert told and not any("systemctl" in finding.mend for _, finding in lines), lines
+
+
+def test_nor_does_a_cure_of_the_bus(machine: Machine, daemon: Daemon) -> None:
+    """Neither logind nor the agent is there."""
+    machine.path("/run/systemd/system").rmdir()
+    machine.path(POLICIES[0]).unlink(missing_ok=True)
+    found = of_bus(machine, daemon)
+    told = [each.mend for each in found if each.state == State.WRONG]
+    assert len(told) >= 2 and not any("systemctl" in mend for mend in told), found

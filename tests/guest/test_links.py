@@ -230,7 +230,7 @@ def test_a_stranger_is_refused_and_displaces_nobody(
         patch.setattr(local, "peer", lambda link: Peer(1, os.geteuid() + 1, 1))
         door.settle()
     assert (heard(stranger), heard(waiting)) == ("end", "nothing")
-    assert events == [f"link-refused role={role} uid={os.geteuid() + 1}"]
+    assert events == [f"link-refused uid={os.geteuid() + 1} pid=1 role={role}"]
     other = door.dial(ROLES[role == "channel"])
     door.settle()
     assert (heard(waiting), heard(other)) == ("link", "link")
@@ -259,7 +259,7 @@ def test_another_uid_is_refused_where_the_mode_lets_it_connect(
             os._exit(status)
     assert os.waitpid(pid, 0)[1] == 0
     door.settle()
-    assert events == [f"link-refused role={role} uid=65534"] and heard(waiting) == "nothing"
+    assert events == [f"link-refused uid=65534 pid={pid} role={role}"] and heard(waiting) == "nothing"
 
 
 def test_a_crowd_costs_one_descriptor_a_role(door: Door) -> None:

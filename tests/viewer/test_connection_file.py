@@ -4,13 +4,26 @@ import os
 from pathlib import Path
 
 import pytest
+from connection_files import SHAPES
 
 from sso.errors import ConfigError
 from sso.viewer import connection_file
-from sso.viewer.connection_file import read
+from sso.viewer.connection_file import STRICT, read, remove
 from sso.viewer.console import Console, Wish
 
 PIN = "sha256:" + "ab" * 32
+VALUES = {
+    "host": "console.example.org",
+    "port": 5900,
+    "tls": 5901,
+    "vnc": 5902,
+    "ticket": "one-time-ticket",
+    "vnc_ticket": "one-time",
+    "ca": "-----BEGIN CERTIFICATE-----\\nMIIB\\n-----END CERTIFICATE-----\\n",
+    "subject": "O=example.org,CN=console.example.org",
+    "proxy": "http://gate.example.org:3128",
+    "socket": "/run/desk-7/spice.sock",
+}
 PEM = "-----BEGIN CERTIFICATE-----\\nMIIB\\n-----END CERTIFICATE-----\\n"
 
 OVIRT = f"""\
@@ -74,10 +87,11 @@ def ours(more: str) -> str:
 def test_a_file_of_ovirt(tmp_path: Path) -> None:
     path = write(tmp_path, OVIRT)
     console = read(path)
+    assert console.spent is not None and remove(console.spent) == ""
     assert not os.path.exists(path)
     assert console.password is not None and console.password.type == "password"
     assert console.password.secret == bytearray("f7 Q+ü/\\x".encode())
-    assert console._replace(password=None) == Console(
+    assert console._replace(password=None, spent=None) == Console(
         "spice",
         host="192.0.2.7",
         port=5900,
@@ -162,7 +176,7 @@ def test_what_newer_writers_add_is_ignored_with_a_line(tmp_path: Path) -> None:
 
 def test_notes_are_few(tmp_path: Path) -> None:
     notes = read(write(tmp_path, minimal("\n".join(f"k{n}=1" for n in range(400))))).notes
-    assert len(notes) == 9 and notes[-1] == "and so are 392 more"
+    assert len(notes) == 9 and notes[-1] == "and 392 more of the file's lines do not count"
 
 
 @pytest.mark.parametrize(("word", "meant"), [("1", True), ("true", True), ("0", False), ("false", False)])
@@ -180,25 +194,130 @@ def test_a_link_is_read_through(tmp_path: Path) -> None:
     assert read(str(tmp_path / "link")).host == "vm7"
 
 
+# What does not apply
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_every_shape_is_read_and_says_what_does_not_count(tmp_path: Path, name: str) -> None:
+    shape = SHAPES[name]
+    console = read(write(tmp_path, shape.filled(**VALUES)))
+    where = (console.host, console.port, console.tls_port, console.unix_path)
+    assert console.kind == shape.kind and all(
+        part in (*VALUES.values(), "", 0) or "pve" in str(part) for part in where
+    )
+    told = [note for note in console.notes if "ask" not in note]
+    assert len(told) == len(shape.told), told
+    assert all(any(words in note for note in told) for words in shape.told), told
+    if console.password is not None:
+        assert bytes(console.password.secret or b"").decode() in (VALUES["ticket"], VALUES["vnc_ticket"])
+
+
+def test_a_port_of_minus_one_leaves_tls_alone(tmp_path: Path) -> None:
+    console = read(
+        write(tmp_path, "[virt-viewer]\ntype=spice\nhost=vm7\nport=-1\ntls-port=5901\nusb-filter=null\n")
+    )
+    assert console == Console("spice", host="vm7", tls_port=5901)
+
+
+def test_lines_that_begin_with_a_semicolon_are_comments(tmp_path: Path) -> None:
+    text = minimal(";host=vm8\n; no key at all\n;;\n  ; port=1\n[x-sso]\n;trust-any-spn=1")
+    assert read(write(tmp_path, text)) == Console("spice", host="vm7", port=5900)
+
+
+COSMETIC = [
+    *(
+        "title=a\\u0041",
+        "title=a\\",
+        "fullscreen=yes",
+        "color-depth=1000000",
+        "zoom-in=ctrl+",
+        "usb-filter=$(id)",
+    ),
+    *(
+        "enable-smartcard=2",
+        "enable-usbredir=on",
+        "enable-usb-autoshare=",
+        "disable-effects=a/b",
+        "delete-this-file=2",
+    ),
+    *("version=a\\q", f"title={'x' * 200_000}", "sparkle=a\\q"),
+]
+
+
+@pytest.mark.parametrize("line", COSMETIC)
+def test_a_value_of_looks_refuses_no_file(tmp_path: Path, line: str) -> None:
+    console = read(write(tmp_path, minimal(line)))
+    assert console._replace(notes=()) == Console("spice", host="vm7", port=5900)
+    assert len(console.notes) == (not line.endswith("=") and "version" not in line)
+    assert all(len(note) < 200 for note in console.notes)
+
+
+@pytest.mark.parametrize("word", ["null", "-1"])
+@pytest.mark.parametrize("key", ["ca", "host-subject", "tls-ciphers", "secure-channels", "disable-channels"])
+def test_what_guards_is_never_absent_by_a_word(tmp_path: Path, key: str, word: str) -> None:
+    assert key in STRICT
+    with pytest.raises(ConfigError, match=f"{key}: '{word}' says nothing"):
+        read(write(tmp_path, minimal(f"{key}={word}")))
+
+
+@pytest.mark.parametrize("key", ["spn", "port", "pin", "stream", "plug-ins"])
+def test_nor_is_a_wish(tmp_path: Path, key: str) -> None:
+    for word in ("null", "-1"):
+        with pytest.raises(ConfigError, match=f"{key}: '{word}' says nothing"):
+            read(write(tmp_path, ours(f"{key}={word}")))
+
+
+@pytest.mark.parametrize("key", ["host", "port", "tls-port", "unix-path", "proxy", "username"])
+def test_a_place_or_a_name_may_be_absent_by_a_word(tmp_path: Path, key: str) -> None:
+    bare = {"type": "spice", "host": "vm7", "port": "5900", "tls-port": "5901", key: "null"}
+    text = "[virt-viewer]\n" + "".join(f"{name}={value}\n" for name, value in bare.items())
+    if key == "host":
+        with pytest.raises(ConfigError, match="host: it is missing"):
+            read(write(tmp_path, text))
+    else:
+        assert getattr(read(write(tmp_path, text)), key.replace("-", "_")) in ("", 0)
+
+
+def test_the_last_of_two_titles_counts_as_for_others(tmp_path: Path) -> None:
+    console = read(write(tmp_path, minimal("title=a\ntitle=b")))
+    assert console.title == "b" and console.notes == (
+        "the file's key title is given twice: the last one counts",
+    )
+
+
 # Removal
 
 
 @pytest.mark.parametrize(
-    "more",
-    [
-        "delete-this-file=1",
-        "delete-this-file=true\r",
-        "delete-this-file=1\ntls-port=0",
-        "delete-this-file=1\n=",
-    ],
+    "more", ["delete-this-file=1", "delete-this-file=true\r", "delete-this-file= 1\nx=1"]
 )
-def test_a_file_is_removed_be_the_rest_right_or_wrong(tmp_path: Path, more: str) -> None:
+def test_a_file_that_is_accepted_asks_to_be_removed(tmp_path: Path, more: str) -> None:
     path = write(tmp_path, minimal(more))
-    try:
+    spent = read(path).spent
+    assert spent is not None and os.path.exists(path), "who shows the console removes it"
+    assert remove(spent) == "" and os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("more", ["tls-port=0", "=", "host-subject=null", "[x-sso]\nspn=null"])
+def test_a_file_that_is_refused_stays(tmp_path: Path, more: str) -> None:
+    path = write(tmp_path, minimal(f"delete-this-file=1\n{more}"))
+    with pytest.raises(ConfigError):
         read(path)
-    except ConfigError:
-        assert more.endswith(("0", "="))
-    assert os.listdir(tmp_path) == []
+    assert os.path.exists(path)
+
+
+def test_what_a_look_refuses_stays_and_keeps_no_password(tmp_path: Path) -> None:
+    path = write(tmp_path, minimal("delete-this-file=1\npassword=hunter2"))
+    seen: list[Console] = []
+
+    def look(octets: memoryview, console: Console) -> None:
+        seen.append(console)
+        raise ConfigError("no")
+
+    with pytest.raises(ConfigError, match=r"no$"):
+        read(path, look)
+    password = seen[0].password
+    assert os.path.exists(path) and password is not None and not any(password.secret or b"")
 
 
 @pytest.mark.parametrize(
@@ -216,27 +335,22 @@ def test_a_file_is_removed_be_the_rest_right_or_wrong(tmp_path: Path, more: str)
 def test_a_file_that_does_not_say_so_stays(tmp_path: Path, text: str) -> None:
     path = write(tmp_path, text)
     try:
-        read(path)
+        assert read(path).spent is None
     except ConfigError:
         pass
     assert os.path.exists(path)
 
 
-def test_only_the_file_itself_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_file_itself_is_removed(tmp_path: Path) -> None:
     path = write(tmp_path, minimal("delete-this-file=1"))
     (tmp_path / "link").symlink_to(path)
-    assert read(str(tmp_path / "link")).notes == ("the file asked to be removed, and could not be",)
+    spent = read(str(tmp_path / "link")).spent
+    assert spent is not None and remove(spent) == "the file asked to be removed, and could not be"
     assert sorted(os.listdir(tmp_path)) == ["console.vv", "link"]
+    spent = read(path).spent
     (tmp_path / "mine").write_text("mine")
-    real_lstat = os.lstat
-
-    def swap_and_lstat(name: str) -> os.stat_result:
-        if name == path:
-            os.replace(tmp_path / "mine", path)
-        return real_lstat(name)
-
-    monkeypatch.setattr(os, "lstat", swap_and_lstat)
-    assert len(read(path).notes) == 1
+    os.replace(tmp_path / "mine", path)
+    assert spent is not None and remove(spent)
     assert Path(path).read_text() == "mine"
 
 

@@ -11,7 +11,7 @@ from beds import Certificates, Identity
 from sso.errors import ConfigError
 from sso.viewer.event_loop import PollLoop
 from sso.viewer.plug import BACKLOG_MAX, PlugEvent, PlugInPoint, Start
-from sso.viewer.stream import AGAIN_FIRST, CONNECT_TIME, Stream
+from sso.viewer.stream import AGAIN_FIRST, CONNECT_TIME, STEADY_TIME, Stream
 
 PORT = "spice.sso.0"
 
@@ -204,6 +204,136 @@ def test_one_that_never_answers(bed: Bed, certificates: Certificates) -> None:
         bed.clock.now += CONNECT_TIME + 0.1
         bed.until(lambda: bool(bed.trouble))
     assert bed.trouble == ["no stream for single sign-on: no answer"]
+
+
+# A name with several addresses
+
+
+@pytest.fixture
+def name(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Gives every name these addresses, with a real resolver's answer for each."""
+    real = socket.getaddrinfo
+
+    def has(*addresses: str) -> None:
+        monkeypatch.setattr(
+            socket,
+            "getaddrinfo",
+            lambda host, port, **kw: [found for one in addresses for found in real(one, port, **kw)],
+        )
+
+    return has
+
+
+def test_every_address_of_a_name_is_tried(bed: Bed, name: Callable[..., None]) -> None:
+    """The first ones refuse, or cannot be reached by any route: only the last one is there."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        name("127.0.0.2", "255.255.255.255", "127.0.0.3", "127.0.0.1")
+        bed.open(f"tcp:console.test.example:{server.getsockname()[1]}")
+        bed.until(lambda: bool(bed.said or bed.trouble))
+        assert bed.said
+        peer, _ = server.accept()
+        with peer:
+            assert exchange(bed, peer, b"x" * 1000) == b"x" * 1000
+    assert [line for line in bed.trouble if line] == []
+
+
+def test_an_address_that_never_answers_gives_way(
+    bed: Bed, name: Callable[..., None], certificates: Certificates
+) -> None:
+    with socket.create_server(("127.0.0.2", 0)) as silent:
+        number = silent.getsockname()[1]
+        with socket.create_server(("127.0.0.1", number)) as server:
+            name("127.0.0.2", "127.0.0.1")
+            bed.open(f"tls:guest.test.example:{number}", ca=certificates.ca.read_text())
+            held = silent.accept()[0]
+            bed.loop.turn(0.01)
+            bed.clock.now += CONNECT_TIME + 0.1
+            with held:
+                assert serve_tls(bed, server, certificates, "guest")
+    assert [line for line in bed.trouble if line] == []
+
+
+def serve_tls(bed: Bed, server: socket.socket, certificates: Certificates, shown: str) -> bool:
+    """Answer one connection with a certificate; whether a plug-in was started on it."""
+    server.setblocking(False)
+    while True:
+        bed.loop.turn(0.01)
+        assert not any(bed.trouble), bed.trouble
+        try:
+            raw, _ = server.accept()
+            break
+        except BlockingIOError:
+            pass
+    raw.setblocking(False)
+    context = tls_server(certificates, shown)
+    with context.wrap_socket(raw, server_side=True, do_handshake_on_connect=False) as peer:
+        while not bed.said and not any(bed.trouble):
+            bed.loop.turn(0.01)
+            try:
+                peer.do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                pass
+            except OSError:
+                return False
+    return bool(bed.said)
+
+
+@pytest.mark.parametrize("shown", ["guest", "common_name", "other_name"])
+def test_the_rule_for_a_certificate_is_the_same_at_every_address(
+    bed: Bed, name: Callable[..., None], certificates: Certificates, shown: str
+) -> None:
+    """Where the first one shows another name, the second has to show the right one, in its SAN."""
+    with socket.create_server(("127.0.0.2", 0)) as first:
+        number = first.getsockname()[1]
+        with socket.create_server(("127.0.0.1", number)) as second:
+            name("127.0.0.2", "127.0.0.1")
+            bed.open(f"tls:guest.test.example:{number}", ca=certificates.ca.read_text())
+            assert not serve_tls(bed, first, certificates, "common_name")
+            assert serve_tls(bed, second, certificates, shown) == (shown == "guest")
+    bed.until(lambda: bool(bed.said or bed.trouble))
+    assert bool(bed.said) == (shown == "guest")
+
+
+# Who hangs up at once
+
+
+def test_a_server_that_accepts_and_closes_is_asked_rarer_and_rarer(
+    bed: Bed, listening: socket.socket, tmp_path: Path
+) -> None:
+    listening.setblocking(False)
+    bed.open(f"unix:{tmp_path}/stream")
+    for round, pause in enumerate((1, 2, 4, 8, 16, 30, 30)):
+        listening.accept()[0].close()
+        bed.until(lambda seen=2 * (round + 1): len(bed.said) >= seen)  # type: ignore[misc]
+        bed.clock.now += pause - 0.01
+        bed.loop.turn(0)
+        with pytest.raises(BlockingIOError):
+            listening.accept()
+        bed.clock.now += 0.02
+        bed.loop.turn(0)
+
+
+def test_a_connection_that_lasts_is_asked_for_again_at_once(
+    bed: Bed, listening: socket.socket, tmp_path: Path
+) -> None:
+    bed.open(f"unix:{tmp_path}/stream")
+    for pause in (1, 2, 4):
+        listening.accept()[0].close()
+        bed.until(lambda: bool(bed.said) and bed.said[-1].kind == "exited")
+        bed.clock.now += pause + 0.01
+        bed.until(lambda: bed.said[-1].kind == "started")
+    peer, _ = listening.accept()
+    bed.clock.now += STEADY_TIME + 0.01
+    bed.loop.turn(0)
+    peer.close()
+    bed.until(lambda: bed.said[-1].kind == "exited")
+    bed.clock.now += AGAIN_FIRST + 0.01
+    bed.until(lambda: bed.said[-1].kind == "started")
+
+
+def test_a_name_that_no_host_can_have_is_said(bed: Bed) -> None:
+    bed.open(f"tls:{'a' * 64}.example.org:6000")
+    assert bed.trouble == ["no stream for single sign-on: no host can have this name"]
 
 
 def test_a_plug_in_that_takes_nothing_holds_the_stream(

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from sso.viewer import intent as intents
 from sso.viewer import main as program
+from sso.viewer import settings
 from sso.viewer.console import Console
-from sso.viewer.intent import Intent
+from sso.viewer.intent import PLAIN_STREAM, Intent
 from sso.viewer.main import NO_GTK, USAGE, main
 
 
@@ -57,3 +59,38 @@ def test_options_go_above_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (console.wish.stream, console.name) == ("unix:/s", "my machine")
     assert console.password is not None and console.password.secret == bytearray(b"ticket-1")
     assert "ticket" not in repr(console)
+
+
+@pytest.mark.parametrize("where", ["option", "file"])
+@pytest.mark.parametrize(
+    ("stream", "warns"), [("tcp:h:6000", True), ("tls:h:6000", False), ("unix:/s", False)]
+)
+def test_a_stream_of_plain_tcp_warns(tmp_path: Path, where: str, stream: str, warns: bool) -> None:
+    (tmp_path / "viewer.toml").touch()
+    file = tmp_path / "console.vv"
+    file.write_text(f"[virt-viewer]\ntype=vnc\nhost=h\nport=5901\n[x-sso]\nstream={stream}\n")
+    options = ["--stream", stream, "vnc://h:5901"] if where == "option" else [str(file)]
+    given = program._parser().parse_args(["--settings", str(tmp_path / "viewer.toml"), *options])
+    _, notes = intents.chosen(intents.read(given, settings.load(given.settings)))
+    assert (PLAIN_STREAM in notes) == warns
+
+
+def test_a_password_that_is_no_text_is_said_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """The libraries take text alone: later it would be a fault in a callback."""
+    reader, writer = os.pipe()
+    os.write(writer, b"\xff\xfe\n")
+    os.close(writer)
+    assert main(["--password-fd", str(reader), "vnc://h:5901"]) == USAGE
+    os.close(reader)
+    assert "the password is no UTF-8" in capsys.readouterr().err
+
+
+def test_without_gtk_a_file_is_not_accepted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "gi", None)
+    (tmp_path / "viewer.toml").touch()
+    file = tmp_path / "console.vv"
+    file.write_text("[virt-viewer]\ntype=spice\nhost=h\nport=1\ndelete-this-file=1\n")
+    assert main(["--settings", str(tmp_path / "viewer.toml"), str(file)]) == NO_GTK
+    assert file.exists() and "gir1.2-spiceclientgtk-3.0" in capsys.readouterr().err

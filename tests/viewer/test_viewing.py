@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import pytest
+
 from sso.credential import Credential
 from sso.viewer.console import Console, Wish
 from sso.viewer.event_loop import PollLoop
@@ -135,3 +137,39 @@ def test_a_stream_without_a_plug_in_is_not_opened(tmp_path: object) -> None:
     viewing.open()
     made[0].connected()
     assert face.seen == ["<connected>"]
+
+
+# A fault of our own
+
+
+def test_a_fault_ends_the_console_once_and_it_can_be_opened_again() -> None:
+    viewing, face, made, steps, loop = looked_at(
+        Console("spice", host="h", port=1), Start(PORT, ("/bin/cat",))
+    )
+    viewing.open()
+    made[0].connected()
+    plug = made[0].point.get(PORT)
+    assert plug is not None
+    plug.opened(Remote())
+    viewing.fail("a fault")
+    viewing.fail("a fault that comes of the first one")
+    assert face.seen == ["<connected>", "<ended a fault False>"] and viewing.failed
+    loop.run_until(lambda: not viewing.busy)
+    assert steps[:3] == ["connected to h", f"{PORT}: started", "a fault"]
+    viewing.open()
+    assert len(made) == 2 and not viewing.failed
+    viewing.end()
+    assert face.seen[-1] == "<ended  False>"
+
+
+def test_a_fault_before_there_is_a_connection_is_told_as_well() -> None:
+    viewing, face, made, _, _ = looked_at(Console("spice", host="h", port=1))
+
+    def connect(*given: object) -> Connection:
+        raise LookupError
+
+    viewing._connect = connect
+    with pytest.raises(LookupError):
+        viewing.open()
+    viewing.fail("a fault")
+    assert face.seen == ["<ended a fault False>"] and made == []

@@ -17,9 +17,9 @@ from sso import __version__
 from sso.errors import ConfigError, NoAgent, RemoteProtocolError
 from sso.guest import local, notify, records
 from sso.guest.config import GuestConfig
-from sso.guest.journal import note
 from sso.guest.reactor import Reactor
 from sso.guest.records import Link
+from sso.guest.refusals import Refusals
 
 PAUSE_MIN, PAUSE_MAX = 0.02, 5.0  # seconds between an agent that ended and the next one
 
@@ -72,14 +72,16 @@ class Links:
         if role == "channel":
             local.refuse_descriptors(listener)  # it has none to hand over; the acceptor has tickets
         self._listeners.append((listener, path))
+        refusals = Refusals("link-refused", self._reactor.clock)
 
         def accept() -> None:
             try:
                 link, _ = listener.accept()
             except OSError:
                 return
-            if local.peer(link).uid not in (0, uid):
-                note("link-refused", role=role, uid=local.peer(link).uid)
+            peer = local.peer(link)
+            if peer.uid not in (0, uid):
+                refusals.note(peer, role=role)
                 link.close()
                 return
             self._drop(role)  # an older one waited in vain

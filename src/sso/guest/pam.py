@@ -31,11 +31,11 @@ from sso.guest.journal import note
 from sso.guest.local import Peer
 from sso.guest.reactor import Reactor, Timer
 from sso.guest.records import PAM_VERSION, Kind, Operation, OtherVersion, Reply, Request
+from sso.guest.refusals import Refusals
 
 HALF_OPEN_MAX = 16  # connections that have not asked yet
 CONNECTIONS_MAX = 64
 GET_SECONDS = 2.0  # to ask after connecting; the module itself gives up after 3
-NOTE_EVERY = 1.0  # seconds between two log lines about connections that are refused
 NO_LOGINUID = "4294967295"
 
 
@@ -151,7 +151,8 @@ class PamServer:
     def __init__(self, path: str, reactor: Reactor, desk: Desk, refusal: Callable[[Peer, int], str]) -> None:
         self._path, self._reactor, self._desk, self._refusal = path, reactor, desk, refusal
         self._connections: set[Connection] = set()
-        self._next_note = 0.0
+        self._refusals = Refusals("pam-refused", reactor.clock)
+        self._malformed = Refusals("pam-malformed", reactor.clock)
         self._other_version = False  # that was said
         self._listener = local.listen(path)
         reactor.watch(self._listener.fileno(), self._accept)
@@ -195,7 +196,7 @@ class PamServer:
             reason = "too-many"
         if reason:
             link.close()
-            self._note("pam-refused", uid=peer.uid, pid=peer.pid, reason=reason)
+            self._refusals.note(peer, reason=reason)
             return
         timer = self._reactor.after(GET_SECONDS, lambda: self._drop(connection))
         connection = Connection(link, peer.pid, timer)
@@ -211,7 +212,7 @@ class PamServer:
             self._on_other_version(connection)
             received = None
         except RemoteProtocolError:
-            self._note("pam-malformed", pid=connection.pid)
+            self._malformed.note(local.peer(connection._link))
             received = None
         if received is None:
             self._step(connection, Stage.ENDED)
@@ -288,8 +289,3 @@ class PamServer:
             self._connections.remove(connection)
             self._reactor.forget(connection._link.fileno())
             connection._link.close()
-
-    def _note(self, id: str, **values: object) -> None:
-        if self._reactor.clock() >= self._next_note:
-            self._next_note = self._reactor.clock() + NOTE_EVERY
-            note(id, **values)

@@ -13,13 +13,14 @@ from collections.abc import Callable
 from sso.errors import RemoteProtocolError
 from sso.guest import local, records
 from sso.guest.journal import note
+from sso.guest.local import Peer
 from sso.guest.reactor import Reactor, Timer
 from sso.guest.records import Kind, Operation, Reply, Request
+from sso.guest.refusals import Refusals
 
 CONNECTIONS_MAX = 32
 OF_ONE_UID_MAX = 4  # so that no user keeps another one out
 ASK_SECONDS = 2.0  # to ask after connecting
-NOTE_EVERY = 1.0  # seconds between two log lines about refusals
 
 Verdict = Callable[[int, str, str], bool]  # uid, user, service
 
@@ -27,8 +28,8 @@ Verdict = Callable[[int, str, str], bool]  # uid, user, service
 class _Locker:
     """One connection."""
 
-    def __init__(self, link: socket.socket, uid: int, timer: Timer) -> None:
-        self.link, self.uid, self.timer = link, uid, timer
+    def __init__(self, link: socket.socket, peer: Peer, timer: Timer) -> None:
+        self.link, self.peer, self.timer = link, peer, timer
         self.yes: Reply | None = None  # what it was answered with
 
 
@@ -38,7 +39,7 @@ class VerdictServer:
     def __init__(self, path: str, reactor: Reactor, verdict: Verdict) -> None:
         self._path, self._reactor, self._verdict = path, reactor, verdict
         self._lockers: dict[_Locker, None] = {}  # the oldest first
-        self._next_note = 0.0
+        self._refusals = Refusals("verdict-refused", reactor.clock)
         self._listener = local.listen(path, mode=0o666)
         local.refuse_descriptors(self._listener)
         reactor.watch(self._listener.fileno(), self._accept)
@@ -64,14 +65,14 @@ class VerdictServer:
         except OSError:
             return
         link.setblocking(False)
-        uid = local.peer(link).uid
-        same = sum(locker.uid == uid for locker in self._lockers)
+        peer = local.peer(link)
+        same = sum(locker.peer.uid == peer.uid for locker in self._lockers)
         # Root has the other socket, which asks for more.
-        if uid == 0 or same >= OF_ONE_UID_MAX or not self._room():
+        if peer.uid == 0 or same >= OF_ONE_UID_MAX or not self._room():
             link.close()
-            self._note_refusal(uid)
+            self._refusals.note(peer)
             return
-        locker = _Locker(link, uid, self._reactor.after(ASK_SECONDS, lambda: self._drop(locker)))
+        locker = _Locker(link, peer, self._reactor.after(ASK_SECONDS, lambda: self._drop(locker)))
         self._lockers[locker] = None
         self._reactor.watch(link.fileno(), lambda: self._on_packet(locker))
 
@@ -98,7 +99,7 @@ class VerdictServer:
 
     def _answer(self, locker: _Locker, request: Request) -> None:
         get = request.operation is Operation.GET
-        if get and request.user and self._verdict(locker.uid, request.user, request.service):
+        if get and request.user and self._verdict(locker.peer.uid, request.user, request.service):
             note("verdict-given", user=request.user, service=request.service)
             # From here on nothing hurries the user: PAM may ask her for a new password.
             locker.timer.cancel()
@@ -106,7 +107,7 @@ class VerdictServer:
             records.send(locker.link, locker.yes)
             return
         records.send(locker.link, Reply())
-        self._note_refusal(locker.uid)
+        self._refusals.note(locker.peer)
         self._drop(locker)
 
     def _follow(self, locker: _Locker, request: Request) -> None:
@@ -123,8 +124,3 @@ class VerdictServer:
             del self._lockers[locker]
             self._reactor.forget(locker.link.fileno())
             locker.link.close()
-
-    def _note_refusal(self, uid: int) -> None:
-        if self._reactor.clock() >= self._next_note:
-            self._next_note = self._reactor.clock() + NOTE_EVERY
-            note("verdict-refused", uid=uid)

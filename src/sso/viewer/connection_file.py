@@ -2,6 +2,9 @@
 
 Such a file comes from a web page. It says which console is meant and may only narrow what the local
 configuration (settings.py) lets plug-ins do. docs/man/sso-viewer.1 has the keys.
+
+What remote-viewer opens is opened: a value that merely does not apply gets a note. Strict is what says where
+the console is, who it has to be, and what may be said to it (STRICT), and all of [x-sso].
 """
 
 import os
@@ -22,6 +25,7 @@ from sso.viewer.console import (
     VNC,
     VNC_PORT,
     Console,
+    SpentFile,
     Wish,
     place,
     port_number,
@@ -29,7 +33,7 @@ from sso.viewer.console import (
     proxy_place,
     socket_path,
 )
-from sso.viewer.key_file import entries, unescaped
+from sso.viewer.key_file import Entry, entries, unescaped
 
 SIZE_MAX = 256 * 1024  # octets of a file
 CA_MAX = 64 * 1024  # characters of its certificates
@@ -44,32 +48,59 @@ VIEWER, OURS, OVIRT = "virt-viewer", "x-sso", "ovirt"
 # What would let a file do more than the local configuration does.
 _WIDENING = re.compile("(trust|offer|delegat|send|password|command|run|parameters|folder|plugin-path|allow)")
 _NO_USE = {"type", "version", "versions", "newer-version-url", "delete-this-file"}  # read elsewhere, or not
+# What refuses a file when it is wrong, and when it is given twice.
+STRICT = {
+    *("type", "host", "port", "tls-port", "unix-path", "proxy", "username", "password"),
+    *("ca", "host-subject", "tls-ciphers", "secure-channels", "disable-channels"),
+}
+# What portals write where they have nothing (oVirt: port=-1, usb-filter=null).
+_ABSENT = ("-1", "null")
+# Of these it would take a guard away: such a word is an error there.
+_NEVER_ABSENT = {"ca", "host-subject", "tls-ciphers", "secure-channels", "disable-channels"}
+_NEARLY_OURS = re.compile("x?[-_. ]?sso.*", re.IGNORECASE)
+
+Taken = dict[tuple[str, str], memoryview]
 
 
 def read(path: str, look: Callable[[memoryview, Console], None] = lambda octets, console: None) -> Console:
-    """Read a file, and remove it where it says so, be the rest of it right or wrong.
+    """Read a file; `spent` of what it says is set where the file asks to be removed once it is accepted.
 
     `look` gets the file's octets as they stand, which are wiped behind it, and what they say.
 
     Raises ConfigError with the file and what is wrong with it: no regular file, more than SIZE_MAX octets,
-    no key file, or a value that is not what its key takes. Links are followed to read, not to remove.
+    no key file, or a value of STRICT or [x-sso] that is not what its key takes. Links are followed.
     """
     buffer = bytearray(SIZE_MAX + 1)
     try:
         size, found = _load(path, buffer)
-        taken: dict[tuple[str, str], memoryview] = {}
+        taken: Taken = {}
+        notes = _take(buffer, size, taken)
+        console = _console(taken, notes)
+        if _wants_removal(taken):
+            console = console._replace(spent=SpentFile(path, found.st_dev, found.st_ino))
         try:
-            _take(buffer, size, taken)
-            console = _console(taken)
             look(memoryview(buffer)[:size], console)
-        finally:
-            left = _wants_removal(taken) and not _remove(path, found)
-        notes = ("the file asked to be removed, and could not be",) if left else ()
-        return console._replace(notes=console.notes + notes)
+        except BaseException:
+            if console.password is not None:
+                console.password.wipe()
+            raise
+        return console
     except ConfigError as error:
         raise ConfigError(f"{printable(path)}: {error}") from None
     finally:
         wipe(buffer)
+
+
+def remove(file: SpentFile) -> str:
+    """Remove a file that was accepted, if its name is still that file and no link to it; else a note."""
+    try:
+        now = os.lstat(file.path)
+        if stat.S_ISREG(now.st_mode) and (now.st_dev, now.st_ino) == (file.device, file.inode):
+            os.unlink(file.path)
+            return ""
+    except OSError:
+        pass
+    return "the file asked to be removed, and could not be"
 
 
 def _load(path: str, buffer: bytearray) -> tuple[int, os.stat_result]:
@@ -94,15 +125,28 @@ def _load(path: str, buffer: bytearray) -> tuple[int, os.stat_result]:
     return size, found
 
 
-def _take(buffer: bytearray, size: int, taken: dict[tuple[str, str], memoryview]) -> None:
-    """Collect the keys of the groups that count; those before an error stay."""
-    for group, key, value in entries(buffer, size):
-        if group == OURS or (group == VIEWER and "[" not in key):
-            if (group, key) in taken:
-                raise ConfigError(f"{key}: it is given twice")
-            taken[group, key] = value
-        elif group not in (VIEWER, OVIRT) and not group.startswith("x-"):
-            raise ConfigError("a group of a connection file is [virt-viewer], [ovirt] or begins with x-")
+def _take(buffer: bytearray, size: int, taken: Taken) -> list[str]:
+    """Collect the keys of the groups that count; gives lines about what does not."""
+    notes: list[str] = []
+    for entry in entries(buffer, size):
+        if not isinstance(entry, Entry):
+            notes += _group(entry)
+        elif entry.group == OURS or (entry.group == VIEWER and "[" not in entry.key):
+            place = entry.group, entry.key
+            if place in taken:
+                if entry.group == OURS or entry.key in STRICT:
+                    raise ConfigError(f"{printable(entry.key)}: it is given twice")
+                notes.append(f"the file's key {printable(entry.key)} is given twice: the last one counts")
+            taken[place] = entry.value
+    return notes
+
+
+def _group(name: str) -> Iterator[str]:
+    if name in (VIEWER, OVIRT) or name.startswith("x-"):
+        return
+    if _NEARLY_OURS.fullmatch(name):
+        raise ConfigError(f"the group [{printable(name)}] has to be written [{OURS}]")
+    yield f"the file's group [{printable(name)}] is unknown here"
 
 
 def _wants_removal(taken: Mapping[tuple[str, str], memoryview]) -> bool:
@@ -110,49 +154,54 @@ def _wants_removal(taken: Mapping[tuple[str, str], memoryview]) -> bool:
     try:
         return (VIEWER, key) in taken and _flag(_text(taken[VIEWER, key], key), key)
     except ConfigError:
-        return False  # said when its turn comes
-
-
-def _remove(path: str, found: os.stat_result) -> bool:
-    """Whether the name is gone: only if it is still that file, and no link to it."""
-    try:
-        now = os.lstat(path)
-        if not (stat.S_ISREG(now.st_mode) and os.path.samestat(now, found)):
-            return False
-        os.unlink(path)
-        return True
-    except OSError:
-        return False
+        return False  # a note says why
 
 
 # From keys to a Console
 
 
-def _console(taken: Mapping[tuple[str, str], memoryview]) -> Console:
+def _console(taken: Mapping[tuple[str, str], memoryview], notes: list[str]) -> Console:
     given = {key: value for (group, key), value in taken.items() if group == VIEWER}
-    kind = _kind(given)
-    values: dict[str, Any] = {"kind": kind}
+    values: dict[str, Any] = {"kind": _kind(given)}
     hotkeys: dict[str, str] = {}
-    ignored = [f"the file's key {key} is unknown here" for key in given if not _is_known(key)]
     for key, view in given.items():
-        if key == "delete-this-file":
-            _flag(_text(view, key), key)
-        elif key in HOTKEYS and len(view):
-            hotkeys[key] = accelerator(_text(view, key), key)
-        elif key in _KEYS and (text := _text(view, key, CA_MAX if key == "ca" else TEXT_MAX)):
-            values[key.replace("-", "_")] = _KEYS[key](text, key)
-    if len(ignored) > NOTES_MAX:
-        ignored[NOTES_MAX:] = [f"and so are {len(ignored) - NOTES_MAX} more"]
+        if not _is_known(key):
+            notes.append(f"the file's key {printable(key)} is unknown here")
+            continue
+        try:
+            if text := _said(view, key):
+                if key in HOTKEYS:
+                    hotkeys[key] = accelerator(text, key)
+                else:
+                    values[key.replace("-", "_")] = _KEYS[key](text, key)
+        except ConfigError as error:
+            if key in STRICT:
+                raise
+            notes.append(f"ignored in the file: {error}")
+    values.pop("delete_this_file", None)
+    if len(notes) > NOTES_MAX:
+        notes[NOTES_MAX:] = [f"and {len(notes) - NOTES_MAX} more of the file's lines do not count"]
     ours = {key: value for (group, key), value in taken.items() if group == OURS}
-    notes = (*_newer(given), *ignored)
-    console = Console(**values, hotkeys=hotkeys, wish=_wish(ours), notes=notes)
+    console = Console(**values, hotkeys=hotkeys, wish=_wish(ours), notes=(*_newer(given), *notes))
     return _with_password(_checked(console), given)
+
+
+def _said(view: memoryview, key: str) -> str:
+    """The text of a value, "" where there is none, or nothing is done with it."""
+    if key not in _KEYS and key not in HOTKEYS:
+        return ""
+    text = _text(view, key, CA_MAX if key == "ca" else TEXT_MAX)
+    if text in _ABSENT:
+        if key in _NEVER_ABSENT:
+            raise ConfigError(f"{key}: '{text}' says nothing: leave the key out, or say what is meant")
+        return ""
+    return text
 
 
 def _kind(given: Mapping[str, memoryview]) -> str:
     if "type" not in given:
         raise ConfigError("it has no type in a group [virt-viewer]")
-    kind = _text(given["type"], "type")
+    kind = _text(given["type"], "type").lower()
     if kind == "ovirt":
         raise ConfigError(
             "type: 'ovirt' has to ask the portal: open the file that the portal itself gives out"
@@ -167,7 +216,10 @@ def _is_known(key: str) -> bool:
 
 
 def _newer(given: Mapping[str, memoryview]) -> Iterator[str]:
-    text = _text(given["version"], "version") if "version" in given else ""
+    try:
+        text = _text(given["version"], "version") if "version" in given else ""
+    except ConfigError:
+        text = ""
     if re.fullmatch(r"[0-9]{1,5}(\.[0-9]{1,5}){0,3}(-.*)?", text):
         version = tuple(map(int, text.partition("-")[0].split(".")))
         if version > KNOWN_VERSION:
@@ -205,9 +257,16 @@ def _wish(given: Mapping[str, memoryview]) -> Wish:
     for key, view in given.items():
         if key not in _WISHES:
             if _WIDENING.match(key):
-                raise ConfigError(f"[x-sso] {key}: no file can allow this, only the local configuration can")
-            raise ConfigError(f"[x-sso] {key} is unknown; known are {', '.join(_WISHES)}")
-        values[key.replace("-", "_")] = _WISHES[key](_text(view, key), f"[x-sso] {key}")
+                raise ConfigError(
+                    f"[x-sso] {printable(key)}: no file can allow this, only the local configuration can"
+                )
+            raise ConfigError(f"[x-sso] {printable(key)} is unknown; known are {', '.join(_WISHES)}")
+        text = _text(view, key)
+        if text in _ABSENT:
+            raise ConfigError(
+                f"[x-sso] {key}: '{text}' says nothing: leave the key out, or say what is meant"
+            )
+        values[key.replace("-", "_")] = _WISHES[key](text, f"[x-sso] {key}")
     return Wish(**values)
 
 
@@ -311,6 +370,7 @@ _KEYS: dict[str, Callable[[str, str], Any]] = {
     "username": _user,
     "title": lambda text, key: printable(text),
     "fullscreen": _flag,
+    "delete-this-file": _flag,
     "ca": _ca,
     "host-subject": _line,
     "tls-ciphers": _like(r"[\x21-\x7e]+", "a list of OpenSSL's ciphers"),

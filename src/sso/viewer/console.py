@@ -43,12 +43,20 @@ class Wish(NamedTuple):
     plug_ins: tuple[str, ...] | None = None
 
 
+class SpentFile(NamedTuple):
+    """A connection file that asks to be removed once it is accepted: its name, and which file that was."""
+
+    path: str
+    device: int
+    inode: int
+
+
 class Console(NamedTuple):
     """One console, checked and capped. It is at `unix_path`, or at `host` with one port at least (0: none).
 
     `ca` and `stream_ca` (for its stream; None for the same) are PEM text; `hotkeys` are accelerators in GTK's
-    words by the name of what they do; `notes` are lines for a person about what was ignored. Whoever gets it
-    wipes `password`.
+    words by the name of what they do; `notes` are lines for a person about what was ignored; `spent` is the
+    file that is to be removed. Whoever gets it wipes `password`.
     """
 
     kind: str
@@ -76,6 +84,7 @@ class Console(NamedTuple):
     hotkeys: Mapping[str, str] = MappingProxyType({})
     wish: Wish = Wish()
     notes: tuple[str, ...] = ()
+    spent: SpentFile | None = None
 
     @property
     def name(self) -> str:

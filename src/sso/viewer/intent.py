@@ -12,15 +12,20 @@ from sso.console.signed import Asked, Signatures
 from sso.console.vouch import the_one_service
 from sso.credential import Credential
 from sso.errors import ConfigError
+from sso.framing import wipe
 
 from . import connection_file, settings
 from .console import SPICE, Console, parse_address
+from .key_file import is_text
 from .plug import Start
 from .reach import Reach, anchored, has_tls, legs
 from .settings import Settings
 
 _PASSWORD_MAX = 255
 FILE, SIGNED = "file", "signed"
+PLAIN_STREAM = (
+    "the stream is plain TCP: anybody on the way can read and redirect it; tls: proves the other end"
+)
 
 
 class Intent(NamedTuple):
@@ -73,7 +78,8 @@ def chosen(intent: Intent, spn: str = "") -> tuple[tuple[Start, ...], tuple[str,
         console = console._replace(wish=console.wish._replace(spn=service))
     named = "" if intent.typed else SIGNED if entry else FILE
     starts, notes = settings.chosen(intent.settings, console, spn, named=named)
-    before = (*intent.settings.notes, *console.notes, *intent.reach.notes, *intent.signatures.notes)
+    plain = (PLAIN_STREAM,) if console.wish.stream.startswith("tcp:") else ()
+    before = (*plain, *intent.settings.notes, *console.notes, *intent.reach.notes, *intent.signatures.notes)
     return starts, (*before, *notes)
 
 
@@ -125,4 +131,7 @@ def _password(fd: int) -> bytearray:
             line += octet
     except (OSError, OverflowError):
         raise ConfigError(f"--password-fd {fd}: no such open file descriptor") from None
+    if not is_text(line):
+        wipe(line)
+        raise ConfigError(f"--password-fd {fd}: the password is no UTF-8")
     return line

@@ -5,15 +5,19 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sso.errors import ConfigError
+from sso.framing import wipe
 
 ENTRIES_MAX = 500  # keys of a file
+# As GLib 2.74 reads it: a key is whatever stands before "=" without brackets. A line that begins with ; is a
+# comment of many writers'; GLib takes it for a key that nobody knows.
 _LINE = re.compile(
-    rb"[ \t\r\f\v]*+(?:#[^\n]*+"
+    rb"[ \t\r\f\v]*+(?:[#;][^\n]*+"
     rb"|\[([^\[\]\x00-\x1f\x7f\n]{1,64}+)\][ \t\r\f\v]*+"
-    rb"|([A-Za-z0-9._-]{1,64}+(?:\[[A-Za-z0-9._@-]{1,32}+\])?+)[ \t]*+=[ \t]*+([^\n]*+)"
+    rb"|([^\x00-\x20\x7f=\[\]](?:[^\x00-\x1f\x7f=\[\]]{0,253}[^\x00-\x20\x7f=\[\]])?+"
+    rb"(?:\[[A-Za-z0-9._@-]{1,32}+\])?+)[ \t]*+=[ \t]*+([^\n]*+)"
     rb")?+(?:\n|\Z)"
 )
-# Well-formed UTF-8 (RFC 3629 section 4) up to the first octet that is not, and no NUL.
+# Well-formed UTF-8 (RFC 3629 section 4), and no NUL.
 _UTF_8 = re.compile(
     rb"(?:[\x01-\x7f]|[\xc2-\xdf][\x80-\xbf]|\xe0[\xa0-\xbf][\x80-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]{2}"
     rb"|\xed[\x80-\x9f][\x80-\xbf]|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}"
@@ -31,25 +35,24 @@ class Entry(NamedTuple):
     value: memoryview
 
 
-def entries(buffer: bytearray, size: int) -> Iterator[Entry]:
-    """The keys of the first `size` octets in their order, until something is wrong; `key[de]` as it stands.
+def entries(buffer: bytearray, size: int) -> Iterator[Entry | str]:
+    """The keys of the first `size` octets and, as a str, the names of the groups; `key[de]` as it stands.
 
-    Raises ConfigError with the line for what is no key file, has more than ENTRIES_MAX keys, or is not
-    UTF-8 or has a NUL; without an octet of the file.
+    They come in their order, until something is wrong. Raises ConfigError with the line for what is no key
+    file, has more than ENTRIES_MAX keys, or has a NUL; without an octet of the file.
     """
     if buffer.startswith(_BOM):
         raise ConfigError("it begins with a byte order mark: save it as UTF-8 without one")
-    good = _UTF_8.match(buffer, 0, size)
-    sound = good.end() if good else 0
     at, count, number, group = 0, 0, 0, ""
     while at < size:
         number += 1
         line = _LINE.match(buffer, at, size)
-        if line is None or line.end() > sound:
-            raise ConfigError(f"line {number}: {_trouble(buffer, at, sound, size)}")
+        nul = buffer.find(0, at, line.end() if line else size)
+        if line is None or nul >= 0:
+            raise ConfigError(f"line {number}: {_trouble(buffer, at, size)}")
         at = line.end()
         if line.start(1) >= 0:
-            group = str(line[1], "utf-8")
+            yield (group := _name(line[1], number))
         elif line.start(2) >= 0:
             count += 1
             if not group:
@@ -57,25 +60,41 @@ def entries(buffer: bytearray, size: int) -> Iterator[Entry]:
             if count > ENTRIES_MAX:
                 raise ConfigError(f"line {number}: more than {ENTRIES_MAX} keys")
             start, end = line.span(3)
-            yield Entry(group, str(line[2], "ascii"), memoryview(buffer)[start:end])
+            yield Entry(group, _name(line[2], number), memoryview(buffer)[start:end])
 
 
-def _trouble(buffer: bytearray, start: int, sound: int, size: int) -> str:
+def _name(octets: bytes, number: int) -> str:
+    try:
+        return str(octets, "utf-8")
+    except UnicodeDecodeError:
+        raise ConfigError(f"line {number}: it is no UTF-8") from None
+
+
+def _trouble(buffer: bytearray, start: int, size: int) -> str:
     end = buffer.find(b"\n", start, size)
-    if sound < size and (end < 0 or sound <= end):
-        return "it is no UTF-8" if buffer[sound] else "it has a NUL"
-    return "it is neither KEY=VALUE nor a [group] nor a # comment"
+    if buffer.find(0, start, size if end < 0 else end) >= 0:
+        return "it has a NUL"
+    return "it is neither KEY=VALUE nor a [group] nor a comment"
 
 
 def unescaped(value: memoryview, key: str) -> bytearray:
-    """A value without its escapes and the carriage return of its line; raises ConfigError that names `key`.
+    """A value without its escapes and the carriage return of its line.
 
-    The caller wipes it where it is a secret.
+    Raises ConfigError that names `key` for another escape, and for what is no UTF-8. The caller wipes it
+    where it is a secret.
     """
     plain = bytearray(sum(1 for _ in _octets(value, key)))  # never resized, which may leave a copy behind
     for at, octet in enumerate(_octets(value, key)):
         plain[at] = octet
+    if not is_text(plain):
+        wipe(plain)
+        raise ConfigError(f"{key}: it is no UTF-8")
     return plain
+
+
+def is_text(octets: bytearray) -> bool:
+    """Whether that is UTF-8 without a NUL; makes no copy of a secret."""
+    return _UTF_8.fullmatch(octets) is not None
 
 
 def _octets(value: memoryview, key: str) -> Iterator[int]:

@@ -8,8 +8,8 @@ from sso import __version__
 from sso.errors import ConfigError
 from sso.printable import escaped
 
+from . import connection_file, settings
 from . import intent as intents
-from . import settings
 from .intent import Intent
 
 LEFT, FAILED, USAGE, NO_GTK = 0, 1, 2, 3
@@ -45,11 +45,20 @@ def _view(given: Namespace, intent: Intent) -> int:
         complain(note)
     try:
         from . import running
+
+        if not given.no_window:
+            from . import window  # noqa: F401  (what it needs is there)
     except (ImportError, ValueError) as error:
         complain(
             f"{error}: install console-sso-viewer, or python3-gi gir1.2-spiceclientgtk-3.0 gir1.2-gtk-vnc-2.0"
         )
         return NO_GTK
+    if not given.no_window and not running.has_display():
+        complain("no display: set DISPLAY or WAYLAND_DISPLAY, or use --no-window")
+        return FAILED
+    # Only now is it accepted: nothing refuses it any more.
+    if (file := intent.reach.console.spent) and (note := connection_file.remove(file)):
+        complain(note)
     run = running.without_window if given.no_window else running.with_window
     return run(intent, () if given.no_plug_ins else starts, given)
 

@@ -11,6 +11,7 @@ gi.require_version("Gtk", "3.0")
 from gi.repository import GLib  # noqa: E402  (the version comes first)
 
 from .console import Console  # noqa: E402
+from .fault import told_of_faults  # noqa: E402
 from .glib_loop import GLibLoop  # noqa: E402
 from .intent import Intent  # noqa: E402
 from .main import FAILED, LEFT, complain  # noqa: E402
@@ -70,13 +71,17 @@ def without_window(intent: Intent, starts: tuple[Start, ...], given: Namespace) 
     return _run(viewing, loop.run, viewing.close)
 
 
+def has_display() -> bool:
+    """Whether a window can be shown."""
+    from gi.repository import Gtk
+
+    return bool(Gtk.init_check(None)[0])
+
+
 def with_window(intent: Intent, starts: tuple[Start, ...], given: Namespace) -> int:
     """Show the console until its window is closed."""
     from gi.repository import Gtk
 
-    if not Gtk.init_check(None)[0]:
-        complain("no display: set DISPLAY or WAYLAND_DISPLAY, or use --no-window")
-        return FAILED
     from .window import Window
 
     window = Window(
@@ -107,13 +112,15 @@ def _run(viewing: Viewing, run: Any, stop: Any) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         GLib.unix_signal_add(GLib.PRIORITY_HIGH, number, told)
     GLib.idle_add(begin)
-    try:
-        with suppress(KeyboardInterrupt):  # GTK's own way to end on SIGINT
-            run()
-        viewing.close()
-        _let_end(viewing)
-    finally:
-        viewing.end()
+    # Later, and not from within the signal whose handler has failed: its sender is at work still.
+    with told_of_faults(lambda line: GLib.idle_add(viewing.fail, line)):
+        try:
+            with suppress(KeyboardInterrupt):  # GTK's own way to end on SIGINT
+                run()
+            viewing.close()
+            _let_end(viewing)
+        finally:
+            viewing.end()
     return FAILED if viewing.failed else LEFT
 
 

@@ -16,15 +16,18 @@ from sso.errors import ConfigError
 from .event_loop import EventLoop, Watch
 from .plug import CHUNK, Plug
 
-CONNECT_TIME = 10.0  # seconds for the connection and the TLS handshake
+CONNECT_TIME = 10.0  # seconds for the connection and the TLS handshake, with each address of a name
+ADDRESSES_MAX = 16  # of a name
 AGAIN_FIRST, AGAIN_MAX = 1.0, 30.0  # seconds until the next try; the pause doubles
+STEADY_TIME = 10.0  # seconds that a connection has to last so that the pause begins anew
 
 
 class Stream:
     """Keeps a stream connected and a plug on it: `address` is unix:PATH, tcp:HOST:PORT or tls:HOST:PORT.
 
-    TLS is verified by the system's CAs, or by `ca` (PEM text), and the host's name. `trouble` hears once why
-    there is no connection, and "" when there is one again. Raises ConfigError for an address of no use.
+    All addresses of a name are tried, and at each TLS is verified by the same rule: the system's CAs, or `ca`
+    (PEM text), and the host's name as a subjectAltName. `trouble` hears once why there is no connection, and
+    "" when there is one again. Raises ConfigError for an address of no use.
     """
 
     def __init__(
@@ -46,8 +49,10 @@ class Stream:
             raise ConfigError(f"stream: '{address}' is not unix:PATH, tcp:HOST:PORT or tls:HOST:PORT")
         self._tls = _context(ca) if self._kind == "tls" else None
         self._socket: socket.socket | None = None
+        self._untried: list[_Target] = []
         self._watches: list[Watch] = []
         self._timer: Watch | None = None
+        self._steady: Watch | None = None
         self._pause = AGAIN_FIRST
         self._told = ""
         self._out = memoryview(b"")
@@ -56,16 +61,8 @@ class Stream:
 
     def open(self) -> None:
         """Connect, and again whenever the connection ends, until `close`."""
-        self._closed = False
+        self._closed, self._pause = False, AGAIN_FIRST
         self._connect()
-
-    def _connect(self) -> None:
-        try:
-            self._socket = self._begin()
-        except OSError as error:
-            return self._failed(error)
-        self._timer = self._loop.after(CONNECT_TIME, lambda: self._failed(TimeoutError("no answer")))
-        self._watch(self._connected, write=True)
 
     def close(self) -> None:
         """Leave the stream."""
@@ -79,22 +76,28 @@ class Stream:
 
     # To a connection
 
-    def _begin(self) -> socket.socket:
-        if isinstance(self._where, str):
-            connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            target: Any = self._where
-        else:
-            # One look at the names, which may wait as every name does; the first address is taken.
-            family, _, _, _, target = socket.getaddrinfo(*self._where, type=socket.SOCK_STREAM)[0]
-            connection = socket.socket(family, socket.SOCK_STREAM)
-        connection.setblocking(False)
+    def _connect(self) -> None:
         try:
-            with suppress(BlockingIOError):
-                connection.connect(target)
-            return connection
-        except BaseException:
-            connection.close()
-            raise
+            self._untried = _targets(self._where)
+        except OSError as error:
+            return self._failed(error)
+        self._try_next()
+
+    def _try_next(self) -> None:
+        try:
+            self._socket = _begin(self._untried.pop(0))
+        except OSError as error:
+            return self._unreached(error)
+        self._timer = self._loop.after(CONNECT_TIME, lambda: self._unreached(TimeoutError("no answer")))
+        self._watch(self._connected, write=True)
+
+    def _unreached(self, error: OSError) -> None:
+        """This address is of no use; another one of the name may be."""
+        if self._untried:
+            self._drop()
+            self._try_next()
+        else:
+            self._failed(error)
 
     def _connected(self) -> None:
         if self._socket is None:
@@ -109,7 +112,9 @@ class Stream:
                     raw, server_hostname=self._where[0], do_handshake_on_connect=False
                 )
         except OSError as error:
-            return self._failed(error)
+            return self._unreached(error)
+        except ValueError:  # of the host's name
+            return self._unreached(OSError(0, "no certificate can have this name"))
         self._shake_hands()
 
     def _shake_hands(self) -> None:
@@ -121,13 +126,17 @@ class Stream:
         except ssl.SSLWantWriteError:
             return self._watch(self._shake_hands, write=True)
         except OSError as error:
-            return self._failed(error)
+            return self._unreached(error)
         if self._timer is not None:
             self._timer.cancel()
-        self._pause = AGAIN_FIRST
+        self._steady = self._loop.after(STEADY_TIME, self._lasts)
         self._tell("")
         self._rewatch()
         self._plug.opened(self)
+
+    def _lasts(self) -> None:
+        """Who accepts and hangs up at once is not asked every second for ever."""
+        self._pause = AGAIN_FIRST
 
     # On a connection
 
@@ -187,8 +196,9 @@ class Stream:
 
     def _drop(self) -> None:
         self._cancel()
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._steady):
+            if timer is not None:
+                timer.cancel()
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -210,6 +220,35 @@ class Stream:
         if line != self._told:
             self._told = line
             self._say(line)
+
+
+_Target = tuple[int, Any]  # address family, address
+
+
+def _targets(where: str | tuple[str, int]) -> list[_Target]:
+    """Where a socket or a name may be reached, in the resolver's order; it may wait, as every name does."""
+    if isinstance(where, str):
+        return [(socket.AF_UNIX, where)]
+    try:
+        found = socket.getaddrinfo(*where, type=socket.SOCK_STREAM)
+    except UnicodeError:
+        raise OSError(0, "no host can have this name") from None
+    targets: dict[_Target, None] = {(family, address): None for family, _, _, _, address in found}
+    return list(targets)[:ADDRESSES_MAX]
+
+
+def _begin(target: _Target) -> socket.socket:
+    """A socket that connects."""
+    family, address = target
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    connection.setblocking(False)
+    try:
+        with suppress(BlockingIOError):
+            connection.connect(address)
+        return connection
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _context(ca: str) -> ssl.SSLContext:

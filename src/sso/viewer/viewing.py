@@ -68,6 +68,7 @@ class Viewing:
     ) -> None:
         self.console = console = intent.reach.console
         self.failed = False
+        self._over = False  # the connection has ended, and that was told
         self._connect, self._face, self._say = connect, face, say
         self._status = StatusLine()
         self._door = SignOn(
@@ -85,7 +86,7 @@ class Viewing:
     def open(self) -> None:
         """Connect to the console, and to its stream."""
         if self._connection is None:
-            self.failed = False
+            self.failed = self._over = False
             self._connection = self._connect(self.console, self._point, self._there, self._gone)
             self._connection.open()
 
@@ -93,6 +94,15 @@ class Viewing:
         """Leave the console; plug-ins are told to end."""
         if self._connection is not None:
             self._connection.close()
+
+    def fail(self, why: str) -> None:
+        """Leave the console since something of our own has failed; `why` is for a person."""
+        connection = self._connection
+        try:
+            self._gone(why, False)
+        finally:
+            if connection is not None:
+                connection.close()
 
     def end(self) -> None:
         """Leave for good: no plug-in stays behind."""
@@ -125,7 +135,9 @@ class Viewing:
             self._stream.open()
 
     def _gone(self, why: str, password: bool) -> None:
-        self._connection = None
+        if self._over:
+            return
+        self._connection, self._over = None, True
         self.failed = bool(why)
         if self._stream is not None:
             self._stream.close()

@@ -1,17 +1,28 @@
-"""A console over VNC: gtk-vnc's display. It has no ports; a stream beside it may carry the sign-in."""
+"""A console over VNC: gtk-vnc's display. It has no ports; a stream beside it may carry the sign-in.
+
+Traps of gtk-vnc that this file knows: its display answers every kind of login that it can, so who chooses is
+replaced; the lists of its signals are GObject.ValueArray, which is no sequence for Python; and PyGObject
+makes the enumeration of the kinds of login only at the second try, since one of them (MSLogon) is no gint.
+"""
 
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import gi
 
 gi.require_version("GtkVnc", "2.0")
-from gi.repository import GObject, GtkVnc  # noqa: E402  (the version comes first)
+gi.require_version("GVnc", "1.0")
+from gi.repository import GObject, GtkVnc, GVnc  # noqa: E402  (the versions come first)
 
 from sso.printable import one_line  # noqa: E402
 
 from .console import Console  # noqa: E402
+from .vnc_security import SUBTYPES, TYPES, choose, refusal  # noqa: E402
+
+with suppress(ValueError):
+    _ = GVnc.ConnectionAuth  # see above: this is the first try
 
 _WRONG_PASSWORD = "the console's password is wrong or too old"
 _CLIENT_NAME = "libvirt"  # below which name the certificates of a VeNCrypt client lie
@@ -48,6 +59,9 @@ class VncConsole:
             "vnc-server-cut-text": lambda display, cut: text(cut),
         }.items():
             GObject.Object.connect(self.display, signal, call)
+        connection = self.display.get_connection()
+        _answer_alone(connection, "vnc-auth-choose-type", self._choose_type)
+        _answer_alone(connection, "vnc-auth-choose-subtype", self._choose_subtype)
 
     def open(self) -> None:
         """Begin to connect; what comes of it is told."""
@@ -72,6 +86,18 @@ class VncConsole:
         if self.display.is_open():
             self.display.client_cut_text(text)
 
+    def _choose_type(self, connection: Any, offered: Any) -> None:
+        if (kind := choose(_numbers(offered), TYPES)) is None:
+            self._end(refusal(_numbers(offered)))
+        else:
+            connection.set_auth_type(kind)
+
+    def _choose_subtype(self, connection: Any, kind: int, offered: Any) -> None:
+        if (subtype := choose(_numbers(offered), SUBTYPES)) is None:
+            self._end(refusal(_numbers(offered)))
+        else:
+            connection.set_auth_subtype(subtype)
+
     def _credential(self, display: Any, wanted: Any) -> None:
         secret = self._console.password.secret if self._console.password else None
         answers = {
@@ -80,7 +106,7 @@ class VncConsole:
             GtkVnc.DisplayCredential.USERNAME: self._console.username or None,
             GtkVnc.DisplayCredential.CLIENTNAME: _CLIENT_NAME,
         }
-        for kind in wanted:
+        for kind in _numbers(wanted):
             answer = answers.get(kind)
             if answer is None:
                 self._end("the console asks for a password", True)
@@ -96,3 +122,17 @@ class VncConsole:
             if self.display.is_open():
                 self.display.close()
             self._ended(why, password)
+
+
+def _numbers(array: Any) -> list[int]:
+    """What a GObject.ValueArray of an enumeration holds, as numbers of 32 bits."""
+    return [int(array.get_nth(at)) & 0xFFFFFFFF for at in range(array.n_values)]
+
+
+def _answer_alone(connection: Any, signal: str, call: Callable[..., None]) -> None:
+    """Hear a signal of GVnc.Connection in the place of the display, which would answer first."""
+    number = GObject.signal_lookup(signal, type(connection))
+    wanted = (GObject.SignalMatchType.ID, number, 0, None, None, None)
+    while handler := GObject.signal_handler_find(connection, *wanted):
+        GObject.signal_handler_disconnect(connection, handler)
+    GObject.Object.connect(connection, signal, call)

@@ -9,7 +9,7 @@ from jeepney import DBusAddress
 
 from sso.doctor import Finding, not_checked, ok, warning, wrong
 from sso.guest.bus import Bus, Reply
-from sso.guest.checks.guest import RESTART, Guest
+from sso.guest.checks.guest import Guest, sentence, start
 from sso.guest.drivers.gdm import NAME
 from sso.guest.logind import SEAT, Found, Seat
 from sso.guest.reactor import Reactor
@@ -75,19 +75,23 @@ def bus(guest: Guest) -> Iterator[Finding]:
         return
     with dial(system.bus) as line:
         if line is None:
-            yield _without(guest, "the system bus does not answer", "Run: systemctl restart dbus.service")
+            yield _without(guest, "the system bus does not answer", _start(guest, "dbus.service"))
             return
         found = line.seat()
         if found.known:
             who = found.active.user if found.active else "nobody"
             yield ok(f"logind answers, in front of {SEAT} is {who}")
         else:
-            mend = "Run: systemctl restart systemd-logind.service (on Debian it needs libpam-systemd)"
+            mend = f"{_start(guest, 'systemd-logind.service')} (on Debian it needs libpam-systemd)"
             yield _without(guest, f"logind does not answer, or has no {SEAT}", mend)
         if guest.screen == "gdm":
-            yield _name(line)
+            yield _name(guest, line)
     if guest.screen == "gdm":
         yield _policy(guest)
+
+
+def _start(guest: Guest, unit: str) -> str:
+    return sentence(start(guest.system, unit, anew=True))
 
 
 def _without(guest: Guest, found: str, mend: str) -> Finding:
@@ -97,14 +101,16 @@ def _without(guest: Guest, found: str, mend: str) -> Finding:
     return wrong(found, mend)
 
 
-def _name(line: Line) -> Finding:
+def _name(guest: Guest, line: Line) -> Finding:
     owner = line.ask("GetNameOwner", "s", NAME)
     uid = line.ask("GetConnectionUnixUser", "s", *owner) if owner else None
     if uid is None:
-        return wrong(f"nobody owns {NAME}, which GDM listens to", f"Run: {RESTART}")
+        return wrong(f"nobody owns {NAME}, which GDM listens to", sentence(guest.restart))
     if uid != (0,):
         pid = (line.ask("GetConnectionUnixProcessID", "s", *(owner or ())) or ("?",))[0]
-        return wrong(f"{NAME} is owned by uid {uid[0]} (pid {pid})", f"End that program, then: {RESTART}")
+        return wrong(
+            f"{NAME} is owned by uid {uid[0]} (pid {pid})", f"End that program, then: {guest.restart}"
+        )
     return ok(f"root's agent owns {NAME}")
 
 
@@ -112,5 +118,7 @@ def _policy(guest: Guest) -> Finding:
     for path in POLICIES:
         if NAME in guest.system.read(path):
             return ok(f"{path} lets root own {NAME}")
-    mend = "On Debian: apt install --reinstall console-sso-guest, then: systemctl reload dbus.service"
+    mend = "On Debian: apt install --reinstall console-sso-guest"
+    if guest.system.has_systemd:  # elsewhere the bus sees for itself, or is started with the machine
+        mend += ", then: systemctl reload dbus.service"
     return wrong(f"no D-Bus policy lets the agent own {NAME}", mend)

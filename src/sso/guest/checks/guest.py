@@ -11,7 +11,7 @@ from sso.guest.login import LoginDriver
 from sso.guest.logind import Seat
 from sso.guest.reactor import Reactor
 
-RESTART = "systemctl restart console-sso-agent.service"
+AGENT = "console-sso-agent.service"
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,26 @@ class Guest:
     why: str = ""
 
     @property
+    def restart(self) -> str:
+        """How the agent is started anew here; see `start`."""
+        return start(self.system, AGENT, anew=True)
+
+    @property
     def service(self) -> str:
         """The PAM service of the login screen, "" when it is not known."""
         return self.driver.service if self.driver else self.config.service
+
+
+def start(system: System, unit: str, *, anew: bool = False) -> str:
+    """How a service is started here: by systemctl only where systemd runs."""
+    if system.has_systemd:
+        return f"systemctl {'restart' if anew else 'start'} {unit}"
+    return f"start {unit.removesuffix('.service')}{' anew' if anew else ''}, as this machine does it"
+
+
+def sentence(words: str) -> str:
+    """What `start` says, as a sentence of its own."""
+    return f"Run: {words}" if words.startswith("systemctl") else words[:1].upper() + words[1:]
 
 
 def of(system: System, config: GuestConfig, path: str) -> Guest:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sso.doctor import Finding, System, not_checked, ok, warning, wrong
 from sso.guest import login
-from sso.guest.checks.guest import Guest
+from sso.guest.checks.guest import Guest, start
 from sso.guest.checks.units import show
 
 SHARE = "/usr/share/console-sso"
@@ -110,7 +110,7 @@ def greetd(guest: Guest) -> Iterator[Finding]:
     except tomllib.TOMLDecodeError as error:
         yield wrong(f"{GREETD} is no TOML: {error}", f"Compare it with {SHARE}/greetd/config.toml")
         return
-    restart = "then: systemctl restart greetd.service"
+    restart = f"then: {start(guest.system, 'greetd.service', anew=True)}"
     words, user = str(session.get("command", "")).split(), str(session.get("user", "greeter"))
     if not any(word.rpartition("/")[2] == "sso-greetd" for word in words):
         yield wrong(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from sso.doctor import Finding, System, ok, warning, wrong
 from sso.errors import ConfigError, MechanismError
-from sso.guest.checks.guest import RESTART, Guest
+from sso.guest.checks.guest import AGENT, Guest, start
 from sso.guest.config import GuestConfig, load
 from sso.mech import load as load_mechanism
 
@@ -40,7 +40,7 @@ def _cure(system: System, path: str) -> str:
         return f'Write {path}, with spn = "host/NAME" of the keytab, or name another file by --config'
     if found.st_uid != 0 or found.st_mode & _WRITABLE:
         return f"Make it root's alone: chown root:root {path} && chmod 644 {path}"
-    return f"Correct that key or line of {path}, then: {RESTART}"
+    return f"Correct that key or line of {path}, then: {start(system, AGENT, anew=True)}"
 
 
 def users(guest: Guest) -> Iterator[Finding]:

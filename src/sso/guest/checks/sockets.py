@@ -4,7 +4,7 @@ import stat
 from collections.abc import Iterator
 
 from sso.doctor import Finding, System, ok, wrong
-from sso.guest.checks.guest import RESTART, Guest
+from sso.guest.checks.guest import Guest, sentence
 
 LISTENS = 0x10000  # __SO_ACCEPTCON in the flags of /proc/net/unix (proc(5))
 
@@ -24,11 +24,11 @@ def sockets(guest: Guest) -> Iterator[Finding]:
         if path not in heard:
             silent.append(path)
         elif problem := _problem(guest.system, path, owner, mode):
-            yield wrong(f"{path}: {problem}", f"Run: {RESTART}")
+            yield wrong(f"{path}: {problem}", sentence(guest.restart))
         else:
             good.append(path)
     if silent:
-        yield wrong(f"no agent listens at {', '.join(silent)}", f"Run: {RESTART}")
+        yield wrong(f"no agent listens at {', '.join(silent)}", sentence(guest.restart))
     if good:
         yield ok(f"the agent can be reached at {', '.join(good)}")
     folder = guest.config.pam_socket.rpartition("/")[0]

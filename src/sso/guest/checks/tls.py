@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sso.doctor import Finding, ok, warning, wrong
-from sso.guest.checks.guest import RESTART, Guest
+from sso.guest.checks.guest import Guest
 
 SOON = 14 * 86400  # seconds before its end that are worth a warning
 ROUNDS = 10
@@ -35,7 +35,7 @@ def certificate(guest: Guest) -> Iterator[Finding]:
         reason = getattr(error, "reason", None) or "a password, or what is no PEM"
         yield wrong(
             f"{paths[0]} and {paths[1]} do not fit together ({reason})",
-            f"Put the certificate of that key there, then: {RESTART}",
+            f"Put the certificate of that key there, then: {guest.restart}",
         )
         return
     yield from _validity(guest, server, files[0])
@@ -63,7 +63,7 @@ def _validity(guest: Guest, server: ssl.SSLContext, file: str) -> Iterator[Findi
     except ssl.SSLCertVerificationError as error:
         when = {NOT_YET: "is not valid yet", EXPIRED: "has expired"}.get(error.verify_code)
         found = f"{path} {when or f'is refused: {error.verify_message}'}"
-        yield wrong(found, f"Get a new certificate for the guest, put it there, then: {RESTART}")
+        yield wrong(found, f"Get a new certificate for the guest, put it there, then: {guest.restart}")
         return
     end = ssl.cert_time_to_seconds(known["notAfter"])
     names = ", ".join(value for _, value in known.get("subjectAltName", ()))

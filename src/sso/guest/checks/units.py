@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sso.doctor import Finding, System, not_checked, ok, warning, wrong
-from sso.guest.checks.guest import RESTART, Guest
+from sso.guest.checks.guest import AGENT, Guest
 from sso.guest.config import GuestConfig
 
 SERVICES = ("console-sso-agent", "console-sso-channel", "console-sso-acceptor")
@@ -13,6 +13,7 @@ SOCKETS = (
 )
 PORT = "/dev/virtio-ports/spice.sso.0"  # what the units wait for
 DROP_IN = "/etc/systemd/system/console-sso-.service.d/port.conf"
+RESTART = f"systemctl restart {AGENT}"  # all of this is about systemd
 _PROPERTIES = "Id,LoadState,ActiveState,SubState,Result,NRestarts,ExecMainStatus"
 
 Unit = dict[str, str]

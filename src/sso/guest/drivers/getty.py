@@ -24,6 +24,7 @@ from sso.guest.journal import note
 from sso.guest.logind import Seat, Seated
 from sso.guest.reactor import Reactor, Timer
 from sso.guest.records import Go, Hello, Taken
+from sso.guest.refusals import Refusals
 
 SOCKET = "/run/console-sso/getty.sock"
 LOGIN = "/bin/login"
@@ -51,6 +52,7 @@ class GettyDriver:
     def __init__(self, config: GuestConfig, reactor: Reactor, seat: Seat | None = None) -> None:
         self.service, self.place = config.service or "login", config.tty
         self._path, self._reactor = config.getty_socket, reactor
+        self._refusals = Refusals("screen-refused", reactor.clock)
         self._listener: socket.socket | None = None
         self._unknown: set[_Screen] = set()  # they have not said where they are
         self._waiting: _Screen | None = None  # on our terminal
@@ -125,7 +127,7 @@ class GettyDriver:
             life = -1
         if life < 0:
             link.close()
-            note("screen-refused", uid=peer.uid, pid=peer.pid)
+            self._refusals.note(peer)
             return
         timer = self._reactor.after(HELLO_SECONDS, lambda: self._drop(screen))
         screen = _Screen(link, peer.pid, life, timer)

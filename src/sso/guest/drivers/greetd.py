@@ -30,10 +30,10 @@ from sso.guest.journal import note
 from sso.guest.logind import Seat, Seated
 from sso.guest.reactor import Reactor, Timer
 from sso.guest.records import Hello, SignIn, Taken
+from sso.guest.refusals import Refusals
 
 HELLO = "greetd"  # what the greeter says that it is
 HELLO_SECONDS = 2.0  # for a greeter to say that it waits
-NOTE_EVERY = 1.0  # seconds between two log lines about connections that are refused
 
 
 class _Greeter:
@@ -59,7 +59,7 @@ class GreetdDriver:
         self._waiting: list[_Greeter] = []
         self._told: _Greeter | None = None
         self._in_vain = False  # the greeter that was told has hung up by itself
-        self._next_note = 0.0
+        self._refusals = Refusals("screen-refused", reactor.clock)
         self._changed: Callable[[], None] = lambda: None
 
     def start(self, changed: Callable[[], None]) -> None:
@@ -139,9 +139,7 @@ class GreetdDriver:
         peer = local.peer(link)
         if peer.uid not in (0, self._uid) or len(self._greeters) >= local.BACKLOG:
             link.close()
-            if self._reactor.clock() >= self._next_note:
-                self._next_note = self._reactor.clock() + NOTE_EVERY
-                note("screen-refused", uid=peer.uid, pid=peer.pid)
+            self._refusals.note(peer)
             return
         greeter = _Greeter(link, self._reactor.after(HELLO_SECONDS, lambda: self._drop(greeter)))
         self._greeters.add(greeter)

@@ -1,0 +1,28 @@
+"""What the agent's sockets say of callers that they turn away: one place, and a limit.
+
+Everybody may connect to some of these sockets, as often as he likes; the journal is not his to fill.
+"""
+
+from collections.abc import Callable
+
+from sso.guest import journal
+from sso.guest.local import Peer
+
+NOTE_EVERY = 1.0  # seconds between two lines of one socket
+
+
+class Refusals:
+    """The refusals of one socket: the first of each NOTE_EVERY seconds is logged, with who it was.
+
+    `id` is the event's word, `clock` gives seconds, `note` takes the event.
+    """
+
+    def __init__(self, id: str, clock: Callable[[], float], note: Callable[..., None] | None = None) -> None:
+        self._id, self._clock, self._note = id, clock, note
+        self._next = 0.0
+
+    def note(self, peer: Peer, **values: object) -> None:
+        """Somebody was turned away; `values` say what else is known, such as why."""
+        if self._clock() >= self._next:
+            self._next = self._clock() + NOTE_EVERY
+            (self._note or journal.note)(self._id, uid=peer.uid, pid=peer.pid, **values)

@@ -1,0 +1,42 @@
+"""Faults of our own in callbacks of GTK, spice-gtk, gtk-vnc and GLib: no window ever stays without a word.
+
+PyGObject gives what a callback raises to sys.excepthook, ctypes gives it to sys.unraisablehook, and both go
+on as if nothing were: so all of them are met in one place.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+
+@contextmanager
+def told_of_faults(tell: Callable[[str], object]) -> Iterator[None]:
+    """While it lasts `tell` gets a line for a person about each exception that a callback raises."""
+    before = sys.excepthook, sys.unraisablehook
+
+    def fault(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+        if issubclass(kind, Exception):
+            tell(line(kind, trace))
+        else:
+            before[0](kind, error or kind(), trace)
+
+    def unraisable(told: Any) -> None:
+        fault(told.exc_type, told.exc_value, told.exc_traceback)
+
+    sys.excepthook, sys.unraisablehook = fault, unraisable
+    try:
+        yield
+    finally:
+        sys.excepthook, sys.unraisablehook = before
+
+
+def line(kind: type[BaseException], trace: TracebackType | None) -> str:
+    """Where it was and of which kind; not its message, which may quote a secret."""
+    where = "an unknown place"
+    while trace is not None:
+        where = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return f"a fault of the viewer itself has ended the console, please report it: {kind.__name__} at {where}"
