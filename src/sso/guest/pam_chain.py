@@ -1,0 +1,199 @@
+"""One PAM service as the chain of modules that libpam makes of it, and what a sign-on would leave out.
+
+A sign-on ends the auth stack at our line. What stands behind it, in the service's own file or in one that it
+includes, is then not asked. Most of it proves who the user is, and the ticket has done that. But a line that
+can refuse a login by hand whose password is right (pam_wheel, a one-time code behind pam_unix) would be
+passed by: `skipped_checks` names those. Which lines they are is not read off their names: libpam's dispatch
+(pam_dispatch.c) is played with each of them failing.
+
+A session line that ends its stack would hide the opening and the closing from ours, the last: `hides_ours`.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from sso.errors import ConfigError
+from sso.guest.pam_stack import Line, deciding, lines, remove_lines
+
+NESTED_MAX = 16  # PAM_SUBSTACK_MAX_LEVEL
+FREE_MAX = 8  # modules whose outcomes are tried in every combination; of more each may refuse
+
+# Modules that prove who the user is, as a ticket does. At least one of them lets a login by hand in.
+PROOFS = {
+    *("pam_unix", "pam_sss", "pam_krb5", "pam_winbind", "pam_ldap", "pam_lsass"),
+    *("pam_systemd_home", "pam_himmelblau"),
+}
+# Modules that refuse nobody: they set something up, show something, or always say yes.
+HARMLESS = {
+    *("pam_permit", "pam_cap", "pam_env", "pam_group", "pam_keyinit", "pam_echo", "pam_warn", "pam_issue"),
+    *("pam_faildelay", "pam_umask", "pam_gnome_keyring", "pam_kwallet", "pam_kwallet5"),
+}
+_POSITIVE, _NEGATIVE = True, False
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of the chain: the file it stands in, and in how many substacks; one such is a step, too."""
+
+    file: str
+    line: Line
+    level: int
+    is_substack: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.line.code}"
+
+    @property
+    def failures(self) -> set[str]:
+        """What libpam may do when the module does not say yes."""
+        asked = self.line.actions.items()
+        default = {self.line.actions.get("default", "bad")}
+        return {action for code, action in asked if code not in ("success", "ignore", "default")} | default
+
+    @property
+    def success(self) -> str:
+        actions = self.line.actions
+        return actions.get("success", actions["default"])
+
+
+def chain(found: Sequence[Line], type: str, file: str, read: Callable[[str], str]) -> Iterator[Step]:
+    """The steps of a type that the lines of a file make, with those of included files.
+
+    `read` gives the text of a service's file, or raises ConfigError where there is none. Raises ConfigError
+    for what libpam refuses.
+    """
+    yield from _steps(found, type, file, read, 0, 0)
+
+
+def _steps(
+    found: Sequence[Line], type: str, file: str, read: Callable[[str], str], level: int, nested: int
+) -> Iterator[Step]:
+    if nested > NESTED_MAX:
+        raise ConfigError(f"PAM includes {file} within itself")
+    for line in found:
+        line.check()
+        if not line.may_be(type):
+            continue
+        if not line.brings:
+            yield Step(file, line, level)
+            continue
+        substack = not line.included and line.words[1].lower() == "substack"
+        if substack:
+            yield Step(file, line, level, True)
+        text = list(lines(read(line.brings)))
+        yield from _steps(text, type, line.brings, read, level + substack, nested + 1)
+
+
+def accepts(steps: Sequence[Step], actions: Sequence[str]) -> bool:
+    """Whether libpam lets somebody in when each step has this action (_pam_dispatch_aux)."""
+    impression: bool | None = None
+    entered: dict[int, bool | None] = {}
+    at, level = 0, 0
+    while at < len(steps):
+        previous, level, action = level, steps[at].level, actions[at]
+        if previous < level:
+            entered[level] = impression
+        if steps[at].is_substack:
+            pass
+        elif action == "reset":
+            impression = entered.get(level)
+        elif action in ("ok", "done"):
+            impression = impression is not _NEGATIVE
+            if action == "done" and impression:
+                at = _end(steps, at, level)
+        elif action in ("bad", "die"):
+            impression = _NEGATIVE
+            if action == "die":
+                at = _end(steps, at, level)
+        elif action != "ignore":
+            at, left = _jump(steps, at, int(action))
+            if left:
+                impression = _NEGATIVE
+        at += 1
+    return impression is _POSITIVE
+
+
+def _end(steps: Sequence[Step], at: int, level: int) -> int:
+    """The last step of a stack or substack."""
+    while at + 1 < len(steps) and steps[at + 1].level >= level:
+        at += 1
+    return at
+
+
+def _jump(steps: Sequence[Step], at: int, count: int) -> tuple[int, int]:
+    """The last step that a jump passes by, and how many it should have passed by besides."""
+    level = steps[at].level
+    while count and at + 1 < len(steps) and steps[at + 1].level >= level:
+        at += 1
+        while at + 1 < len(steps) and steps[at + 1].level > level:
+            at += 1
+        count -= 1
+    return at, count
+
+
+def skipped_checks(text: str, file: str, read: Callable[[str], str]) -> list[Step]:
+    """The lines behind our deciding one that can refuse a user who has proved who it is.
+
+    `text` may have our lines. Raises ConfigError as `chain` does.
+    """
+    found = list(lines(remove_lines(text)))
+    steps = list(chain(found[deciding(found) :], "auth", file, read))
+    free = [at for at, step in enumerate(steps) if _is_free(step)]
+    if len(free) > FREE_MAX:
+        return [steps[at] for at in free]
+    proofs = [at for at, step in enumerate(steps) if step.line.module in PROOFS]
+    refusing = {at for at in free if _decides(steps, at, free, set(proofs))}
+    for one in proofs:
+        # Where another proof fails, only a line that itself refuses counts: those that jump choose a proof.
+        rest = [at for at in free if at not in refusing and steps[at].failures & {"bad", "die"}]
+        refusing |= {at for at in rest if _decides(steps, at, free, {one})}
+    return [steps[at] for at in sorted(refusing)]
+
+
+def _is_free(step: Step) -> bool:
+    """Whether it counts what the module says, which may be anything."""
+    if step.is_substack or step.line.module in PROOFS | HARMLESS | {"pam_deny"}:
+        return False
+    return not (step.failures | {step.success} <= {"ok", "ignore"})
+
+
+def _decides(steps: Sequence[Step], at: int, free: Sequence[int], proved: set[int]) -> bool:
+    """Whether there are outcomes of the other free steps with which this one alone lets in or refuses."""
+    actions = [
+        "ignore" if step.is_substack else step.success if _says_yes(step, index, proved) else _failure(step)
+        for index, step in enumerate(steps)
+    ]
+    others = [index for index in free if index != at]
+    for outcome in product(*([steps[index].success, *sorted(steps[index].failures)] for index in others)):
+        tried = list(actions)
+        for index, action in zip(others, outcome, strict=True):
+            tried[index] = action
+        if not accepts(steps, tried):
+            continue
+        for failure in steps[at].failures:
+            if not accepts(steps, [*tried[:at], failure, *tried[at + 1 :]]):
+                return True
+    return False
+
+
+def _says_yes(step: Step, index: int, proved: set[int]) -> bool:
+    if step.line.module in PROOFS:
+        return index in proved
+    return step.line.module != "pam_deny"
+
+
+def _failure(step: Step) -> str:
+    actions = step.line.actions
+    return actions.get("auth_err", actions["default"])
+
+
+def hides_ours(text: str, file: str, read: Callable[[str], str]) -> Step | None:
+    """A session line by which libpam would not come to ours, the last; None when there is none."""
+    steps = list(chain(list(lines(remove_lines(text))), "session", file, read))
+    for at, step in enumerate(steps):
+        for action in () if step.is_substack else {step.success, *step.failures}:
+            ends = action == "done" and step.level == 0
+            if ends or (action.isdigit() and step.level == 0 and _jump(steps, at, int(action))[1]):
+                return step
+    return None
