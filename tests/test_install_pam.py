@@ -8,51 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pam_files import COMMON, LOGIN
 
 from sso.errors import ConfigError
 from sso.guest.install_pam import BACKUP, main, pam_folder
 from sso.guest.pam_stack import CONTROL, MARK, add_lines, remove_lines
 
 SOURCE = Path(__file__).parent.parent / "pam"
-
-LOGIN = """\
-# The PAM configuration file for the Shadow `login' service
-auth       optional   pam_faildelay.so  delay=3000000
-# auth       required   pam_issue.so issue=/etc/issue
-auth       requisite  pam_nologin.so
-session [success=ok ignore=ignore module_unknown=ignore default=bad] pam_selinux.so close
-session    required     pam_loginuid.so
-@include common-auth
-auth       optional   pam_group.so
-session    required   pam_limits.so
-@include common-account
-@include common-session
-@include common-password
-"""
-
-
-# Debian's shared files, as pam-auth-update writes them.
-COMMON = {
-    "common-auth": """\
-auth\t[success=1 default=ignore]\tpam_unix.so nullok
-auth\trequisite\t\t\tpam_deny.so
-auth\trequired\t\t\tpam_permit.so
-auth\toptional\t\t\tpam_cap.so
-""",
-    "common-account": """\
-account\t[success=1 new_authtok_reqd=done default=ignore]\tpam_unix.so
-account\trequisite\t\t\tpam_deny.so
-account\trequired\t\t\tpam_permit.so
-""",
-    "common-session": """\
-session\t[default=1]\t\t\tpam_permit.so
-session\trequisite\t\t\tpam_deny.so
-session\trequired\t\t\tpam_permit.so
-session\trequired\tpam_unix.so
-session\toptional\tpam_systemd.so
-""",
-    "common-password": "password required pam_unix.so\n",
-}
 
 
 def codes(text: str) -> list[str]:

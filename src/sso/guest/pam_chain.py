@@ -12,12 +12,13 @@ A session line that ends its stack would hide the opening and the closing from o
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 from sso.errors import ConfigError
 from sso.guest.pam_stack import Line, deciding, lines, remove_lines
 
 NESTED_MAX = 16  # PAM_SUBSTACK_MAX_LEVEL
-FREE_MAX = 8  # modules whose outcomes are tried in every combination; of more each may refuse
+TRIALS_MAX = 4096  # combinations of outcomes that are tried; where there are more each line may refuse
 
 # Modules that prove who the user is, as a ticket does. At least one of them lets a login by hand in.
 PROOFS = {
@@ -47,9 +48,7 @@ class Step:
     @property
     def failures(self) -> set[str]:
         """What libpam may do when the module does not say yes."""
-        asked = self.line.actions.items()
-        default = {self.line.actions.get("default", "bad")}
-        return {action for code, action in asked if code not in ("success", "ignore", "default")} | default
+        return {action for code, action in self.line.actions.items() if code != "success"}
 
     @property
     def success(self) -> str:
@@ -139,10 +138,14 @@ def skipped_checks(text: str, file: str, read: Callable[[str], str]) -> list[Ste
     """
     found = list(lines(remove_lines(text)))
     steps = list(chain(found[deciding(found) :], "auth", file, read))
-    free = [at for at, step in enumerate(steps) if _is_free(step)]
-    if len(free) > FREE_MAX:
-        return [steps[at] for at in free]
     proofs = [at for at, step in enumerate(steps) if step.line.module in PROOFS]
+    free = [at for at, step in enumerate(steps) if _is_free(step) and not _chooses(steps, at)]
+    if _trials(steps, free) > TRIALS_MAX:
+        free = [at for at in free if not steps[at].failures | {steps[at].success} <= {"ok", "ignore"}]
+    if _trials(steps, free) > TRIALS_MAX:
+        return [steps[at] for at in free]
+    if not any(accepts(steps, tried) for tried in _outcomes(steps, free, set(proofs))):
+        raise ConfigError(f"nobody logs in by hand by the lines of {file}: they refuse every password")
     refusing = {at for at in free if _decides(steps, at, free, set(proofs))}
     for one in proofs:
         # Where another proof fails, only a line that itself refuses counts: those that jump choose a proof.
@@ -153,27 +156,47 @@ def skipped_checks(text: str, file: str, read: Callable[[str], str]) -> list[Ste
 
 def _is_free(step: Step) -> bool:
     """Whether it counts what the module says, which may be anything."""
-    if step.is_substack or step.line.module in PROOFS | HARMLESS | {"pam_deny"}:
+    return not step.is_substack and step.line.module not in PROOFS | HARMLESS | {"pam_deny"}
+
+
+def _chooses(steps: Sequence[Step], at: int) -> bool:
+    """Whether a line only chooses which proof is asked, as Fedora's pam_localuser before pam_unix does."""
+    if steps[at].success not in ("ok", "ignore"):
         return False
-    return not (step.failures | {step.success} <= {"ok", "ignore"})
+    for action in steps[at].failures - {"ok", "ignore"}:
+        if not action.isdigit():
+            return False
+        end, left = _jump(steps, at, int(action))
+        passed = range(at + 1, end + 1)
+        if left or not all(steps[one].line.module in PROOFS or _chooses(steps, one) for one in passed):
+            return False
+    return bool(steps[at].failures - {"ok", "ignore"})
+
+
+def _trials(steps: Sequence[Step], free: Sequence[int]) -> int:
+    return prod(1 + len(steps[at].failures) for at in free)
+
+
+def _outcomes(steps: Sequence[Step], free: Sequence[int], proved: set[int]) -> Iterator[list[str]]:
+    """The actions of all steps, for every outcome of the free ones; those of the others are known."""
+    known = [
+        "ignore" if step.is_substack else step.success if _says_yes(step, index, proved) else _failure(step)
+        for index, step in enumerate(steps)
+    ]
+    for outcome in product(*([steps[at].success, *sorted(steps[at].failures)] for at in free)):
+        tried = list(known)
+        for at, action in zip(free, outcome, strict=True):
+            tried[at] = action
+        yield tried
 
 
 def _decides(steps: Sequence[Step], at: int, free: Sequence[int], proved: set[int]) -> bool:
     """Whether there are outcomes of the other free steps with which this one alone lets in or refuses."""
-    actions = [
-        "ignore" if step.is_substack else step.success if _says_yes(step, index, proved) else _failure(step)
-        for index, step in enumerate(steps)
-    ]
-    others = [index for index in free if index != at]
-    for outcome in product(*([steps[index].success, *sorted(steps[index].failures)] for index in others)):
-        tried = list(actions)
-        for index, action in zip(others, outcome, strict=True):
-            tried[index] = action
-        if not accepts(steps, tried):
-            continue
-        for failure in steps[at].failures:
-            if not accepts(steps, [*tried[:at], failure, *tried[at + 1 :]]):
-                return True
+    for tried in _outcomes(steps, [index for index in free if index != at], proved):
+        if accepts(steps, [*tried[:at], steps[at].success, *tried[at + 1 :]]):
+            for failure in steps[at].failures:
+                if not accepts(steps, [*tried[:at], failure, *tried[at + 1 :]]):
+                    return True
     return False
 
 
