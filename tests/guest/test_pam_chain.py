@@ -51,7 +51,7 @@ CHECK = "[success=ok default=die]"
         # A jump makes what stands before the password a part of it.
         (
             "auth [success=ok default=1] pam_succeed_if.so uid > 1\nauth required pam_wheel.so\n" + UNIX,
-            ["wheel"],
+            ["succeed_if", "wheel"],
         ),
         # A line that refuses nobody itself, and lets run into one that does.
         ("auth requisite pam_unix.so\nauth sufficient pam_oath.so\nauth required pam_deny.so\n", ["oath"]),
@@ -65,6 +65,8 @@ CHECK = "[success=ok default=die]"
             "auth [success=1 default=ignore] pam_localuser.so\nauth requisite pam_deny.so\n",
             ["succeed_if", "localuser"],
         ),
+        # A yes that refuses.
+        (UNIX + "auth [success=die default=ignore] pam_succeed_if.so user ingroup banned\n", ["succeed_if"]),
         # Only users whom the second proof knows come by here.
         (
             "auth sufficient pam_unix.so\nauth requisite pam_time.so\nauth sufficient pam_sss.so\n"

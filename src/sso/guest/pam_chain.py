@@ -51,6 +51,11 @@ class Step:
         return {action for code, action in self.line.actions.items() if code != "success"}
 
     @property
+    def refuses(self) -> bool:
+        """Whether the line itself may refuse, whatever comes behind it."""
+        return bool({"bad", "die"} & {self.success, *self.failures})
+
+    @property
     def success(self) -> str:
         actions = self.line.actions
         return actions.get("success", actions["default"])
@@ -149,7 +154,7 @@ def skipped_checks(text: str, file: str, read: Callable[[str], str]) -> list[Ste
     refusing = {at for at in free if _decides(steps, at, free, set(proofs))}
     for one in proofs:
         # Where another proof fails, only a line that itself refuses counts: those that jump choose a proof.
-        rest = [at for at in free if at not in refusing and steps[at].failures & {"bad", "die"}]
+        rest = [at for at in free if at not in refusing and steps[at].refuses]
         refusing |= {at for at in rest if _decides(steps, at, free, {one})}
     return [steps[at] for at in sorted(refusing)]
 
@@ -191,12 +196,11 @@ def _outcomes(steps: Sequence[Step], free: Sequence[int], proved: set[int]) -> I
 
 
 def _decides(steps: Sequence[Step], at: int, free: Sequence[int], proved: set[int]) -> bool:
-    """Whether there are outcomes of the other free steps with which this one alone lets in or refuses."""
+    """Whether there are outcomes of the other free steps with which it hangs on this one who is let in."""
+    own = {steps[at].success, *steps[at].failures}
     for tried in _outcomes(steps, [index for index in free if index != at], proved):
-        if accepts(steps, [*tried[:at], steps[at].success, *tried[at + 1 :]]):
-            for failure in steps[at].failures:
-                if not accepts(steps, [*tried[:at], failure, *tried[at + 1 :]]):
-                    return True
+        if len({accepts(steps, [*tried[:at], action, *tried[at + 1 :]]) for action in own}) > 1:
+            return True
     return False
 
 
