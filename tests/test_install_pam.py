@@ -56,6 +56,11 @@ def test_module_and_arguments_go_to_each_line(arguments: str | list[str]) -> Non
     ]
 
 
+def test_the_copy_of_pam_group_lets_nobody_in() -> None:
+    text = "@include common-auth\nauth sufficient pam_group.so [a b]\n" + REST
+    assert codes(add_lines(text))[1:3] == ["auth optional pam_group.so [a b]", DECIDE]
+
+
 EARLY, DECIDE = "auth optional pam_sso.so early", "auth [success=done default=ignore] pam_sso.so"
 ACCOUNT, SESSION = f"account {CONTROL} pam_sso.so check", f"session {CONTROL} pam_sso.so check"
 OPENED = f"session {CONTROL} pam_sso.so"

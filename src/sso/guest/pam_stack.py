@@ -117,7 +117,12 @@ class Line:
     @property
     def code(self) -> str:
         """The line in one piece, as it can be written once more."""
-        return " ".join(word[0] for word in _WORD.finditer(self._uncommented))
+        return " ".join(self.code_words)
+
+    @property
+    def code_words(self) -> list[str]:
+        """The words with their brackets."""
+        return [word[0] for word in _WORD.finditer(self._uncommented)]
 
     @property
     def _uncommented(self) -> str:
@@ -264,7 +269,8 @@ def _ours(
     yield places["auth"][0], " ".join(("auth optional", words[0], "early", *words[1:]))
     for at in places["auth"]:
         if at >= decide and found[at].module == "pam_group":
-            yield decide, found[at].code
+            # As optional, whatever it is: the copy must neither let anybody in nor refuse anybody.
+            yield decide, " ".join(("auth optional", *found[at].code_words[2:]))
     yield decide, " ".join((DECIDES, *words))
     check = " ".join((CONTROL, words[0], "check", *words[1:]))
     for type in ("account", "session"):
