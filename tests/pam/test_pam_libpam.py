@@ -113,7 +113,7 @@ def outcome(drawn: list[str]) -> dict[str, str]:
     """Who stands for which module: what proves the user says yes, and what refuses nobody does not refuse."""
     stand_ins = dict(zip((f"pam_{name}" for name in NAMES), drawn, strict=True))
     stand_ins |= dict.fromkeys(HARMLESS & stand_ins.keys(), SAYS_YES) | dict.fromkeys(PROOFS, SAYS_YES)
-    stand_ins["pam_deny"] = SAYS_NO
+    stand_ins |= {"pam_deny": SAYS_NO, "pam_group": SAYS_NOTHING}  # as those themselves do
     return {f"{name}.so": stand_in for name, stand_in in stand_ins.items()}
 
 

@@ -12,6 +12,7 @@ from sso.guest.install_pam import pam_folder
 from sso.guest.pam_stack import MARK, MODULE, remove_lines
 
 OURS = MODULE.removesuffix(".so")
+KNOWN = {"pam_deny.so": SAYS_NO, "pam_group.so": SAYS_NOTHING}  # as those themselves do
 FOLDERS = ("usr/lib/pam.d", "etc/pam.d")  # the later one wins
 
 
@@ -41,12 +42,12 @@ def _faults(guest: Guest, files: Mapping[str, bytes]) -> Iterator[str]:
     here = pam_folder(Path("/"))
 
     def trial(files: Mapping[str, bytes], ours: str, others: str) -> dict[str, Ran]:
-        stand_ins = dict.fromkeys(names, others) | {"pam_deny.so": SAYS_NO, MODULE: ours}
+        stand_ins = dict.fromkeys(names, others) | KNOWN | {MODULE: ours}
         return run(guest.service, files, here, stand_ins)
 
     signed_on = [trial(files, SAYS_YES, others) for others in (SAYS_YES, SAYS_NOTHING)]
     yield from sorted({fault for ran in signed_on for fault in _misplaced(ran)})
-    if not any(sum(call.module == OURS for call in ran["auth"].calls) for ran in signed_on):
+    if not any(call.module == OURS for ran in signed_on for call in ran["auth"].calls):
         yield "it runs none of our auth lines"
     bare = {name: without_ours(text) for name, text in files.items()}
     if all(MARK.encode() not in text for text in files.values()):
@@ -65,7 +66,7 @@ def _misplaced(ran: Mapping[str, Ran]) -> Iterator[str]:
     auth, account, session = (ran[type].calls for type in CALLS)
     if auth and auth[0].module != OURS:
         yield f"{auth[0].module} is the first module of auth, not ours"
-    decided = [at for at, call in enumerate(auth) if call == Call(OURS, "") or _has_no(call, "early")]
+    decided = [at for at, call in enumerate(auth) if _has_no(call, "early")]
     if decided and any(call.module != OURS for call in auth[decided[-1] + 1 :]) and not _jumps(auth):
         yield f"{auth[-1].module} is asked behind our line that decides"
     for type, calls in (("account", account), ("session", session)):
