@@ -101,6 +101,21 @@ def test_our_lines_in_a_service_that_is_no_screen_are_worth_a_warning(machine: M
     assert "/etc/pam.d/cups has lines of pam_sso.so" in line and "--service cups --remove" in line
 
 
+@pytest.mark.parametrize(
+    "comment",
+    [
+        b"# a\rauth sufficient pam_permit.so\n",
+        b"# a\xe2\x80\xa8auth sufficient pam_permit.so\n",
+        b"# a\xc2\x85auth sufficient pam_permit.so\x0cauth sufficient pam_permit.so\n",
+        b"# \xe9 \\\n",
+    ],
+)
+def test_what_is_no_line_for_libpam_is_none_for_the_doctor(machine: Machine, comment: bytes) -> None:
+    text = add_lines((comment + LOGIN.encode()).decode("latin-1"))
+    machine.write("/etc/pam.d/login", text.encode("latin-1"))
+    assert not of_state(machine.examine(), State.WRONG) and OURS in service(machine)[-1]
+
+
 def test_nothing_of_the_machine_runs_and_nothing_is_changed(tmp_path: Path) -> None:
     """A module that has nobody in its place ends the trial before anything is asked."""
     modules = pam_folder(Path("/"))

@@ -54,13 +54,21 @@ def service(guest: Guest) -> Iterator[Finding]:
 
 def _deciding(system: System, name: str) -> tuple[str, str]:
     """The service where our lines belong, and its file; some take their lines from another service."""
-    text = system.read(f"{FOLDER}/{name}")
+    text = _text(system, name)
     for _ in range(INCLUDES_MAX):
         included = re.findall(r"^@include\s+(?!common-)(\S+)", text, re.MULTILINE)
         if ours(text) or not included:
             break
-        name, text = included[0], system.read(f"{FOLDER}/{included[0]}")
+        name, text = included[0], _text(system, included[0])
     return name, text
+
+
+def _text(system: System, name: str) -> str:
+    """A service's file as install-pam reads it: any octet may be there, and only LF ends a line."""
+    try:
+        return system.path(f"{FOLDER}/{name}").read_bytes().decode("latin-1")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return ""
 
 
 def _marked(guest: Guest, name: str, text: str, install: str) -> Finding:
@@ -193,7 +201,7 @@ def elsewhere(guest: Guest) -> Iterator[Finding]:
     """Our lines are in no file that other services include, nor in one by which nobody logs in here."""
     good = []
     for file in sorted(guest.system.path(FOLDER).glob("*")):
-        if not file.is_file() or file.name.endswith(BACKUP) or not ours(file.read_text(errors="replace")):
+        if not file.is_file() or file.name.endswith(BACKUP) or not ours(_text(guest.system, file.name)):
             continue
         if any(fnmatch.fnmatchcase(file.name, pattern) for pattern in FORBIDDEN):
             path = f"{FOLDER}/{file.name}"
