@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sso.errors import ConfigError
 from sso.guest.checks.libpam import SAYS_NO, SAYS_NOTHING, SAYS_YES, Ran, run
 from sso.guest.install_pam import pam_folder
-from sso.guest.pam_chain import HARMLESS, PROOFS, chain, hides_ours, skipped_checks
+from sso.guest.pam_chain import IGNORE, PROOFS, YES, chain, hides_ours, skipped_checks
 from sso.guest.pam_stack import add_lines, lines, remove_lines
 
 pytestmark = pytest.mark.e2e
@@ -112,8 +112,8 @@ OUTCOMES = st.lists(
 def outcome(drawn: list[str]) -> dict[str, str]:
     """Who stands for which module: what proves the user says yes, and what refuses nobody does not refuse."""
     stand_ins = dict(zip((f"pam_{name}" for name in NAMES), drawn, strict=True))
-    stand_ins |= dict.fromkeys(HARMLESS & stand_ins.keys(), SAYS_YES) | dict.fromkeys(PROOFS, SAYS_YES)
-    stand_ins |= {"pam_deny": SAYS_NO, "pam_group": SAYS_NOTHING}  # as those themselves do
+    stand_ins |= dict.fromkeys(YES | PROOFS, SAYS_YES) | dict.fromkeys(IGNORE, SAYS_NOTHING)
+    stand_ins["pam_deny"] = SAYS_NO
     return {f"{name}.so": stand_in for name, stand_in in stand_ins.items()}
 
 

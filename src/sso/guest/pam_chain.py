@@ -25,11 +25,12 @@ PROOFS = {
     *("pam_unix", "pam_sss", "pam_krb5", "pam_winbind", "pam_ldap", "pam_lsass"),
     *("pam_systemd_home", "pam_himmelblau"),
 }
-# Modules that refuse nobody: they set something up, show something, or always say yes.
-HARMLESS = {
-    *("pam_permit", "pam_cap", "pam_env", "pam_group", "pam_keyinit", "pam_echo", "pam_warn", "pam_issue"),
-    *("pam_faildelay", "pam_umask", "pam_gnome_keyring", "pam_kwallet", "pam_kwallet5"),
+# Modules that refuse nobody: they say yes, or set something up and say PAM_IGNORE.
+YES = {
+    *("pam_permit", "pam_cap", "pam_echo", "pam_issue", "pam_umask"),
+    *("pam_gnome_keyring", "pam_kwallet", "pam_kwallet5"),
 }
+IGNORE = {"pam_env", "pam_group", "pam_keyinit", "pam_faildelay", "pam_warn"}
 _POSITIVE, _NEGATIVE = True, False
 
 
@@ -161,7 +162,7 @@ def skipped_checks(text: str, file: str, read: Callable[[str], str]) -> list[Ste
 
 def _is_free(step: Step) -> bool:
     """Whether it counts what the module says, which may be anything."""
-    return not step.is_substack and step.line.module not in PROOFS | HARMLESS | {"pam_deny"}
+    return not step.is_substack and step.line.module not in PROOFS | YES | IGNORE | {"pam_deny"}
 
 
 def _chooses(steps: Sequence[Step], at: int) -> bool:
@@ -184,10 +185,7 @@ def _trials(steps: Sequence[Step], free: Sequence[int]) -> int:
 
 def _outcomes(steps: Sequence[Step], free: Sequence[int], proved: set[int]) -> Iterator[list[str]]:
     """The actions of all steps, for every outcome of the free ones; those of the others are known."""
-    known = [
-        "ignore" if step.is_substack else step.success if _says_yes(step, index, proved) else _failure(step)
-        for index, step in enumerate(steps)
-    ]
+    known = [_known(step, index in proved) for index, step in enumerate(steps)]
     for outcome in product(*([steps[at].success, *sorted(steps[at].failures)] for at in free)):
         tried = list(known)
         for at, action in zip(free, outcome, strict=True):
@@ -204,15 +202,14 @@ def _decides(steps: Sequence[Step], at: int, free: Sequence[int], proved: set[in
     return False
 
 
-def _says_yes(step: Step, index: int, proved: set[int]) -> bool:
-    if step.line.module in PROOFS:
-        return index in proved
-    return step.line.module != "pam_deny"
-
-
-def _failure(step: Step) -> str:
-    actions = step.line.actions
-    return actions.get("auth_err", actions["default"])
+def _known(step: Step, proved: bool) -> str:
+    """The action of a step whose module is known, or of a free one that says yes."""
+    module, actions = step.line.module, {} if step.is_substack else step.line.actions
+    if step.is_substack or module in IGNORE:
+        return actions.get("ignore", actions.get("default", "ignore"))
+    if module == "pam_deny" or (module in PROOFS and not proved):
+        return actions.get("auth_err", actions["default"])
+    return step.success
 
 
 def hides_ours(text: str, file: str, read: Callable[[str], str]) -> Step | None:
