@@ -104,15 +104,17 @@ def _trial(
     service: str, files: Mapping[str, bytes], modules: Path, stand_ins: Mapping[str, str]
 ) -> dict[str, tuple[int, list[tuple[str, str]]]]:
     libpam = ctypes.CDLL("libpam.so.0")
-    before = _mapped()
+    for name in set(stand_ins.values()):
+        ctypes.CDLL(str(modules / name))  # with the libraries that it needs
     _set_stage(files, modules, stand_ins)
     log = os.memfd_create("log")
     os.dup2(log, 2)
     ctypes.CDLL(None).openlog(None, _LOG_PERROR, _LOG_AUTHPRIV)
+    before, stage = _mapped(), os.stat(modules).st_dev
     handle = _Handle(libpam, service)
     # Else somebody's own module would run, and do what it does at a login.
-    for path in _mapped() - before:
-        if os.stat(path).st_dev != os.stat(modules).st_dev:
+    for device, path in _mapped() - before:
+        if device != f"{os.major(stage):02x}:{os.minor(stage):02x}":
             raise TrialError(f"libpam loads {path}, in whose place nothing stands")
     ran = {}
     for type, name in CALLS.items():
@@ -154,11 +156,11 @@ def _call(name: str, *arguments: Any) -> None:
         raise TrialError(f"{name}: {os.strerror(ctypes.get_errno())}")
 
 
-def _mapped() -> set[str]:
-    """The files of which this process runs code."""
+def _mapped() -> set[tuple[str, str]]:
+    """The files of which this process runs code: on which device, and where (proc_pid_maps(5))."""
     with open("/proc/self/maps", encoding="latin-1") as maps:
         fields = (line.rstrip("\n").split(maxsplit=5) for line in maps)
-        return {each[5] for each in fields if len(each) == 6 and each[5].startswith("/") and "x" in each[1]}
+        return {(each[3], each[5]) for each in fields if len(each) == 6 and "x" in each[1] and each[4] != "0"}
 
 
 class _Message(ctypes.Structure):
