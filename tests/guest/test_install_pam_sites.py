@@ -175,6 +175,20 @@ def test_checks_that_would_be_skipped_are_named_and_refused(
     assert service.read_text() == OTP.replace("wheel", "time")
 
 
+def test_a_service_that_takes_its_lines_from_another(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Debian's greetd and its i3lock; login's own lines of ours are no check that would be skipped."""
+    assert run(root) == 0
+    (root / "etc/pam.d/greetd").write_text("@include login\n")
+    (root / "etc/pam.d/i3lock").write_text("auth include login\n")
+    assert run(root, service="greetd") == 1
+    assert "use --service login" in capsys.readouterr().err
+    verdict = "--socket=/run/console-sso/verdict.sock"
+    assert run(root, verdict, service="i3lock") == 1
+    said = capsys.readouterr().err
+    assert "login: auth requisite pam_nologin.so" in said and "pam_sso" not in said
+    assert run(root, verdict, "--skip-checks", "pam_nologin", service="i3lock") == 0
+
+
 def test_a_session_line_that_hides_ours_is_named_and_refused(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

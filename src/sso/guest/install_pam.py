@@ -65,6 +65,7 @@ def install(options: Namespace) -> None:
         if options.remove:
             new = remove_lines(old)
         else:
+            add_lines(old, arguments=_arguments(options))  # says first what would be wrong with any lines
             skips = _accepted_skips(options.root, service, old, options.skip_checks)
             new = add_lines(old, arguments=_arguments(options), skips=skips)
             _install_module(options, folder, undo)
@@ -151,11 +152,11 @@ def _accepted_skips(root: Path, service: Path, text: str, named: Sequence[str]) 
 
 
 def _included(root: Path, name: str) -> str:
-    """The text of a file that a service includes, from where libpam takes it."""
+    """The text of a file that a service includes, from where libpam takes it; without lines of ours."""
     places = [name.lstrip("/")] if name.startswith("/") else [f"etc/pam.d/{name}", f"usr/lib/pam.d/{name}"]
     for place in places:
         if (root / place).is_file():
-            return _read(root / place)
+            return remove_lines(_read(root / place))
     raise ConfigError(f"a line includes {name}, which is not there: PAM lets nobody in")
 
 
