@@ -21,6 +21,7 @@ STAYS = re.compile(
 
 _ENTER = """\
 set -eu
+mount --bind "$1" "$1"
 mount -t proc none "$1/proc"
 mount --rbind /dev "$1/dev"
 exec chroot "$1" /bin/sh -eu /dev/stdin

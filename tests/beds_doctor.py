@@ -34,6 +34,10 @@ SECRET = bytes(range(200, 232))  # the octets of every key
 LOGIN = (
     "auth requisite pam_nologin.so\n@include common-auth\n@include common-account\n@include common-session\n"
 )
+MODULES = (
+    *("unix", "deny", "permit", "nologin", "succeed_if", "selinux", "loginuid", "keyinit", "limits", "env"),
+    "gnome_keyring",
+)
 SERVICES = dict.fromkeys(("pam", "getty", "channel", "acceptor"), 384) | {
     "verdict": 0o666,
     "greeter": 0o666,
@@ -94,11 +98,13 @@ class Machine:
         self.copy("data/greetd/config.toml", "/etc/greetd/config.toml")
         self.write("/etc/pam.d/login", add_lines(LOGIN))
         self.write("/etc/pam.d/greetd", "@include login\n")
-        self.write("/etc/pam.d/common-auth", "auth required pam_unix.so\n")
+        for type in ("auth", "account", "session"):
+            self.write(f"/etc/pam.d/common-{type}", f"{type} required pam_unix.so\n")
+        self.write("/etc/pam.d/other", "auth required pam_deny.so\n")
         for name in ("lightdm", "sddm"):
             self.write(f"/etc/pam.d/{name}", add_lines(LOGIN))
-        for module in ("pam_sso.so", "pam_unix.so"):
-            self.copy("pam/pam_sso.so", f"/lib/x/security/{module}")
+        for module in ("sso", *MODULES):
+            self.copy("pam/pam_sso.so", f"/lib/x/security/pam_{module}.so")
 
     def _port(self) -> None:
         self.write("/dev/vport1p1", "", 0o600, AGENT)

@@ -1,5 +1,6 @@
 """The Debian packages: how they install on a real Debian, and what is left without them."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -107,6 +108,45 @@ def test_an_upgrade_keeps_what_the_administrator_has_set_up(debian: Debian) -> N
     assert debian.run(f"stat -c '%a %U:%G' /{keytab}") == "600 sso-acceptor:sso-acceptor\n"
     assert after.pop(keytab)[3] == before.pop(keytab)[3] == b"key\n"
     assert {name for name in differing(before, after) if "__pycache__" not in name} == set()
+
+
+@pytest.mark.e2e
+def test_an_upgrade_brings_the_pam_lines_of_the_last_release_up_to_date(debian: Debian) -> None:
+    login = "etc/pam.d/login"
+    debian.run("sso install-pam --service login")
+    new = debian.files()[login]
+    # What 0.1's first builds wrote: no line with "check", and a last one that can refuse nothing.
+    older = "s/^session .* pam_sso.so # console-sso$/session optional pam_sso.so # console-sso/"
+    debian.run(f"sed -i '/pam_sso.so check # console-sso$/d; {older}' /{login}")
+    assert debian.files()[login][3].count(b"# console-sso\n") == 5 and findings(debian)["PAM service"] == [
+        "wrong"
+    ]
+    debian.run("dpkg --force-unsafe-io -i /debs/*.deb")
+    assert debian.files()[login] == new
+    assert findings(debian)["PAM service"] == ["ok", "ok"]
+    debian.run("sso install-pam --service login --remove")
+    assert debian.files()[login] == debian.before[login]
+
+
+def findings(debian: Debian) -> dict[str, list[str]]:
+    """What sso doctor says of each step of the guest."""
+    found: dict[str, list[str]] = {}
+    for each in json.loads(debian.run("sso doctor guest --json || true"))["findings"]:
+        found.setdefault(each["step"], []).append(each["state"])
+    return found
+
+
+@pytest.mark.e2e
+def test_removal_gives_back_a_file_whose_last_line_has_no_end(debian: Debian) -> None:
+    text = "auth required pam_unix.so\naccount required pam_unix.so\nsession required pam_unix.so \xe9"
+    (debian.folder / "etc/pam.d/xdm").write_bytes(text.encode("latin-1"))
+    (debian.folder / "etc/pam.d/slim").write_bytes(text.encode("latin-1"))
+    debian.run("sso install-pam --service xdm; sso install-pam --service slim")
+    debian.run("echo 'session optional pam_mail.so' >>/etc/pam.d/slim")
+    debian.run(f"dpkg --remove {GUEST} {MODULE}")
+    after = debian.files()
+    assert after["etc/pam.d/xdm"][3] == text.encode("latin-1")
+    assert after["etc/pam.d/slim"][3] == f"{text}\nsession optional pam_mail.so\n".encode("latin-1")
 
 
 @pytest.mark.e2e

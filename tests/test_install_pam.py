@@ -8,27 +8,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pam_files import COMMON, LOGIN
 
 from sso.errors import ConfigError
 from sso.guest.install_pam import BACKUP, main, pam_folder
 from sso.guest.pam_stack import CONTROL, MARK, add_lines, remove_lines
 
 SOURCE = Path(__file__).parent.parent / "pam"
-
-LOGIN = """\
-# The PAM configuration file for the Shadow `login' service
-auth       optional   pam_faildelay.so  delay=3000000
-# auth       required   pam_issue.so issue=/etc/issue
-auth       requisite  pam_nologin.so
-session [success=ok ignore=ignore module_unknown=ignore default=bad] pam_selinux.so close
-session    required     pam_loginuid.so
-@include common-auth
-auth       optional   pam_group.so
-session    required   pam_limits.so
-@include common-account
-@include common-session
-@include common-password
-"""
 
 
 def codes(text: str) -> list[str]:
@@ -68,6 +54,11 @@ def test_module_and_arguments_go_to_each_line(arguments: str | list[str]) -> Non
         f"account {CONTROL} /opt/pam_sso.so check socket=/run/x agent_uid=4010",
         f"session {CONTROL} /opt/pam_sso.so socket=/run/x agent_uid=4010",
     ]
+
+
+def test_the_copy_of_pam_group_lets_nobody_in() -> None:
+    text = "@include common-auth\nauth sufficient pam_group.so [a b]\n" + REST
+    assert codes(add_lines(text))[1:3] == ["auth optional pam_group.so [a b]", DECIDE]
 
 
 EARLY, DECIDE = "auth optional pam_sso.so early", "auth [success=done default=ignore] pam_sso.so"
@@ -196,7 +187,7 @@ def test_doing_it_twice_is_doing_it_once_and_it_can_be_undone(text: str) -> None
         return
     assert add_lines(once) == once
     assert add_lines(once, "/x.so", ["y"]) == add_lines(text, "/x.so", ["y"])
-    assert remove_lines(once).rstrip("\n") == text.rstrip("\n")
+    assert remove_lines(once) == text
 
 
 OLD = """\
@@ -218,20 +209,20 @@ def test_an_upgrade_rewrites_the_lines_of_an_older_version(
     (services / "login").write_text(OLD)
     (services / "greetd").write_bytes(OLD.encode() + b"# \xe9\n")
     (services / ("login" + BACKUP)).write_text(OLD)
-    (services / "locker").write_text(OLD.replace("@include common-session\n", ""))
+    (services / "xdm").write_text(OLD.replace("@include common-session\n", ""))
     before = everything(root)
     assert main([f"--root={root}", "--upgrade"]) == 0
     new = add_lines(remove_lines(OLD), "/x/pam_sso.so", ["socket=/run/x"])
     assert "optional /x/pam_sso.so socket" not in new and new.count(CONTROL) == 3
     assert (services / "login").read_text() == new
     assert stat.S_IMODE((services / "login").stat().st_mode) == 0o640
-    assert (services / "linked").is_symlink()
+    assert (services / "lightdm").is_symlink()
     assert (services / "greetd").read_bytes() == new.encode() + b"# \xe9\n"
-    assert "pam_sso" not in (services / "locker").read_text(), "no login that cannot be taken back"
-    assert "locker: our lines are taken away: the service has no session line" in capsys.readouterr().err
+    assert "pam_sso" not in (services / "xdm").read_text(), "no login that cannot be taken back"
+    assert "xdm: our lines are taken away: the service has no session line" in capsys.readouterr().err
     after = everything(root)
     changed = sorted(Path(name).name for name in after if after[name] != before[name])
-    assert changed == ["greetd", "linked", "locker", "login"] and after.keys() == before.keys()
+    assert changed == ["greetd", "lightdm", "login", "xdm"] and after.keys() == before.keys()
     assert main([f"--root={root}", "--upgrade"]) == 0 and everything(root) == after
 
 
@@ -247,12 +238,14 @@ def root(tmp_path: Path) -> Path:
     (tmp_path / "lib").symlink_to("usr/lib")
     services = tmp_path / "etc/pam.d"
     services.mkdir(parents=True)
-    for name in ("login", "sudo", "common-auth", "greetd"):
+    for name in ("login", "sudo", "greetd"):
         (services / name).write_text(LOGIN)
         (services / name).chmod(0o640)
-    (services / "linked").symlink_to("login")
-    (services / "odd").write_text("auth required pam_unix.so \\ \n" + REST)
-    (services / "locker").write_text("auth required pam_unix.so\naccount required a.so\n")
+    for name, text in COMMON.items():
+        (services / name).write_text(text)
+    (services / "lightdm").symlink_to("login")
+    (services / "sddm").write_text("auth required pam_unix.so \\ \n" + REST)
+    (services / "xdm").write_text("auth required pam_unix.so\naccount required a.so\n")
     return tmp_path
 
 
@@ -291,7 +284,7 @@ def test_install_twice_and_remove(root: Path, module: Path, capsys: pytest.Captu
     assert service.read_text() == LOGIN
     assert main([*options, "--remove"]) == 0
     left = {path.name for path in (root / "etc/pam.d").iterdir()}
-    assert left == {"login", "sudo", "common-auth", "greetd", "linked", "odd", "locker", "login" + BACKUP}
+    assert left == {*COMMON, "login", "sudo", "greetd", "lightdm", "sddm", "xdm", "login" + BACKUP}
     assert [path.name for path in pam_folder(root).iterdir() if path.name.startswith(".")] == []
 
 
@@ -328,10 +321,10 @@ def test_a_dry_run_shows_the_difference_and_does_nothing(
         (["--service=password-auth"], "no login screen"),
         (["--service=../login"], "plain name"),
         (["--service="], "plain name"),
-        (["--service=lightdm"], "no such PAM service"),
-        (["--service=linked"], "no such PAM service"),
-        (["--service=odd"], "not always in the same way"),
-        (["--service=locker"], "no session line"),
+        (["--service=kde"], "no such PAM service"),
+        (["--service=lightdm"], "lightdm is a link to login: name the service that it points to"),
+        (["--service=sddm"], "not always in the same way"),
+        (["--service=xdm"], "no session line"),
         (["--service=login", "--socket=run/x"], "must be absolute"),
         (["--service=login", "--socket=/run/x y"], "must not hold blanks"),
         (["--service=login", "--module=/etc/hostname"], "not a built module"),

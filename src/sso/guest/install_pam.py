@@ -1,6 +1,7 @@
 """`sso install-pam`: put the PAM module into the system's folder and its lines into one service.
 
-Which lines, and where they stand: sso.guest.pam_stack. A file of octets is read as Latin-1, which any is.
+Which lines, and where they stand: sso.guest.pam_stack. What a sign-on would skip: sso.guest.pam_chain. A file
+of octets is read as Latin-1, which any is.
 """
 
 import difflib
@@ -12,21 +13,33 @@ import sys
 import sysconfig
 import tempfile
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from sso.errors import ConfigError
-from sso.guest.pam_stack import MARK, MODULE, add_lines, lines, remove_lines
+from sso.guest.pam_chain import Step, hides_ours, skipped_checks
+from sso.guest.pam_stack import MARK, MODULE, add_lines, lines, noted_skips, remove_lines
 from sso.printable import escaped
 
 BACKUP = ".before-console-sso"
 
-# Stacks that other services include, and services that are no login on the console.
-_REFUSED = (
+# The services of login screens and of lock screens, by the names that their packages give them.
+SCREENS = {
+    *("login", "greetd", "lightdm", "sddm", "gdm-password", "gdm", "gdm3", "lxdm", "slim", "xdm", "wdm"),
+    *("ly", "lemurs", "kde", "kscreensaver", "i3lock", "swaylock", "hyprlock", "gtklock", "waylock"),
+    *("xscreensaver", "xsecurelock", "physlock", "vlock"),
+    *("mate-screensaver", "cinnamon-screensaver", "xfce4-screensaver"),
+}
+# Stacks that other services include, and services that are never a login on the console.
+_NEVER = (
     "*-auth",
     "atd",
     "common-*",
     "cron",
+    "crond",
+    "doas",
     "other",
     "passwd",
     "polkit-1",
@@ -39,45 +52,112 @@ _REFUSED = (
     "sudo*",
     "system-*",
 )
+# Where a distribution may keep its own files, which an administrator's in /etc/pam.d go before.
+_VENDOR = ("usr/lib/pam.d", "usr/etc/pam.d")
 
 
 def install(options: Namespace) -> None:
-    """Do what the options of `main` say; raises ConfigError before anything is written."""
-    service = _service(options.root, options.service)
+    """Do what the options of `main` say, all of it or nothing; raises ConfigError and OSError."""
+    service = _service(options)
     old = _read(service)
     folder = pam_folder(options.root)
-    if options.remove:
-        new = remove_lines(old)
-    else:
-        new = add_lines(old, arguments=_arguments(options))
-        _install_module(options, folder)
-    if new == old:
-        print(f"{service}: nothing to change")
-    elif options.dry_run:
-        before, after = (text.encode("latin-1").decode(errors="replace").split("\n") for text in (old, new))
-        for line in difflib.unified_diff(before, after, str(service), f"{service} (new)", lineterm=""):
-            print(line)
-    else:
-        if remove_lines(old) == old:
-            _write(service.with_name(service.name + BACKUP), old, service)
-        _write(service, new, service)
-        print(f"{service}: changed; the file as it was is {service.name}{BACKUP}")
+    with ExitStack() as undo:
+        if options.remove:
+            new = remove_lines(old)
+        else:
+            add_lines(old, arguments=_arguments(options))  # says first what would be wrong with any lines
+            skips = _accepted_skips(options.root, service, old, options.skip_checks)
+            new = add_lines(old, arguments=_arguments(options), skips=skips)
+            _install_module(options, folder, undo)
+        if new == old:
+            print(f"{service}: nothing to change")
+        elif options.dry_run:
+            before, after = (
+                text.encode("latin-1").decode(errors="replace").split("\n") for text in (old, new)
+            )
+            names = str(service), f"{service} (new)"
+            for line in difflib.unified_diff(before, after, *names, lineterm=""):
+                print(line)
+        else:
+            if remove_lines(old) == old:
+                _write(service.with_name(service.name + BACKUP), old, service, undo)
+            _write(service, new, service)
+            print(f"{service}: changed; the file as it was is {service.name}{BACKUP}")
+        undo.pop_all()
 
 
 def upgrade(root: Path) -> None:
     """Bring the lines that an older version of ours wrote up to date, in every service that has some.
 
     A service that is none for us any more loses them: better no sign-on than one that cannot be taken back.
+    Checks that a sign-on skips cost nobody the lines of a site that works: they are named, each time.
     """
     for service, old in marked(root):
         try:
-            new = add_lines(old, *written(old))
+            noted = noted_skips(old)
+            new = add_lines(old, *written(old), noted)
         except ConfigError as error:
-            new = remove_lines(old)
+            new, noted = remove_lines(old), ()
             print(escaped(f"{service}: our lines are taken away: {error}"), file=sys.stderr)
+        else:
+            _warn(root, service, old, noted)
         if new != old:
             _write(service, new, service)
             print(f"{service}: our lines are up to date")
+
+
+def _warn(root: Path, service: Path, text: str, noted: Sequence[str]) -> None:
+    """Say what `install` would refuse today, and how a person decides about it."""
+    try:
+        checks = [step for step in skips_of(root, service, text) if step.line.module not in noted]
+    except ConfigError as error:
+        print(escaped(f"{service}: {error}"), file=sys.stderr)
+        return
+    for step in checks:
+        print(escaped(f"{service}: sign-on skips a check: {step}"), file=sys.stderr)
+    if checks:
+        names = " ".join(sorted({step.line.module for step in checks}))
+        run = f"sso install-pam --service {service.name}"
+        print(escaped(f"{service}: if that is meant, run {run} --skip-checks {names}"), file=sys.stderr)
+        print(escaped(f"{service}: if not, run {run} --remove"), file=sys.stderr)
+
+
+def skips_of(root: Path, service: Path, text: str) -> list[Step]:
+    """The checks of a service that a sign-on would skip.
+
+    Raises ConfigError where a session line hides ours, or PAM refuses everybody.
+    """
+    read = partial(_included, root)
+    if hiding := hides_ours(text, service.name, read):
+        raise ConfigError(
+            f"{hiding} ends the session's lines before ours, so no session would be seen to open or close: "
+            "write optional or required there"
+        )
+    return skipped_checks(text, service.name, read)
+
+
+def _accepted_skips(root: Path, service: Path, text: str, named: Sequence[str]) -> list[str]:
+    """The modules of the checks that are skipped; raises ConfigError for one that nobody has named."""
+    checks = skips_of(root, service, text)
+    accepted = {*named, *noted_skips(text)}
+    if left := [step for step in checks if step.line.module not in accepted]:
+        names = " ".join(sorted({step.line.module for step in checks}))
+        raise ConfigError(
+            "a sign-on would skip what may refuse a login by hand: "
+            + "; ".join(map(str, left))
+            + ". Put such a line before the one that asks for the password, or accept it: "
+            + f"--skip-checks {names}"
+        )
+    return sorted({step.line.module for step in checks})
+
+
+def _included(root: Path, name: str) -> str:
+    """The text of a file that a service includes, from where libpam takes it; without lines of ours."""
+    places = [name.lstrip("/")] if name.startswith("/") else [f"etc/pam.d/{name}", f"usr/lib/pam.d/{name}"]
+    for place in places:
+        if (root / place).is_file():
+            return remove_lines(_read(root / place))
+    raise ConfigError(f"a line includes {name}, which is not there: PAM lets nobody in")
 
 
 def marked(root: Path) -> Iterator[tuple[Path, str]]:
@@ -103,11 +183,11 @@ def _read(path: Path) -> str:
     return path.read_bytes().decode("latin-1")
 
 
-def _write(path: Path, text: str, like: Path) -> None:
-    _replace(path, text.encode("latin-1"), like.stat().st_mode & 0o777)
+def _write(path: Path, text: str, like: Path, undo: ExitStack | None = None) -> None:
+    _replace(path, text.encode("latin-1"), like.stat(), undo)
 
 
-def _install_module(options: Namespace, folder: Path) -> None:
+def _install_module(options: Namespace, folder: Path, undo: ExitStack) -> None:
     """Put the module into the system's folder, unless a package has done that and no other is named."""
     if not options.module and not options.source and (folder / MODULE).is_file():
         print(f"{folder / MODULE}: is there")
@@ -115,7 +195,7 @@ def _install_module(options: Namespace, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as build:
         content = _module(options, Path(build))
     if not options.dry_run:
-        _replace(folder / MODULE, content, 0o644)
+        _replace(folder / MODULE, content, None, undo)
     print(f"{folder / MODULE}: {'would be ' if options.dry_run else ''}installed")
 
 
@@ -128,14 +208,32 @@ def pam_folder(root: Path) -> Path:
     raise ConfigError(f"no PAM below {root}: pam_unix.so is in none of the known folders")
 
 
-def _service(root: Path, name: str) -> Path:
-    if any(fnmatch.fnmatchcase(name, pattern) for pattern in _REFUSED):
+def _service(options: Namespace) -> Path:
+    """The file of the service that is named; raises ConfigError for one that is not for our lines."""
+    root, name = options.root, options.service
+    if any(fnmatch.fnmatchcase(name, pattern) for pattern in _NEVER):
         raise ConfigError(f"{name} is no login screen or lock screen; name the service of one, such as login")
     if not name or not all(letter.isalnum() or letter in "-_" for letter in name):
         raise ConfigError("a PAM service has a plain name, such as login")
-    path = root / "etc/pam.d" / name
-    if path.is_symlink() or not path.is_file():
+    path: Path = root / "etc/pam.d" / name
+    if path.is_symlink():
+        target = path.readlink()
+        made = (
+            "its configuration makes it (NixOS: security.pam.services)"
+            if "nix" in str(path.resolve())
+            else ""
+        )
+        raise ConfigError(f"{path} is a link to {target}: {made or 'name the service that it points to'}")
+    if not path.is_file():
+        for vendor in (root / folder / name for folder in _VENDOR):
+            if vendor.is_file():
+                raise ConfigError(f"{vendor} is the distribution's own: first run cp {vendor} {path}")
         raise ConfigError(f"{path} is not a file: there is no such PAM service")
+    if name not in SCREENS and not options.unlisted_service and not options.remove:
+        raise ConfigError(
+            f"{name} is no login screen or lock screen that is known here; --unlisted-service says that it "
+            "is one, and that whoever it lets in at this console may take what waits for its user"
+        )
     return path
 
 
@@ -173,21 +271,29 @@ def _module(options: Namespace, build: Path) -> bytes:
     return content
 
 
-def _replace(path: Path, content: bytes, mode: int) -> None:
-    """Write a file of root's all at once: whoever logs in meanwhile finds the old one or the new one."""
+def _replace(path: Path, content: bytes, like: os.stat_result | None, undo: ExitStack | None = None) -> None:
+    """Write a file all at once: whoever logs in meanwhile finds the old one or the new one.
+
+    It gets the owner, group and mode of `like`, else root's and 0644. What was there comes back by `undo`.
+    """
+    before = path.read_bytes() if undo and path.exists() else None
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
             file.flush()
-            os.fchmod(handle, mode)
             if os.geteuid() == 0:
-                os.fchown(handle, 0, 0)
+                os.fchown(handle, like.st_uid if like else 0, like.st_gid if like else 0)
+            os.fchmod(handle, like.st_mode & 0o7777 if like else 0o644)
             os.fsync(handle)
         os.rename(name, path)
     except BaseException:
         os.unlink(name)
         raise
+    if undo and before is None:
+        undo.callback(path.unlink)
+    elif undo and before is not None:
+        undo.callback(_replace, path, before, like)
 
 
 def _options(arguments: list[str] | None) -> Namespace:
@@ -208,6 +314,18 @@ def _options(arguments: list[str] | None) -> Namespace:
     )
     parser.add_argument("--socket", help="the agent's socket (default: /run/console-sso/pam.sock)")
     parser.add_argument("--agent-uid", type=int, default=0, help="the uid the agent runs as (default: 0)")
+    parser.add_argument(
+        "--skip-checks",
+        nargs="+",
+        default=[],
+        metavar="MODULE",
+        help="these checks, such as pam_wheel, are not made at a sign-on: you know, and mean it",
+    )
+    parser.add_argument(
+        "--unlisted-service",
+        action="store_true",
+        help="the service is a login screen or lock screen, although it is not known as one",
+    )
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
     return parser.parse_args(arguments)
 
@@ -221,7 +339,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"sso install-pam: {escaped(str(error))}", file=sys.stderr)
         return 1
     except OSError as error:
-        print(f"sso install-pam: {escaped(f'{error.filename}: {error.strerror}')}", file=sys.stderr)
+        where = error.filename2 or error.filename
+        print(f"sso install-pam: {escaped(f'{where}: {error.strerror}')}", file=sys.stderr)
         return 1
     return 0
 

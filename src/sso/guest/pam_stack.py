@@ -29,6 +29,8 @@ Here Debian's login, and why:
   type, before pam_systemd makes a session. libpam drops what the module says when the credentials are set.
 * The last session line says that the session is open. It is the last, so that one which other modules refuse
   is not reported. The cache goes when the session is closed.
+
+Lines are only put between those that are there: without ours a file is what it was, octet by octet.
 """
 
 import os
@@ -37,9 +39,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sso.errors import ConfigError
+from sso.printable import escaped
 
 MODULE = "pam_sso.so"
 MARK = "# console-sso"
+UNENDED = "# the line above had no end"  # on ours behind a last line without LF, to give that back
+_HEAD = "# Console SSO (sso install-pam --remove takes these lines away)"
+_SKIPS = " skips:"
 DECIDES = "auth [success=done default=ignore]"
 CONTROL = "[success=ignore ignore=ignore module_unknown=ignore default=die]"
 VERDICT = "/verdict.sock"  # how the socket ends that answers lock screens, which open no session
@@ -72,9 +78,28 @@ _INCLUDED = {
 }
 
 
+TYPES = ("auth", "account", "session", "password")
 BLANKS = " \t\n"  # what parts words for libpam; a form feed and a carriage return are letters
-# A word; in brackets it may hold blanks, and a bracket behind a backslash.
-_WORD = re.compile(r"\[(?:\\\]|[^\]])*\]?|[^ \t\n]+")
+LINE_MAX = 1023  # libpam 1.5 takes what is behind for another line, 1.7 does not
+# A word; in brackets it may hold blanks, and a bracket behind a backslash. The brackets are no part of it.
+_WORD = re.compile(r"\[((?:\\\]|[^\]])*)\]?|[^ \t\n]+")
+_CODE = (
+    "success|open_err|symbol_err|service_err|system_err|buf_err|perm_denied|auth_err|cred_insufficient|"
+    "authinfo_unavail|user_unknown|maxtries|new_authtok_reqd|acct_expired|session_err|cred_unavail|"
+    "cred_expired|cred_err|no_module_data|conv_err|authtok_err|authtok_recover_err|authtok_lock_busy|"
+    "authtok_disable_aging|try_again|ignore|abort|authtok_expired|module_unknown|bad_item|conv_again|"
+    "incomplete|default"
+)
+_CASE = re.compile(
+    rf"[ \t]*({_CODE})[ \t]*=[ \t]*(ignore|ok|done|bad|die|reset|[1-9][0-9]{{0,3}})(?=[ \t]|$)"
+)
+# Short words for a control, and the cases they stand for (pam.conf(5)).
+_CONTROLS = {
+    "required": {"success": "ok", "new_authtok_reqd": "ok", "ignore": "ignore", "default": "bad"},
+    "requisite": {"success": "ok", "new_authtok_reqd": "ok", "ignore": "ignore", "default": "die"},
+    "sufficient": {"success": "done", "new_authtok_reqd": "done", "default": "ignore"},
+    "optional": {"success": "ok", "new_authtok_reqd": "ok", "default": "ignore"},
+}
 
 
 @dataclass(frozen=True)
@@ -86,11 +111,22 @@ class Line:
     @property
     def words(self) -> list[str]:
         """Type, control, module, arguments; or @include and a name. Nothing for a comment."""
-        return _WORD.findall(self.text.replace("\\\n", " ").partition("#")[0])
+        found = _WORD.finditer(self._uncommented)
+        return [word[0] if word[1] is None else word[1].replace("\\]", "]") for word in found]
 
     @property
     def code(self) -> str:
-        return " ".join(self.words)
+        """The line in one piece, as it can be written once more."""
+        return " ".join(self.code_words)
+
+    @property
+    def code_words(self) -> list[str]:
+        """The words with their brackets."""
+        return [word[0] for word in _WORD.finditer(self._uncommented)]
+
+    @property
+    def _uncommented(self) -> str:
+        return self.text.replace("\\\n", " ").partition("#")[0]
 
     @property
     def included(self) -> str:
@@ -111,6 +147,39 @@ class Line:
         return os.path.basename(words[0]).removesuffix(".so") if words else ""
 
     @property
+    def actions(self) -> dict[str, str]:
+        """What libpam does for each code that the module may return; `default` stands for all others.
+
+        Raises ConfigError for a control that libpam does not understand, which refuses everybody.
+        """
+        control = self.words[1] if len(self.words) > 1 else ""
+        if short := _CONTROLS.get(control.lower()):
+            return short
+        found, end = {}, 0
+        while case := _CASE.match(control, end):
+            found[case[1]], end = case[2], case.end()
+        if not found or control[end:].strip(" \t"):
+            raise ConfigError(f"PAM does not understand this control: {escaped(control)}")
+        return {"default": "bad"} | found
+
+    @property
+    def brings(self) -> str:
+        """The file that stands here in the words of libpam, `include` or `substack`; "" for a module."""
+        words = self.words
+        is_one = not self.included and len(words) > 2 and words[1].lower() in ("include", "substack")
+        return words[2] if is_one else self.included
+
+    def check(self) -> None:
+        """Raise ConfigError for a line that libpam takes for one that refuses everybody."""
+        words = self.words
+        if not words or self.included:
+            return
+        if words[0].lower().removeprefix("-") not in TYPES or len(words) < 3:
+            raise ConfigError(f"PAM does not understand this line: {escaped(self.code)}")
+        if not self.brings:
+            self.actions  # noqa: B018  # raises
+
+    @property
     def service(self) -> str:
         """The other service that is included here whole, checks and all; "" for Debian's shared files."""
         return "" if self.included in _INCLUDED else self.included
@@ -118,9 +187,9 @@ class Line:
     @property
     def asks(self) -> bool:
         """Whether this auth line may ask for a secret, or jumps over lines that do."""
-        control = "".join(self.words[1:2]).strip("[]")
-        jumps = any(word.partition("=")[2].isdigit() for word in control.split())
-        return jumps or self.module not in _SILENT
+        if self.brings or self.module not in _SILENT:
+            return True
+        return any(action.isdigit() for action in self.actions.values())
 
 
 def lines(text: str) -> Iterator[Line]:
@@ -128,7 +197,8 @@ def lines(text: str) -> Iterator[Line]:
 
     A line ends at LF alone. A backslash right before it joins the next one, except in a comment. Raises
     ConfigError for what libpam refuses, or what its versions read in different ways (1.5.2 and 1.7 compared):
-    a backslash with blanks behind it, and a blank line or a comment where a line is to go on.
+    a backslash with blanks behind it, a blank line or a comment where a line is to go on, and a line, or
+    comment, longer than LINE_MAX.
     """
     parts: list[str] = []
     for line in re.findall(r"[^\n]*\n|[^\n]+", text):
@@ -138,6 +208,10 @@ def lines(text: str) -> Iterator[Line]:
         if unclear or "\0" in line or (parts and not code.strip(BLANKS)):
             raise ConfigError(f"PAM cannot read this line, or not always in the same way: {line.strip()!a}")
         parts.append(line)
+        if sum(map(len, parts)) > LINE_MAX:
+            raise ConfigError(
+                f"PAM does not always read a line of more than {LINE_MAX} octets: {line[:60]!a}"
+            )
         if not joins:
             yield Line("".join(parts))
             parts.clear()
@@ -145,25 +219,29 @@ def lines(text: str) -> Iterator[Line]:
         raise ConfigError("the last line ends with a backslash: PAM refuses the whole file")
 
 
-def add_lines(text: str, module: str = MODULE, arguments: str | Sequence[str] = ()) -> str:
+def add_lines(
+    text: str, module: str = MODULE, arguments: str | Sequence[str] = (), skips: Sequence[str] = ()
+) -> str:
     """Add our lines to the text of a service's file, in place of those that are there.
 
-    `module` is a name in the system's PAM folder or an absolute path, `arguments` go to each line. Doing it
-    twice changes nothing. Only a lock screen, which has the verdict socket, may do without account or session
-    lines; it gets none of those, since ours alone would shadow the default. Raises ConfigError when nobody
-    logs in by this service, PAM may read the file otherwise, or an argument cannot stand in such a file.
+    `module` is a name in the system's PAM folder or an absolute path, `arguments` go to each line, `skips`
+    are the checks that an administrator has named (sso.guest.pam_chain), noted for later. Doing it twice
+    changes nothing, and `remove_lines` gives the text back. Only a lock screen, which has the verdict socket,
+    may do without account or session lines; it gets none of those, since ours alone would shadow the default.
+    Raises ConfigError when nobody logs in by this service, PAM may read the file otherwise, or an argument
+    cannot stand in such a file.
     """
     words = [module, *(arguments.split() if isinstance(arguments, str) else arguments)]
-    if any(not word or set(word) & set(" \t\n#[]\\") for word in words):
+    if any(not word or set(word) & set(" \t\n#[]\\") for word in (*words, *skips)):
         raise ConfigError("a PAM argument must not hold blanks, brackets, # or a backslash")
-    found = [Line(_ended(line.text)) for line in lines(remove_lines(text))]
+    found = list(lines(remove_lines(text)))
+    for line in found:
+        line.check()
     places = {
         type: [index for index, line in enumerate(found) if line.may_be(type)]
         for type in ("auth", "account", "session")
     }
-    if not places["auth"]:
-        raise ConfigError("the service has no auth line: nobody logs in by it")
-    decide = next((index for index in places["auth"] if found[index].asks), places["auth"][-1] + 1)
+    decide = deciding(found)
     if decide < len(found) and (other := found[decide].service):
         raise ConfigError(f"it takes its lines from {other}, where ours belong too: use --service {other}")
     for type in ("account", "session"):
@@ -172,34 +250,52 @@ def add_lines(text: str, module: str = MODULE, arguments: str | Sequence[str] = 
                 f"the service has no {type} line, so a login by it cannot be taken back; "
                 "a lock screen needs --socket /run/console-sso/verdict.sock"
             )
-    ours = _ours(found, places, decide, words)
-    # What has the same place keeps this order; the old line of that place follows.
-    return "".join(
-        "".join(text for place, text in ours if place == index)
-        + (found[index].text if index < len(found) else "")
-        for index in range(len(found) + 1)
-    )
+    head = _HEAD + (" ".join((_SKIPS, *skips)) if skips else "")
+    return _inserted(found, [(places["auth"][0], head), *_ours(found, places, decide, words)])
+
+
+def deciding(found: Sequence[Line]) -> int:
+    """The index of the line before which ours decides; raises ConfigError when nobody logs in by these."""
+    auth = [index for index, line in enumerate(found) if line.may_be("auth")]
+    if not auth:
+        raise ConfigError("the service has no auth line: nobody logs in by it")
+    return next((index for index in auth if found[index].asks), auth[-1] + 1)
 
 
 def _ours(
     found: list[Line], places: dict[str, list[int]], decide: int, words: list[str]
-) -> list[tuple[int, str]]:
+) -> Iterator[tuple[int, str]]:
     """Our lines, each with the index of the line before which it stands."""
-    first = places["auth"][0]
-    groups = [found[at].code for at in places["auth"] if at >= decide and found[at].module == "pam_group"]
-    ours = [
-        (first, "# Console SSO (sso install-pam --remove takes these lines away)"),
-        (first, " ".join(("auth optional", words[0], "early", *words[1:]))),
-        *((decide, group) for group in groups),
-        (decide, " ".join((DECIDES, *words))),
-    ]
+    yield places["auth"][0], " ".join(("auth optional", words[0], "early", *words[1:]))
+    for at in places["auth"]:
+        if at >= decide and found[at].module == "pam_group":
+            # As optional, whatever it is: the copy must neither let anybody in nor refuse anybody.
+            yield decide, " ".join(("auth optional", *found[at].code_words[2:]))
+    yield decide, " ".join((DECIDES, *words))
     check = " ".join((CONTROL, words[0], "check", *words[1:]))
     for type in ("account", "session"):
         if places[type]:
-            ours.append((places[type][0], f"{type} {check}"))
+            yield places[type][0], f"{type} {check}"
     if places["session"]:
-        ours.append((places["session"][-1] + 1, " ".join(("session", CONTROL, *words))))
-    return [(place, f"{text} {MARK}\n") for place, text in ours]
+        yield places["session"][-1] + 1, " ".join(("session", CONTROL, *words))
+
+
+def _inserted(found: list[Line], ours: list[tuple[int, str]]) -> str:
+    """The text with our lines in it; those of one place keep their order, and its old line follows them."""
+    unended = bool(found) and not found[-1].text.endswith("\n")
+    parts = []
+    for index in range(len(found) + 1):
+        for place, text in ours:
+            if place != index:
+                continue
+            if index == len(found) and unended:
+                parts.append("\n")
+                text, unended = f"{text} {UNENDED}", False
+            if len(text) > LINE_MAX - len(MARK) - 2:
+                raise ConfigError("the arguments are too long for a PAM line")
+            parts.append(f"{text} {MARK}\n")
+        parts += [found[index].text] if index < len(found) else []
+    return "".join(parts)
 
 
 def is_locker(words: Sequence[str]) -> bool:
@@ -207,16 +303,24 @@ def is_locker(words: Sequence[str]) -> bool:
     return any(word.startswith("socket=") and word.endswith(VERDICT) for word in words)
 
 
+def noted_skips(text: str) -> tuple[str, ...]:
+    """The checks that our head line says are skipped with the administrator's knowledge."""
+    for line in text.split("\n"):
+        if line.startswith(_HEAD) and is_marked(line):
+            return tuple(line.removesuffix(MARK).partition(_SKIPS)[2].split())
+    return ()
+
+
 def remove_lines(text: str) -> str:
-    """Take our lines out of the text of a service's file."""
-    kept = re.findall(r"[^\n]*\n|[^\n]+", text)
-    return "".join(line for line in kept if not is_marked(line))
+    """Take our lines out of the text of a service's file; what is left has the octets that it had before."""
+    split = re.findall(r"[^\n]*\n|[^\n]+", text)
+    kept = [at for at, line in enumerate(split) if not is_marked(line)]
+    behind = split[kept[-1] + 1 :] if kept else []
+    rest = "".join(split[at] for at in kept)
+    # Where somebody has added lines behind ours the one above has its end now.
+    return rest.removesuffix("\n") if any(UNENDED in line for line in behind) else rest
 
 
 def is_marked(line: str) -> bool:
     """Whether we wrote a line; its comment keeps it from joining another one."""
     return line.rstrip(BLANKS).endswith(MARK)
-
-
-def _ended(line: str) -> str:
-    return line if line.endswith("\n") else line + "\n"

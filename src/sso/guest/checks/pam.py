@@ -6,13 +6,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sso.doctor import Finding, System, not_checked, ok, warning, wrong
+from sso.doctor import Finding, State, System, not_checked, ok, warning, wrong
 from sso.errors import ConfigError
 from sso.guest import faillock
+from sso.guest.checks import pam_trial
 from sso.guest.checks.guest import Guest
 from sso.guest.config import GuestConfig
-from sso.guest.install_pam import BACKUP, pam_folder, written
-from sso.guest.pam_stack import CONTROL, MARK, MODULE, Line, add_lines, is_locker, lines
+from sso.guest.install_pam import BACKUP, SCREENS, pam_folder, skips_of, written
+from sso.guest.pam_stack import CONTROL, MARK, MODULE, Line, add_lines, is_locker, lines, noted_skips
 
 FOLDER = "/etc/pam.d"
 GDM = "gdm-ovirtcred"
@@ -41,30 +42,41 @@ def service(guest: Guest) -> Iterator[Finding]:
         yield wrong(f"there is no {path}", mend)
     elif not ours(text):
         yield wrong(f"{path} has no line of {MODULE}", f"Run: {install}")
-    elif MARK in text:
-        yield _marked(path, text, install)
     else:
-        yield _by_hand(guest, path, text, install)
+        by_us = MARK in text
+        found = _marked(guest, name, text, install) if by_us else _by_hand(guest, path, text, install)
+        yield found
+        # Our own reading is content: is libpam, too?
+        if found.state != State.WRONG:
+            yield pam_trial.tried(guest, install)
     yield from _socket(guest, path, text, install)
 
 
 def _deciding(system: System, name: str) -> tuple[str, str]:
     """The service where our lines belong, and its file; some take their lines from another service."""
-    text = system.read(f"{FOLDER}/{name}")
+    text = _text(system, name)
     for _ in range(INCLUDES_MAX):
         included = re.findall(r"^@include\s+(?!common-)(\S+)", text, re.MULTILINE)
         if ours(text) or not included:
             break
-        name, text = included[0], system.read(f"{FOLDER}/{included[0]}")
+        name, text = included[0], _text(system, included[0])
     return name, text
 
 
-def _marked(path: str, text: str, install: str) -> Finding:
-    """Lines that sso install-pam wrote are right when it would write the same again."""
+def _text(system: System, name: str) -> str:
+    """A service's file as install-pam reads it: any octet may be there, and only LF ends a line."""
     try:
-        module, arguments = written(text)
-        if add_lines(text, module, arguments) == text:
-            return ok(f"{path} has our lines in their places")
+        return system.path(f"{FOLDER}/{name}").read_bytes().decode("latin-1")
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return ""
+
+
+def _marked(guest: Guest, name: str, text: str, install: str) -> Finding:
+    """Lines that sso install-pam wrote are right when it would write the same again."""
+    path = f"{FOLDER}/{name}"
+    try:
+        if add_lines(text, *written(text), noted_skips(text)) == text:
+            return _skipping(guest, path, text, install)
     except ConfigError as error:
         return wrong(f"{path}: {error}", f"Run: {install} --remove")
     if not any("check" in line.split() for line in ours(text)):
@@ -73,6 +85,21 @@ def _marked(path: str, text: str, install: str) -> Finding:
             "Run: sso install-pam --upgrade",
         )
     return wrong(f"our lines in {path} are not in the right places, or not all there", f"Run: {install}")
+
+
+def _skipping(guest: Guest, path: str, text: str, install: str) -> Finding:
+    """The checks that hold for a login by hand hold for a sign-on, or an administrator has said otherwise."""
+    checks = skips_of(guest.system.root, guest.system.path(path), text)
+    noted = noted_skips(text)
+    if left := [step for step in checks if step.line.module not in noted]:
+        names = " ".join(sorted({step.line.module for step in checks}))
+        return wrong(
+            f"a sign-on skips what may refuse a login by hand: {'; '.join(map(str, left))}",
+            f"Put such a line before the one that asks for the password and run {install}; or, if you mean"
+            f" it: {install} --skip-checks {names}",
+        )
+    meant = f"; a sign-on skips {', '.join(noted)}, as you have said" if checks else ""
+    return ok(f"{path} has our lines in their places{meant}")
 
 
 def _by_hand(guest: Guest, path: str, text: str, install: str) -> Finding:
@@ -117,7 +144,11 @@ def _unguarded(found: list[Line]) -> str:
         ("last session line", sessions[-1:], ()),
     )
     for place, words, arguments in places:
-        if not words or not _is_ours(words[0], *arguments) or words[0][1].split() != CONTROL.split():
+        if (
+            not words
+            or not _is_ours(words[0], *arguments)
+            or words[0][1].split() != CONTROL.strip("[]").split()
+        ):
             return f"{place} of {MODULE} with its control"
     return ""
 
@@ -170,7 +201,7 @@ def elsewhere(guest: Guest) -> Iterator[Finding]:
     """Our lines are in no file that other services include, nor in one by which nobody logs in here."""
     good = []
     for file in sorted(guest.system.path(FOLDER).glob("*")):
-        if not file.is_file() or file.name.endswith(BACKUP) or not ours(file.read_text(errors="replace")):
+        if not file.is_file() or file.name.endswith(BACKUP) or not ours(_text(guest.system, file.name)):
             continue
         if any(fnmatch.fnmatchcase(file.name, pattern) for pattern in FORBIDDEN):
             path = f"{FOLDER}/{file.name}"
@@ -178,8 +209,13 @@ def elsewhere(guest: Guest) -> Iterator[Finding]:
                 f"{path} has lines of {MODULE}, which no such service may have",
                 f"Run: sed -i /pam_sso/d {path}",
             )
-        else:
-            good.append(file.name)
+            continue
+        good.append(file.name)
+        if file.name not in SCREENS and file.name not in (GDM, guest.service, *guest.config.lockers):
+            yield warning(
+                f"{FOLDER}/{file.name} has lines of {MODULE}, and is no screen that is known here",
+                f"If it is none: sso install-pam --service {file.name} --remove",
+            )
     yield ok(f"services with our lines: {', '.join(good) or 'none'}")
 
 

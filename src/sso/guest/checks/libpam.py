@@ -1,0 +1,203 @@
+"""What the real libpam makes of a service: which modules it runs and in which order, while none of them runs.
+
+Our own reading of PAM files (sso.guest.pam_stack) cannot be its own judge. So the service is started for real
+in a forked process with a mount namespace of its own, where another module stands in each one's place:
+pam_echo, which says yes to everything, pam_warn, which says PAM_IGNORE, or pam_deny. libpam logs under the
+name of the module it has called (pam_syslog(3)), and that log is the answer.
+"""
+
+import ctypes
+import json
+import os
+import re
+import select
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+SECONDS = 30.0  # far more than the tenth of one that it takes
+ANSWER_MAX = 1 << 20
+SAYS_YES, SAYS_NOTHING, SAYS_NO = "pam_echo.so", "pam_warn.so", "pam_deny.so"  # which logs no call
+CALLS = {"auth": "authenticate", "account": "acct_mgmt", "session": "open_session"}
+_FOLDER = "/etc/pam.d"
+_NEWNS, _BIND, _REC, _PRIVATE = 0x20000, 0x1000, 0x4000, 1 << 18  # sched.h, sys/mount.h
+_LOG_PERROR, _LOG_AUTHPRIV, _LOG_INFO = 0x20, 10 << 3, 6  # syslog.h
+_MODULE_PATH = re.compile(rb"/[^\s\[\]#]+\.so")
+_CALLED = re.compile(
+    r"(?:[^ ]+: )?([^ :()]+)\([^ ()]*:(?:auth|account|session)\): (?:called=(.*)|function=.*)"
+)
+
+
+class TrialError(Exception):
+    """The trial could not be made; the text says why."""
+
+
+class Call(NamedTuple):
+    """One module that libpam has called: its name without .so, and its arguments where it said yes."""
+
+    module: str
+    arguments: str
+
+
+class Ran(NamedTuple):
+    """What came of one call of a login program: libpam's code, and the modules in their order."""
+
+    code: int
+    calls: tuple[Call, ...]
+
+
+def run(
+    service: str, files: Mapping[str, bytes], modules: Path, stand_ins: Mapping[str, str]
+) -> dict[str, Ran]:
+    """Ask a service to let somebody in ("auth"), to account for that ("account") and to open a "session".
+
+    `files` are the PAM files of the machine that is meant, by name; `stand_ins` says for each module's file
+    name which module of ours takes its place, and there are no others; `modules` is the folder where this
+    machine's libpam looks. Needs root. Raises TrialError when that cannot be done, or not in SECONDS.
+    """
+    answer = _forked(lambda: _trial(service, files, modules, stand_ins))
+    told: dict[str, Any] = json.loads(answer or '{"error": "the trial took too long"}')
+    if "error" in told:
+        raise TrialError(told["error"])
+    return {
+        type: Ran(code, tuple(Call(*call) for call in calls)) for type, (code, calls) in told["ran"].items()
+    }
+
+
+def _forked(work: Callable[[], object]) -> bytes:
+    """What the work in a process of its own has to tell; nothing when it takes too long."""
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _tell(writing, work)
+    os.close(writing)
+    parts: list[bytes] = []
+    try:
+        while sum(map(len, parts)) < ANSWER_MAX and select.select([reading], [], [], SECONDS)[0]:
+            if not (part := os.read(reading, 65536)):
+                return b"".join(parts)
+            parts.append(part)
+        return b""
+    finally:
+        os.close(reading)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def _tell(pipe: int, work: Callable[[], object]) -> NoReturn:
+    try:
+        try:
+            answer = {"ran": work()}
+        except BaseException as error:
+            answer = {"error": str(error)}
+        with os.fdopen(pipe, "wb") as file:
+            file.write(json.dumps(answer).encode())
+    finally:
+        os._exit(0)
+
+
+# In the forked process
+
+
+def _trial(
+    service: str, files: Mapping[str, bytes], modules: Path, stand_ins: Mapping[str, str]
+) -> dict[str, tuple[int, list[tuple[str, str]]]]:
+    libpam = ctypes.CDLL("libpam.so.0")
+    for name in set(stand_ins.values()):
+        ctypes.CDLL(str(modules / name))  # with the libraries that it needs
+    _set_stage(files, modules, stand_ins)
+    log = os.memfd_create("log")
+    os.dup2(log, 2)
+    ctypes.CDLL(None).openlog(None, _LOG_PERROR, _LOG_AUTHPRIV)
+    before, stage = _mapped(), os.stat(modules).st_dev
+    handle = _Handle(libpam, service)
+    # Else somebody's own module would run, and do what it does at a login.
+    for device, path in _mapped() - before:
+        if device != f"{os.major(stage):02x}:{os.minor(stage):02x}":
+            raise TrialError(f"libpam loads {path}, in whose place nothing stands")
+    ran = {}
+    for type, name in CALLS.items():
+        start = os.lseek(log, 0, os.SEEK_END)
+        code = getattr(libpam, f"pam_{name}")(handle.handle, 0)
+        lines = os.pread(log, ANSWER_MAX, start).decode("latin-1").split("\n")
+        found = [match for line in lines if (match := _CALLED.fullmatch(line))]
+        ran[type] = (code, [(match[1], bytes.fromhex(match[2] or "").decode("latin-1")) for match in found])
+    return ran
+
+
+def _set_stage(files: Mapping[str, bytes], modules: Path, stand_ins: Mapping[str, str]) -> None:
+    """Put the files and the stand-ins where libpam looks; nothing reaches the machine's log."""
+    content = {name: (modules / name).read_bytes() for name in set(stand_ins.values())}
+    _call("unshare", _NEWNS)
+    _mount("none", "/", "", _REC | _PRIVATE)
+    for folder in (modules, Path(_FOLDER)):
+        _mount("tmpfs", str(folder), "tmpfs", 0)
+    for name, text in files.items():
+        (Path(_FOLDER) / name).write_bytes(text)
+    for name, stand_in in stand_ins.items():
+        (modules / name).write_bytes(content[stand_in])
+        (modules / name).chmod(0o755)
+    for named in {os.fsdecode(path) for text in files.values() for path in _MODULE_PATH.findall(text)}:
+        stand = modules / os.path.basename(named)
+        if stand.is_file() and os.path.isfile(named) and not os.path.samefile(stand, named):
+            _mount(str(stand), os.path.realpath(named), "", _BIND)
+    if os.path.exists("/dev/log"):
+        _mount("/dev/null", os.path.realpath("/dev/log"), "", _BIND)
+
+
+def _mount(source: str, target: str, kind: str, flags: int) -> None:
+    _call("mount", source.encode(), os.fsencode(target), kind.encode(), ctypes.c_ulong(flags), None)
+
+
+def _call(name: str, *arguments: Any) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if getattr(libc, name)(*arguments):
+        raise TrialError(f"{name}: {os.strerror(ctypes.get_errno())}")
+
+
+def _mapped() -> set[tuple[str, str]]:
+    """The files of which this process runs code: on which device, and where (proc_pid_maps(5))."""
+    with open("/proc/self/maps", encoding="latin-1") as maps:
+        fields = (line.rstrip("\n").split(maxsplit=5) for line in maps)
+        return {(each[3], each[5]) for each in fields if len(each) == 6 and "x" in each[1] and each[4] != "0"}
+
+
+class _Message(ctypes.Structure):
+    _fields_ = [("style", ctypes.c_int), ("text", ctypes.c_char_p)]
+
+
+_Talk = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.POINTER(ctypes.POINTER(_Message)),
+    ctypes.POINTER(ctypes.c_void_p),
+    ctypes.c_void_p,
+)
+
+
+class _Conversation(ctypes.Structure):
+    _fields_ = [("talk", _Talk), ("data", ctypes.c_void_p)]
+
+
+class _Handle:
+    """A login program's handle of libpam; what pam_echo shows goes to the log, under the module's name."""
+
+    def __init__(self, libpam: ctypes.CDLL, service: str) -> None:
+        self._libpam = libpam
+        self.handle = ctypes.c_void_p()
+        self._conversation = _Conversation(_Talk(self._talk), None)
+        libc = ctypes.CDLL(None)
+        libc.calloc.restype = ctypes.c_void_p
+        self._calloc = libc.calloc
+        conversation, handle = ctypes.byref(self._conversation), ctypes.byref(self.handle)
+        code = libpam.pam_start(service.encode(), b"nobody", conversation, handle)
+        if code:
+            raise TrialError(f"libpam refuses the whole service {service} (code {code})")
+
+    def _talk(self, count: int, messages: Any, responses: Any, _: Any) -> int:
+        for index in range(count):
+            shown = (messages[index].contents.text or b"").hex().encode()
+            self._libpam.pam_syslog(self.handle, _LOG_INFO, b"called=%s", ctypes.c_char_p(shown))
+        responses[0] = self._calloc(count, 16)
+        return 0
