@@ -25,6 +25,7 @@ from sso.viewer.stream import Stream
 ALICE, BOB = pwd.getpwnam("nobody").pw_uid, 4002  # ssh-keygen wants her to exist
 PORT = "spice.ssh-agent.0"
 SECONDS = 30
+NO_KEYS = bytes([12, 0, 0, 0, 0])
 PYTHON = "/usr/bin/python3"  # which every user may run
 ENV = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
 

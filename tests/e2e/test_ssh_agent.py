@@ -9,7 +9,20 @@ import pytest
 from beds_agent import let_in
 from dbus_bed import daemon, make_daemon
 from logind_bed import LogindMock, logind
-from ssh_agent_bed import ALICE, BOB, ENV, PYTHON, SECONDS, Console, Stranger, console, frame, run, until
+from ssh_agent_bed import (
+    ALICE,
+    BOB,
+    ENV,
+    NO_KEYS,
+    PYTHON,
+    SECONDS,
+    Console,
+    Stranger,
+    console,
+    frame,
+    run,
+    until,
+)
 
 from sso.ssh_agent import CLOSE, DATA, OPEN, REFUSED, echo, framed, hello_of
 
@@ -97,9 +110,6 @@ def test_a_key_with_confirmation_is_asked_for_on_the_desktop(console: Console) -
     console.look()
     refused = console.ask("sh", "-c", f"echo x | ssh-keygen -Y sign -f {console.key}.pub -n file")
     assert refused.returncode != 0 and "alice's key" in (console.folder / "asked").read_text()
-
-
-NO_KEYS = bytes([12, 0, 0, 0, 0])
 
 
 @pytest.mark.parametrize("stale", [b"", b"\xff" * 1000, frame(DATA, 1, NO_KEYS) * 3, echo(bytes(16))])

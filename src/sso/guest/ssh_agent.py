@@ -91,6 +91,11 @@ class Borrower:
             self._callers.serve(end)
         return True
 
+    @property
+    def pending(self) -> int:
+        """Octets that the port has not taken."""
+        return len(self._end.out) if self._end is not None else 0
+
     def _send(self) -> None:
         """Send what the port takes now, and the rest soon."""
         if self._end is None or self._retry is not None:
@@ -104,7 +109,7 @@ class Borrower:
     def _send_rest(self) -> None:
         self._retry = None
         self._send()
-        if self._end is not None and len(self._end.out) < PENDING_MAX:
+        if self.pending < PENDING_MAX:
             self._callers.resume()
 
     def _unanswered(self) -> None:
