@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,9 @@ from sso.viewer.event_loop import PollLoop
 from sso.viewer.plug import PlugEvent, PlugInPoint, Start
 from sso.viewer.stream import Stream
 
-ALICE, BOB = pwd.getpwnam("nobody").pw_uid, 4002  # ssh-keygen wants her to exist
+# Programs of OpenSSH want the user to exist, and sshd not to be locked, as far as a user can see that.
+ALICE_NAME = "games"
+ALICE, BOB = pwd.getpwnam(ALICE_NAME).pw_uid, 4002
 PORT = "spice.ssh-agent.0"
 SECONDS = 30
 NO_KEYS = bytes([12, 0, 0, 0, 0])
@@ -92,6 +94,8 @@ class Console:
             command,
             env={**ENV, "SSH_AUTH_SOCK": str(self.socket), **env},
             user=ALICE,
+            group=ALICE,
+            extra_groups=(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
         )
@@ -101,11 +105,6 @@ class Console:
         held = self.start(PYTHON, "-I", "-c", HOLD, str(self.socket))
         assert held.stdout is not None and held.stdout.readline() == b"answered\n"
         return held
-
-    def dials(self) -> int:
-        """How many connections the agent has."""
-        rows = [row.split() for row in Path("/proc/net/unix").read_text().splitlines()]
-        return sum(row[5:6] == ["03"] and row[7:] == [str(self.agent)] for row in rows)  # SS_CONNECTED
 
 
 HOLD = """
@@ -137,6 +136,14 @@ class Viewer:
         self._thread = threading.Thread(target=self._turn, daemon=True)
         self._thread.start()
 
+    def dials(self) -> int:
+        """How many connections the plug-in has to the agent."""
+        (pid,) = Path(f"/proc/self/task/{self._thread.native_id}/children").read_text().split()
+        links = [Path(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd") if fd != "2"]
+        with suppress(FileNotFoundError):
+            return len({name for link in links if (name := os.readlink(link)).startswith("socket:")}) - 1
+        return -1  # one was closed meanwhile
+
     def _turn(self) -> None:
         while not self._over:
             self._loop.turn(0.02)
@@ -157,6 +164,8 @@ def run(*command: object, check: bool = True, uid: int = 0, **env: str) -> "subp
         text=True,
         timeout=SECONDS,
         user=uid or None,
+        group=uid or None,
+        extra_groups=() if uid else None,
         stdin=subprocess.DEVNULL,
     )
     assert done.returncode == 0 or not check, done.stderr

@@ -56,11 +56,11 @@ def test_a_locked_session_is_not_served_and_open_connections_are_cut_at_both_end
     console: Console, logind: LogindMock
 ) -> None:
     path = logind.session("c3", "alice", ALICE, Type="wayland")
-    console.look()
+    viewer = console.look()
     held = [console.hold(), console.hold()]
     logind.change(path, LockedHint=True)
     assert [one.communicate(timeout=SECONDS)[0] for one in held] == [b"cut\n"] * 2
-    until(lambda: console.dials() == 0)
+    until(lambda: viewer.dials() == 0)
     assert console.ask("ssh-add", "-l").returncode != 0
 
 
