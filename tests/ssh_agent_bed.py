@@ -103,7 +103,7 @@ class Console:
     def hold(self) -> "subprocess.Popen[bytes]":
         """A program of alice's that has a connection, over which it has been answered, until it is cut."""
         held = self.start(PYTHON, "-I", "-c", HOLD, str(self.socket))
-        assert held.stdout is not None and held.stdout.readline() == b"answered\n"
+        assert first_line(held) == b"answered\n"
         return held
 
 
@@ -154,6 +154,12 @@ class Viewer:
         """Leave the console."""
         self._over = True
         self._thread.join(SECONDS)
+
+
+def first_line(process: "subprocess.Popen[bytes]") -> bytes:
+    """The first line that a program says; it has to say it soon."""
+    assert process.stdout is not None and select.select([process.stdout], [], [], SECONDS)[0]
+    return process.stdout.readline()
 
 
 def run(*command: object, check: bool = True, uid: int = 0, **env: str) -> "subprocess.CompletedProcess[str]":
