@@ -178,10 +178,10 @@ def gpg_agent(console: Console, pinentry: Question, ending: ExitStack) -> Path:
     home = console.folder / "gnupg"
     home.mkdir(0o700)
     found = run("gpgconf", "--homedir", home, "--list-dirs", "agent-ssh-socket").stdout.strip()
-    argv = ["gpg-agent", "--homedir", home, "--daemon", "--no-detach", "--enable-ssh-support"]
+    argv = ["gpg-agent", "--homedir", str(home), "--daemon", "--no-detach", "--enable-ssh-support"]
     argv += ["--s2k-count", "65536"]  # it measures for seconds what a passphrase may cost
     process = subprocess.Popen(
-        [*argv, "--pinentry-program", pinentry.program], env=ENV, stdout=subprocess.DEVNULL
+        [*argv, "--pinentry-program", str(pinentry.program)], env=ENV, stdout=subprocess.DEVNULL
     )
     ending.callback(process.wait, SECONDS)
     ending.callback(process.kill)
@@ -355,7 +355,7 @@ def test_the_client_keeps_little_for_a_guest_that_takes_nothing(console: Console
     """It stops reading; when the guest reads again every answer is there."""
     ours, theirs = socket.socketpair()
     argv = [sys.executable, "-I", "-m", "sso.client.ssh_agent", "--socket", str(console.agent)]
-    with ours, subprocess.Popen(argv, stdin=theirs, stdout=theirs, env=ENV) as client:
+    with ours, subprocess.Popen(argv, stdin=theirs.fileno(), stdout=theirs.fileno(), env=ENV) as client:
         theirs.close()
         ours.sendall(hello(bytes(16)) + frame(OPEN, 1))
         asked = answered = 0
