@@ -1,18 +1,15 @@
 """OpenSSH as a peer: a private sshd on loopback that takes Kerberos and a delegated TGT."""
 
 import os
-import shutil
 import socket
 import subprocess
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
+from sso.demo.programs import BedError, find_sshd
 from sso.demo.realm import Realm
 from sso.demo.sandbox import Sandbox
 
-BUILD = Path(__file__).resolve().parents[1] / "build" / "sshd"
-PACKAGES = ("openssh-server", "openssh-sftp-server", "libwrap0")
 HOST = "localhost.test.example"
 
 
@@ -21,29 +18,11 @@ class Missing(Exception):
 
 
 def programs() -> tuple[str, dict[str, str]]:
-    """The path of sshd and its environment: the system's, or Debian's packages unpacked in build/."""
-    installed = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
-    if installed:
-        return installed, {}
-    unpacked = BUILD / "usr/sbin/sshd"
-    if not unpacked.exists():
-        _unpack()
-    libraries = next(BUILD.glob("lib/*-linux-gnu"), BUILD / "usr/lib")
-    return str(unpacked), {
-        "LD_LIBRARY_PATH": f"{libraries}:{next(BUILD.glob('usr/lib/*-linux-gnu'), libraries)}"
-    }
-
-
-def _unpack() -> None:
-    """Download Debian's packages and unpack them beside the build: installing them would start a daemon."""
-    if shutil.which("apt-get") is None or shutil.which("ssh") is None:
-        raise Missing("no sshd, and no Debian to take it from")
-    BUILD.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(["apt-get", "download", *PACKAGES], cwd=BUILD, capture_output=True, text=True)
-    if done.returncode:
-        raise Missing(f"sshd could not be downloaded: {done.stderr.strip().splitlines()[-1]}")
-    for package in BUILD.glob("*.deb"):
-        subprocess.run(["dpkg", "-x", package, BUILD], check=True)
+    """The path of sshd and its environment. Raises Missing."""
+    try:
+        return find_sshd()
+    except BedError as error:
+        raise Missing(str(error)) from None
 
 
 class Sshd:

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from ..errors import SSOError
 
@@ -22,6 +23,7 @@ _PACKAGES = {
     "setpriv": "util-linux",
     "unshare": "util-linux",
 }
+_UNPACKED = Path(__file__).resolve().parents[3] / "build" / "sshd"
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -38,6 +40,21 @@ def find_program(name: str) -> str:
     if path is None:
         raise BedError(f"{name} is not installed; on Debian: apt-get install {_PACKAGES.get(name, name)}")
     return path
+
+
+def find_sshd() -> tuple[str, dict[str, str]]:
+    """Return the path of OpenSSH's server and the environment that it needs.
+
+    The system's, or the one that scripts/setup has unpacked below build/. Raises BedError without either.
+    """
+    installed = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
+    if installed:
+        return installed, {}
+    unpacked = _UNPACKED / "usr/sbin/sshd"
+    if not unpacked.exists():
+        raise BedError("sshd is not there; in a checkout: scripts/setup test")
+    libraries = next(_UNPACKED.glob("usr/lib/*-linux-gnu"), _UNPACKED / "usr/lib")
+    return str(unpacked), {"LD_LIBRARY_PATH": str(libraries)}
 
 
 def run_program(

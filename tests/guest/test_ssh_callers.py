@@ -1,0 +1,210 @@
+"""Programs at the socket of sso-ssh-agent, and a clock of the test: caps, times, nobody waits for another."""
+
+import os
+import select
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from beds_agent import Clock
+from dbus_bed import Desk, daemon, desk, make_daemon
+from logind_bed import LogindMock, logind, seat
+from ssh_agent_bed import NO_KEYS, frame
+
+from sso.guest import local
+from sso.guest.logind import Seat
+from sso.guest.reactor import Reactor
+from sso.guest.ssh_agent import Borrower
+from sso.guest.ssh_callers import GIVE_TIME, OPEN_TIME, REFUSALS_MAX, REFUSALS_TIME, Callers, Refusals
+from sso.port import open_port
+from sso.ssh_agent import (
+    CLOSE,
+    CONNECTIONS_MAX,
+    DATA,
+    FRAME_MAX,
+    MESSAGE_MAX,
+    OPEN,
+    PENDING_MAX,
+    Frames,
+    echo,
+    framed,
+    hello_of,
+)
+
+__all__ = ["daemon", "desk", "logind", "make_daemon", "seat"]
+ASK = b"\x0b"
+
+
+class Bed:
+    """The service in this process, a viewer's end of its port, and programs of the user in front."""
+
+    def __init__(self, desk: Desk, seat: Seat, folder: Path) -> None:
+        self.desk, self.log = desk, list[str]()
+        self._path = str(folder / "agent.sock")
+        self._listener = local.listen(self._path, kind=socket.SOCK_STREAM)
+        self._port = open_port(f"unix:{folder}/port", listen=True)
+        self.callers = Callers(self._listener, seat, desk.reactor, self.log.append)
+        self.borrower = Borrower(self._port, self.callers, desk.reactor, self.log.append)
+        self.viewer = socket.socket(socket.AF_UNIX)
+        self.viewer.connect(f"{folder}/port")
+        self.viewer.setblocking(False)
+        self._frames = Frames(FRAME_MAX)
+        self.heard: list[bytes] = []
+        self.programs: list[socket.socket] = []
+        self.greet()
+
+    def greet(self) -> None:
+        """Echo a hello."""
+        desk = self.desk
+        desk.turn(lambda: self.hear())
+        _, nonce = hello_of(self.heard.pop(0))
+        self.viewer.sendall(echo(nonce))
+        desk.turn()
+
+    def hear(self) -> list[bytes]:
+        """What the viewer has got and nobody has taken."""
+        while readable(self.viewer):
+            self.heard += self._frames.feed(self.viewer.recv(1 << 20))
+        return self.heard
+
+    def connect(self) -> socket.socket:
+        program = socket.socket(socket.AF_UNIX)
+        program.connect(self._path)
+        program.setblocking(False)
+        self.programs.append(program)
+        return program
+
+    def program(self) -> socket.socket:
+        """A program that has been let in."""
+        program = self.connect()
+        self.desk.turn(lambda: self.hear())
+        assert self.heard.pop(0)[0] == OPEN
+        return program
+
+    def cut(self, program: socket.socket) -> bool:
+        """Whether the next that a program hears is that it is hung up on."""
+        self.desk.turn(lambda: readable(program))
+        return program.recv(1) == b""
+
+    def close(self) -> None:
+        self.callers.cut()
+        for one in (*self.programs, self.viewer, self._listener):
+            one.close()
+        self._port.close()
+
+
+def readable(link: socket.socket) -> bool:
+    return bool(select.select([link], [], [], 0)[0])
+
+
+@pytest.fixture
+def bed(logind: LogindMock, desk: Desk, seat: Seat, tmp_path: Path) -> Iterator[Bed]:
+    logind.session("c1", "me", os.getuid(), Type="tty")
+    desk.up()
+    made = Bed(desk, seat, tmp_path)
+    yield made
+    made.close()
+
+
+def test_there_is_a_cap_and_one_who_leaves_makes_room(bed: Bed) -> None:
+    programs = [bed.program() for _ in range(CONNECTIONS_MAX)]
+    assert bed.cut(bed.connect())
+    assert bed.log == [f"refused uid {os.getuid()}: {CONNECTIONS_MAX} connections are open"]
+    programs[3].close()
+    bed.desk.turn(lambda: bed.hear())
+    assert bed.heard.pop(0) == frame(CLOSE, 4)[4:]
+    bed.program()
+
+
+def test_a_plug_in_that_does_not_take_a_connection_is_begun_anew(bed: Bed) -> None:
+    taken, ignored = bed.program(), bed.program()
+    bed.viewer.sendall(frame(OPEN, 1))
+    bed.desk.turn()
+    bed.desk.later(OPEN_TIME)
+    assert bed.cut(ignored) and bed.cut(taken)
+    assert bed.log == ["the viewer's plug-in does not answer"]
+    bed.greet()
+    bed.program().send(framed(ASK))
+    bed.desk.turn(lambda: bed.hear())
+    assert bed.heard.pop(0) == frame(DATA, 1, ASK)[4:]
+
+
+def test_one_that_takes_its_time_over_an_answer_is_left_alone(bed: Bed) -> None:
+    program = bed.program()
+    bed.viewer.sendall(frame(OPEN, 1))
+    program.send(framed(ASK))
+    bed.desk.turn(lambda: bed.hear())
+    bed.desk.later(100 * OPEN_TIME)
+    bed.desk.turn()
+    assert not readable(program) and bed.log == []
+
+
+def test_a_program_that_does_not_take_its_answer_is_cut_and_delays_nobody(bed: Bed) -> None:
+    stuck, other = bed.program(), bed.program()
+    for program in (stuck, other):
+        program.send(framed(ASK))
+    bed.desk.turn(lambda: len(bed.hear()) == 2)
+    bed.heard.clear()
+    answer = memoryview(frame(OPEN, 1) + frame(OPEN, 2) + frame(DATA, 1, bytes(MESSAGE_MAX)))
+    while answer:
+        answer = answer[bed.viewer.send(answer[:65536]) :]
+        bed.desk.turn()
+    bed.viewer.sendall(frame(DATA, 2, NO_KEYS))
+    bed.desk.turn()
+    assert other.recv(100) == framed(NO_KEYS)
+    assert bed.hear() == []
+    bed.desk.later(GIVE_TIME)
+    assert bed.hear() == [frame(CLOSE, 1)[4:]]
+
+
+def test_requests_of_one_program_go_in_turn(bed: Bed) -> None:
+    """Several at once are answered in their order, those too that may not pass."""
+    program = bed.program()
+    bed.viewer.sendall(frame(OPEN, 1))
+    program.send(framed(ASK) + framed(b"\x13") + framed(ASK))
+    for _ in range(2):
+        bed.desk.turn(lambda: bed.hear())
+        bed.desk.turn()
+        assert bed.hear() == [frame(DATA, 1, ASK)[4:]]
+        bed.heard.clear()
+        bed.viewer.sendall(frame(DATA, 1, NO_KEYS))
+        bed.desk.turn()
+    assert program.recv(100) == framed(NO_KEYS) + framed(b"\x05") + framed(NO_KEYS)
+
+
+def test_a_port_that_takes_nothing_makes_programs_wait_and_nothing_is_lost(bed: Bed) -> None:
+    programs = [bed.program() for _ in range(12)]
+    bed.viewer.sendall(b"".join(frame(OPEN, number) for number in range(1, 13)))
+    request = framed(b"\x0d".ljust(120_000, b"x"))
+    for program in programs:
+        program.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 400_000)
+        assert program.send(request) == len(request)
+    bed.desk.turn(lambda: bed.borrower.pending >= PENDING_MAX)
+    for _ in programs:
+        bed.desk.turn()
+    assert bed.borrower.pending <= PENDING_MAX + len(request)
+    assert not any(map(readable, programs))
+
+    def all_there() -> bool:
+        bed.desk.later(0.1)
+        return len(bed.hear()) == len(programs)
+
+    bed.desk.turn(all_there)
+    assert sorted(int.from_bytes(one[1:9], "big") for one in bed.heard) == list(range(1, 13))
+    assert {one[9:] for one in bed.heard} == {request[4:]}
+
+
+def test_refusals_are_logged_a_few_at_a_time() -> None:
+    clock, log = Clock(), list[str]()
+    reactor = Reactor(clock)
+    refusals = Refusals(reactor, log.append)
+    for _ in range(2):
+        for uid in range(4000, 4000 + REFUSALS_MAX + 2):
+            refusals.note(uid, "not in front")
+        assert log.pop(0) == "refused uid 4000: not in front" and len(log) == REFUSALS_MAX - 1
+        clock.now += REFUSALS_TIME
+        reactor.turn(0.0)
+        assert log.pop() == f"refused 2 more in {REFUSALS_TIME:.0f} s"
+        log.clear()
+    reactor.close()
