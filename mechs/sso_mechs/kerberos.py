@@ -16,6 +16,7 @@ from gssapi import raw
 from sso.credential import Credential
 from sso.errors import MechanismError
 from sso.mech import CONFIDENTIALITY, FRAME_MAX, INTEGRITY, NO_LAYER, Mechanism, Pair
+from sso_mechs.collection import chosen
 
 LAYERS = {NO_LAYER: 1, INTEGRITY: 2, CONFIDENTIALITY: 4}  # RFC 4752 section 3.3
 AES = frozenset({17, 18, 19, 20})  # RFC 3962, RFC 8009
@@ -129,14 +130,23 @@ class Initiator(_Layered):
 
     `spn` is service/host, with @REALM or in the default realm. `delegate` is "no", "policy" (forward the
     TGT only where the KDC says ok-as-delegate) or "always". `layer` is what is chosen from the guest's
-    offer. `ccache` names a credential cache other than the default one. `own_name` is who we are;
-    `delegated` says, once the context stands, whether a TGT went along.
+    offer. `ccache` names a credential cache or a collection of them other than the default one; of a
+    collection the cache for the service is taken, or the one of the principal `own` (sso_mechs.collection).
+    `own_name` is who we are, by the cache `ccache`; `delegated` says, once the context stands, whether a TGT
+    went along.
     Raises MechanismError("no-ticket") and the like from here on.
     """
 
     def __init__(
-        self, *, spn: str, delegate: str = POLICY, layer: str = CONFIDENTIALITY, ccache: str | None = None
+        self,
+        *,
+        spn: str,
+        delegate: str = POLICY,
+        layer: str = CONFIDENTIALITY,
+        ccache: str | None = None,
+        own: str = "",
     ) -> None:
+        self.ccache = ccache = chosen(spn, ccache, own)
         with _gss_errors("no-ticket"):
             self._credentials = _acquire("initiate", {"ccache": ccache} if ccache else None)
             own = raw.inquire_cred(self._credentials, name=True, lifetime=True, usage=False, mechs=False)

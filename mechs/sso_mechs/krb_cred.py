@@ -15,6 +15,8 @@ from sso.errors import MechanismError
 from sso.mech import Mechanism, Pair
 from sso_mechs import ccache
 from sso_mechs.ccache import DATA_MAX, Ticket
+from sso_mechs.collection import chosen
+from sso_mechs.principal import Principal
 
 AES = frozenset({17, 18, 19, 20})  # RFC 3962, RFC 8009
 
@@ -26,11 +28,11 @@ if find_spec("pyasn1") is None:  # imported late, and known to be missing at onc
 class Initiator(Mechanism):
     """The client's half: a forwarded copy of the TGT if the KDC gives one, else the TGT itself.
 
-    `spn` is the guest's service; `cache` names a credential cache other than the default one.
+    `spn` is the guest's service; `cache` names a credential cache or a collection other than the default one.
     """
 
     def __init__(self, *, spn: str, cache: str | None = None) -> None:
-        self._spn, self._cache = spn, cache
+        self._spn, self._cache = spn, chosen(spn, cache)
 
     def step(self, token: bytes) -> bytearray:
         if self.complete:
@@ -57,10 +59,9 @@ class Acceptor(Mechanism):
         from sso_mechs.krb_cred_codec import decode
 
         ticket = decode(bytes(token))
-        realm = self._principal.rpartition("@")[2]
         if ticket.client != self._principal:
             raise MechanismError("kerberos", "the ticket belongs to another principal")
-        if ticket.server != f"krbtgt/{realm}@{realm}":
+        if not _is_tgt(ticket):
             raise MechanismError("kerberos", "the ticket is no TGT of the principal's own realm")
         if ticket.key_type not in AES:
             raise MechanismError("weak-key", "the ticket's session key is no AES key")
@@ -71,10 +72,15 @@ class Acceptor(Mechanism):
         return b""
 
 
+def _is_tgt(ticket: Ticket) -> bool:
+    """Whether it is a TGT of its client's own realm."""
+    server = Principal(ticket.server)
+    return server.is_own_tgt and server.realm == Principal(ticket.client).realm
+
+
 def _ticket_granting(tickets: list[Ticket]) -> Ticket:
     for ticket in tickets:
-        realm = ticket.client.rpartition("@")[2]
-        if ticket.server == f"krbtgt/{realm}@{realm}":
+        if _is_tgt(ticket):
             return ticket
     raise MechanismError("no-ticket", "the credential cache holds no TGT")
 

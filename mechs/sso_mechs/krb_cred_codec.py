@@ -10,6 +10,7 @@ from pyasn1.error import PyAsn1Error
 from sso.errors import MechanismError
 from sso_mechs.ccache import Ticket
 from sso_mechs.krb_cred_asn1 import EncKrbCredPart, KrbCred, KrbCredInfo, principal_name, times_of
+from sso_mechs.principal import Principal
 
 VERSION, MESSAGE_TYPE = 5, 22
 CREDENTIAL_MAX = 64 * 1024
@@ -74,12 +75,10 @@ def _ticket(info: Any, ticket: bytes) -> Ticket:
     )
 
 
-def _name(realm: Any, name: Any) -> str:
-    parts = [str(part) for part in name["name-string"]]
-    _need(0 < len(parts) <= 16)
-    for text in (str(realm), *parts):
-        _need(bool(text) and text.isprintable() and not set(text) & set("/@\\"))
-    return "/".join(parts) + "@" + str(realm)
+def _name(realm: Any, name: Any) -> Principal:
+    found = Principal.of(map(str, name["name-string"]), str(realm), int(name["name-type"]))
+    _need(found.is_usable and 0 <= found.type < 2**31)
+    return found
 
 
 def _time(value: Any) -> int:

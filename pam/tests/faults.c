@@ -251,7 +251,7 @@ static long alter_the_reply(void)
     static const unsigned char changes[] = {0, 1, 2, '/', 0x7f, 0x80, 0xff};
     long runs = 0;
     for (agent.kind = 0; agent.kind <= 3; agent.kind++)
-        for (agent.altered = 0; agent.altered < 128; agent.altered++)
+        for (agent.altered = 0; agent.altered < 320; agent.altered++)
             for (size_t i = 0; i < sizeof changes; i++, runs++) {
                 agent.change = changes[i];
                 agent.late = false;

@@ -34,7 +34,7 @@ OURS = {
     *("sso.client.conversation", "sso.client.parties", "sso.client.prompts", "sso.client.status"),
     "sso.client.halves",
     *("sso.errors", "sso.framing", "sso.reset", "sso.credential", "sso.mech", "sso.port", "sso.loop"),
-    *("sso.policy", "sso.messages", "sso.state", "sso.events", "sso.transcript", "sso.greeting", "sso.layer"),
+    *("sso.policy", "sso.spn", "sso.messages", "sso.state", "sso.events", "sso.transcript", "sso.greeting", "sso.layer"),
     *("sso.wire", "sso.exchange", "sso.session"),
 }
 SHA = next(filter(find_spec, ("_sha2", "_sha256", "hashlib")))

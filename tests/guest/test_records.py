@@ -70,9 +70,9 @@ def test_a_record_comes_back_as_it_went(record: Any, pair: Pair) -> None:
 
 
 def test_sizes_are_those_of_the_contract() -> None:
-    assert len(REQUEST.pack()) == 512 and len(Reply().pack()) == 128
-    assert REQUEST.pack()[:8] == b"SSOP\x02\x03\0\0"
-    assert Reply(Kind.KERBEROS, 258, "alice").pack()[:18] == b"SSOR\x02\x02\0\0\0\0\x01\x02alice\0"
+    assert len(REQUEST.pack()) == 704 and len(Reply().pack()) == 320
+    assert REQUEST.pack()[:8] == b"SSOP\x03\x03\0\0"
+    assert Reply(Kind.KERBEROS, 258, "alice").pack()[:18] == b"SSOR\x03\x02\0\0\0\0\x01\x02alice\0"
 
 
 def test_the_agents_codes_are_those_of_the_protocol() -> None:
@@ -109,10 +109,10 @@ def test_a_request_with_anything_odd_is_refused(packet: bytes) -> None:
         Request.unpack(packet)
 
 
-@given(st.binary(min_size=512, max_size=512))
+@given(st.binary(min_size=704, max_size=704))
 def test_random_octets_are_no_request(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
-        Request.unpack(b"SSOP\x02" + data[5:])  # 435 random octets of text that are all well padded: never
+        Request.unpack(b"SSOP\x03" + data[5:])  # 627 random octets of text that are all well padded: never
 
 
 @pytest.mark.parametrize("count", [0, 2, 3, 4, 9])

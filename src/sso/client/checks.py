@@ -144,7 +144,11 @@ def _forwardable(client: Client) -> Iterator[Finding]:
 
 def flags(client: Client) -> dict[str, str]:
     """The flags of each ticket in the cache by its service, as klist(1) writes them."""
-    cache = ["-c", client.options.ccache] if client.options.ccache else []
+    try:
+        named = getattr(client.initiate(), "ccache", None)  # of a collection the one for the service
+    except MechanismError:
+        named = client.options.ccache
+    cache = ["-c", named] if named else []
     answer = client.system.ask(["klist", "-f", *cache])
     found: dict[str, str] = {}
     server = ""

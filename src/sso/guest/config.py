@@ -44,6 +44,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from sso.errors import ConfigError
+from sso.spn import is_spn
 
 GRANT_SECONDS_MAX = 60
 GRACE_MAX = 86400
@@ -93,7 +94,6 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}")
 _NAME_OR_NONE = re.compile(f"({_NAME.pattern})?")
 _ACTION = re.compile("|".join(ACTIONS))
 _PORT = re.compile(r"stdio|fd:\d+|unix:/.+|tcp:.+:\d+|virtio:[^/\s]+|/dev/.+")
-_SPN = re.compile(r"[A-Za-z][A-Za-z0-9-]*/[A-Za-z0-9][A-Za-z0-9.-]*(@[A-Za-z0-9.-]+)?")
 _TTY = re.compile(r"[A-Za-z0-9:][A-Za-z0-9:._/-]{0,62}")
 
 
@@ -122,7 +122,7 @@ _USER = _matches(_NAME, "the name of a user")
 _CHECKS: dict[str, Check] = {
     "port": _matches(_PORT, "virtio:NAME, /dev/PATH, unix:/PATH, tcp:HOST:PORT, fd:N or stdio"),
     "mechanisms": _names(1),
-    "spn": _matches(_SPN, "service/host, such as host/guest.example.org"),
+    "spn": (is_spn, "service/host, such as host/guest.example.org"),
     "keytab": (_is_path, "an absolute path"),
     "tls_certificate": _FILE_OR_NONE,
     "tls_key": _FILE_OR_NONE,
@@ -207,7 +207,7 @@ def _value(key: str, value: object, kind: type) -> object:
 
 def _own_spn(name: str) -> str:
     # A name without a dot is in no keytab, and asking DNS would let DNS choose.
-    if "." not in name or not _SPN.fullmatch(f"host/{name}"):
+    if "." not in name or not is_spn(f"host/{name}"):
         raise ConfigError("spn: write service/host of your keytab, such as host/guest.example.org")
     return f"host/{name.lower()}"
 

@@ -36,6 +36,7 @@ MESSAGE_IDS = {
     "login-repeated": "sso.login.repeated",
     "login-failed": "sso.login.failed",
     "login-unknown-user": "sso.login.unknown-user",
+    "login-name-unusable": "sso.login.name-unusable",
     "login-not-authorised": "sso.login.not-authorised",
     "login-account-refused": "sso.login.account-refused",
     "login-other-signed-in": "sso.login.other-signed-in",
@@ -85,7 +86,8 @@ INFO, NOTICE, WARNING = 6, 5, 4  # syslog(3)
 # What is no matter of course: somebody was refused, or something failed.
 _PRIORITIES = {
     NOTICE: (
-        *("login-unknown-user", "login-not-authorised", "login-account-refused", "login-other-signed-in"),
+        *("login-unknown-user", "login-name-unusable", "login-not-authorised", "login-account-refused"),
+        "login-other-signed-in",
         *("login-no-ticket", "login-try-later", "login-secret-failed-before", "login-not-local"),
         *(
             "login-locked-out",

@@ -18,10 +18,12 @@ from sso.guest.records import USER_SIZE, Kind
 
 MAPPING_SECONDS = 5.0
 LIBKRB5 = "libkrb5.so.3"
+NAME_ROOM = 4096  # octets: more than any name that can be used, so that a longer one is told from none
 _LAYOUT = struct.Struct(f">BI{USER_SIZE}s")
 # The words of the log.
 FINDINGS = {
     Finding.NO_USER: "login-unknown-user",
+    Finding.NAME: "login-name-unusable",
     Finding.NOT_AUTHORISED: "login-not-authorised",
     Finding.BROKEN: "login-mapping-failed",
 }
@@ -86,18 +88,18 @@ class Mapper:
 
 
 def _map_name(name: str, rules: Rules, passwd: Callable[[str], pwd.struct_passwd]) -> Mapped:
+    if not is_login_name(name):
+        return Mapped(Finding.NAME if name else Finding.NO_USER)
     try:
-        entry = passwd(name) if is_login_name(name) else None
+        entry = passwd(name)
     except KeyError:
-        entry = None
-    if entry is None:
         return Mapped(Finding.NO_USER)
     return Mapped(rules.on_account(entry), entry.pw_uid, entry.pw_name)
 
 
 def _map_principal(principal: str, rules: Rules, passwd: Callable[[str], pwd.struct_passwd]) -> Mapped:
     if not principal:
-        return Mapped(Finding.NO_USER)
+        return Mapped(Finding.NAME)  # it did not fit its record
     krb5 = _Kerberos(principal)
     mapped = _map_name(krb5.local_name(), rules, passwd)
     if mapped.finding is not Finding.GOOD:
@@ -123,7 +125,7 @@ class _Kerberos:
 
     def local_name(self) -> str:
         """Who the principal is here, or "" for nobody."""
-        room = ctypes.create_string_buffer(256)
+        room = ctypes.create_string_buffer(NAME_ROOM)
         # The length is an int in krb5.h.
         if self._library.krb5_aname_to_localname(self._context, self._principal, len(room), room):
             return ""
