@@ -42,9 +42,13 @@ class Principal(str):
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can stand in a log and a record: 1 to COMPONENTS_MAX components, and all printable."""
+        """Whether it can stand in a log and a record: 1 to COMPONENTS_MAX components, and all printable.
+
+        No realm holds an @ (RFC 4120 section 6.1), so what stands behind the last one is always the realm.
+        """
         words = self._parts()
-        return 1 < len(words) <= COMPONENTS_MAX + 1 and all(word and word.isprintable() for word in words)
+        some = 1 < len(words) <= COMPONENTS_MAX + 1
+        return some and "@" not in words[-1] and all(word and word.isprintable() for word in words)
 
     def _parts(self) -> list[str]:
         """The components, and the realm behind them."""

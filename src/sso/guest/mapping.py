@@ -18,6 +18,7 @@ from sso.guest.records import USER_SIZE, Kind
 
 MAPPING_SECONDS = 5.0
 LIBKRB5 = "libkrb5.so.3"
+RULE_MAX = 64  # octets: MAX_USERNAME of MIT krb5's kuserok, with its NUL one more
 NAME_ROOM = 4096  # octets: more than any name that can be used, so that a longer one is told from none
 _LAYOUT = struct.Struct(f">BI{USER_SIZE}s")
 # The words of the log.
@@ -110,7 +111,18 @@ def _map_principal(principal: str, rules: Rules, passwd: Callable[[str], pwd.str
     os.setgid(entry.pw_gid)
     os.initgroups(entry.pw_name, entry.pw_gid)
     os.setuid(entry.pw_uid)
-    return mapped if krb5.user_ok(mapped.user) else Mapped(Finding.NOT_AUTHORISED)
+    return mapped if krb5.user_ok(mapped.user, entry.pw_dir) else Mapped(Finding.NOT_AUTHORISED)
+
+
+def _is_missing(path: str) -> bool:
+    """Whether there is certainly no such file: one that cannot be looked at may be there."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 class _Kerberos:
@@ -131,9 +143,24 @@ class _Kerberos:
             return ""
         return room.value.decode()
 
-    def user_ok(self, user: str) -> bool:
-        """Whether the account lets the principal in (its .k5login, or the same name)."""
-        return bool(self._library.krb5_kuserok(self._context, self._principal, user.encode()))
+    def user_ok(self, user: str, home: str) -> bool:
+        """Whether the account lets in the principal whose local name it is (by its .k5login, if there is one).
+
+        Without that file the local name decides, but libkrb5 does not compare a longer one than RULE_MAX.
+        """
+        if self._library.krb5_kuserok(self._context, self._principal, user.encode()):
+            return True
+        return len(user.encode()) > RULE_MAX and _is_missing(self._k5login(user, home))
+
+    def _k5login(self, user: str, home: str) -> str:
+        """Where the file of that account is (krb5.conf(5), k5login_directory)."""
+        profile, folder = ctypes.c_void_p(), ctypes.c_void_p()
+        self._check(self._library.krb5_get_profile(self._context, ctypes.byref(profile)))
+        section, key = b"libdefaults", b"k5login_directory"
+        self._check(
+            self._library.profile_get_string(profile, section, key, None, None, ctypes.byref(folder))
+        )
+        return f"{os.fsdecode(ctypes.string_at(folder.value))}/{user}" if folder.value else f"{home}/.k5login"
 
     def _check(self, code: int) -> None:
         if code:
