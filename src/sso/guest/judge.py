@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from sso.guest import ccache, faillock
+from sso.guest import default_cache, faillock
 from sso.guest.account import Finding
 from sso.guest.asking import Asking
 from sso.guest.attempts import NO_DIGEST, Attempts, Outcomes, is_repeated
-from sso.guest.config import GuestConfig
+from sso.guest.config import DEFAULT, GuestConfig
 from sso.guest.console import Console
 from sso.guest.desk import PamDesk
 from sso.guest.grant import Grants
@@ -164,8 +164,18 @@ class Judge:
             self._unknown_name(login, mapped.finding)
             return
         login.user, login.uid = mapped.user, mapped.uid
+        login.store = self._store(login, mapped.store)
         if not self._repeated(login):
             self._console.seat.look(lambda found: self._seen(login, found))
+
+    def _store(self, login: Opening, name: str) -> str:
+        """The default cache of the user, where the ticket is to go there; "" for a file of the session's own."""
+        if self._config.ticket_store != DEFAULT or login.claim.kind is not Kind.KERBEROS:
+            return ""
+        if default_cache.is_known(name):
+            return name
+        note("ticket-store-unknown", session=login.claim.id, user=login.user, kind=name.partition(":")[0])
+        return ""
 
     def _unknown_name(self, login: Opening, finding: Finding) -> None:
         """Nobody who may sign in: with a password that is a guess at this console, as a wrong one is."""
@@ -442,4 +452,4 @@ class Judge:
         self._let_go(login)
         login.forget()
         if login.path and not login.opened and (self.signed_in is None or self.signed_in.path != login.path):
-            ccache.remove(self._reactor, login.path, login.uid, lambda good: None)
+            self._tickets.remove(login)

@@ -12,15 +12,17 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol, Self
 
 from sso.guest.account import Finding, Rules, is_login_name
+from sso.guest.fields import fits
 from sso.guest.forked import Forked
 from sso.guest.reactor import Reactor
 from sso.guest.records import USER_SIZE, Kind
 
 MAPPING_SECONDS = 5.0
-LIBKRB5 = "libkrb5.so.3"
 RULE_MAX = 64  # octets: MAX_USERNAME of MIT krb5's kuserok, with its NUL one more
 NAME_ROOM = 4096  # octets: more than any name that can be used, so that a longer one is told from none
-_LAYOUT = struct.Struct(f">BI{USER_SIZE}s")
+LIBKRB5 = "libkrb5.so.3"
+STORE_SIZE = 240  # octets, with a NUL
+_LAYOUT = struct.Struct(f">BI{USER_SIZE}s{STORE_SIZE}s")
 # The words of the log.
 FINDINGS = {
     Finding.NO_USER: "login-unknown-user",
@@ -31,22 +33,24 @@ FINDINGS = {
 
 
 class Mapped(NamedTuple):
-    """The answer: `user` and `uid` count only when `finding` is GOOD."""
+    """The answer: `user` and `uid` count only when `finding` is GOOD; `store` is the user's default cache."""
 
     finding: Finding
     uid: int = 0
     user: str = ""
+    store: str = ""
 
     def pack(self) -> bytes:
-        return _LAYOUT.pack(self.finding, self.uid, self.user.encode())
+        store = self.store.encode() if fits(self.store, STORE_SIZE) else b""
+        return _LAYOUT.pack(self.finding, self.uid, self.user.encode(), store)
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         """What a worker has answered; no or half an answer is BROKEN."""
         if len(data) != _LAYOUT.size:
             return cls(Finding.BROKEN)
-        finding, uid, user = _LAYOUT.unpack(data)
-        return cls(Finding(finding), uid, user.rstrip(b"\0").decode())
+        finding, uid, user, store = _LAYOUT.unpack(data)
+        return cls(Finding(finding), uid, *(text.rstrip(b"\0").decode() for text in (user, store)))
 
 
 class Mapping(Protocol):
@@ -111,7 +115,9 @@ def _map_principal(principal: str, rules: Rules, passwd: Callable[[str], pwd.str
     os.setgid(entry.pw_gid)
     os.initgroups(entry.pw_name, entry.pw_gid)
     os.setuid(entry.pw_uid)
-    return mapped if krb5.user_ok(mapped.user, entry.pw_dir) else Mapped(Finding.NOT_AUTHORISED)
+    if not krb5.user_ok(mapped.user, entry.pw_dir):
+        return Mapped(Finding.NOT_AUTHORISED)
+    return mapped._replace(store=krb5.default_cache())
 
 
 def _is_missing(path: str) -> bool:
@@ -151,6 +157,12 @@ class _Kerberos:
         if self._library.krb5_kuserok(self._context, self._principal, user.encode()):
             return True
         return len(user.encode()) > RULE_MAX and _is_missing(self._k5login(user, home))
+
+    def default_cache(self) -> str:
+        """What krb5.conf calls the default cache of the user that this process is."""
+        os.environ.pop("KRB5CCNAME", None)  # the agent's own, if it has one
+        self._library.krb5_cc_default_name.restype = ctypes.c_char_p
+        return (self._library.krb5_cc_default_name(self._context) or b"").decode()
 
     def _k5login(self, user: str, home: str) -> str:
         """Where the file of that account is (krb5.conf(5), k5login_directory)."""
