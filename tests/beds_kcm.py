@@ -15,7 +15,7 @@ READY = "KCM Initialization complete"
 
 
 class Kcm:
-    """sssd_kcm in `sandbox`, for everybody inside. From outside its socket is `socket`, the caller is root."""
+    """sssd_kcm in `sandbox`, for everybody inside; outside its socket is `socket`, and the caller is root."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self._sandbox = sandbox

@@ -11,7 +11,7 @@ DATA_MAX = 64 * 1024
 
 
 class Ticket(NamedTuple):
-    """One credential: names as sso_mechs.principal has them, times in seconds since the epoch, `ticket` the DER."""
+    """One credential: names as Principal writes them, times in seconds since the epoch, `ticket` the DER."""
 
     client: str
     server: str

@@ -149,9 +149,9 @@ class Initiator(_Layered):
         self.ccache = ccache = chosen(spn, ccache, own)
         with _gss_errors("no-ticket"):
             self._credentials = _acquire("initiate", {"ccache": ccache} if ccache else None)
-            own = raw.inquire_cred(self._credentials, name=True, lifetime=True, usage=False, mechs=False)
-            self.own_name = _text_of(own.name)
-            self.lifetime: int = own.lifetime or 0
+            found = raw.inquire_cred(self._credentials, name=True, lifetime=True, usage=False, mechs=False)
+            self.own_name = _text_of(found.name)
+            self.lifetime: int = found.lifetime or 0
         with _gss_errors("unknown-service"):
             self._target = raw.canonicalize_name(raw.import_name(spn.encode(), PRINCIPAL), KRB5)
         if self.lifetime <= 0:

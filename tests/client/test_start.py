@@ -32,9 +32,9 @@ SPN = "host/deleg.test.example"
 OURS = {
     *("sso", "sso.client", "sso.client.start", "sso.client.main", "sso.client.options", "sso.client.exits"),
     *("sso.client.conversation", "sso.client.parties", "sso.client.prompts", "sso.client.status"),
-    "sso.client.halves",
+    *("sso.client.halves", "sso.spn"),
     *("sso.errors", "sso.framing", "sso.reset", "sso.credential", "sso.mech", "sso.port", "sso.loop"),
-    *("sso.policy", "sso.spn", "sso.messages", "sso.state", "sso.events", "sso.transcript", "sso.greeting", "sso.layer"),
+    *("sso.policy", "sso.messages", "sso.state", "sso.events", "sso.transcript", "sso.greeting", "sso.layer"),
     *("sso.wire", "sso.exchange", "sso.session"),
 }
 SHA = next(filter(find_spec, ("_sha2", "_sha256", "hashlib")))

@@ -36,9 +36,9 @@ def test_it_signs_in(realm: Realm, make_guest: MakeGuest, what: str) -> None:
     run = sign_in(guest, realm, "--spn", SPN)
     assert (run.code, run.lines) == (Exit.SIGNED_IN, []), guest.log()
     with shell(guest) as command:
-        assert command(f"[ \"$(id -un)\" = {shlex.quote(name)} ] && echo this one; id -u; klist -s && echo ticket") == (
-            "this one\n4031\nticket"
-        )
+        assert command(
+            f'[ "$(id -un)" = {shlex.quote(name)} ] && echo this one; id -u; klist -s && echo ticket'
+        ) == ("this one\n4031\nticket")
 
 
 @pytest.mark.parametrize("folder", ["home", "k5login_directory"])

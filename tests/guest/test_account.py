@@ -56,6 +56,24 @@ def test_login_names(name: str) -> None:
     assert is_login_name(name)
 
 
-@pytest.mark.parametrize("name", ["", "-p", " a", "a ", " ", "a/b", "a:b", "a\n", "a\0", "\x7f", "x" * 256, "я" * 128, "a\u00a0b", "\udc80"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "-p",
+        " a",
+        "a ",
+        " ",
+        "a/b",
+        "a:b",
+        "a\n",
+        "a\0",
+        "\x7f",
+        "x" * 256,
+        "я" * 128,
+        "a\u00a0b",
+        "\udc80",
+    ],
+)
 def test_names_that_would_be_something_else(name: str) -> None:
     assert not is_login_name(name)

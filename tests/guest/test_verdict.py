@@ -155,7 +155,7 @@ def test_the_socket_is_everybodys_and_the_folder_roots(hall: Hall) -> None:
         bytes(704),
         b"\xff" * 704,
         b"SSOP\x01" + GET.pack()[5:],
-        b"SSOP\x03" + GET.pack()[5:],
+        b"SSOP\x04" + GET.pack()[5:],
         b"SSOP\x03\x09" + GET.pack()[6:],
         GET.pack().replace(b"alice\0", b"al\nce\0"),
         GET.pack().replace(b"alice\0", b"alice\xff"),

@@ -1,5 +1,6 @@
-"""Collections of caches, DIR and sssd's KCM: the service decides which ticket is shown, and everybody agrees."""
+"""Collections of caches, DIR and sssd's KCM: the service decides which ticket is shown, for everybody."""
 
+import ctypes
 import re
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,6 @@ import pytest
 from beds_kcm import Kcm
 from flows import ALICE, DELEG, SPN, Kerberos
 from gss_halves import exchange, halves
-from sso_mechs import collection
 from sso_mechs.collection import chosen
 from sso_mechs.kerberos import Initiator
 from sso_mechs.krb_cred import Initiator as TicketInitiator
@@ -68,7 +68,9 @@ def desktop(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Desktop]:
     config = kerberos.realm.krb5_conf.read_text()
-    config = config.replace("[realms]\n", f"[realms]\n OTHER.EXAMPLE = {{\n kdc = 127.0.0.1:{other_realm.port}\n }}\n")
+    config = config.replace(
+        "[realms]\n", f"[realms]\n OTHER.EXAMPLE = {{\n kdc = 127.0.0.1:{other_realm.port}\n }}\n"
+    )
     config += "    .other.example = OTHER.EXAMPLE\n"
     name = f"DIR:{tmp_path}/caches"
     if kind == "KCM":
@@ -119,7 +121,9 @@ def test_the_users_rules_choose(desktop: Desktop, rule: str, there: str) -> None
     assert (owner(SPN), owner(THERE)) == (BOB, there)
 
 
-def test_the_guest_sees_who_was_chosen_and_gets_that_ones_ticket(kerberos: Kerberos, desktop: Desktop) -> None:
+def test_the_guest_sees_who_was_chosen_and_gets_that_ones_ticket(
+    kerberos: Kerberos, desktop: Desktop
+) -> None:
     desktop.rules(f"{BOB} host=*.test.example\n")
     client, guest = exchange(*halves(kerberos, "deleg", DELEG))
     assert guest.peer == client.own_name == BOB and client.delegated
@@ -129,7 +133,9 @@ def test_the_guest_sees_who_was_chosen_and_gets_that_ones_ticket(kerberos: Kerbe
 
 def test_who_is_chosen_and_has_no_ticket_is_named(desktop: Desktop) -> None:
     desktop.rules("carol@TEST.EXAMPLE host=guest.test.example\n")
-    with pytest.raises(MechanismError, match=r"carol@TEST\.EXAMPLE is chosen for .* by \.k5identity") as caught:
+    with pytest.raises(
+        MechanismError, match=r"carol@TEST\.EXAMPLE is chosen for .* by \.k5identity"
+    ) as caught:
         owner(SPN)
     assert caught.value.cause == "no-ticket"
     assert owner(DELEG) == ALICE
@@ -178,6 +184,9 @@ def test_an_empty_collection_has_no_ticket(desktop: Desktop) -> None:
 
 def test_a_file_asks_nobody(kerberos: Kerberos, monkeypatch: pytest.MonkeyPatch) -> None:
     """A FILE cache costs a start nothing more: the library is not even asked."""
-    monkeypatch.setattr(collection.ctypes, "CDLL", lambda name: sys.exit(f"{name} is loaded"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: sys.exit(f"{name} is loaded"))
     assert owner(SPN) == ALICE
-    assert chosen(SPN, kerberos.cache("bob")) == kerberos.cache("bob") and owner(SPN, kerberos.cache("bob")) == BOB
+    assert (
+        chosen(SPN, kerberos.cache("bob")) == kerberos.cache("bob")
+        and owner(SPN, kerberos.cache("bob")) == BOB
+    )

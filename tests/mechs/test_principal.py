@@ -1,4 +1,4 @@
-"""Names as Kerberos writes them: libkrb5 is the judge of each text, and an enterprise name is one component."""
+"""Names as Kerberos writes them: libkrb5 judges each text, and an enterprise name is one component."""
 
 import ctypes
 from typing import Any
@@ -80,7 +80,9 @@ def test_what_no_log_and_no_record_could_show(components: list[str], realm: str)
     assert Principal.of(["a"] * COMPONENTS_MAX, "R").is_usable
 
 
-@pytest.mark.parametrize("name", [r"krbtgt\/TEST.EXAMPLE@TEST.EXAMPLE", "krbtgt/A/A@A", "krbtgt/A@B", "krbtgt@A", TGT])
+@pytest.mark.parametrize(
+    "name", [r"krbtgt\/TEST.EXAMPLE@TEST.EXAMPLE", "krbtgt/A/A@A", "krbtgt/A@B", "krbtgt@A", TGT]
+)
 def test_what_is_a_realms_own_ticket_granting_service(name: str) -> None:
     assert Principal(name).is_own_tgt is (name == TGT)
 

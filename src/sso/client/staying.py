@@ -213,7 +213,7 @@ def ends(shown: Shown, ccache: str | None) -> float:
 
 
 def cache_of(shown: Shown, ccache: str | None) -> str | None:
-    """The cache with the ticket of the same principal, which in a collection need not be the first any more."""
+    """The cache of the same principal, which in a collection need not be the primary one any more."""
     try:
         return str(_probe(shown, ccache).ccache or "") or None
     except MechanismError:

@@ -1,8 +1,8 @@
 """The user's own default cache, where krb5.conf says so: a ticket for cron jobs and user units, too.
 
-Done by forked processes that are the user before they do anything else. libkrb5 writes, so that every kind of
-cache works that a directory can share: FILE, DIR and KCM. The octets of the ticket reach it as the file that
-they are already in. Of a collection only the cache of the ticket's principal is touched, or a new one is made.
+Done by forked processes that are the user before they do anything else. libkrb5 writes into each kind that
+needs no login session: FILE, DIR and KCM. The ticket's octets reach it as the file in which they already are.
+Of a collection only the cache of the ticket's principal is touched, or a new one is made.
 """
 
 import ctypes
@@ -139,9 +139,7 @@ class _Caches:
         kind = self._krb5.krb5_cc_get_type(self._context, default)
         return self._get("krb5_cc_new_unique", ctypes.c_char_p(kind), None)
 
-    def fill(
-        self, target: ctypes.c_void_p, principal: ctypes.c_void_p, source: ctypes.c_void_p
-    ) -> None:
+    def fill(self, target: ctypes.c_void_p, principal: ctypes.c_void_p, source: ctypes.c_void_p) -> None:
         """Make the cache the principal's, with what is in `source`, and the first of its collection."""
         self._check(self._krb5.krb5_cc_initialize(self._context, target, principal))
         self._check(self._krb5.krb5_cc_copy_creds(self._context, source, target))

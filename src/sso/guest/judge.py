@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from sso.guest import default_cache, faillock
+from sso.guest import faillock
 from sso.guest.account import Finding
 from sso.guest.asking import Asking
 from sso.guest.attempts import NO_DIGEST, Attempts, Outcomes, is_repeated
@@ -51,7 +51,7 @@ class Judge:
         self._grants = Grants(reactor.clock)
         self._asking = Asking(reactor, console.driver, self._grants, config.grant_seconds)
         self._outcomes = Outcomes(reactor.clock)
-        self._tickets = Tickets(reactor, config.park_tickets)
+        self._tickets = Tickets(reactor, config.park_tickets, config.ticket_store == DEFAULT)
         self._tracker = Tracker(reactor, console, self._tickets)
         self.desk = PamDesk(reactor, self._grants, self._tracker, self)
         self.unlocker = Unlocker(reactor, console, checker, config)
@@ -163,19 +163,9 @@ class Judge:
         if not good:
             self._unknown_name(login, mapped.finding)
             return
-        login.user, login.uid = mapped.user, mapped.uid
-        login.store = self._store(login, mapped.store)
+        login.user, login.uid, login.store = mapped.user, mapped.uid, self._tickets.place(login, mapped.store)
         if not self._repeated(login):
             self._console.seat.look(lambda found: self._seen(login, found))
-
-    def _store(self, login: Opening, name: str) -> str:
-        """The default cache of the user, where the ticket is to go there; "" for a file of the session's own."""
-        if self._config.ticket_store != DEFAULT or login.claim.kind is not Kind.KERBEROS:
-            return ""
-        if default_cache.is_known(name):
-            return name
-        note("ticket-store-unknown", session=login.claim.id, user=login.user, kind=name.partition(":")[0])
-        return ""
 
     def _unknown_name(self, login: Opening, finding: Finding) -> None:
         """Nobody who may sign in: with a password that is a guess at this console, as a wrong one is."""

@@ -33,7 +33,7 @@ FINDINGS = {
 
 
 class Mapped(NamedTuple):
-    """The answer: `user` and `uid` count only when `finding` is GOOD; `store` is the user's default cache."""
+    """The answer: the rest counts when `finding` is GOOD; `store` is the user's default cache."""
 
     finding: Finding
     uid: int = 0
@@ -150,7 +150,7 @@ class _Kerberos:
         return room.value.decode()
 
     def user_ok(self, user: str, home: str) -> bool:
-        """Whether the account lets in the principal whose local name it is (by its .k5login, if there is one).
+        """Whether the account lets in the principal whose local name it is (.k5login, if there is one).
 
         Without that file the local name decides, but libkrb5 does not compare a longer one than RULE_MAX.
         """
@@ -169,9 +169,7 @@ class _Kerberos:
         profile, folder = ctypes.c_void_p(), ctypes.c_void_p()
         self._check(self._library.krb5_get_profile(self._context, ctypes.byref(profile)))
         section, key = b"libdefaults", b"k5login_directory"
-        self._check(
-            self._library.profile_get_string(profile, section, key, None, None, ctypes.byref(folder))
-        )
+        self._check(self._library.profile_get_string(profile, section, key, None, None, ctypes.byref(folder)))
         return f"{os.fsdecode(ctypes.string_at(folder.value))}/{user}" if folder.value else f"{home}/.k5login"
 
     def _check(self, code: int) -> None:

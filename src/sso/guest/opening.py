@@ -40,8 +40,8 @@ class Opening:
     """What is being decided for a peer session; `unlocking` names the session to be unlocked.
 
     `told`: its peer session has heard that the console asks something; the login goes on. `path`: the
-    cache that was made for it. `store`: the user's default cache or collection, where the ticket is to go there.
-    `proved`: the locked session may open any moment. `awaited`: PAM is
+    cache that was made for it. `store`: the user's default cache, where the
+    ticket is to go there. `proved`: the locked session may open any moment. `awaited`: PAM is
     through, and the seat is watched for the session. `opened`: it is open, and tracked as SignedIn.
     """
 

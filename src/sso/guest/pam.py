@@ -143,7 +143,7 @@ class Desk(Protocol):
         """The grant that the request gets, now the server's to close; None for nothing."""
 
     def prepare(self, connection: Connection, go_on: Callable[[bool], bool]) -> None:
-        """The session is about to open: `go_on` is told, now or later, whether it may, and says whether it has."""
+        """The session is about to open: tell `go_on`, now or later, if it may; it says whether it has."""
 
     def moved(self, connection: Connection, before: Stage, path: str) -> None:
         """The stage has changed from `before`; `path` is the ticket's cache as far as it is known."""

@@ -10,10 +10,13 @@ from sso.guest.records import Authenticated, Kind
 
 
 class Tickets:
-    """All that happens to a session's cache; `park` takes it away while the client is gone."""
+    """All that happens to a session's cache; `park` takes it away while the client is gone.
 
-    def __init__(self, reactor: Reactor, park: bool = False) -> None:
-        self._reactor, self._park = reactor, park
+    `default`: a ticket goes into the user's default cache, where krb5.conf names one of a kind that is known.
+    """
+
+    def __init__(self, reactor: Reactor, park: bool = False, default: bool = False) -> None:
+        self._reactor, self._park, self._default = reactor, park, default
         self._refreshing = 0
         self._waiting: list[Callable[[], None]] = []  # for the refresh that is under way
 
@@ -28,6 +31,16 @@ class Tickets:
             return True
         due = self._reactor.clock() >= session.refreshed + ccache.REFRESH_EVERY
         return due and claim.expires > session.expires
+
+    def place(self, login: Opening, name: str) -> str:
+        """The default cache, called `name`, if the login's ticket is to go there, else ""."""
+        if not self._default or login.claim.kind is not Kind.KERBEROS:
+            return ""
+        if default_cache.is_known(name):
+            return name
+        kind = name.partition(":")[0]
+        note("ticket-store-unknown", session=login.claim.id, principal=login.principal, kind=kind)
+        return ""
 
     def store(self, login: Opening, secret: int, go_on: Callable[[bool], bool]) -> None:
         """Put the ticket `secret`, whose descriptor stays the caller's, into the user's default cache.
@@ -94,9 +107,7 @@ class Tickets:
             # A file the module has removed already; a default cache is ours to remove.
             self.remove(session, removed if not session.path.startswith("/") else lambda good: None)
 
-    def remove(
-        self, holder: SignedIn | Opening, done: Callable[[bool], None] = lambda good: None
-    ) -> None:
+    def remove(self, holder: SignedIn | Opening, done: Callable[[bool], None] = lambda good: None) -> None:
         """Remove the cache of a session, or of a login that has come to none; `done` says if it is gone."""
         path, uid = holder.path, holder.uid
         if path.startswith("/"):

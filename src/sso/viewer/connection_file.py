@@ -13,6 +13,7 @@ from typing import Any
 from sso.credential import Credential
 from sso.errors import ConfigError
 from sso.framing import wipe
+from sso.spn import is_spn
 from sso.viewer.accelerator import HOTKEYS, accelerator
 from sso.viewer.console import (
     KINDS,
@@ -29,7 +30,6 @@ from sso.viewer.console import (
     proxy_place,
     socket_path,
 )
-from sso.spn import is_spn
 from sso.viewer.key_file import entries, unescaped
 
 SIZE_MAX = 256 * 1024  # octets of a file
