@@ -10,6 +10,7 @@ import pytest
 from beds_kcm import Kcm
 from flows import ALICE, DELEG, SPN, Kerberos
 from gss_halves import exchange, halves
+from pair import Pair
 from sso_mechs.collection import chosen
 from sso_mechs.kerberos import Initiator
 from sso_mechs.krb_cred import Initiator as TicketInitiator
@@ -17,11 +18,12 @@ from sso_mechs.krb_cred_codec import decode
 
 from sso import doctor
 from sso.client import staying
-from sso.client.parties import Service, Shown
+from sso.client.exits import Exit
+from sso.client.parties import Person, Service, Shown
 from sso.demo.realm import Realm
 from sso.demo.sandbox import Sandbox
 from sso.errors import MechanismError
-from sso.policy import Source
+from sso.policy import ClientPolicy, GuestPolicy, Source
 
 BOB, ELSEWHERE = "bob@TEST.EXAMPLE", "alice@OTHER.EXAMPLE"
 THERE = "host/guest.other.example@OTHER.EXAMPLE"
@@ -129,6 +131,16 @@ def test_the_guest_sees_who_was_chosen_and_gets_that_ones_ticket(
     assert guest.peer == client.own_name == BOB and client.delegated
     assert guest.credential is not None and guest.credential.principal == BOB
     assert decode(bytes(TicketInitiator(spn=SPN).step(b""))).client == BOB
+
+
+@pytest.mark.parametrize("policy", [ClientPolicy(), ClientPolicy(trust_any_spn=True)])
+def test_a_guest_chooses_no_ticket_by_the_realm_that_it_names(
+    kerberos: Kerberos, desktop: Desktop, policy: ClientPolicy
+) -> None:
+    mechanisms, info = {"GSSAPI": kerberos.guest("deleg", DELEG)}, {"spn": THERE}.get
+    person = Person(accept_spn=lambda spn, principal: True)
+    pair = Pair(policy, GuestPolicy(), mechanisms=mechanisms, person=person, info=info).run_out()
+    assert pair.exit == Exit.NOT_ALLOWED and b"startSASL" not in pair.to_guest
 
 
 def test_who_is_chosen_and_has_no_ticket_is_named(desktop: Desktop) -> None:
