@@ -1,4 +1,4 @@
-"""Collections of caches, DIR and sssd's KCM: the service decides which ticket is shown, for everybody."""
+"""Collections of caches, DIR, KEYRING and sssd's KCM: the service decides whose ticket is shown."""
 
 import ctypes
 import re
@@ -29,7 +29,7 @@ BOB, ELSEWHERE = "bob@TEST.EXAMPLE", "alice@OTHER.EXAMPLE"
 THERE = "host/guest.other.example@OTHER.EXAMPLE"
 
 
-@pytest.fixture(params=["DIR", pytest.param("KCM", marks=pytest.mark.e2e)])
+@pytest.fixture(params=["DIR", *(pytest.param(kind, marks=pytest.mark.e2e) for kind in ("KCM", "KEYRING"))])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -74,11 +74,10 @@ def desktop(
         "[realms]\n", f"[realms]\n OTHER.EXAMPLE = {{\n kdc = 127.0.0.1:{other_realm.port}\n }}\n"
     )
     config += "    .other.example = OTHER.EXAMPLE\n"
-    name = f"DIR:{tmp_path}/caches"
+    name = {"DIR": f"DIR:{tmp_path}/caches", "KEYRING": f"KEYRING:user:sso-{tmp_path.name}"}.get(kind, "KCM:")
     if kind == "KCM":
         kcm = request.getfixturevalue("kcm")
         config = config.replace("[libdefaults]\n", f"[libdefaults]\n kcm_socket = {kcm.socket}\n")
-        name = "KCM:"
     (tmp_path / "krb5.conf").write_text(config)
     home = tmp_path / "home"
     home.mkdir()
