@@ -58,10 +58,10 @@ def test_a_trust_that_is_not_ok_as_delegate_is_named(
 def test_what_krb5_conf_includes_and_is_not_there_is_named(
     desktop: Path, capsys: pytest.CaptureFixture[str], line: str
 ) -> None:
-    assert f"ok           Kerberos' file: what {desktop} includes is there" in say(capsys)
+    assert f"ok           Kerberos file: what {desktop} includes is there" in say(capsys)
     (desktop.parent / "more.d").mkdir()
     (desktop.parent / "more.d/one").write_text(line.format(desktop.parent) + "\n")
     desktop.write_text(f"includedir {desktop.parent}/more.d\n" + desktop.read_text())
     said = say(capsys)
-    assert f"wrong        Kerberos' file: {desktop.parent}/more.d/one includes " in said
+    assert f"wrong        Kerberos file: {desktop.parent}/more.d/one includes " in said
     assert "missing" in said and "the check itself failed" not in said

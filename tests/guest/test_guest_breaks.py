@@ -162,7 +162,7 @@ BREAKS: dict[str, Break] = {
     ),
     "broken include": (
         write("/etc/krb5.conf", f"includedir /etc/nothing.d\n[libdefaults]\n    default_realm = {REALM}\n"),
-        "Kerberos' file",
+        "Kerberos file",
         "includes /etc/nothing.d, which is no folder",
         "Make it, or remove that line",
     ),

@@ -73,7 +73,7 @@ def steps(system: System, options: Namespace, rest: list[str]) -> Iterator[Step]
     client = Client(system, parsed, options.ask_kdc)
     for name, check in (
         ("mechanisms", mechanisms),
-        ("Kerberos' file", kerberos_file),
+        ("Kerberos file", kerberos_file),
         ("ticket", ticket),
         ("realm", realm),
         ("service", service),
