@@ -24,7 +24,7 @@ GATES = [
     ("password over TLS 1.3", "console-sso", "ssl.MemoryBIO alone", 2.0),
     ("greetd: credential accepted to shell", "console-sso", "name typed, PAM asks nothing", 3.0),
     ("login: credential accepted to shell", "console-sso", "name typed, PAM asks nothing", 3.0),
-    # Not beside ssh over TCP, which waits twice 40 ms whatever the processor is: that would gate the processor.
+    # Not beside ssh over TCP, which waits twice 40 ms on any processor: that would gate the processor.
     (_SPAWNED, "spice-client-sso", "ssh -K, curve25519, no shell, no TCP", 3.0),
     (_SPAWNED, "spice-client-sso, .deb", "ssh -K, curve25519, no shell, no TCP", 2.5),
     (_SPAWNED, "spice-client-sso", "floor: python -I -S, import gssapi.raw", 1.3),

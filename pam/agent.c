@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -9,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { VERSION = 2, PATIENCE = 3000 /* ms, for one question and its answer */, FILES = 4 };
+enum { VERSION = 3, PATIENCE = 3000 /* ms, for one question and its answer */, FILES = 4 };
 enum { PASSWORD_MAX = 511 /* PAM_MAX_RESP_SIZE less its NUL */, CACHE_MAX = 128 * 1024 };
 
 /* All members are octets, so there is no padding and no byte order. */
@@ -18,7 +19,7 @@ struct request {
     uint8_t version, operation, zero[2];
     char service[SERVICE_SIZE], tty[TTY_SIZE], user[USER_SIZE], token[TOKEN_SIZE], path[PATH_SIZE];
 };
-_Static_assert(sizeof(struct request) == 512, "the request record is 512 octets");
+_Static_assert(sizeof(struct request) == 704, "the request record is 704 octets");
 
 struct reply {
     char magic[4];
@@ -26,7 +27,7 @@ struct reply {
     char user[USER_SIZE];
     char rest[52];
 };
-_Static_assert(sizeof(struct reply) == 128, "the reply record is 128 octets");
+_Static_assert(sizeof(struct reply) == 320, "the reply record is 320 octets");
 
 /* Time: milliseconds of the monotonic clock. When the clock fails, every deadline has passed. */
 
@@ -153,6 +154,15 @@ static int collect(struct msghdr *message, int *kept)
     return count;
 }
 
+const char OTHER_VERSION[] = "the agent is of another version than pam_sso";
+
+/* Asked before the size is looked at: the records of another version may have another one. */
+static bool is_of_other_version(const struct reply *reply, size_t got)
+{
+    return got > offsetof(struct reply, version) && memcmp(reply->magic, "SSOR", sizeof reply->magic) == 0 &&
+           reply->version != VERSION;
+}
+
 static const char *hear(int connection, struct reply *reply, int *file, int64_t deadline)
 {
     union {
@@ -176,6 +186,8 @@ static const char *hear(int connection, struct reply *reply, int *file, int64_t 
     int count = collect(&message, file);
     if (got == 0)
         return "the agent hung up";
+    if (is_of_other_version(reply, (size_t)got))
+        return OTHER_VERSION;
     if (got != sizeof *reply || message.msg_flags & (MSG_TRUNC | MSG_CTRUNC) || count > 1)
         return "the agent's reply is not a record";
     return NULL;
@@ -204,14 +216,10 @@ static bool is_name(const char *user, size_t size)
     return all_zero(user + length, size - length);
 }
 
-const char OTHER_VERSION[] = "the agent is of another version than pam_sso";
-
 static const char *judge(const struct reply *reply, int file, struct answer *answer)
 {
     static const char malformed[] = "the agent's reply is malformed";
     bool ours = memcmp(reply->magic, "SSOR", sizeof reply->magic) == 0;
-    if (ours && reply->version != VERSION)
-        return OTHER_VERSION;
     if (!ours ||
         !all_zero(reply->zero, sizeof reply->zero) || !all_zero(reply->rest, sizeof reply->rest))
         return malformed;

@@ -8,7 +8,7 @@
 
 #include "secret.h"
 
-enum { SERVICE_SIZE = 64, TTY_SIZE = 64, USER_SIZE = 64, TOKEN_SIZE = 72, PATH_SIZE = 240 };
+enum { SERVICE_SIZE = 64, TTY_SIZE = 64, USER_SIZE = 256, TOKEN_SIZE = 72, PATH_SIZE = 240 };
 
 /* What they mean, and which follows which: src/sso/guest/pam.py. */
 enum operation { GET = 1, ESTABLISHED = 2, OPENED = 3, CLOSED = 4, TRIED = 5, PASSED = 6, HELD = 7 };

@@ -171,12 +171,13 @@ class FakeMapper:
         self._reactor = reactor
         self.uids = {"alice": 4001, "bob": 4002}
         self.finding: Finding | None = None
+        self.store = ""
 
     def ask(self, kind: Kind, principal: str, done: Callable[[Mapped], None]) -> Forked:
         name = principal.partition("@")[0]
         known = name in self.uids
         finding = self.finding or (Finding.GOOD if known else Finding.NO_USER)
-        answer = Mapped(finding, self.uids.get(name, 0), name)
+        answer = Mapped(finding, self.uids.get(name, 0), name, self.store)
         return Forked(self._reactor, answer.pack, lambda data: done(Mapped.unpack(data)), 5.0)
 
 

@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import Self
 
 GET, ESTABLISHED, OPENED, CLOSED, TRIED, PASSED, HELD = 1, 2, 3, 4, 5, 6, 7
-VERSION = 2
+VERSION = 3
 NONE, PASSWORD, KERBEROS, IDENTITY = 0, 1, 2, 3
 
-_REQUEST = struct.Struct("4sBB2s64s64s64s72s240s")
-_REPLY = struct.Struct(">4sBB2sI64s52s")
+_REQUEST = struct.Struct("4sBB2s64s64s256s72s240s")
+_REPLY = struct.Struct(">4sBB2sI256s52s")
 _JOIN_SECONDS = 10.0
 
 
@@ -34,7 +34,7 @@ class Heard:
 
 def read_request(packet: bytes) -> Heard:
     """Parse a request; every octet outside the texts must be as the contract says."""
-    assert len(packet) == _REQUEST.size == 512
+    assert len(packet) == _REQUEST.size == 704
     magic, version, operation, zero, *texts = _REQUEST.unpack(packet)
     assert (magic, version, zero) == (b"SSOP", VERSION, b"\0\0")
     for text in texts:

@@ -4,16 +4,15 @@ import struct
 from typing import NamedTuple
 
 from sso.errors import MechanismError
+from sso_mechs.principal import COMPONENTS_MAX, Principal
 
 VERSION = 0x0504
-COMPONENTS_MAX = 16
 DATA_MAX = 128 * 1024  # octets of one field: some KDCs make larger tickets than can be handed over
 FILE_MAX = 1024 * 1024  # octets that are read of a cache with all its tickets
-NAME_TYPE = 1  # KRB_NT_PRINCIPAL
 
 
 class Ticket(NamedTuple):
-    """One credential: names as "a/b@REALM", times in seconds since the epoch, `ticket` the DER."""
+    """One credential: names as Principal writes them, times in seconds since the epoch, `ticket` the DER."""
 
     client: str
     server: str
@@ -80,8 +79,8 @@ def read(cache: bytes | bytearray) -> list[Ticket]:
 def ticket_granting(tickets: list[Ticket]) -> Ticket:
     """The TGT of the client's own realm; MechanismError("no-ticket") when there is none."""
     for ticket in tickets:
-        realm = ticket.client.rpartition("@")[2]
-        if ticket.server == f"krbtgt/{realm}@{realm}":
+        server = Principal(ticket.server)
+        if server.is_own_tgt and server.realm == Principal(ticket.client).realm:
             return ticket
     raise MechanismError("no-ticket", "the credential cache holds no TGT")
 
@@ -91,10 +90,9 @@ def _data(octets: bytes | bytearray) -> bytes:
 
 
 def _principal(text: str) -> bytes:
-    name, _, realm = text.rpartition("@")
-    parts = name.split("/")
-    out = struct.pack(">II", NAME_TYPE, len(parts)) + _data(realm.encode())
-    return out + b"".join(_data(part.encode()) for part in parts)
+    name = Principal(text)
+    out = struct.pack(">II", name.type, len(name.components)) + _data(name.realm.encode())
+    return out + b"".join(_data(part.encode()) for part in name.components)
 
 
 class _Reader:
@@ -118,13 +116,12 @@ class _Reader:
     def data(self) -> bytes:
         return self.take(self.number(4))
 
-    def principal(self) -> str:
-        self.number(4)
-        count = self.number(4)
+    def principal(self) -> Principal:
+        type, count = self.number(4), self.number(4)
         if count > COMPONENTS_MAX:
             raise ValueError
         realm = self.data().decode()
-        return "/".join(self.data().decode() for _ in range(count)) + "@" + realm
+        return Principal.of([self.data().decode() for _ in range(count)], realm, type)
 
     def ticket(self) -> Ticket:
         client, server = self.principal(), self.principal()

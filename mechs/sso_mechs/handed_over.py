@@ -9,6 +9,7 @@ from sso.errors import MechanismError
 from sso_mechs import ccache
 from sso_mechs.ccache import Ticket
 from sso_mechs.enctypes import KEY_SIZES, name_of
+from sso_mechs.principal import Principal
 
 SKEW_MAX = 300  # seconds that the KDC's clock may be ahead of ours (RFC 4120 section 5.2.3)
 
@@ -16,7 +17,8 @@ SKEW_MAX = 300  # seconds that the KDC's clock may be ahead of ours (RFC 4120 se
 def check(ticket: Ticket, realm: str) -> None:
     """MechanismError unless it is a TGT of that realm with an AES key, and good now."""
     now = time.time()
-    if ticket.server != f"krbtgt/{realm}@{realm}":
+    server = Principal(ticket.server)
+    if not server.is_own_tgt or server.realm != realm:
         raise MechanismError("kerberos", "the ticket is no TGT of the principal's own realm")
     if ticket.key_type not in KEY_SIZES:
         raise MechanismError(

@@ -19,6 +19,7 @@ from sso.credential import Credential
 from sso.errors import MechanismError
 from sso.mech import CONFIDENTIALITY, FRAME_MAX, INTEGRITY, NO_LAYER, Mechanism, Pair
 from sso_mechs import enctypes
+from sso_mechs.collection import chosen
 from sso_mechs.enctypes import AES
 
 LAYERS = {NO_LAYER: 1, INTEGRITY: 2, CONFIDENTIALITY: 4}  # RFC 4752 section 3.3
@@ -143,20 +144,28 @@ class Initiator(_Layered):
 
     `spn` is service/host, with @REALM or in the default realm. `delegate` is "no", "policy" (forward the
     TGT only where the KDC says ok-as-delegate) or "always". `layer` is what is chosen from the guest's
-    offer. `ccache` names a credential cache other than the default one. `own_name` is who we are;
-    `delegated` says, once the context stands, whether a TGT went along; `key_version` is that of the
-    service's key, once its ticket is there.
+    offer. `ccache` names a credential cache or a collection of them other than the default one; of a
+    collection the cache for the service is taken, or the one of the principal `own` (sso_mechs.collection).
+    `own_name` is who we are, by the cache `ccache`; `delegated` says, once the context stands, whether a TGT
+    went along; `key_version` is that of the service's key, once its ticket is there.
     Raises MechanismError("no-ticket") and the like from here on.
     """
 
     def __init__(
-        self, *, spn: str, delegate: str = POLICY, layer: str = CONFIDENTIALITY, ccache: str | None = None
+        self,
+        *,
+        spn: str,
+        delegate: str = POLICY,
+        layer: str = CONFIDENTIALITY,
+        ccache: str | None = None,
+        own: str = "",
     ) -> None:
+        self.ccache = ccache = chosen(spn, ccache, own)
         with _gss_errors("no-ticket"):
             self._credentials = _acquire("initiate", {"ccache": ccache} if ccache else None)
-            own = raw.inquire_cred(self._credentials, name=True, lifetime=True, usage=False, mechs=False)
-            self.own_name = _text_of(own.name)
-            self.lifetime: int = own.lifetime or 0
+            found = raw.inquire_cred(self._credentials, name=True, lifetime=True, usage=False, mechs=False)
+            self.own_name = _text_of(found.name)
+            self.lifetime: int = found.lifetime or 0
         with _gss_errors("unknown-service"):
             self._target = raw.canonicalize_name(raw.import_name(spn.encode(), PRINCIPAL), KRB5)
         if self.lifetime <= 0:
@@ -341,6 +350,7 @@ class Acceptor(_Layered):
             return None
         from sso_mechs.handed_over import check_cache  # late: only this needs them
         from sso_mechs.krb5_memory import octets_of
+        from sso_mechs.principal import Principal
 
         with _gss_errors("delegation"):
             given = raw.inquire_cred(credentials, name=True, lifetime=True, usage=False, mechs=False)
@@ -350,7 +360,7 @@ class Acceptor(_Layered):
             secret = octets_of(credentials)
         credential = Credential("kerberos", principal, secret, expires)
         try:
-            check_cache(secret, principal.rpartition("@")[2])
+            check_cache(secret, Principal(principal).realm)
         except MechanismError:
             credential.wipe()
             raise

@@ -13,6 +13,8 @@ from sso.credential import Credential
 from sso.errors import MechanismError
 from sso.mech import Mechanism, Pair
 from sso_mechs import ccache, handed_over
+from sso_mechs.collection import chosen
+from sso_mechs.principal import Principal
 
 CREDENTIAL_MAX = 64 * 1024  # octets of a KRB-CRED
 
@@ -23,11 +25,11 @@ if find_spec("pyasn1") is None:  # imported late, and known to be missing at onc
 class Initiator(Mechanism):
     """The client's half: a forwarded copy of the TGT if the KDC gives one, else the TGT itself.
 
-    `spn` is the guest's service; `cache` names a credential cache other than the default one.
+    `spn` is the guest's service; `cache` names a credential cache or a collection other than the default one.
     """
 
     def __init__(self, *, spn: str, cache: str | None = None) -> None:
-        self._spn, self._cache = spn, cache
+        self._spn, self._cache = spn, chosen(spn, cache)
 
     def step(self, token: bytes) -> bytearray:
         if self.complete:
@@ -60,7 +62,7 @@ class Acceptor(Mechanism):
         ticket = decode(bytes(token))
         if ticket.client != self._principal:
             raise MechanismError("kerberos", "the ticket belongs to another principal")
-        handed_over.check(ticket, self._principal.rpartition("@")[2])
+        handed_over.check(ticket, Principal(self._principal).realm)
         self.credential = Credential("kerberos", self._principal, ccache.write(ticket), ticket.end_time)
         self.complete = True
         return b""

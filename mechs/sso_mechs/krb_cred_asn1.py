@@ -6,6 +6,7 @@ from typing import Any
 from pyasn1.type import char, namedtype, tag, univ, useful
 
 from sso_mechs.ccache import Ticket
+from sso_mechs.principal import Principal
 
 
 def _explicit(number: int, name: str, type: Any, optional: bool = False) -> Any:
@@ -94,16 +95,16 @@ class EncKrbCredPart(univ.Sequence):  # type: ignore[misc]
     )
 
 
-def principal_name(text: str, field: str) -> tuple[char.GeneralString, PrincipalName]:
-    """Realm and name of "a/b@REALM", tagged for that field of a KrbCredInfo."""
-    parts, _, realm = text.rpartition("@")
+def principal_name(text: str, field: str) -> tuple[str, PrincipalName]:
+    """Realm and name of a principal, tagged for that field of a KrbCredInfo."""
+    principal = Principal(text)
     number = {"pname": 2, "sname": 9}[field]
     outer = tag.Tag(tag.tagClassContext, tag.tagFormatConstructed, number)
     name = PrincipalName().subtype(explicitTag=outer)
-    name["name-type"] = 1 if field == "pname" else 2  # KRB_NT_PRINCIPAL, KRB_NT_SRV_INST
-    for part in parts.split("/"):
+    name["name-type"] = principal.type
+    for part in principal.components:
         name["name-string"].append(part)
-    return realm, name
+    return principal.realm, name
 
 
 def times_of(ticket: Ticket) -> dict[str, str]:

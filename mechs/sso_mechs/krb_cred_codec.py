@@ -8,10 +8,11 @@ from pyasn1.codec.der import decoder, encoder
 from pyasn1.error import PyAsn1Error
 
 from sso.errors import MechanismError
-from sso_mechs.ccache import COMPONENTS_MAX, Ticket
+from sso_mechs.ccache import Ticket
 from sso_mechs.der import check_count
 from sso_mechs.krb_cred import CREDENTIAL_MAX
 from sso_mechs.krb_cred_asn1 import EncKrbCredPart, KrbCred, KrbCredInfo, principal_name, times_of
+from sso_mechs.principal import COMPONENTS_MAX, Principal
 
 VERSION, MESSAGE_TYPE = 5, 22
 # Values in a KRB-CRED, and in its inner part. Three names of 16 components and 16 addresses make 170.
@@ -81,12 +82,10 @@ def _ticket(info: Any, ticket: bytes) -> Ticket:
     )
 
 
-def _name(realm: Any, name: Any) -> str:
-    parts = [str(part) for part in name["name-string"]]
-    _need(0 < len(parts) <= COMPONENTS_MAX)
-    for text in (str(realm), *parts):
-        _need(bool(text) and text.isprintable() and not set(text) & set("/@\\"))
-    return "/".join(parts) + "@" + str(realm)
+def _name(realm: Any, name: Any) -> Principal:
+    found = Principal.of(map(str, name["name-string"]), str(realm), int(name["name-type"]))
+    _need(found.is_usable and 0 <= found.type < 2**31)
+    return found
 
 
 def _time(value: Any) -> int:

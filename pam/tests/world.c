@@ -53,7 +53,7 @@ static int make_file(void)
 /* Yes: as an identity, with the user. */
 static void send_yes(int connection)
 {
-    unsigned char reply[128] = "SSOR\2\3";
+    unsigned char reply[320] = "SSOR\3\3";
     memcpy(reply + 12, "alice", 5);
     if (agent.altered >= 0 && agent.late)
         reply[agent.altered] = agent.change;
@@ -62,7 +62,7 @@ static void send_yes(int connection)
 
 static void send_reply(int connection)
 {
-    unsigned char reply[129] = "SSOR\2";
+    unsigned char reply[321] = "SSOR\3";
     size_t length = agent.kind == 1 || agent.kind == 2 ? strlen(agent.content) : 0;
     reply[5] = (unsigned char)agent.kind;
     reply[10] = (unsigned char)(length >> 8);
@@ -79,7 +79,7 @@ static void send_reply(int connection)
         struct cmsghdr head;
         char room[CMSG_SPACE(sizeof files)];
     } control = {.head = {.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS}};
-    size_t size = agent.trick == LONG_RECORD ? 129 : agent.trick == SHORT_RECORD ? 127 : 128;
+    size_t size = agent.trick == LONG_RECORD ? 321 : agent.trick == SHORT_RECORD ? 319 : 320;
     struct iovec data = {.iov_base = reply, .iov_len = size};
     struct msghdr message = {.msg_iov = &data, .msg_iovlen = 1};
     if (count > 0) {
@@ -95,9 +95,9 @@ static void send_reply(int connection)
 
 static void hear(int *connection)
 {
-    unsigned char request[600];
-    while (*connection > 0 && recv(*connection, request, sizeof request, 0) == 512) {
-        CHECK(memcmp(request, "SSOP\2", 5) == 0 && request[6] == 0 && request[7] == 0);
+    unsigned char request[800];
+    while (*connection > 0 && recv(*connection, request, sizeof request, 0) == 704) {
+        CHECK(memcmp(request, "SSOP\3", 5) == 0 && request[6] == 0 && request[7] == 0);
         size_t heard = strlen(agent.told);
         CHECK(request[5] >= 1 && request[5] <= 7 && heard + 1 < sizeof agent.told);
         agent.told[heard] = (char)('0' + request[5]);

@@ -204,6 +204,28 @@ def default_realm(system: System, path: str = KRB5_CONF, depth: int = 0) -> str:
     return ""
 
 
+def broken_includes(system: System, path: str = KRB5_CONF, depth: int = 0) -> Iterator[str]:
+    """What krb5.conf includes and is not there: with one such line libkrb5 reads nothing at all."""
+    for line in system.read(path).splitlines():
+        if not (match := re.match(r"include(dir)?\s+(\S+)", line)):
+            continue
+        target, is_folder = match[2], bool(match[1])
+        found = system.path(target)
+        if not target.startswith("/") or not (found.is_dir() if is_folder else found.is_file()):
+            yield f"{path} includes {target}, which is no {'folder' if is_folder else 'file'} that is there"
+        elif depth < NESTED_MAX:
+            for file in _included(system, target, is_folder):
+                yield from broken_includes(system, file, depth + 1)
+
+
+def include_findings(broken: Sequence[str], path: str) -> Iterator[Finding]:
+    """What `broken_includes` has found, with its cure."""
+    for found in broken:
+        yield wrong(found, "Make it, or remove that line: libkrb5 takes no part of such a file")
+    if not broken:
+        yield ok(f"what {path} includes is there")
+
+
 def _included(system: System, path: str, is_folder: bool) -> list[str]:
     if not is_folder:
         return [path]

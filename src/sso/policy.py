@@ -8,11 +8,11 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from sso.mech import CONFIDENTIALITY, NO_LAYER
+from sso.spn import is_spn
 
 TLS, SASL_CONF = "tls", "sasl-conf"
 NO, AS_KDC_SAYS, ALWAYS = "no", "policy", "always"
 WEAK_SERVICES = ("host", "sso")  # what a guest may name as its own service by `info spn`
-_HOST_CHARACTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-"
 
 
 class Source(StrEnum):
@@ -68,9 +68,8 @@ class ClientPolicy(NamedTuple):
         """
         name, at, realm = spn.partition("@")
         if source is Source.GUEST:
-            service, _, host = name.partition("/")
-            plain = bool(host) and not host.strip(_HOST_CHARACTERS)
-            return service in WEAK_SERVICES and plain and (not at or realm == own_realm)
+            weak = name.partition("/")[0] in WEAK_SERVICES
+            return weak and is_spn(name) and (not at or realm == own_realm)
         from fnmatch import fnmatchcase
 
         patterns = (p if "@" in p else f"{p}@{own_realm}" for p in self.spn_patterns)

@@ -32,7 +32,7 @@ SPN = "host/deleg.test.example"
 OURS = {
     *("sso", "sso.client", "sso.client.start", "sso.client.main", "sso.client.options", "sso.client.exits"),
     *("sso.client.conversation", "sso.client.parties", "sso.client.prompts", "sso.client.status"),
-    "sso.client.halves",
+    *("sso.client.halves", "sso.spn"),
     *("sso.errors", "sso.framing", "sso.reset", "sso.credential", "sso.mech", "sso.port", "sso.loop"),
     *("sso.policy", "sso.messages", "sso.state", "sso.events", "sso.transcript", "sso.greeting", "sso.layer"),
     *("sso.wire", "sso.exchange", "sso.session"),

@@ -18,7 +18,7 @@ from sso.guest.account import Finding, Rules, is_login_name
         ("daemon", 999, "/bin/sh", Finding.SYSTEM),
         ("alice", 1000, "/usr/sbin/nologin", Finding.NO_SHELL),
         ("alice", 1000, "/bin/false", Finding.NO_SHELL),
-        ("-f", 1000, "/bin/sh", Finding.NO_USER),
+        ("-f", 1000, "/bin/sh", Finding.NAME),
     ],
 )
 def test_rules(name: str, uid: int, shell: str, finding: Finding) -> None:
@@ -51,11 +51,29 @@ def test_the_primary_group_counts() -> None:
     assert Rules(1000, ("daemon",)).on_account(entry, os.getgrouplist) is Finding.GOOD
 
 
-@pytest.mark.parametrize("name", ["alice", "a.b-c_d", "älice", "a@realm", "x" * 63])
+@pytest.mark.parametrize("name", ["alice", "a.b-c_d", "älice", "a@realm", "CORP\\a b", "x" * 255, "я" * 127])
 def test_login_names(name: str) -> None:
     assert is_login_name(name)
 
 
-@pytest.mark.parametrize("name", ["", "-p", "a b", "a/b", "a:b", "a\n", "a\0", "\x7f", "x" * 64, "\udc80"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "-p",
+        " a",
+        "a ",
+        " ",
+        "a/b",
+        "a:b",
+        "a\n",
+        "a\0",
+        "\x7f",
+        "x" * 256,
+        "я" * 128,
+        "a\u00a0b",
+        "\udc80",
+    ],
+)
 def test_names_that_would_be_something_else(name: str) -> None:
     assert not is_login_name(name)

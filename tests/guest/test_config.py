@@ -76,6 +76,7 @@ def test_every_option_can_be_set() -> None:
         "disconnect": "log-off",
         "grace_seconds": 0,
         "park_tickets": True,
+        "ticket_store": "default",
     }
     assert values.keys() == set(GuestConfig._fields)
     found = parse(values)

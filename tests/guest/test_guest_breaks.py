@@ -160,6 +160,12 @@ BREAKS: dict[str, Break] = {
         rf"only arcfour-hmac for {SPN}@{REALM} \(kvno 3\)",
         "make an AES key",
     ),
+    "broken include": (
+        write("/etc/krb5.conf", f"includedir /etc/nothing.d\n[libdefaults]\n    default_realm = {REALM}\n"),
+        "Kerberos file",
+        "includes /etc/nothing.d, which is no folder",
+        "Make it, or remove that line",
+    ),
     "no realm": (write("/etc/krb5.conf", ""), "keytab", "no default_realm", "Write default_realm = REALM"),
     # replay cache
     "no replay cache": (

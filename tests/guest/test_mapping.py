@@ -32,6 +32,7 @@ CONFIGURATION = """
   k5login_directory = {folder}/k5login
 [realms]
   TEST.EXAMPLE = {{
+    auth_to_local = RULE:[1:$1@$0](alice@corp\\.example@TEST\\.EXAMPLE)s/.*/daemon/
     auth_to_local = RULE:[1:$1@$0](carol@OTHER\\.EXAMPLE)s/.*/daemon/
     auth_to_local = DEFAULT
   }}
@@ -71,14 +72,17 @@ def ask(reactor: Reactor, principal: str, kind: Kind = Kind.KERBEROS, rules: Rul
     ("principal", "finding", "user"),
     [
         ("alice/admin@TEST.EXAMPLE", Finding.NO_USER, ""),
+        (r"alice\@corp.example@TEST.EXAMPLE", Finding.SYSTEM, ""),
+        (r"alice\@corp.exampleX@TEST.EXAMPLE", Finding.NO_USER, ""),
+        (f"{'x' * 300}@TEST.EXAMPLE", Finding.NAME, ""),
         ("alice@OTHER.EXAMPLE", Finding.NO_USER, ""),
         ("mallory@TEST.EXAMPLE", Finding.NO_USER, ""),
         ("root@TEST.EXAMPLE", Finding.ROOT, ""),
         ("daemon@TEST.EXAMPLE", Finding.SYSTEM, ""),
         ("guest@TEST.EXAMPLE", Finding.NO_SHELL, ""),
-        ("-f@TEST.EXAMPLE", Finding.NO_USER, ""),
+        ("-f@TEST.EXAMPLE", Finding.NAME, ""),
         ("a@b@c", Finding.BROKEN, ""),
-        ("", Finding.NO_USER, ""),
+        ("", Finding.NAME, ""),
     ],
 )
 def test_a_principal_is_who_libkrb5_says(
@@ -111,7 +115,7 @@ def test_k5login_decides_who_is_let_in(reactor: Reactor, kerberos: Path) -> None
 def test_the_question_is_asked_with_the_users_ids(
     reactor: Reactor, kerberos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def is_daemon(self: object, user: str) -> bool:
+    def is_daemon(self: object, user: str, home: str) -> bool:
         return os.getresuid() == (1, 1, 1) and os.getresgid() == (1, 1, 1) and 0 not in os.getgroups()
 
     monkeypatch.setattr(mapping._Kerberos, "user_ok", is_daemon)
@@ -123,7 +127,7 @@ def test_a_password_names_its_user_without_kerberos(reactor: Reactor) -> None:
     assert ask(reactor, "alice", Kind.PASSWORD) == Mapped(Finding.GOOD, 4001, "alice")
     assert ask(reactor, "nobody-here", Kind.PASSWORD).finding is Finding.NO_USER
     assert ask(reactor, "root", Kind.PASSWORD).finding is Finding.ROOT
-    assert ask(reactor, "-froot", Kind.PASSWORD).finding is Finding.NO_USER
+    assert ask(reactor, "-froot", Kind.PASSWORD).finding is Finding.NAME
 
 
 def test_the_numbers_are_judged_again_here(reactor: Reactor) -> None:

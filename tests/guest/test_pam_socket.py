@@ -81,7 +81,7 @@ def test_a_thousand_foreign_connections_burn_no_grant(make_stage: MakeStage, ope
     stage = armed(make_stage)
     os.chmod(stage.path, 0o666)
     before = open_fds()
-    packets = [b"x", b"\0" * 512, GET.pack()[:-1], GET.pack() + b"x", b"SSOR" + bytes(508), bytes(9000)]
+    packets = [b"x", b"\0" * 704, GET.pack()[:-1], GET.pack() + b"x", b"SSOR" + bytes(700), bytes(9000)]
     others = [
         Request(Operation.GET, "sshd", "tty1"),
         Request(Operation.GET, "login", "tty9"),

@@ -12,7 +12,19 @@ from typing import Any
 
 from sso.client.exits import by_cause
 from sso.client.options import SYSTEM_CONFIG, Options, parse
-from sso.doctor import KRB5_CONF, Finding, Step, System, default_realm, not_checked, ok, warning, wrong
+from sso.doctor import (
+    KRB5_CONF,
+    Finding,
+    Step,
+    System,
+    broken_includes,
+    default_realm,
+    include_findings,
+    not_checked,
+    ok,
+    warning,
+    wrong,
+)
 from sso.errors import ConfigError, MechanismError
 from sso.mech import Mechanism, load
 from sso.policy import ALWAYS, NO
@@ -62,6 +74,7 @@ def steps(system: System, options: Namespace, rest: list[str]) -> Iterator[Step]
     client = Client(system, parsed, options.ask_kdc)
     for name, check in (
         ("mechanisms", mechanisms),
+        ("Kerberos file", kerberos_file),
         ("ticket", ticket),
         ("realm", realm),
         ("service", service),
@@ -145,7 +158,11 @@ def _forwardable(client: Client) -> Iterator[Finding]:
 
 def flags(client: Client) -> dict[str, str]:
     """The flags of each ticket in the cache by its service, as klist(1) writes them."""
-    cache = ["-c", client.options.ccache] if client.options.ccache else []
+    try:
+        named = getattr(client.initiate(), "ccache", None)  # of a collection the one for the service
+    except MechanismError:
+        named = client.options.ccache
+    cache = ["-c", named] if named else []
     answer = client.system.ask(["klist", "-f", *cache])
     found: dict[str, str] = {}
     server = ""
@@ -155,6 +172,13 @@ def flags(client: Client) -> dict[str, str]:
         elif line[:1].isdigit():
             server = line.split()[-1]
     return found
+
+
+def kerberos_file(client: Client) -> Iterator[Finding]:
+    """What krb5.conf includes is there: else libkrb5 reads nothing of it, and all the rest goes wrong."""
+    files = os.environ.get("KRB5_CONFIG", KRB5_CONF).split(":")
+    broken = [found for file in files for found in broken_includes(client.system, file)]
+    yield from include_findings(broken, files[0])
 
 
 def realm(client: Client) -> Iterator[Finding]:
@@ -225,6 +249,11 @@ def _asked(client: Client, ours: Any, spn: str) -> Iterator[Finding]:
         yield not_checked("whether the service is ok-as-delegate: klist does not tell")
     elif "O" in marked:
         yield ok("your ticket goes along: the service is ok-as-delegate")
+    elif trust := _trust_without(tickets):
+        yield wrong(
+            f"the trust {trust} is not ok-as-delegate, so no service beyond it gets your ticket along",
+            f"On the KDC that makes it: kadmin modprinc +ok_as_delegate {trust} (AD: trust it)",
+        )
     elif policy.send_ticket or policy.password:
         yield warning("the service is not ok-as-delegate, so your ticket does not go along by itself")
     else:
@@ -232,6 +261,15 @@ def _asked(client: Client, ours: Any, spn: str) -> Iterator[Finding]:
             "the service is not ok-as-delegate: your ticket does not go along, and guests want one",
             f"On the KDC: kadmin modprinc +ok_as_delegate {name} (or --offer-tgt for a guest you trust)",
         )
+
+
+def _trust_without(tickets: dict[str, str]) -> str:
+    """The TGT for another realm that lacks the flag: MIT krb5 believes none of a service behind it."""
+    for server, letters in tickets.items():
+        name, _, realm = server.partition("@")
+        if name.startswith("krbtgt/") and name != f"krbtgt/{realm}" and "O" not in letters:
+            return server
+    return ""
 
 
 def tls(client: Client) -> Iterator[Finding]:

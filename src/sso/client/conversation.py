@@ -314,7 +314,8 @@ class Conversation:
     def _learn_spn(self, spn: str) -> None:
         """What a guest says of its own name is weak: policy first, then a person's yes."""
         principal = own_name(self._load, spn, self._ccache)
-        realm = principal.rpartition("@")[2]
+        # Not `principal`'s realm: of several tickets the guest is not to choose one by a realm of its choice.
+        realm = own_name(self._load, "", self._ccache).rpartition("@")[2]
         if not self.policy.may_use_spn(spn, realm, source=Source.GUEST):
             self._finish(Outcome(Exit.NOT_ALLOWED, "the guest names a service that is not allowed"))
             return

@@ -193,7 +193,8 @@ def run(
 
     def again(shown: Shown) -> Conversation:
         policy, service = options.policy._replace(password=False), shown.service
-        return Conversation(policy, load, progress=options.progress, ccache=options.ccache, service=service)
+        ccache = cache_of(shown, options.ccache)
+        return Conversation(policy, load, progress=options.progress, ccache=ccache, service=service)
 
     staying = Staying(first, again, lambda shown: ends(shown, options.ccache), say=complain, status=status)
     del first  # it is dropped with all that it holds as soon as it is over
@@ -209,8 +210,23 @@ def run(
 def ends(shown: Shown, ccache: str | None) -> float:
     """When the TGT of the same principal in the cache ends, in seconds since the epoch; 0 for none."""
     try:
-        probe: Any = load("GSSAPI").initiate(spn=shown.service.spn, delegate=NO, ccache=ccache)
+        probe = _probe(shown, ccache)
     except MechanismError:
         return 0.0
-    probe.dispose()
     return time.time() + probe.lifetime if probe.own_name == shown.principal else 0.0
+
+
+def cache_of(shown: Shown, ccache: str | None) -> str | None:
+    """The cache of the same principal, which in a collection need not be the primary one any more."""
+    try:
+        return str(_probe(shown, ccache).ccache or "") or None
+    except MechanismError:
+        return ccache
+
+
+def _probe(shown: Shown, ccache: str | None) -> Any:
+    """Kerberos' half for that principal, which asks nobody. Raises MechanismError."""
+    service = shown.service.spn
+    probe: Any = load("GSSAPI").initiate(spn=service, delegate=NO, ccache=ccache, own=shown.principal)
+    probe.dispose()
+    return probe

@@ -8,12 +8,12 @@ from typing import NamedTuple
 from sso.console.authority import FINGERPRINT
 from sso.console.ed25519 import key_text, public_key
 from sso.errors import ConfigError
+from sso.spn import is_spn
 
 VERSION = "1"
 PREFIX = b"console-sso entry 1\0"  # NUL stands in no connection file
 CONSOLES_MAX, OPENERS_MAX, PINS_MAX = 64, 16, 16
 GUEST = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-SPN = re.compile("[a-z0-9-]{1,63}/[A-Za-z0-9.-]{1,253}(@[A-Za-z0-9.-]{1,253})?")
 PIN = re.compile("sha256:[0-9a-f]{64}")
 _TLS_NAME = re.compile("[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 _HOST = re.compile("[a-z0-9_:][a-z0-9._:%-]{0,254}")
@@ -75,7 +75,7 @@ def parse(fields: Mapping[str, str]) -> GuestEntry:
     entry = GuestEntry(
         guest=_like(GUEST, rest.pop("guest", ""), "guest"),
         consoles=_consoles(rest),
-        spn=_like(SPN, rest.pop("spn", None), "spn"),
+        spn=_spn(rest.pop("spn", None)),
         tls_name=_like(_TLS_NAME, rest.pop("tls-name", None), "tls-name"),
         pins=tuple(_like(PIN, word, "pins") for word in _list(rest.pop("pins", None), "pins", PINS_MAX)),
         openers=tuple(map(public_key, _list(rest.pop("openers", None), "openers", OPENERS_MAX))),
@@ -125,6 +125,12 @@ def _console_text(shown: ShownAt) -> str:
     words = [f"relay {shown.relay}" if shown.relay else f"ca {shown.ca}"]
     words += [f"{key} {text}" for key, text in (("proxy", shown.proxy), ("subject", shown.subject)) if text]
     return " ".join(words)
+
+
+def _spn(text: str | None) -> str:
+    if text is not None and not is_spn(text):
+        raise ConfigError("spn: it is not in its form")
+    return text or ""
 
 
 def _like(pattern: re.Pattern[str], text: str | None, key: str) -> str:

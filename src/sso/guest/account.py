@@ -24,6 +24,7 @@ class Finding(IntEnum):
     NOT_IN_GROUP = 5
     NO_SHELL = 6
     BROKEN = 7
+    NAME = 8  # one that cannot be used here, whosever it is
 
 
 class Checked(Enum):
@@ -55,7 +56,7 @@ class Rules(NamedTuple):
         if found is not Finding.GOOD:
             return found
         if not is_login_name(entry.pw_name):
-            return Finding.NO_USER
+            return Finding.NAME
         if os.path.basename(entry.pw_shell) in NO_SHELLS:
             return Finding.NO_SHELL
         if self.allowed_groups and not self._allowed() & set(groups(entry.pw_name, entry.pw_gid)):
@@ -74,5 +75,10 @@ class Rules(NamedTuple):
 
 
 def is_login_name(name: str) -> bool:
-    """Whether a name is safe to hand to login and PAM: no option, no path, no field separator, 63 octets."""
-    return bool(name) and name[0] != "-" and not set(name) & set(" :/") and fits(name, USER_SIZE)
+    """Whether a name is safe to hand to login and PAM: no option, no path, no field separator, 255 octets.
+
+    Blanks stand in names that directory services make up, and each login screen here takes them, but for
+    those at an end: some screens drop these.
+    """
+    plain = name == name.strip() and name[:1] != "-" and not set(name) & set(":/")
+    return bool(name) and plain and fits(name, USER_SIZE)

@@ -7,6 +7,7 @@ from sso.guest.journal import note
 from sso.guest.login import LoginDriver
 from sso.guest.opening import Opening, new_token
 from sso.guest.reactor import Reactor
+from sso.guest.records import Kind
 
 SCREEN_SECONDS = 20.0  # for a login screen to be there at all: the machine may just be booting
 TRIGGERS_MAX = 3  # how often one login is begun on a screen that comes and goes
@@ -43,9 +44,9 @@ class Asking:
     def _grant(self, login: Opening, seconds: float) -> None:
         driver, claim = self._driver, login.claim
         login.token = new_token() if driver.token else ""
-        grant = Grant(
-            claim.id, driver.service, driver.place, login.user, claim.kind, login.copy_secret(), login.token
-        )
+        # A ticket for the default cache stays here until the session opens: PAM hears who it is, and no more.
+        kind, secret = (Kind.IDENTITY, None) if login.store else (claim.kind, login.copy_secret())
+        grant = Grant(claim.id, driver.service, driver.place, login.user, kind, secret, login.token)
         self._grants.arm(grant, seconds)
 
     def _trigger(self, login: Opening) -> None:

@@ -47,19 +47,24 @@ def remove(reactor: Reactor, path: str, uid: int, done: Callable[[bool], None]) 
 
 
 def _remove(path: str, uid: int) -> bytes:
-    directory, name = _enter(path, uid)
+    become(uid)
+    directory, name = _enter(path)
     _check_own(directory, name, uid)
     os.unlink(name, dir_fd=directory)
     return DONE
 
 
-def _enter(path: str, uid: int) -> tuple[int, str]:
-    """Become the user, and open the cache's folder."""
+def become(uid: int) -> None:
+    """Of a forked process: be the user, without further groups. Before anything else is done."""
     entry = pwd.getpwuid(uid)
     os.setgroups([])
     os.setgid(entry.pw_gid)
     os.setuid(uid)
     os.umask(0o077)
+
+
+def _enter(path: str) -> tuple[int, str]:
+    """Open the cache's folder."""
     folder, name = os.path.split(path)
     if not os.path.isabs(path) or not name or ".." in path.split("/"):
         raise OSError("no path of a cache")
@@ -74,8 +79,13 @@ def _check_own(directory: int, name: str, uid: int) -> None:
 
 
 def _replace(path: str, uid: int, secret: int, parked: bool) -> bytes:
-    """In the worker: raises OSError, and nothing has changed."""
-    directory, name = _enter(path, uid)
+    become(uid)
+    return put(path, uid, secret, parked=parked)
+
+
+def put(path: str, uid: int, secret: int, *, parked: bool = False) -> bytes:
+    """In a worker that is the user: raises OSError, and nothing has changed."""
+    directory, name = _enter(path)
     if not parked:
         _check_own(directory, name, uid)
     fresh = f".{name}.{os.urandom(8).hex()}"

@@ -33,6 +33,8 @@ disconnect       "lock"                 what happens when the client leaves: "lo
                                         "log-off" (locked at once, ended after the grace)
 grace_seconds    60                     how long a session is kept for its user to come back, 0 to 86400
 park_tickets     false                  take the ticket away while the client is gone
+ticket_store     "file"                 where the ticket lies: "file", one of the session's own, or
+                                        "default", where krb5.conf says (FILE, DIR, KCM)
 """
 
 import os
@@ -44,9 +46,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from sso.errors import ConfigError
+from sso.spn import is_spn
 
 GRANT_SECONDS_MAX = 60
 GRACE_MAX = 86400
+OWN_FILE, DEFAULT = STORES = ("file", "default")
 LOCK, NOTHING, LOG_OFF = ACTIONS = ("lock", "nothing", "log-off")
 SIZE_MAX = 1024 * 1024  # octets of a configuration file
 PATH_MAX = 107  # octets of a socket's path (unix(7))
@@ -83,6 +87,7 @@ class GuestConfig(NamedTuple):
     disconnect: str = "lock"
     grace_seconds: int = 60
     park_tickets: bool = False
+    ticket_store: str = "file"
 
 
 # What a value has to look like, and how that is said.
@@ -91,9 +96,9 @@ Check = tuple[Callable[[Any], bool], str]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}")
 _NAME_OR_NONE = re.compile(f"({_NAME.pattern})?")
+_STORE = re.compile("|".join(STORES))
 _ACTION = re.compile("|".join(ACTIONS))
 _PORT = re.compile(r"stdio|fd:\d+|unix:/.+|tcp:.+:\d+|virtio:[^/\s]+|/dev/.+")
-_SPN = re.compile(r"[A-Za-z][A-Za-z0-9-]*/[A-Za-z0-9][A-Za-z0-9.-]*(@[A-Za-z0-9.-]+)?")
 _TTY = re.compile(r"[A-Za-z0-9:][A-Za-z0-9:._/-]{0,62}")
 
 
@@ -122,7 +127,7 @@ _USER = _matches(_NAME, "the name of a user")
 _CHECKS: dict[str, Check] = {
     "port": _matches(_PORT, "virtio:NAME, /dev/PATH, unix:/PATH, tcp:HOST:PORT, fd:N or stdio"),
     "mechanisms": _names(1),
-    "spn": _matches(_SPN, "service/host, such as host/guest.example.org"),
+    "spn": (is_spn, "service/host, such as host/guest.example.org"),
     "keytab": (_is_path, "an absolute path"),
     "tls_certificate": _FILE_OR_NONE,
     "tls_key": _FILE_OR_NONE,
@@ -143,6 +148,7 @@ _CHECKS: dict[str, Check] = {
     "min_uid": (lambda value: 1 <= value < 2**32 - 1, "a number from 1 on: root is never signed in"),
     "allowed_groups": _names(0),
     "disconnect": _matches(_ACTION, '"lock", "nothing" or "log-off"'),
+    "ticket_store": _matches(_STORE, '"file" or "default"'),
     "grace_seconds": (lambda value: 0 <= value <= GRACE_MAX, f"a number of seconds, 0 to {GRACE_MAX}"),
     "grant_seconds": (lambda value: 1 <= value <= GRANT_SECONDS_MAX, f"a number, 1 to {GRANT_SECONDS_MAX}"),
 }
@@ -207,7 +213,7 @@ def _value(key: str, value: object, kind: type) -> object:
 
 def _own_spn(name: str) -> str:
     # A name without a dot is in no keytab, and asking DNS would let DNS choose.
-    if "." not in name or not _SPN.fullmatch(f"host/{name}"):
+    if "." not in name or not is_spn(f"host/{name}"):
         raise ConfigError("spn: write service/host of your keytab, such as host/guest.example.org")
     return f"host/{name.lower()}"
 

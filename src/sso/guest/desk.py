@@ -50,11 +50,19 @@ class PamDesk:
         grant = self._grants.take(request.service, request.tty, request.user, request.token)
         if grant is not None and login is not None:
             login.connection = connection
-            if login.unlocking is None:
+            if login.unlocking is None and not login.store:
                 close(login.take_secret())
             where = {"service": request.service, "tty": request.tty}
             note("login-given", session=grant.session, user=grant.user, **where)
         return grant
+
+    def prepare(self, connection: Connection, go_on: Callable[[bool], bool]) -> None:
+        """PAM is about to open the session: a ticket for the default cache is put there first."""
+        login = self._hearing.login
+        if login is None or login.connection is not connection or not login.store or login.secret is None:
+            go_on(True)
+        else:
+            self._tracker.store(login, go_on)
 
     def moved(self, connection: Connection, before: Stage, path: str) -> None:
         """What a step of the PAM module means, for the open session or for the login that is under way."""

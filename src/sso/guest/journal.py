@@ -36,6 +36,7 @@ MESSAGE_IDS = {
     "login-repeated": "sso.login.repeated",
     "login-failed": "sso.login.failed",
     "login-unknown-user": "sso.login.unknown-user",
+    "login-name-unusable": "sso.login.name-unusable",
     "login-not-authorised": "sso.login.not-authorised",
     "login-account-refused": "sso.login.account-refused",
     "login-other-signed-in": "sso.login.other-signed-in",
@@ -53,6 +54,11 @@ MESSAGE_IDS = {
     "session-over": "sso.session.over",
     "ticket-refreshed": "sso.ticket.refreshed",
     "ticket-not-refreshed": "sso.ticket.not-refreshed",
+    "ticket-stored": "sso.ticket.stored",
+    "ticket-not-stored": "sso.ticket.not-stored",
+    "ticket-store-unknown": "sso.ticket.store-unknown",
+    "ticket-removed": "sso.ticket.removed",
+    "ticket-not-removed": "sso.ticket.not-removed",
     "session-locked": "sso.session.locked",
     "session-unlocked": "sso.session.unlocked",
     "session-not-locked": "sso.session.not-locked",
@@ -85,7 +91,8 @@ INFO, NOTICE, WARNING = 6, 5, 4  # syslog(3)
 # What is no matter of course: somebody was refused, or something failed.
 _PRIORITIES = {
     NOTICE: (
-        *("login-unknown-user", "login-not-authorised", "login-account-refused", "login-other-signed-in"),
+        *("login-unknown-user", "login-name-unusable", "login-not-authorised", "login-account-refused"),
+        "login-other-signed-in",
         *("login-no-ticket", "login-try-later", "login-secret-failed-before", "login-not-local"),
         *(
             "login-locked-out",
@@ -100,6 +107,7 @@ _PRIORITIES = {
         *("login-failed", "login-secret-unusable", "login-no-screen", "login-expired"),
         "login-not-in-front",
         *("login-mapping-failed", "session-not-locked", "ticket-not-refreshed", "ticket-not-parked"),
+        *("ticket-not-stored", "ticket-store-unknown", "ticket-not-removed"),
         *("bus-lost", "bus-name-refused", "links-lost", "record-malformed", "pam-malformed"),
         "pam-other-version",
     ),

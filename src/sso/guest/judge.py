@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from sso.guest import ccache, faillock
+from sso.guest import faillock
 from sso.guest.account import Finding
 from sso.guest.asking import Asking
 from sso.guest.attempts import NO_DIGEST, Attempts, Outcomes, is_repeated
-from sso.guest.config import GuestConfig
+from sso.guest.config import DEFAULT, GuestConfig
 from sso.guest.console import Console
 from sso.guest.desk import PamDesk
 from sso.guest.grant import Grants
@@ -51,7 +51,7 @@ class Judge:
         self._grants = Grants(reactor.clock)
         self._asking = Asking(reactor, console.driver, self._grants, config.grant_seconds)
         self._outcomes = Outcomes(reactor.clock)
-        self._tickets = Tickets(reactor, config.park_tickets)
+        self._tickets = Tickets(reactor, config.park_tickets, config.ticket_store == DEFAULT)
         self._tracker = Tracker(reactor, console, self._tickets)
         self.desk = PamDesk(reactor, self._grants, self._tracker, self)
         self.unlocker = Unlocker(reactor, console, checker, config)
@@ -163,7 +163,7 @@ class Judge:
         if not good:
             self._unknown_name(login, mapped.finding)
             return
-        login.user, login.uid = mapped.user, mapped.uid
+        login.user, login.uid, login.store = mapped.user, mapped.uid, self._tickets.place(login, mapped.store)
         if not self._repeated(login):
             self._console.seat.look(lambda found: self._seen(login, found))
 
@@ -442,4 +442,4 @@ class Judge:
         self._let_go(login)
         login.forget()
         if login.path and not login.opened and (self.signed_in is None or self.signed_in.path != login.path):
-            ccache.remove(self._reactor, login.path, login.uid, lambda good: None)
+            self._tickets.remove(login)

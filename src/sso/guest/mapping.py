@@ -12,38 +12,45 @@ from collections.abc import Callable
 from typing import NamedTuple, Protocol, Self
 
 from sso.guest.account import Finding, Rules, is_login_name
+from sso.guest.fields import fits
 from sso.guest.forked import Forked
 from sso.guest.reactor import Reactor
 from sso.guest.records import USER_SIZE, Kind
 
 MAPPING_SECONDS = 5.0
+RULE_MAX = 64  # octets: MAX_USERNAME of MIT krb5's kuserok, with its NUL one more
+NAME_ROOM = 4096  # octets: more than any name that can be used, so that a longer one is told from none
 LIBKRB5 = "libkrb5.so.3"
-_LAYOUT = struct.Struct(f">BI{USER_SIZE}s")
+STORE_SIZE = 240  # octets, with a NUL
+_LAYOUT = struct.Struct(f">BI{USER_SIZE}s{STORE_SIZE}s")
 # The words of the log.
 FINDINGS = {
     Finding.NO_USER: "login-unknown-user",
+    Finding.NAME: "login-name-unusable",
     Finding.NOT_AUTHORISED: "login-not-authorised",
     Finding.BROKEN: "login-mapping-failed",
 }
 
 
 class Mapped(NamedTuple):
-    """The answer: `user` and `uid` count only when `finding` is GOOD."""
+    """The answer: the rest counts when `finding` is GOOD; `store` is the user's default cache."""
 
     finding: Finding
     uid: int = 0
     user: str = ""
+    store: str = ""
 
     def pack(self) -> bytes:
-        return _LAYOUT.pack(self.finding, self.uid, self.user.encode())
+        store = self.store.encode() if fits(self.store, STORE_SIZE) else b""
+        return _LAYOUT.pack(self.finding, self.uid, self.user.encode(), store)
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         """What a worker has answered; no or half an answer is BROKEN."""
         if len(data) != _LAYOUT.size:
             return cls(Finding.BROKEN)
-        finding, uid, user = _LAYOUT.unpack(data)
-        return cls(Finding(finding), uid, user.rstrip(b"\0").decode())
+        finding, uid, user, store = _LAYOUT.unpack(data)
+        return cls(Finding(finding), uid, *(text.rstrip(b"\0").decode() for text in (user, store)))
 
 
 class Mapping(Protocol):
@@ -86,18 +93,18 @@ class Mapper:
 
 
 def _map_name(name: str, rules: Rules, passwd: Callable[[str], pwd.struct_passwd]) -> Mapped:
+    if not is_login_name(name):
+        return Mapped(Finding.NAME if name else Finding.NO_USER)
     try:
-        entry = passwd(name) if is_login_name(name) else None
+        entry = passwd(name)
     except KeyError:
-        entry = None
-    if entry is None:
         return Mapped(Finding.NO_USER)
     return Mapped(rules.on_account(entry), entry.pw_uid, entry.pw_name)
 
 
 def _map_principal(principal: str, rules: Rules, passwd: Callable[[str], pwd.struct_passwd]) -> Mapped:
     if not principal:
-        return Mapped(Finding.NO_USER)
+        return Mapped(Finding.NAME)  # it did not fit its record
     krb5 = _Kerberos(principal)
     mapped = _map_name(krb5.local_name(), rules, passwd)
     if mapped.finding is not Finding.GOOD:
@@ -108,7 +115,20 @@ def _map_principal(principal: str, rules: Rules, passwd: Callable[[str], pwd.str
     os.setgid(entry.pw_gid)
     os.initgroups(entry.pw_name, entry.pw_gid)
     os.setuid(entry.pw_uid)
-    return mapped if krb5.user_ok(mapped.user) else Mapped(Finding.NOT_AUTHORISED)
+    if not krb5.user_ok(mapped.user, entry.pw_dir):
+        return Mapped(Finding.NOT_AUTHORISED)
+    return mapped._replace(store=krb5.default_cache())
+
+
+def _is_missing(path: str) -> bool:
+    """Whether there is certainly no such file: one that cannot be looked at may be there."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 class _Kerberos:
@@ -123,15 +143,34 @@ class _Kerberos:
 
     def local_name(self) -> str:
         """Who the principal is here, or "" for nobody."""
-        room = ctypes.create_string_buffer(256)
+        room = ctypes.create_string_buffer(NAME_ROOM)
         # The length is an int in krb5.h.
         if self._library.krb5_aname_to_localname(self._context, self._principal, len(room), room):
             return ""
         return room.value.decode()
 
-    def user_ok(self, user: str) -> bool:
-        """Whether the account lets the principal in (its .k5login, or the same name)."""
-        return bool(self._library.krb5_kuserok(self._context, self._principal, user.encode()))
+    def user_ok(self, user: str, home: str) -> bool:
+        """Whether the account lets in the principal whose local name it is (.k5login, if there is one).
+
+        Without that file the local name decides, but libkrb5 does not compare a longer one than RULE_MAX.
+        """
+        if self._library.krb5_kuserok(self._context, self._principal, user.encode()):
+            return True
+        return len(user.encode()) > RULE_MAX and _is_missing(self._k5login(user, home))
+
+    def default_cache(self) -> str:
+        """What krb5.conf calls the default cache of the user that this process is."""
+        os.environ.pop("KRB5CCNAME", None)  # the agent's own, if it has one
+        self._library.krb5_cc_default_name.restype = ctypes.c_char_p
+        return (self._library.krb5_cc_default_name(self._context) or b"").decode()
+
+    def _k5login(self, user: str, home: str) -> str:
+        """Where the file of that account is (krb5.conf(5), k5login_directory)."""
+        profile, folder = ctypes.c_void_p(), ctypes.c_void_p()
+        self._check(self._library.krb5_get_profile(self._context, ctypes.byref(profile)))
+        section, key = b"libdefaults", b"k5login_directory"
+        self._check(self._library.profile_get_string(profile, section, key, None, None, ctypes.byref(folder)))
+        return f"{os.fsdecode(ctypes.string_at(folder.value))}/{user}" if folder.value else f"{home}/.k5login"
 
     def _check(self, code: int) -> None:
         if code:

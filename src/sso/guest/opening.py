@@ -40,7 +40,8 @@ class Opening:
     """What is being decided for a peer session; `unlocking` names the session to be unlocked.
 
     `told`: its peer session has heard that the console asks something; the login goes on. `path`: the
-    cache that PAM has made for it. `proved`: the locked session may open any moment. `awaited`: PAM is
+    cache that was made for it. `store`: the user's default cache, where the
+    ticket is to go there. `proved`: the locked session may open any moment. `awaited`: PAM is
     through, and the seat is watched for the session. `opened`: it is open, and tracked as SignedIn.
     """
 
@@ -51,10 +52,14 @@ class Opening:
         self.worker: Forked | None = None
         self.unlocking: Seated | None = None
         self.connection: Connection | None = None
-        self.token = self.path = ""
+        self.token = self.path = self.store = ""
         self.told = self.proved = self.awaited = self.opened = False
         self.triggers = 0
         self.timers: list[Timer] = []
+
+    @property
+    def principal(self) -> str:
+        return self.claim.principal
 
     def take_secret(self) -> int | None:
         """The secret's descriptor, from here on the caller's."""

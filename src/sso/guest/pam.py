@@ -128,6 +128,7 @@ class Connection:
         self.stage = Stage.WAITING
         self.user = ""
         self.kind = Kind.NONE
+        self.opening = False  # the module waits for the yes to OPENED
         self.pid = pid
         self._link, self._timer = link, timer
 
@@ -140,6 +141,9 @@ class Desk(Protocol):
 
     def answer(self, connection: Connection, request: Request) -> Grant | None:
         """The grant that the request gets, now the server's to close; None for nothing."""
+
+    def prepare(self, connection: Connection, go_on: Callable[[bool], bool]) -> None:
+        """The session is about to open: tell `go_on`, now or later, if it may; it says whether it has."""
 
     def moved(self, connection: Connection, before: Stage, path: str) -> None:
         """The stage has changed from `before`; `path` is the ticket's cache as far as it is known."""
@@ -254,8 +258,23 @@ class PamServer:
 
     def _on_report(self, connection: Connection, report: Request) -> None:
         step = next_stage(connection.stage, connection.kind, report.operation)
-        if report.user != connection.user:
+        if report.user != connection.user or connection.opening:
             step = Stage.ENDED
+        if step is not Stage.OPENED:
+            self._take(connection, report, step)
+            return
+        connection.opening = True
+
+        def go_on(good: bool) -> bool:
+            if connection not in self._connections:
+                return False  # it was withdrawn meanwhile, or the module has given up
+            connection.opening = False
+            self._take(connection, report, Stage.OPENED if good else Stage.ENDED)
+            return connection.stage is Stage.OPENED
+
+        self._desk.prepare(connection, go_on)
+
+    def _take(self, connection: Connection, report: Request, step: Stage) -> None:
         # The yes comes first: a step that the module does not hear of is none.
         if step is not Stage.ENDED and not records.send(
             connection._link, Reply(Kind.IDENTITY, 0, connection.user)

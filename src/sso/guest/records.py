@@ -27,10 +27,11 @@ from sso.errors import LocalProtocolError, RemoteProtocolError
 from sso.guest.fields import Record, fits, get, put, unpack
 
 FILES_MAX = 4  # descriptors that a packet may bring before the kernel drops the rest
-PAM_VERSION = 2
+PAM_VERSION = 3
 SECRET_MAX = 128 * 1024  # octets of a ticket's cache: a ticket of 64 KiB, and the names around it
 PASSWORD_MAX = 511  # PAM_MAX_RESP_SIZE without its NUL
-USER_SIZE = 64
+USER_SIZE = 256  # LOGIN_NAME_MAX (limits.h), with its NUL
+PRINCIPAL_SIZE = 512
 
 
 class Kind(IntEnum):
@@ -142,12 +143,12 @@ class Child(_Session):
 class Authenticated(Record):
     """Who was authenticated: `principal` is user@REALM, for a password the user name.
 
-    A principal that does not fit its field goes as "", which is nobody; so a peer with a strange name
+    A principal that does not fit its field goes as "", which names nobody; so a peer with a strange name
     ends only its own session. `digest` is the keyed one of a password, or zeros; `expires` the end of
     the ticket in seconds since the epoch. The secret's descriptor comes along for kinds 1 and 2.
     """
 
-    LAYOUT: ClassVar[struct.Struct] = struct.Struct(">4sQ16sB256s32sQ")
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct(f">4sQ16sB{PRINCIPAL_SIZE}s32sQ")
     id: int
     attempt: bytes
     kind: Kind
@@ -163,7 +164,7 @@ class Authenticated(Record):
         return self.kind.files
 
     def pack(self) -> bytes:
-        principal = self.principal.encode() if fits(self.principal, 256) else b""
+        principal = self.principal.encode() if fits(self.principal, PRINCIPAL_SIZE) else b""
         expires = max(0, min(self.expires, 2**64 - 1))
         return self.LAYOUT.pack(b"AUTH", self.id, self.attempt, self.kind, principal, self.digest, expires)
 
@@ -202,12 +203,12 @@ def is_code(code: int) -> bool:
 class _Name(Record):
     """A record of one text."""
 
-    LAYOUT: ClassVar[struct.Struct] = struct.Struct("4s64s")
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct(f"4s{USER_SIZE}s")
     TAG: ClassVar[bytes]
     text: str
 
     def pack(self) -> bytes:
-        return self.LAYOUT.pack(self.TAG, put(self.text, 64))
+        return self.LAYOUT.pack(self.TAG, put(self.text, USER_SIZE))
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
@@ -230,7 +231,7 @@ class Go(_Name):
 class SignIn(Record):
     """A greeter is to sign in `user`, and to hand `token` to PAM."""
 
-    LAYOUT: ClassVar[struct.Struct] = struct.Struct("4s64s72s")
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct(f"4s{USER_SIZE}s72s")
     user: str
     token: str
 
@@ -249,9 +250,9 @@ class Taken(_Name):
 
 
 class Request(Record):
-    """What the PAM module says: 512 octets. Texts are "" where it knows nothing."""
+    """What the PAM module says: 704 octets. Texts are "" where it knows nothing."""
 
-    LAYOUT: ClassVar[struct.Struct] = struct.Struct("4sBB2s64s64s64s72s240s")
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct(f"4sBB2s64s64s{USER_SIZE}s72s240s")
     operation: Operation
     service: str = ""
     tty: str = ""
@@ -277,12 +278,12 @@ class Request(Record):
 
 
 class Reply(Record):
-    """The answer to a GET: 128 octets, with a descriptor for kinds 1 and 2.
+    """The answer to a GET: 320 octets, with a descriptor for kinds 1 and 2.
 
     The answer to every later request but CLOSED is a yes: kind IDENTITY, with the user of the grant.
     """
 
-    LAYOUT: ClassVar[struct.Struct] = struct.Struct(">4sBB2sI64s52s")
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct(f">4sBB2sI{USER_SIZE}s52s")
     kind: Kind = Kind.NONE
     length: int = 0
     user: str = ""
@@ -368,6 +369,8 @@ def _descriptors(parts: Sequence[tuple[int, int, bytes]]) -> list[int]:
 
 
 def _unpack(data: bytes, types: Sequence[type[Received]]) -> Received:
+    if data[:4] in (b"SSOP", b"SSOR") and len(data) > 4:
+        _check_version(data)  # first: the records of another version have another size
     for type in types:
         tag = getattr(type, "TAG", data[:4])
         if len(data) == type.LAYOUT.size and data[:4] == tag:

@@ -2,18 +2,21 @@
 
 from collections.abc import Callable
 
-from sso.guest import ccache
+from sso.guest import ccache, default_cache
 from sso.guest.journal import note
-from sso.guest.opening import SignedIn
+from sso.guest.opening import Opening, SignedIn
 from sso.guest.reactor import Reactor
 from sso.guest.records import Authenticated, Kind
 
 
 class Tickets:
-    """All that happens to a session's cache; `park` takes it away while the client is gone."""
+    """All that happens to a session's cache; `park` takes it away while the client is gone.
 
-    def __init__(self, reactor: Reactor, park: bool = False) -> None:
-        self._reactor, self._park = reactor, park
+    `default`: a ticket goes into the user's default cache, where krb5.conf names one of a kind that is known.
+    """
+
+    def __init__(self, reactor: Reactor, park: bool = False, default: bool = False) -> None:
+        self._reactor, self._park, self._default = reactor, park, default
         self._refreshing = 0
         self._waiting: list[Callable[[], None]] = []  # for the refresh that is under way
 
@@ -28,6 +31,31 @@ class Tickets:
             return True
         due = self._reactor.clock() >= session.refreshed + ccache.REFRESH_EVERY
         return due and claim.expires > session.expires
+
+    def place(self, login: Opening, name: str) -> str:
+        """The default cache, called `name`, if the login's ticket is to go there, else ""."""
+        if not self._default or login.claim.kind is not Kind.KERBEROS:
+            return ""
+        if default_cache.is_known(name):
+            return name
+        kind = name.partition(":")[0]
+        note("ticket-store-unknown", session=login.claim.id, principal=login.principal, kind=kind)
+        return ""
+
+    def store(self, login: Opening, secret: int, go_on: Callable[[bool], bool]) -> None:
+        """Put the ticket `secret`, whose descriptor stays the caller's, into the user's default cache.
+
+        `go_on` is told whether it is there, and says whether the session has opened: else it does not stay.
+        """
+
+        def stored(name: str) -> None:
+            login.path = name
+            note("ticket-stored" if name else "ticket-not-stored", session=login.claim.id, user=login.user)
+            if not go_on(bool(name)) and name:
+                self.remove(login)
+                login.path = ""
+
+        default_cache.store(self._reactor, login.uid, secret, stored)
 
     def refresh(
         self, claim: Authenticated, session: SignedIn, secret: int, done: Callable[[bool], None]
@@ -46,7 +74,8 @@ class Tickets:
             for go_on in waiting:
                 go_on()
 
-        ccache.refresh(self._reactor, session.path, session.uid, secret, replaced, parked=session.parked)
+        kind = ccache if session.path.startswith("/") else default_cache
+        kind.refresh(self._reactor, session.path, session.uid, secret, replaced, parked=session.parked)
 
     def client_gone(self, session: SignedIn, done: Callable[[], None]) -> None:
         """Take the ticket away, if that is wanted, and go on."""
@@ -63,12 +92,25 @@ class Tickets:
             note("ticket-parked" if good else "ticket-not-parked", user=session.user)
             done()
 
-        ccache.remove(self._reactor, session.path, session.uid, removed)
+        self.remove(session, removed)
 
     def session_over(self, session: SignedIn) -> None:
         """Remove what the PAM module left: it does so itself unless its process was killed."""
         if self._refreshing:
             self._waiting.append(lambda: self.session_over(session))
             return
+
+        def removed(good: bool) -> None:
+            note("ticket-removed" if good else "ticket-not-removed", user=session.user)
+
         if session.path and not session.parked:
-            ccache.remove(self._reactor, session.path, session.uid, lambda good: None)
+            # A file the module has removed already; a default cache is ours to remove.
+            self.remove(session, removed if not session.path.startswith("/") else lambda good: None)
+
+    def remove(self, holder: SignedIn | Opening, done: Callable[[bool], None] = lambda good: None) -> None:
+        """Remove the cache of a session, or of a login that has come to none; `done` says if it is gone."""
+        path, uid = holder.path, holder.uid
+        if path.startswith("/"):
+            ccache.remove(self._reactor, path, uid, done)
+        else:
+            default_cache.remove(self._reactor, path, uid, holder.principal, done)

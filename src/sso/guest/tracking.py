@@ -45,6 +45,15 @@ class Tracker:
             self._tickets.session_over(session)
         return True
 
+    def store(self, login: Opening, go_on: Callable[[bool], bool]) -> None:
+        """Put the login's ticket into the user's default cache; `go_on` as in Tickets.store."""
+        secret = login.take_secret()
+        assert secret is not None
+        try:
+            self._tickets.store(login, secret, go_on)
+        finally:
+            close(secret)
+
     def refresh(self, login: Opening, done: Callable[[bool], None]) -> None:
         """Put the login's ticket into the session's cache."""
         secret = login.copy_secret()

@@ -16,6 +16,7 @@ from typing import Any
 from sso.credential import Credential
 from sso.errors import ConfigError
 from sso.framing import wipe
+from sso.spn import is_spn
 from sso.viewer.accelerator import HOTKEYS, accelerator
 from sso.viewer.console import (
     KINDS,
@@ -41,7 +42,6 @@ TEXT_MAX = 1024  # characters of any other value
 PASSWORD_MAX = 1024  # octets
 LIST_MAX = 64  # entries of a list
 NOTES_MAX = 8  # lines; the rest is a number
-SPN = re.compile(r"[a-z0-9-]+/[A-Za-z0-9.-]+(@[A-Za-z0-9.-]+)?")
 PIN = re.compile("sha256:[0-9A-Fa-f]{64}")
 KNOWN_VERSION = (11, 0)  # the remote-viewer whose keys these are
 VIEWER, OURS, OVIRT = "virt-viewer", "x-sso", "ovirt"
@@ -349,7 +349,9 @@ def _pin(text: str, key: str) -> str:
 
 
 def _spn(text: str, key: str) -> str:
-    return _like(SPN, "service/host, such as host/vm.example.org")(_user(text, key), key)
+    if not is_spn(_user(text, key)):
+        raise ConfigError(f"{key}: it has to be service/host, such as host/vm.example.org")
+    return text
 
 
 def _stream(text: str, key: str) -> str:

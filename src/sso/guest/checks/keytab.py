@@ -11,7 +11,18 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from sso.doctor import KRB5_CONF, Finding, System, default_realm, not_checked, ok, warning, wrong
+from sso.doctor import (
+    KRB5_CONF,
+    Finding,
+    System,
+    broken_includes,
+    default_realm,
+    include_findings,
+    not_checked,
+    ok,
+    warning,
+    wrong,
+)
 from sso.guest.acceptor_main import STATE
 from sso.guest.checks.guest import Guest
 
@@ -35,6 +46,14 @@ class Key(NamedTuple):
     principal: str  # with its realm
     version: int
     enctype: int
+
+
+def kerberos_file(guest: Guest) -> Iterator[Finding]:
+    """What krb5.conf includes is there: else libkrb5 reads nothing of it, and no ticket is accepted."""
+    if "GSSAPI" not in guest.config.mechanisms:
+        yield ok("not needed: GSSAPI is not among the mechanisms")
+        return
+    yield from include_findings(list(broken_includes(guest.system)), KRB5_CONF)
 
 
 def keytab(guest: Guest) -> Iterator[Finding]:

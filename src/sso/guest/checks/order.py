@@ -11,6 +11,7 @@ STEPS: tuple[tuple[str, Callable[[guest.Guest], Iterable[Finding]]], ...] = (
     ("mechanisms", settings.mechanisms),
     ("port", port.port),
     ("udev rule", port.rule),
+    ("Kerberos file", keytab.kerberos_file),
     ("keytab", keytab.keytab),
     ("replay cache", keytab.replay_cache),
     ("TLS", tls.certificate),
