@@ -9,7 +9,6 @@ sent none.
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any
 
 import gssapi
@@ -21,10 +20,10 @@ from sso.mech import CONFIDENTIALITY, FRAME_MAX, INTEGRITY, NO_LAYER, Mechanism,
 from sso_mechs import enctypes
 from sso_mechs.collection import chosen
 from sso_mechs.enctypes import AES
+from sso_mechs.gss_errors import expiry_as_skew, gss_errors
 
 LAYERS = {NO_LAYER: 1, INTEGRITY: 2, CONFIDENTIALITY: 4}  # RFC 4752 section 3.3
 KRB5 = gssapi.MechType.kerberos
-SAID = "said-"  # before a cause that only the peer names, in a KRB-ERROR (RFC 4120 section 5.9.1)
 PRINCIPAL = gssapi.NameType.kerberos_principal
 Flag = gssapi.RequirementFlag
 FORWARDED_MAX = 65507  # octets of a KRB-CRED in an AP-REQ, whose length has 16 bits (RFC 4121 section 4.1.1)
@@ -44,49 +43,6 @@ DELEGATED = int(Flag.delegate_to_peer)
 NO, POLICY, ALWAYS = "no", "policy", "always"
 _DELEGATION = {NO: 0, POLICY: int(Flag.ok_as_delegate), ALWAYS: DELEGATED}
 
-# Kerberos error numbers (krb5_err.et, counted from its base) to the words that exit codes use.
-_ERROR_BASE = 2529638912
-_CAUSES = {
-    7: "unknown-service",
-    14: "weak-key",
-    31: "wrong-key",
-    32: "ticket-expired",
-    33: "clock-skew",  # not yet valid: whoever says so is behind
-    34: "replay",
-    35: "wrong-key",
-    37: "clock-skew",
-    38: "wrong-address",
-    44: "wrong-key",
-    45: "wrong-key",
-    61: "too-long",
-    141: "no-ticket",
-    154: "unknown-realm",
-    156: "kdc-unreachable",
-    181: "no-keytab",
-    195: "no-ticket",
-    230: "wrong-key",
-    236: "weak-key",
-}
-
-
-class _gss_errors:  # a statement, and named like one
-    """Every error of the library as ours; `otherwise` is the cause where its number says nothing.
-
-    `said`: the peer has said so, and nobody can tell whether that is true: the cause begins with SAID.
-    """
-
-    __slots__ = ("_otherwise", "_said")
-
-    def __init__(self, otherwise: str = "gssapi", said: bool = False) -> None:
-        self._otherwise, self._said = otherwise, said
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is not None and isinstance(error, gssapi.exceptions.GSSError):
-            raise _failure(error, self._otherwise, SAID if self._said else "") from None
-
 
 class _Layered(Mechanism):
     """What remains of GSSAPI when the exchange is over: wrap and unwrap."""
@@ -95,7 +51,7 @@ class _Layered(Mechanism):
 
     def wrap(self, data: bytes) -> bytes:
         confidential = self.layer == CONFIDENTIALITY
-        with _gss_errors():
+        with gss_errors():
             done = raw.wrap(self._context, data, confidential)
         if done.encrypted != confidential:
             raise MechanismError("layer", "a frame would leave without its protection")
@@ -105,7 +61,7 @@ class _Layered(Mechanism):
         return self._unwrap(data, self.layer == CONFIDENTIALITY)
 
     def _unwrap(self, data: bytes, confidential: bool) -> bytes:
-        with _gss_errors():
+        with gss_errors():
             # unwrap writes into the octets of an integrity-only token: give it a copy of its own.
             done = raw.unwrap(self._context, bytes(bytearray(data)))
         if confidential and not done.encrypted:
@@ -114,7 +70,7 @@ class _Layered(Mechanism):
 
     def _wrap_clear(self, data: bytes) -> bytes:
         """The offer of layers and its answer, which RFC 4752 wraps for integrity alone."""
-        with _gss_errors():
+        with gss_errors():
             return raw.wrap(self._context, data, False).message
 
     def _start_layer(self, layer: str, peer_maximum: int) -> None:
@@ -161,12 +117,12 @@ class Initiator(_Layered):
         own: str = "",
     ) -> None:
         self.ccache = ccache = chosen(spn, ccache, own)
-        with _gss_errors("no-ticket"):
+        with gss_errors("no-ticket"):
             self._credentials = _acquire("initiate", {"ccache": ccache} if ccache else None)
             found = raw.inquire_cred(self._credentials, name=True, lifetime=True, usage=False, mechs=False)
             self.own_name = _text_of(found.name)
             self.lifetime: int = found.lifetime or 0
-        with _gss_errors("unknown-service"):
+        with gss_errors("unknown-service"):
             self._target = raw.canonicalize_name(raw.import_name(spn.encode(), PRINCIPAL), KRB5)
         if self.lifetime <= 0:
             raise MechanismError("ticket-expired", "the Kerberos ticket has expired")
@@ -185,7 +141,7 @@ class Initiator(_Layered):
         if self._established:
             return self._choose(token)
         first = self._context is None
-        with self._named_size(), _gss_errors("kdc-refused" if first else "gssapi", enctypes.is_error(token)):
+        with self._named_size(), gss_errors("kdc-refused" if first else "gssapi", enctypes.is_error(token)):
             done = raw.init_sec_context(
                 self._target,
                 creds=self._credentials,
@@ -212,7 +168,7 @@ class Initiator(_Layered):
                 raise
             from sso_mechs import own_tgt
 
-            with _gss_errors(), own_tgt.alone(self._credentials) as (_, ticket):
+            with gss_errors(), own_tgt.alone(self._credentials) as (_, ticket):
                 size = len(ticket.ticket)
             detail = f"a ticket of {size} octets, and at most {FORWARDED_MAX} can be forwarded"
             raise MechanismError("too-long", detail, minor=error.minor) from None
@@ -239,7 +195,7 @@ class Initiator(_Layered):
         """The version of the service's key at the KDC: `key_version` is that of the ticket that is sent."""
         from sso_mechs import own_tgt  # late: only sso doctor asks
 
-        with _gss_errors("kdc-refused"), own_tgt.alone(self._credentials) as (cache, _):
+        with gss_errors("kdc-refused"), own_tgt.alone(self._credentials) as (cache, _):
             other = Initiator(spn=self._spn, delegate=NO, ccache=cache)
             other.bind(b"")
             other.step(b"")
@@ -282,7 +238,7 @@ class Acceptor(_Layered):
         self._initiator: Any = None
         self._forwarded: Any = None
         self._offered = False
-        with _gss_errors("no-keytab"):
+        with gss_errors("no-keytab"):
             name = raw.import_name(spn.encode(), PRINCIPAL) if spn else None
             self._credentials = _acquire("accept", {"keytab": keytab} if keytab else None, name)
 
@@ -298,7 +254,7 @@ class Acceptor(_Layered):
         if self._context is not None:
             raise MechanismError("gssapi", "a token after one that failed")
         self._context = raw.SecurityContext()
-        with _expiry_as_skew(), _gss_errors():
+        with expiry_as_skew(), gss_errors():
             done = raw.accept_sec_context(
                 token,
                 acceptor_creds=self._credentials,
@@ -308,7 +264,7 @@ class Acceptor(_Layered):
         if done.more_steps:
             raise MechanismError("gssapi", "Kerberos needs one token only")
         enctypes.check(token)  # behind the library, which alone can tell whether it is one
-        with _gss_errors():
+        with gss_errors():
             self._check_established(int(done.flags), done.mech)
         if self._require_binding and not int(done.flags) & CHANNEL_BOUND:
             raise MechanismError("binding", "the client did not bind itself to this channel")
@@ -334,7 +290,7 @@ class Acceptor(_Layered):
         maximum = int.from_bytes(choice[1:4], "big")
         if layer == NO_LAYER and maximum:
             raise MechanismError("layer", "a frame size without a layer")
-        with _gss_errors():
+        with gss_errors():
             principal = _text_of(self._initiator)
         if choice[4:] not in (b"", principal.encode()):
             raise MechanismError("authzid", "the client wants to be another one")
@@ -352,7 +308,7 @@ class Acceptor(_Layered):
         from sso_mechs.krb5_memory import octets_of
         from sso_mechs.principal import Principal
 
-        with _gss_errors("delegation"):
+        with gss_errors("delegation"):
             given = raw.inquire_cred(credentials, name=True, lifetime=True, usage=False, mechs=False)
             if _text_of(given.name) != principal:
                 raise MechanismError("delegation", "the forwarded ticket belongs to another principal")
@@ -391,7 +347,7 @@ class Resumed(_Layered):
             self.peer = exported[7:end].decode()
         except UnicodeDecodeError:
             raise MechanismError("not-exportable", "its principal is no text") from None
-        with _gss_errors("not-exportable"):
+        with gss_errors("not-exportable"):
             if layer != NO_LAYER:
                 self._context = raw.import_sec_context(exported[end:])
             self._start_layer(layer, int.from_bytes(exported[1:5], "big"))
@@ -411,32 +367,6 @@ def _acquire(usage: str, store: dict[bytes | str, bytes | str] | None, name: Any
 
 def _text_of(name: Any) -> str:
     return raw.display_name(name, name_type=False).name.decode()
-
-
-class _expiry_as_skew:  # a statement, and named like one
-    """A client sends no ticket that has expired by its own clock: then ours is ahead."""
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: TracebackType | None) -> None:
-        if isinstance(error, MechanismError) and error.cause == "ticket-expired":
-            error.cause = "clock-skew"
-
-
-def _failure(error: Any, otherwise: str, prefix: str) -> MechanismError:
-    """A GSS error as ours: a word for the cause, the library's text as the detail."""
-    minor = int(getattr(error, "min_code", 0) or 0)
-    known = {
-        gssapi.exceptions.ExpiredCredentialsError: "ticket-expired",
-        gssapi.exceptions.MissingCredentialsError: "no-ticket",
-        gssapi.exceptions.BadChannelBindingsError: "binding",
-        gssapi.exceptions.DuplicateTokenError: "replay",
-    }
-    cause = _CAUSES.get(minor - _ERROR_BASE) or known.get(type(error), otherwise)
-    detail = " ".join(str(error.get_all_statuses(minor, False)[0]).split()) if minor else type(error).__name__
-    detail = "" if detail == "Success" else detail  # a number that the library itself cannot name
-    return MechanismError(prefix + cause, detail, minor=minor)
 
 
 def prepare() -> None:

@@ -73,6 +73,9 @@ class _Desk:
     def answer(self, connection: object, request: object) -> None:
         raise AssertionError("nobody gets that far")
 
+    def prepare(self, connection: object, go_on: object) -> None:
+        raise AssertionError("nobody gets that far")
+
     def moved(self, connection: object, before: object, path: str) -> None:
         raise AssertionError("nobody gets that far")
 

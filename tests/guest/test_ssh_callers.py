@@ -7,16 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from beds_agent import Clock
 from dbus_bed import Desk, daemon, desk, make_daemon
 from logind_bed import LogindMock, logind, seat
 from ssh_agent_bed import NO_KEYS, frame
 
 from sso.guest import local
 from sso.guest.logind import Seat
-from sso.guest.reactor import Reactor
 from sso.guest.ssh_agent import Borrower
-from sso.guest.ssh_callers import GIVE_TIME, OPEN_TIME, REFUSALS_MAX, REFUSALS_TIME, Callers, Refusals
+from sso.guest.ssh_callers import GIVE_TIME, OPEN_TIME, Callers
 from sso.port import open_port
 from sso.ssh_agent import (
     CLOSE,
@@ -110,7 +108,9 @@ def bed(logind: LogindMock, desk: Desk, seat: Seat, tmp_path: Path) -> Iterator[
 def test_there_is_a_cap_and_one_who_leaves_makes_room(bed: Bed) -> None:
     programs = [bed.program() for _ in range(CONNECTIONS_MAX)]
     assert bed.cut(bed.connect())
-    assert bed.log == [f"refused uid {os.getuid()}: {CONNECTIONS_MAX} connections are open"]
+    assert bed.log == [
+        f"refused uid {os.getuid()}, pid {os.getpid()}: {CONNECTIONS_MAX} connections are open"
+    ]
     programs[3].close()
     bed.desk.turn(lambda: bed.hear())
     assert bed.heard.pop(0) == frame(CLOSE, 4)[4:]
@@ -193,18 +193,3 @@ def test_a_port_that_takes_nothing_makes_programs_wait_and_nothing_is_lost(bed: 
     bed.desk.turn(all_there)
     assert sorted(int.from_bytes(one[1:9], "big") for one in bed.heard) == list(range(1, 13))
     assert {one[9:] for one in bed.heard} == {request[4:]}
-
-
-def test_refusals_are_logged_a_few_at_a_time() -> None:
-    clock, log = Clock(), list[str]()
-    reactor = Reactor(clock)
-    refusals = Refusals(reactor, log.append)
-    for _ in range(2):
-        for uid in range(4000, 4000 + REFUSALS_MAX + 2):
-            refusals.note(uid, "not in front")
-        assert log.pop(0) == "refused uid 4000: not in front" and len(log) == REFUSALS_MAX - 1
-        clock.now += REFUSALS_TIME
-        reactor.turn(0.0)
-        assert log.pop() == f"refused 2 more in {REFUSALS_TIME:.0f} s"
-        log.clear()
-    reactor.close()

@@ -12,6 +12,7 @@ from sso.errors import FramingError
 from sso.guest import local
 from sso.guest.logind import Seat
 from sso.guest.reactor import Reactor, Timer
+from sso.guest.refusals import Refusals
 from sso.ssh_agent import (
     CLOSE,
     CONNECTIONS_MAX,
@@ -29,7 +30,6 @@ from sso.ssh_agent import (
 NEWCOMERS_MAX = 16  # of whom the seat is asked at a time; more wait in the kernel's queue
 OPEN_TIME = 10.0  # seconds for the viewer's plug-in to take a connection: it waits for nobody meanwhile
 GIVE_TIME, GIVE_AGAIN = 10.0, 0.05  # seconds for a program to take its answer, and between two tries
-REFUSALS_MAX, REFUSALS_TIME = 5, 60.0  # lines of the log, in so many seconds
 _READ = 65536
 
 
@@ -38,7 +38,8 @@ class Caller:
 
     def __init__(self, link: socket.socket) -> None:
         link.setblocking(False)
-        self.link, self.uid = link, local.peer(link).uid
+        self.link, self.peer = link, local.peer(link)
+        self.uid = self.peer.uid
         self.number = 0
         self.requests = Frames()
         self.busy = False  # its request is on its way, or its answer not taken
@@ -53,26 +54,6 @@ class Caller:
         return self.link.fileno() < 0
 
 
-class Refusals:
-    """Logs who was turned away: a few in a minute one by one, the others as a number."""
-
-    def __init__(self, reactor: Reactor, log: Callable[[str], None]) -> None:
-        self._reactor, self._log = reactor, log
-        self._count = 0
-
-    def note(self, uid: int, why: str) -> None:
-        if not self._count:
-            self._reactor.after(REFUSALS_TIME, self._over)
-        self._count += 1
-        if self._count <= REFUSALS_MAX:
-            self._log(f"refused uid {uid}: {why}")
-
-    def _over(self) -> None:
-        if (more := self._count - REFUSALS_MAX) > 0:
-            self._log(f"refused {more} more in {REFUSALS_TIME:.0f} s")
-        self._count = 0
-
-
 class Callers:
     """Lets users' programs in, while there is an end of the port to ask; `send` is called when it has octets.
 
@@ -85,7 +66,7 @@ class Callers:
         self.send: Callable[[], None] = lambda: None
         self.lost: Callable[[], None] = lambda: None
         self._listener, self._seat, self._reactor = listener, seat, reactor
-        self._refusals = Refusals(reactor, log)
+        self._refusals = Refusals("refused", reactor.clock, note=lambda id, **who: log(_refusal(**who)))
         self._end: GuestEnd | None = None
         self._newcomers: set[Caller] = set()
         self._callers: dict[int, Caller] = {}
@@ -169,7 +150,7 @@ class Callers:
             self._carry_on(caller)
 
     def _refuse(self, caller: Caller, why: str) -> None:
-        self._refusals.note(caller.uid, why)
+        self._refusals.note(caller.peer, why=why)
         self._hang_up(caller)
 
     def _uid_in_front(self) -> int | None:
@@ -272,3 +253,7 @@ class Callers:
 def _stop(timer: Timer | None) -> None:
     if timer is not None:
         timer.cancel()
+
+
+def _refusal(uid: int, pid: int, why: str) -> str:
+    return f"refused uid {uid}, pid {pid}: {why}"
