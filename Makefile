@@ -35,10 +35,10 @@ test: setup-test pam  ## everything, on both builds
 	echo "lint, pure build, virtual machines:"; grep -E "^(All checks|Success|[0-9]+ (passed|failed))" build/beside.log; \
 	exit $$status
 
-test-desktop: setup-test pam  ## what takes longer in virtual machines: the films of GNOME and LightDM, SIGKILL at each step
+test-desktop: setup-test pam  ## what takes longer in virtual machines: the films of GNOME and LightDM
 	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "desktop and not long" $(NO_TRACE)
 
-test-long: setup-test pam  ## all that no other target runs: logins taken back at each point in virtual machines, busy films
+test-long: setup-test pam  ## all that no other target runs: logins taken back and SIGKILL at each point in virtual machines, busy films
 	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m long $(NO_TRACE)
 
 quick: setup-test lint  ## in under a minute: lint, types, the fast tests

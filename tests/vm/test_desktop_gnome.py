@@ -94,6 +94,7 @@ def test_sign_in_lock_and_unlock(
     gnome.wait("! ls /tmp/krb5cc_*", 60)
 
 
+@pytest.mark.long
 def test_a_wrong_password_counts_once_and_the_right_one_opens(
     gnome: Machine, realm: Realm, certificates: Certificates
 ) -> None:

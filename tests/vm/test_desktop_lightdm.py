@@ -88,6 +88,7 @@ def test_sign_in_lock_and_unlock(lightdm: Machine, realm: Realm, tmp_path: Path)
     lightdm.wait("! ls /tmp/krb5cc_*", 60)
 
 
+@pytest.mark.long
 def test_a_wrong_password_counts_once_and_the_right_one_opens(
     lightdm: Machine, realm: Realm, certificates: Certificates
 ) -> None:

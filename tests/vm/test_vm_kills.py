@@ -85,7 +85,7 @@ def settled(vm: Machine) -> int:
 
 @pytest.mark.proves("S074", "S107")
 @pytest.mark.parametrize(
-    "victim", ["client", *(pytest.param(name, marks=pytest.mark.desktop) for name in (*UNITS, "child"))]
+    "victim", ["client", *(pytest.param(name, marks=pytest.mark.long) for name in (*UNITS, "child"))]
 )
 def test_whoever_is_killed_at_whatever_step_the_next_one_signs_in_once(
     machines: Machines, realm: Realm, victim: str

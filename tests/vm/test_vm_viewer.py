@@ -85,7 +85,7 @@ def test_a_password_through_tls_and_nothing_in_the_clear(
         assert not leaks(tap.heard, [password.encode()])
 
 
-@pytest.mark.parametrize("each", [False, pytest.param(True, marks=pytest.mark.desktop)])
+@pytest.mark.parametrize("each", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_a_viewer_killed_anywhere_disturbs_no_other(
     guest: Machine, desktop_of_alice: Desktop, tmp_path: Path, each: bool
 ) -> None:
