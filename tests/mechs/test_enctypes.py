@@ -180,6 +180,14 @@ def test_every_octet_that_is_missing(weak: Realm) -> None:
             enctypes.read(other)
 
 
+@pytest.mark.parametrize("length", [b"\x06", b"\x81\x06", b"\x82\0\x06", b"\x84\0\0\0\x06"])
+def test_an_error_is_one_however_its_length_is_written(length: bytes) -> None:
+    inner = bytes([enctypes.OBJECT, len(enctypes.KERBEROS)]) + enctypes.KERBEROS
+    for id, said in ((enctypes.AP_ERROR, True), (b"\x02\0", False), (enctypes.AP_REQ, False)):
+        assert enctypes.is_error(b"\x60" + length + inner + id + b"\x7e\0") == said
+    assert not enctypes.is_error(b"\x60" + length) and not enctypes.is_error(b"\x60")
+
+
 @given(st.binary(max_size=200))
 def test_noise(noise: bytes) -> None:
     with pytest.raises(MechanismError):
