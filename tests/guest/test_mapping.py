@@ -100,15 +100,29 @@ DAEMON = Rules(min_uid=1)
 @pytest.mark.e2e
 def test_k5login_decides_who_is_let_in(reactor: Reactor, kerberos: Path) -> None:
     k5login = kerberos / "k5login" / "daemon"
-    assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON) == Mapped(Finding.GOOD, 1, "daemon")
+    good = Mapped(Finding.GOOD, 1, "daemon", "FILE:/tmp/krb5cc_1")
+    assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON) == good
     k5login.write_text("somebody@TEST.EXAMPLE\n")
     os.chown(k5login, 1, 1)
     k5login.chmod(0o600)
     assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON).finding is Finding.NOT_AUTHORISED
     assert ask(reactor, "carol@OTHER.EXAMPLE", rules=DAEMON).finding is Finding.NOT_AUTHORISED
     k5login.write_text("carol@OTHER.EXAMPLE\n")
-    assert ask(reactor, "carol@OTHER.EXAMPLE", rules=DAEMON) == Mapped(Finding.GOOD, 1, "daemon")
+    assert ask(reactor, "carol@OTHER.EXAMPLE", rules=DAEMON) == good
     assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON).finding is Finding.NOT_AUTHORISED
+
+
+@pytest.mark.parametrize("rule", ["disable = an2ln", "enable_only = k5login", "module = own:/nonexistent.so"])
+def test_a_long_name_is_let_in_by_the_plain_rules_alone(kerberos: Path, rule: str) -> None:
+    """libkrb5 does not compare it, so we do; but not where an administrator has taken that rule away."""
+    name = "x" * 70
+    principal = mapping._Kerberos(f"{name}@TEST.EXAMPLE")
+    assert principal.user_ok(name, "/nonexistent")
+    assert not principal.user_ok("y" * 70, "/nonexistent"), "an account that the look-up made of it"
+    assert not mapping._Kerberos(f"{name}@OTHER.EXAMPLE").user_ok(name, "/nonexistent")
+    config = CONFIGURATION.format(folder=kerberos) + f"[plugins]\n  localauth = {{\n    {rule}\n  }}\n"
+    (kerberos / "krb5.conf").write_text(config)
+    assert not mapping._Kerberos(f"{name}@TEST.EXAMPLE").user_ok(name, "/nonexistent")
 
 
 @pytest.mark.e2e

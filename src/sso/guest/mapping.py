@@ -150,13 +150,16 @@ class _Kerberos:
         return room.value.decode()
 
     def user_ok(self, user: str, home: str) -> bool:
-        """Whether the account lets in the principal whose local name it is (.k5login, if there is one).
+        """Whether the account lets in the principal (its .k5login, if there is one).
 
         Without that file the local name decides, but libkrb5 does not compare a longer one than RULE_MAX.
+        That is done here, unless krb5.conf has modules of its own: an2ln may be off, or one may have refused.
         """
         if self._library.krb5_kuserok(self._context, self._principal, user.encode()):
             return True
-        return len(user.encode()) > RULE_MAX and _is_missing(self._k5login(user, home))
+        if len(user.encode()) <= RULE_MAX or user != self.local_name() or self._has_modules():
+            return False
+        return _is_missing(self._k5login(user, home))
 
     def default_cache(self) -> str:
         """What krb5.conf calls the default cache of the user that this process is."""
@@ -171,6 +174,14 @@ class _Kerberos:
         section, key = b"libdefaults", b"k5login_directory"
         self._check(self._library.profile_get_string(profile, section, key, None, None, ctypes.byref(folder)))
         return f"{os.fsdecode(ctypes.string_at(folder.value))}/{user}" if folder.value else f"{home}/.k5login"
+
+    def _has_modules(self) -> bool:
+        """Whether krb5.conf says which modules let principals in (krb5.conf(5), [plugins] localauth)."""
+        profile, found = ctypes.c_void_p(), ctypes.POINTER(ctypes.c_char_p)()
+        self._check(self._library.krb5_get_profile(self._context, ctypes.byref(profile)))
+        section = (ctypes.c_char_p * 3)(b"plugins", b"localauth", None)
+        self._check(self._library.profile_get_relation_names(profile, section, ctypes.byref(found)))
+        return bool(found[0])
 
     def _check(self, code: int) -> None:
         if code:
