@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, Self
 
+from sso.guest import default_cache
 from sso.guest.account import Finding, Rules, is_login_name
 from sso.guest.fields import fits
 from sso.guest.forked import Forked
@@ -33,7 +34,10 @@ FINDINGS = {
 
 
 class Mapped(NamedTuple):
-    """The answer: the rest counts when `finding` is GOOD; `store` is the user's default cache."""
+    """The answer: the rest counts when `finding` is GOOD.
+
+    `store` is the user's default cache, or its kind alone where that cannot be used.
+    """
 
     finding: Finding
     uid: int = 0
@@ -117,7 +121,7 @@ def _map_principal(principal: str, rules: Rules, passwd: Callable[[str], pwd.str
     os.setuid(entry.pw_uid)
     if not krb5.user_ok(mapped.user, entry.pw_dir):
         return Mapped(Finding.NOT_AUTHORISED)
-    return mapped._replace(store=krb5.default_cache())
+    return mapped._replace(store=default_cache.usable(krb5.default_cache()))
 
 
 def _is_missing(path: str) -> bool:
