@@ -119,6 +119,6 @@ class _Library:
         said = ctypes.c_void_p()
         if call(self._context, about, ctypes.byref(said)) or not said.value:
             raise MechanismError("no-ticket", "the credential cache cannot be named")
-        text = ctypes.string_at(said.value).decode()
+        text = ctypes.string_at(said.value).decode(errors="replace")
         self._krb5.krb5_free_string(self._context, said)
         return text

@@ -366,7 +366,11 @@ def _acquire(usage: str, store: dict[bytes | str, bytes | str] | None, name: Any
 
 
 def _text_of(name: Any) -> str:
-    return raw.display_name(name, name_type=False).name.decode()
+    """A name as text; MechanismError("gssapi") for one in another code than UTF-8, as old KDCs have."""
+    try:
+        return raw.display_name(name, name_type=False).name.decode()
+    except UnicodeDecodeError:
+        raise MechanismError("gssapi", "a Kerberos name is no UTF-8") from None
 
 
 def prepare() -> None:

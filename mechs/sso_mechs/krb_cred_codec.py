@@ -71,7 +71,7 @@ def _ticket(info: Any, ticket: bytes) -> Ticket:
     return Ticket(
         client=_name(info["prealm"], info["pname"]),
         server=_name(info["srealm"], info["sname"]),
-        key_type=int(info["key"]["keytype"]),
+        key_type=_small(info["key"]["keytype"]),
         key=bytearray(bytes(info["key"]["keyvalue"])),
         auth_time=_time(info["authtime"]),
         start_time=_time(info["starttime"]),
@@ -83,9 +83,16 @@ def _ticket(info: Any, ticket: bytes) -> Ticket:
 
 
 def _name(realm: Any, name: Any) -> Principal:
-    found = Principal.of(map(str, name["name-string"]), str(realm), int(name["name-type"]))
-    _need(found.is_usable and 0 <= found.type < 2**31)
+    found = Principal.of(map(str, name["name-string"]), str(realm), _small(name["name-type"]))
+    _need(found.is_usable)
     return found
+
+
+def _small(value: Any) -> int:
+    """An Int32 that is not negative: a longer one cannot even be written into a message."""
+    number = int(value)
+    _need(0 <= number < 2**31)
+    return number
 
 
 def _time(value: Any) -> int:

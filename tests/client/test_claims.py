@@ -22,21 +22,25 @@ def said(pair: Pair) -> Outcome:
 class Saying(Mechanism):
     """A guest of another make, or whoever is in the middle: it answers by a KRB-ERROR, which nobody signs."""
 
-    def __init__(self, kerberos: Kerberos, keytab: str) -> None:
+    def __init__(self, kerberos: Kerberos, keytab: str, size: int) -> None:
+        self._size = size  # octets of the length in front, of which one is enough
         creds = gssapi.Credentials(usage="accept", store={"keytab": str(kerberos.keytabs[keytab])})
         self._context = gssapi.SecurityContext(creds=creds, usage="accept")
 
     def step(self, token: bytes) -> bytes:
         answer = self._context.step(token)  # its own errors come at the next look
-        assert answer is not None and is_error(answer)
-        return bytes(answer)
+        assert answer is not None and is_error(answer) and answer[1] < 0x80
+        long = bytes([0x80 + self._size]) + answer[1].to_bytes(self._size or 1, "big")
+        return bytes(answer[:1] + (long if self._size else answer[1:2]) + answer[2:])
 
 
-def test_an_error_that_nobody_signed_is_told_as_a_claim(kerberos: Kerberos) -> None:
+@pytest.mark.parametrize("size", [0, 1, 4])
+def test_an_error_that_nobody_signed_is_told_as_a_claim(kerberos: Kerberos, size: int) -> None:
+    """In whatever form that libkrb5 reads: in another one it was told as a fact, that the guest is false."""
     pair = Pair(
         ClientPolicy(spn="host/other2.test.example"),
         GuestPolicy(),
-        make=lambda name, **_: Saying(kerberos, "other2"),
+        make=lambda name, **_: Saying(kerberos, "other2", size),
     ).run_out()
     assert pair.exit == Exit.NOT_ACCEPTED
     assert said(pair).line == "the guest says: its key does not fit the ticket"

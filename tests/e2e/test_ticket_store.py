@@ -157,14 +157,26 @@ def no_daemon(guest: Guest) -> None:
     assert not guest.sandbox.path("/run/.heim_org.h5l.kcm-socket").exists()
 
 
-@pytest.mark.parametrize(("kind", "trouble"), [("FILE", squatted), ("FILE", linked), ("KCM", no_daemon)])
-def test_where_it_cannot_be_written_the_login_is_refused(
-    realm: Realm, start: Start, kind: str, trouble: Callable[[Guest], None]
+@pytest.mark.parametrize("trouble", [squatted, linked])
+def test_nobody_locks_a_user_out_by_what_he_puts_into_the_caches_place(
+    realm: Realm, start: Start, trouble: Callable[[Guest], None]
 ) -> None:
+    """The ticket is in the session's own file then, as with a kind that is not known."""
     realm.kinit("alice", "-f")
-    guest = start(KINDS[kind], kcm=False)
+    guest = start(KINDS["FILE"])
     trouble(guest)
-    assert sign_in(guest, realm, "--spn", SPN).code == Exit.DENIED
-    assert "ticket-not-stored" in guest.log()
+    assert sign_in(guest, realm, "--spn", SPN).code == Exit.SIGNED_IN
+    with shell(guest) as command:
+        (cache,) = (path for path in caches(guest) if path.name != "krb5cc_4001")
+        assert command("echo $KRB5CCNAME; klist -s && echo ticket") == f"FILE:/tmp/{cache.name}\nticket"
+    assert "ticket-store-unknown" in guest.log() and "kind=FILE" in guest.log()
     found = [guest.sandbox.path(path) for path in ("/tmp/krb5cc_4001", "/home/mallory/stolen")]
     assert not [path for path in found if path.exists() and b"krbtgt" in path.read_bytes()]
+
+
+def test_where_it_cannot_be_written_the_login_is_refused(realm: Realm, start: Start) -> None:
+    realm.kinit("alice", "-f")
+    guest = start(KINDS["KCM"], kcm=False)
+    no_daemon(guest)
+    assert sign_in(guest, realm, "--spn", SPN).code == Exit.DENIED
+    assert "ticket-not-stored" in guest.log()

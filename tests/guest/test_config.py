@@ -118,7 +118,10 @@ def test_every_option_can_be_set() -> None:
         ("grant_seconds = 1.5", "grant_seconds", "a whole number"),
         ('pam_socket = "/run/console-sso/getty.sock"', "getty_socket", "another path"),
         (f'pam_socket = "/{"x" * 107}"', "pam_socket", "107"),
-        ('allowed_groups = ["a b"]', "allowed_groups", "names"),
+        ('allowed_groups = ["a:b"]', "allowed_groups", "names"),
+        ('allowed_groups = ["a,b"]', "allowed_groups", "names"),
+        ('allowed_groups = [" a"]', "allowed_groups", "names"),
+        ('allowed_groups = [""]', "allowed_groups", "names"),
     ],
 )
 def test_what_is_wrong_names_file_key_and_cure(line: str, key: str, cure: str, tmp_path: Path) -> None:
@@ -127,6 +130,11 @@ def test_what_is_wrong_names_file_key_and_cure(line: str, key: str, cure: str, t
     with pytest.raises(ConfigError, match=re.escape(f"{path}: {key}: ")) as caught:
         load(path)
     assert cure in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["domain users@corp.example", r"CORP\lab users", "Käufer", "g" * 255])
+def test_groups_have_the_names_that_directories_give_them(name: str) -> None:
+    assert parse({"spn": SPN, "allowed_groups": [name]}).allowed_groups == (name,)
 
 
 def test_a_short_host_name_is_no_service() -> None:

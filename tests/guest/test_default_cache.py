@@ -9,7 +9,7 @@ from beds_agent import MakeStage, Stage, let_in
 from sso_mechs import ccache
 from sso_mechs.ccache import Ticket
 
-from sso.guest import records
+from sso.guest import default_cache, records
 from sso.guest.records import Kind, Operation, Reply, Request
 
 pytestmark = pytest.mark.e2e  # becomes another user, so it needs root
@@ -114,3 +114,48 @@ def test_a_password_goes_to_pam_as_ever(make_stage: MakeStage, folder: Path) -> 
     stage.claim(1, "alice", Kind.PASSWORD, digest=b"d" * 32)
     stage.armed()
     assert stage.ask().secret() == b"secret"
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """While this file is there, no worker removes a cache: as one whose KCM or disk is slow."""
+    gate, remove = tmp_path / "held", default_cache._remove
+
+    def late(name: str, uid: int, principal: str) -> bytes:
+        with gate.open("rb") as opened:  # a FIFO: it opens when the test opens its end
+            opened.read()
+        return remove(name, uid, principal)
+
+    os.mkfifo(gate, 0o666)
+    gate.chmod(0o666)
+    monkeypatch.setattr(default_cache, "_remove", late)
+    return gate
+
+
+def test_a_late_removal_never_takes_the_next_sessions_ticket(
+    stage: Stage, folder: Path, held: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("sso.guest.journal._say", lambda id, line, values: said.append(id))
+    first = stage.ask()
+    assert first.report(Operation.ESTABLISHED)
+    first.module.send(Request(Operation.OPENED, "login", "tty1", "alice").pack())
+    stage.turn(lambda: records_there(stage))
+    assert stage.outcome() == (1, 0)
+    stage.end()
+    first.module.close()
+    client_gone(stage)
+    stage.turn(lambda: "session-over" in said)
+    stage.driver.calls.clear()
+
+    stage.begin(2)
+    stage.claim(2, attempt=bytes([2]) * 16, content=bytes(ccache.write(TICKET)), expires=2**31 - 1)
+    stage.armed()
+    second = stage.ask()
+    assert second.report(Operation.ESTABLISHED)
+    second.module.send(Request(Operation.OPENED, "login", "tty1", "alice").pack())
+    stage.turn()
+    with held.open("wb"):
+        pass
+    stage.turn(lambda: records_there(stage) and "ticket-removed" in said)
+    assert len(tickets(folder)) == 1, "the second session has its ticket"

@@ -100,15 +100,99 @@ DAEMON = Rules(min_uid=1)
 @pytest.mark.e2e
 def test_k5login_decides_who_is_let_in(reactor: Reactor, kerberos: Path) -> None:
     k5login = kerberos / "k5login" / "daemon"
-    assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON) == Mapped(Finding.GOOD, 1, "daemon")
+    good = Mapped(Finding.GOOD, 1, "daemon", "FILE:/tmp/krb5cc_1")
+    assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON) == good
     k5login.write_text("somebody@TEST.EXAMPLE\n")
     os.chown(k5login, 1, 1)
     k5login.chmod(0o600)
     assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON).finding is Finding.NOT_AUTHORISED
     assert ask(reactor, "carol@OTHER.EXAMPLE", rules=DAEMON).finding is Finding.NOT_AUTHORISED
     k5login.write_text("carol@OTHER.EXAMPLE\n")
-    assert ask(reactor, "carol@OTHER.EXAMPLE", rules=DAEMON) == Mapped(Finding.GOOD, 1, "daemon")
+    assert ask(reactor, "carol@OTHER.EXAMPLE", rules=DAEMON) == good
     assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON).finding is Finding.NOT_AUTHORISED
+
+
+@pytest.mark.parametrize("rule", ["disable = an2ln", "enable_only = k5login", "module = own:/nonexistent.so"])
+def test_a_long_name_is_let_in_by_the_plain_rules_alone(kerberos: Path, rule: str) -> None:
+    """libkrb5 does not compare it, so we do; but not where an administrator has taken that rule away."""
+    name = "x" * 70
+    principal = mapping._Kerberos(f"{name}@TEST.EXAMPLE")
+    assert principal.user_ok(name, "/nonexistent")
+    assert not principal.user_ok("y" * 70, "/nonexistent"), "an account that the look-up made of it"
+    assert not mapping._Kerberos(f"{name}@OTHER.EXAMPLE").user_ok(name, "/nonexistent")
+    config = CONFIGURATION.format(folder=kerberos) + f"[plugins]\n  localauth = {{\n    {rule}\n  }}\n"
+    (kerberos / "krb5.conf").write_text(config)
+    assert not mapping._Kerberos(f"{name}@TEST.EXAMPLE").user_ok(name, "/nonexistent")
+
+
+def squatter(place: Path) -> None:
+    place.write_text("of somebody else")
+    os.chown(place, 4242, 4242)
+    place.chmod(0o666)
+
+
+def link(place: Path) -> None:
+    own = place.with_name("own")
+    own.write_text("the user's own")
+    os.chown(own, 1, 1)
+    place.symlink_to(own)
+
+
+def read_only(place: Path) -> None:
+    place.parent.chmod(0o755)
+
+
+def own_file(place: Path) -> None:
+    place.touch()
+    os.chown(place, 1, 1)
+
+
+def no_folder(place: Path) -> None:
+    place.parent.rmdir()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("prefix", ["FILE:", ""])
+@pytest.mark.parametrize(
+    ("there", "usable"),
+    [(squatter, False), (link, False), (Path.mkdir, False), (os.mkfifo, False), (read_only, False)]
+    + [(own_file, True), (no_folder, True), (Path.exists, True)],
+)
+def test_what_lies_in_the_place_of_the_default_cache_locks_nobody_out(
+    reactor: Reactor, kerberos: Path, there: Callable[[Path], object], usable: bool, prefix: str
+) -> None:
+    """Anybody may put a file into /tmp under the name that the user's cache will have."""
+    place = kerberos / "tmp" / "krb5cc"
+    place.parent.mkdir()
+    place.parent.chmod(0o1777)
+    name = f"{prefix}{place}"
+    config = (kerberos / "krb5.conf").read_text()
+    (kerberos / "krb5.conf").write_text(
+        config.replace("[realms]", f"  default_ccache_name = {name}\n[realms]")
+    )
+    there(place)
+    found = ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON)
+    assert (found.finding, found.store) == (Finding.GOOD, name if usable else "FILE")
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(
+    ("owner", "mode", "usable"),
+    [(1, 0o700, True), (4242, 0o777, False), (0, 0o755, False), (0, 0o1777, True)],
+)
+def test_a_folder_of_caches_is_the_users_own(
+    reactor: Reactor, kerberos: Path, owner: int, mode: int, usable: bool
+) -> None:
+    name = f"DIR:{kerberos}/caches"
+    config = (kerberos / "krb5.conf").read_text()
+    (kerberos / "krb5.conf").write_text(
+        config.replace("[realms]", f"  default_ccache_name = {name}\n[realms]")
+    )
+    assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON).store == name, "not there yet"
+    (kerberos / "caches").mkdir()
+    os.chown(kerberos / "caches", owner, owner)
+    (kerberos / "caches").chmod(mode)
+    assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON).store == (name if usable else "DIR")
 
 
 @pytest.mark.e2e

@@ -125,6 +125,14 @@ def test_who_has_signed_in_since(path: str, gone: int) -> None:
     assert not signed_in_since("mallory", 0, path)
 
 
+@pytest.mark.parametrize("name", ["a" * 31, "a" * 32, "a" * 33, "a" * 255, "b" * 31 + "ü" * 20])
+def test_a_longer_name_than_a_record_has_room_for_is_found(name: str, path: str) -> None:
+    """Else nobody with such a name is ever free again after three failures."""
+    write(path, record(name, at=900))
+    assert signed_in_since(name, 499, path) and not signed_in_since(name, 900, path)
+    assert not signed_in_since(name[:30], 0, path)
+
+
 def test_only_the_end_of_wtmp_is_read(path: str) -> None:
     write(path, record("alice"), *(record("bob") for _ in range(TAIL)))
     assert not signed_in_since("alice", 0, path) and signed_in_since("bob", 0, path)

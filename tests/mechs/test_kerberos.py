@@ -1,6 +1,7 @@
 """SASL GSSAPI by RFC 4752: layers, tokens, choices, delegation; each attack on a wrapped frame closes."""
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import gssapi
@@ -285,3 +286,12 @@ def test_dispose_drops_context_and_secret(kerberos: Kerberos) -> None:
         half.dispose()
     assert not any(secret)
     assert guest._context is client._context is None
+
+
+def test_a_name_in_another_code_is_an_error_of_the_mechanism(kerberos: Kerberos, tmp_path: Path) -> None:
+    """Old KDCs have names in Latin-1: no traceback at the client, and no defect of the guest."""
+    octets = kerberos.caches["alice"].read_bytes().replace(b"\0\0\0\x05alice", b"\0\0\0\x05al\xefce")
+    (tmp_path / "cache").write_bytes(octets)
+    with pytest.raises(MechanismError) as caught:
+        module.Initiator(spn=SPN, ccache=f"FILE:{tmp_path / 'cache'}")
+    assert caught.value.cause == "gssapi"

@@ -100,6 +100,14 @@ def test_we_read_libkrb5s(kerberos: Kerberos, tgt: Ticket) -> None:
     assert decode(Library().write(kerberos.cache())) == tgt
 
 
+@pytest.mark.parametrize("name", ["müller", "Łukasz", "山田"])
+def test_names_of_any_script_are_the_same_to_libkrb5(tgt: Ticket, name: str, tmp_path: Path) -> None:
+    ticket = tgt._replace(client=f"{name}@TEST.EXAMPLE")
+    (tmp_path / "cc").write_bytes(ccache.write(ticket))
+    assert decode(Library().write(f"FILE:{tmp_path / 'cc'}")) == ticket
+    assert Library().read(bytes(encode(ticket)), tmp_path / "again") == [ticket]
+
+
 def test_libkrb5_reads_a_forwarded_copy_as_we_do(kerberos: Kerberos, tgt: Ticket, tmp_path: Path) -> None:
     blob = bytes(Initiator(spn=SPN, cache=kerberos.cache()).step(b""))
     ticket = decode(blob)
@@ -214,6 +222,12 @@ MALFORMED: dict[str, Callable[[Any, Any], None]] = {
     "no ticket": no_ticket,
     "realm with @": field("info", "prealm", "A@B"),
     "empty realm": field("info", "prealm", ""),
+    "key type without an end": lambda message, part: part["ticket-info"][0]["key"].setComponentByName(
+        "keytype", 1 << 60_000
+    ),
+    "negative key type": lambda message, part: part["ticket-info"][0]["key"].setComponentByName(
+        "keytype", -18
+    ),
     "time before the epoch": field("info", "starttime", "19600101000000Z"),
     "time past 32 bits": field("info", "endtime", "22000101000000Z"),
     "time that is none": field("info", "authtime", "20301301000000Z"),

@@ -46,10 +46,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from sso.errors import ConfigError
+from sso.guest.fields import fits
 from sso.spn import is_spn
 
 GRANT_SECONDS_MAX = 60
 GRACE_MAX = 86400
+GROUP_SIZE = 256  # octets of a group's name, and one more
 OWN_FILE, DEFAULT = STORES = ("file", "default")
 LOCK, NOTHING, LOG_OFF = ACTIONS = ("lock", "nothing", "log-off")
 SIZE_MAX = 1024 * 1024  # octets of a configuration file
@@ -117,6 +119,15 @@ def _names(least: int) -> Check:
     return good, "a list of names, each once" + (", at least one" if least else "")
 
 
+def _are_groups(value: tuple[str, ...]) -> bool:
+    """Names as directories have them: blanks, as in "domain users", but no separator of group(5)."""
+    good = (
+        name and name == name.strip() and fits(name, GROUP_SIZE) and not set(name) & set(":,")
+        for name in value
+    )
+    return len(set(value)) == len(value) and all(good)
+
+
 _SOCKET: Check = (
     lambda value: _is_path(value) and len(value.encode()) <= PATH_MAX,
     f"an absolute path of at most {PATH_MAX} octets",
@@ -146,7 +157,7 @@ _CHECKS: dict[str, Check] = {
     "channel_socket": _SOCKET,
     "acceptor_socket": _SOCKET,
     "min_uid": (lambda value: 1 <= value < 2**32 - 1, "a number from 1 on: root is never signed in"),
-    "allowed_groups": _names(0),
+    "allowed_groups": (_are_groups, "a list of names of groups, each once"),
     "disconnect": _matches(_ACTION, '"lock", "nothing" or "log-off"'),
     "ticket_store": _matches(_STORE, '"file" or "default"'),
     "grace_seconds": (lambda value: 0 <= value <= GRACE_MAX, f"a number of seconds, 0 to {GRACE_MAX}"),

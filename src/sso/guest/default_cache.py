@@ -7,6 +7,7 @@ Of a collection only the cache of the ticket's principal is touched, or a new on
 
 import ctypes
 import os
+import stat
 from collections.abc import Callable
 
 from sso.guest import ccache
@@ -59,6 +60,29 @@ def remove(reactor: Reactor, name: str, uid: int, principal: str, done: Callable
 
 
 # In the worker, which ends afterwards: what is allocated ends with it
+
+
+def usable(name: str) -> str:
+    """That name of a cache, or its kind alone where something is in its place that the user cannot change.
+
+    In a process that is the user. What is not there yet counts as usable: a folder may come with the session.
+    Anybody may have put something into /tmp, and a folder may be read-only for the agent.
+    """
+    kind, _, place = name.partition(":") if not name.startswith("/") else ("FILE", "", name)
+    folder = os.path.dirname(place.removeprefix(":")) if kind == "FILE" or place[:1] == ":" else place
+    good = _is_own(folder, stat.S_ISDIR, 0) and (not os.path.lexists(folder) or os.access(folder, os.W_OK))
+    if kind == "FILE":
+        good = good and _is_own(place, stat.S_ISREG)
+    return name if good or kind not in ("FILE", "DIR") else kind
+
+
+def _is_own(path: str, is_kind: Callable[[int], bool], *others: int) -> bool:
+    """Whether nothing is there, or a thing of that kind that belongs to this process's user or `others`."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return True
+    return is_kind(found.st_mode) and found.st_uid in (os.getuid(), *others)
 
 
 def _store(uid: int, secret: int) -> str:

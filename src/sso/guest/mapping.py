@@ -11,6 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple, Protocol, Self
 
+from sso.guest import default_cache
 from sso.guest.account import Finding, Rules, is_login_name
 from sso.guest.fields import fits
 from sso.guest.forked import Forked
@@ -33,7 +34,10 @@ FINDINGS = {
 
 
 class Mapped(NamedTuple):
-    """The answer: the rest counts when `finding` is GOOD; `store` is the user's default cache."""
+    """The answer: the rest counts when `finding` is GOOD.
+
+    `store` is the user's default cache, or its kind alone where that cannot be used.
+    """
 
     finding: Finding
     uid: int = 0
@@ -117,7 +121,7 @@ def _map_principal(principal: str, rules: Rules, passwd: Callable[[str], pwd.str
     os.setuid(entry.pw_uid)
     if not krb5.user_ok(mapped.user, entry.pw_dir):
         return Mapped(Finding.NOT_AUTHORISED)
-    return mapped._replace(store=krb5.default_cache())
+    return mapped._replace(store=default_cache.usable(krb5.default_cache()))
 
 
 def _is_missing(path: str) -> bool:
@@ -150,13 +154,16 @@ class _Kerberos:
         return room.value.decode()
 
     def user_ok(self, user: str, home: str) -> bool:
-        """Whether the account lets in the principal whose local name it is (.k5login, if there is one).
+        """Whether the account lets in the principal (its .k5login, if there is one).
 
         Without that file the local name decides, but libkrb5 does not compare a longer one than RULE_MAX.
+        That is done here, unless krb5.conf has modules of its own: an2ln may be off, or one may have refused.
         """
         if self._library.krb5_kuserok(self._context, self._principal, user.encode()):
             return True
-        return len(user.encode()) > RULE_MAX and _is_missing(self._k5login(user, home))
+        if len(user.encode()) <= RULE_MAX or user != self.local_name() or self._has_modules():
+            return False
+        return _is_missing(self._k5login(user, home))
 
     def default_cache(self) -> str:
         """What krb5.conf calls the default cache of the user that this process is."""
@@ -171,6 +178,14 @@ class _Kerberos:
         section, key = b"libdefaults", b"k5login_directory"
         self._check(self._library.profile_get_string(profile, section, key, None, None, ctypes.byref(folder)))
         return f"{os.fsdecode(ctypes.string_at(folder.value))}/{user}" if folder.value else f"{home}/.k5login"
+
+    def _has_modules(self) -> bool:
+        """Whether krb5.conf says which modules let principals in (krb5.conf(5), [plugins] localauth)."""
+        profile, found = ctypes.c_void_p(), ctypes.POINTER(ctypes.c_char_p)()
+        self._check(self._library.krb5_get_profile(self._context, ctypes.byref(profile)))
+        section = (ctypes.c_char_p * 3)(b"plugins", b"localauth", None)
+        self._check(self._library.profile_get_relation_names(profile, section, ctypes.byref(found)))
+        return bool(found[0])
 
     def _check(self, code: int) -> None:
         if code:

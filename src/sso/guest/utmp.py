@@ -9,6 +9,7 @@ UTMP = "/run/utmp"
 WTMP = "/var/log/wtmp"
 USER_PROCESS = 7
 TAIL = 256  # records of wtmp, from its end, that are looked at
+NAME_SIZE = 32  # octets of ut_user
 LINES = 4096  # records of utmp that are looked at: one for each line that was ever used, in no order of time
 _RECORD = struct.Struct("=h2xi32s4s32s256shhiii16s20s")
 
@@ -22,8 +23,12 @@ class Entry(NamedTuple):
 
 
 def signed_in_since(user: str, since: float, path: str = WTMP) -> bool:
-    """Whether `user` began a session after `since` (wall clock); False when nothing is known."""
-    return any(name == user and seconds > since for _, name, _, seconds in _logins(path, TAIL))
+    """Whether `user` began a session after `since` (wall clock); False when nothing is known.
+
+    A record has room for the first NAME_SIZE octets of a name alone.
+    """
+    kept = _text(user.encode()[:NAME_SIZE])
+    return any(name == kept and seconds > since for _, name, _, seconds in _logins(path, TAIL))
 
 
 def on_line(line: str, path: str = UTMP) -> Entry | None:

@@ -1,6 +1,7 @@
 """The configuration, the users and groups it names, and the mechanisms."""
 
 from collections.abc import Iterator
+from shlex import quote
 
 from sso.doctor import Finding, System, ok, warning, wrong
 from sso.errors import ConfigError, MechanismError
@@ -69,7 +70,7 @@ def rules(guest: Guest) -> Iterator[Finding]:
     config = guest.config
     missing = [name for name in config.allowed_groups if not guest.system.has_group(name)]
     for name in missing:
-        mend = f"Run: groupadd {name} (or take it out of allowed_groups in {guest.path})"
+        mend = f"Run: groupadd {quote(name)} (or take it out of allowed_groups in {guest.path})"
         yield wrong(f"there is no group {name}, so it lets nobody in", mend)
     if not missing:
         groups = ", ".join(config.allowed_groups) or "everybody"
