@@ -122,6 +122,14 @@ def test_no_word_makes_these_a_screen(root: Path, name: str) -> None:
     assert run(root, "--unlisted-service", service=name) == 1 and tree(root) == before
 
 
+@pytest.mark.parametrize("name", ["doas", "crond", "postlogin"])
+def test_lines_that_an_older_version_put_there_can_be_taken_away(root: Path, name: str) -> None:
+    service = root / "etc/pam.d" / name
+    service.write_text(add_lines(LOGIN))
+    assert run(root, "--remove", service=name) == 0
+    assert service.read_text() == LOGIN
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [

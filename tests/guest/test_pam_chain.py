@@ -53,6 +53,30 @@ CHECK = "[success=ok default=die]"
             "auth [success=ok default=1] pam_succeed_if.so uid > 1\nauth required pam_wheel.so\n" + UNIX,
             ["succeed_if", "wheel"],
         ),
+        # Who is sent past the only proof is refused.
+        *(
+            (
+                f"auth [success=ok default=1] {check}\nauth sufficient pam_unix.so\nauth required pam_deny.so\n",
+                [check.split(".")[0][4:]],
+            )
+            for check in (
+                "pam_listfile.so item=user",
+                "pam_wheel.so",
+                "pam_localuser.so",
+                "pam_succeed_if.so uid > 1",
+            )
+        ),
+        (
+            "auth [success=ok default=2] pam_oath.so\nauth [success=2 default=ignore] pam_unix.so\n"
+            "auth [success=1 default=ignore] pam_sss.so\nauth requisite pam_deny.so\nauth required pam_permit.so\n",
+            ["oath"],
+        ),
+        # And who is sent past each proof by the same words, one after the other.
+        (
+            2 * "auth [success=ok default=1] pam_succeed_if.so user ingroup a\nauth sufficient pam_sss.so\n"
+            + "auth required pam_deny.so\n",
+            ["succeed_if", "succeed_if"],
+        ),
         # A line that refuses nobody itself, and lets run into one that does.
         ("auth requisite pam_unix.so\nauth sufficient pam_oath.so\nauth required pam_deny.so\n", ["oath"]),
         (

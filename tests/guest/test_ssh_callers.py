@@ -193,3 +193,21 @@ def test_a_port_that_takes_nothing_makes_programs_wait_and_nothing_is_lost(bed: 
     bed.desk.turn(all_there)
     assert sorted(int.from_bytes(one[1:9], "big") for one in bed.heard) == list(range(1, 13))
     assert {one[9:] for one in bed.heard} == {request[4:]}
+
+
+def test_the_largest_request_goes_on_its_way_however_it_is_cut(bed: Bed) -> None:
+    """The kernel reads 64 KiB at a time: one octet before makes the last four come late."""
+    program = bed.program()
+    request = framed(ASK + bytes(MESSAGE_MAX - 1))
+    program.send(request[:1])
+    bed.desk.turn()
+    left = [request[1:]]
+
+    def arrived() -> bool:
+        if select.select([], [program], [], 0)[1]:
+            left.append(left.pop()[program.send(left[0]) :])
+        bed.desk.later(0.1)
+        return bool(bed.hear())
+
+    bed.desk.turn(arrived)
+    assert bed.heard == [frame(DATA, 1, request[4:])[4:]]

@@ -57,7 +57,7 @@ HOSTILE: list[tuple[str | bytes, str]] = [
     (minimal("password=a\\"), "password: after a backslash"),
     *(
         (minimal(f"[{group}]\nspn=host/vm7"), "has to be written .x-sso.")
-        for group in ("X-SSO", "x_sso", "sso")
+        for group in ("X-SSO", "x-SSO", "x-Sso", "x-sso ", "x_sso", "sso")
     ),
     # Two meanings
     (minimal("host=vm8"), "host: it is given twice"),

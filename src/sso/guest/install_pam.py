@@ -211,7 +211,7 @@ def pam_folder(root: Path) -> Path:
 def _service(options: Namespace) -> Path:
     """The file of the service that is named; raises ConfigError for one that is not for our lines."""
     root, name = options.root, options.service
-    if any(fnmatch.fnmatchcase(name, pattern) for pattern in _NEVER):
+    if not options.remove and any(fnmatch.fnmatchcase(name, pattern) for pattern in _NEVER):
         raise ConfigError(f"{name} is no login screen or lock screen; name the service of one, such as login")
     if not name or not all(letter.isalnum() or letter in "-_" for letter in name):
         raise ConfigError("a PAM service has a plain name, such as login")

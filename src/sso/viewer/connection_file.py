@@ -142,11 +142,12 @@ def _take(buffer: bytearray, size: int, taken: Taken) -> list[str]:
 
 
 def _group(name: str) -> Iterator[str]:
-    if name in (VIEWER, OVIRT) or name.startswith("x-"):
+    if name in (VIEWER, OURS, OVIRT) or name.startswith(f"{OURS}-"):
         return
-    if _NEARLY_OURS.fullmatch(name):
+    if _NEARLY_OURS.fullmatch(name):  # [x-SSO] too: it has the beginning of others' groups
         raise ConfigError(f"the group [{printable(name)}] has to be written [{OURS}]")
-    yield f"the file's group [{printable(name)}] is unknown here"
+    if not name.startswith("x-"):
+        yield f"the file's group [{printable(name)}] is unknown here"
 
 
 def _wants_removal(taken: Mapping[tuple[str, str], memoryview]) -> bool:
