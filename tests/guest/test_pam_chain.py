@@ -31,6 +31,7 @@ def test_fedoras_login_skips_nothing() -> None:
     assert hides_ours(FEDORA["login"], "login", FEDORA.__getitem__) is None
 
 
+ONLY = "auth sufficient pam_unix.so\nauth required pam_deny.so\n"
 CHECK = "[success=ok default=die]"
 
 
@@ -55,20 +56,13 @@ CHECK = "[success=ok default=die]"
         ),
         # Who is sent past the only proof is refused.
         *(
-            (
-                f"auth [success=ok default=1] {check}\nauth sufficient pam_unix.so\nauth required pam_deny.so\n",
-                [check.split(".")[0][4:]],
-            )
-            for check in (
-                "pam_listfile.so item=user",
-                "pam_wheel.so",
-                "pam_localuser.so",
-                "pam_succeed_if.so uid > 1",
-            )
+            (f"auth [success=ok default=1] pam_{name}.so x\n" + ONLY, [name])
+            for name in ("listfile", "wheel", "localuser", "succeed_if")
         ),
         (
             "auth [success=ok default=2] pam_oath.so\nauth [success=2 default=ignore] pam_unix.so\n"
-            "auth [success=1 default=ignore] pam_sss.so\nauth requisite pam_deny.so\nauth required pam_permit.so\n",
+            "auth [success=1 default=ignore] pam_sss.so\n"
+            "auth requisite pam_deny.so\nauth required pam_permit.so\n",
             ["oath"],
         ),
         # And who is sent past each proof by the same words, one after the other.

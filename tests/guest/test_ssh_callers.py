@@ -205,7 +205,7 @@ def test_the_largest_request_goes_on_its_way_however_it_is_cut(bed: Bed) -> None
 
     def arrived() -> bool:
         if select.select([], [program], [], 0)[1]:
-            left.append(left.pop()[program.send(left[0]) :])
+            left[0] = left[0][program.send(left[0]) :]
         bed.desk.later(0.1)
         return bool(bed.hear())
 
