@@ -251,3 +251,21 @@ def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(
     finally:
         subprocess.run(["umount", service], check=True)
     assert tree(root) == before
+
+
+@pytest.mark.e2e
+def test_the_package_goes_whatever_the_files_are(root: Path) -> None:
+    """A name with a blank, and a file that cannot be replaced: lines without the module do nothing."""
+    services = root / "etc/pam.d"
+    for name in ("login", "sddm", "a copy of login"):
+        (services / name).write_text(add_lines(LOGIN))
+    script = Path(__file__).parents[2] / "debian/libpam-sso.prerm"
+    remove = (
+        f"mount --bind '{services}' /etc/pam.d && mount --bind /etc/pam.d/sddm /etc/pam.d/sddm"
+        f" && sh '{script}' remove"
+    )
+    done = subprocess.run(["unshare", "-m", "sh", "-c", remove], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "/etc/pam.d/sddm keeps its lines" in done.stderr
+    assert (services / "sddm").read_text() == add_lines(LOGIN)
+    assert (services / "login").read_text() == (services / "a copy of login").read_text() == LOGIN
