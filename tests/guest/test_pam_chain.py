@@ -32,6 +32,30 @@ def test_fedoras_login_skips_nothing() -> None:
 
 
 ONLY = "auth sufficient pam_unix.so\nauth required pam_deny.so\n"
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "auth required pam_wheel.so group=staff",
+        "auth requisite pam_localuser.so",
+        "auth required pam_usertype.so isregular",
+        "auth required pam_tally2.so deny=5 onerr=fail",
+        "auth [success=done ignore=ignore default=bad] pam_selinux_permit.so",  # Fedora's gdm-password
+    ],
+)
+def test_a_check_before_the_password_holds_for_a_sign_on_too(check: str) -> None:
+    text = f"{check}\n{UNIX}{REST}"
+    assert skipped(text) == []
+    order = [line.module for line in lines(add_lines(text)) if line.may_be("auth")]
+    assert order == [
+        "pam_sso",
+        check.partition("pam_")[1] + check.partition("pam_")[2].partition(".")[0],
+        "pam_sso",
+        "pam_unix",
+    ]
+
+
 CHECK = "[success=ok default=die]"
 
 
