@@ -192,9 +192,10 @@ def _said(view: memoryview, key: str) -> str:
     if key not in _KEYS and key not in HOTKEYS:
         return ""
     text = _text(view, key, CA_MAX if key == "ca" else TEXT_MAX)
-    if text in _ABSENT:
+    words = text.split(";") if key in _NEVER_ABSENT else [text]
+    if said := next((word.strip() for word in words if word.strip() in _ABSENT), ""):
         if key in _NEVER_ABSENT:
-            raise ConfigError(f"{key}: '{text}' says nothing: leave the key out, or say what is meant")
+            raise ConfigError(f"{key}: '{said}' says nothing: leave the key out, or say what is meant")
         return ""
     return text
 
