@@ -89,7 +89,7 @@ def upgrade(root: Path, dry_run: bool = False) -> None:
     Checks that a sign-on skips cost nobody the lines of a site that works: they are named, each time.
     Raises OSError for a file that cannot be written, when all others are.
     """
-    failed: OSError | None = None
+    unwritten: OSError | None = None
     for service, old in marked(root):
         try:
             noted = noted_skips(old)
@@ -108,11 +108,11 @@ def upgrade(root: Path, dry_run: bool = False) -> None:
             try:
                 _write(service, new, service)
             except OSError as error:
-                failed = error
+                unwritten = error
             else:
                 print(f"{service}: our lines are up to date")
-    if failed is not None:
-        raise failed
+    if unwritten is not None:
+        raise unwritten
 
 
 def _show(service: Path, old: str, new: str) -> None:
