@@ -106,6 +106,24 @@ def test_what_comes_before_the_echo_is_dropped(stale: bytes, size: int) -> None:
     assert found == [Frame(OPEN, 1), Frame(DATA, 1, ANSWER)]
 
 
+def test_what_comes_before_the_hello_asks_the_agent_nothing() -> None:
+    """It is of a program that asked by an earlier viewer: nobody waits for the answer."""
+    client = ClientEnd()
+    early = frame(OPEN, 1) + frame(DATA, 1, ASK) + frame(CLOSE, 1) + frame(OPEN, 2)
+    assert list(client.feed(early)) == [] and not client.out
+    assert list(client.feed(hello(NONCE) + frame(OPEN, 1))) == [Frame(OPEN, 1)]
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096])
+def test_an_echo_is_found_wherever_it_is_cut(size: int) -> None:
+    guest = GuestEnd(NONCE)
+    before = echo(OTHER) + echo(NONCE)[:-1] + bytes(5000)
+    for data in chunks(before + echo(NONCE), size):
+        assert not guest.ready
+        list(guest.feed(data))
+    assert guest.ready
+
+
 def test_too_much_without_an_echo_is_refused() -> None:
     with pytest.raises(FramingError):
         list(GuestEnd(NONCE).feed(bytes(STALE_MAX + 1)))

@@ -134,13 +134,17 @@ class GuestEnd:
             self.out += framed(_head(CLOSE, number))
 
     def _after_echo(self, data: bytes) -> bytes:
+        known = max(0, len(self._stale) - len(self._echo) + 1)  # no echo begins before
         self._stale += data
-        before, found, after = self._stale.partition(self._echo)
-        if len(before) > STALE_MAX:
-            raise FramingError(f"{len(before)} octets without an echo")
-        if found:
-            self._stale, self._frames = bytearray(), Frames(FRAME_MAX)
-        return bytes(after)
+        found = self._stale.find(self._echo, known)
+        before = len(self._stale) if found < 0 else found
+        if before > STALE_MAX:
+            raise FramingError(f"{before} octets without an echo")
+        if found < 0:
+            return b""
+        after = bytes(self._stale[found + len(self._echo) :])
+        self._stale, self._frames = bytearray(), Frames(FRAME_MAX)
+        return after
 
     def _counts(self, frame: Frame) -> bool:
         """Note what a frame changes; False when it is about a connection that we have ended meanwhile."""
@@ -178,8 +182,8 @@ class ClientEnd:
         for octets in self._frames.feed(data):
             if octets[0] == EXTENSION:
                 yield from self._greeted(octets)
-            elif self._counts(frame := _frame(octets)):
-                yield frame
+            elif (frame := _frame(octets)) and self._nonce and self._counts(frame):
+                yield frame  # before a hello they are of a guest's earlier viewer
 
     def opened(self, number: int) -> None:
         """The agent has been dialled."""

@@ -1,6 +1,7 @@
 """sso.guest.install_pam where sites have their own ways: octets, other services, checks, links, failures."""
 
 import os
+import re
 import stat
 import subprocess
 from pathlib import Path
@@ -122,6 +123,14 @@ def test_no_word_makes_these_a_screen(root: Path, name: str) -> None:
     assert run(root, "--unlisted-service", service=name) == 1 and tree(root) == before
 
 
+@pytest.mark.parametrize("name", ["doas", "crond", "postlogin"])
+def test_lines_that_an_older_version_put_there_can_be_taken_away(root: Path, name: str) -> None:
+    service = root / "etc/pam.d" / name
+    service.write_text(add_lines(LOGIN))
+    assert run(root, "--remove", service=name) == 0
+    assert service.read_text() == LOGIN
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -221,7 +230,50 @@ def test_an_upgrade_takes_no_lines_away_for_checks_and_names_them(
     assert service.read_text() == text and capsys.readouterr().err == ""
 
 
+def test_what_a_lock_screen_is_told_to_run_keeps_its_socket(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = root / "etc/pam.d/i3lock"
+    path.write_text(
+        add_lines("auth include login\n", arguments=["socket=/run/x/verdict.sock", "agent_uid=7"])
+    )
+    assert main([f"--root={root}", "--upgrade"]) == 0
+    (told,) = re.findall("if that is meant, run sso install-pam (.*)", capsys.readouterr().err)
+    assert main([f"--root={root}", *told.split()]) == 0
+    assert path.read_text() == add_lines(
+        "auth include login\n",
+        arguments=["socket=/run/x/verdict.sock", "agent_uid=7"],
+        skips=["pam_nologin"],
+    )
+
+
+def test_a_dry_upgrade_shows_what_it_would_do(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = add_lines(LOGIN).replace("[success=ignore ignore=ignore", "[ignore=ignore")
+    (root / "etc/pam.d/login").write_text(old)
+    before = tree(root)
+    assert main([f"--root={root}", "--upgrade", "--dry-run"]) == 0 and tree(root) == before
+    assert "\n+session [success=ignore ignore=ignore" in capsys.readouterr().out
+    for option in (["--remove"], ["--skip-checks", "pam_wheel"]):
+        with pytest.raises(SystemExit):
+            main([f"--root={root}", "--upgrade", *option])
+
+
 # What cannot be done leaves nothing behind
+
+
+@pytest.mark.e2e
+def test_an_upgrade_is_not_stopped_by_one_file(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    old = add_lines(LOGIN).replace("[success=ignore ignore=ignore", "[ignore=ignore")
+    services = root / "etc/pam.d"
+    for name in ("login", "sddm"):
+        (services / name).write_text(old)
+    subprocess.run(["mount", "--bind", services / "login", services / "login"], check=True)
+    try:
+        assert main([f"--root={root}", "--upgrade"]) == 1
+    finally:
+        subprocess.run(["umount", services / "login"], check=True)
+    assert (services / "login").read_text() == old and (services / "sddm").read_text() == add_lines(LOGIN)
+    assert f"{services / 'login'}: Device or resource busy" in capsys.readouterr().err
 
 
 @pytest.mark.e2e
@@ -243,3 +295,21 @@ def test_a_file_that_cannot_be_replaced_leaves_nothing_behind(
     finally:
         subprocess.run(["umount", service], check=True)
     assert tree(root) == before
+
+
+@pytest.mark.e2e
+def test_the_package_goes_whatever_the_files_are(root: Path) -> None:
+    """A name with a blank, and a file that cannot be replaced: lines without the module do nothing."""
+    services = root / "etc/pam.d"
+    for name in ("login", "sddm", "a copy of login"):
+        (services / name).write_text(add_lines(LOGIN))
+    script = Path(__file__).parents[2] / "debian/libpam-sso.prerm"
+    remove = (
+        f"mount --bind '{services}' /etc/pam.d && mount --bind /etc/pam.d/sddm /etc/pam.d/sddm"
+        f" && sh '{script}' remove"
+    )
+    done = subprocess.run(["unshare", "-m", "sh", "-c", remove], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "/etc/pam.d/sddm keeps its lines" in done.stderr
+    assert (services / "sddm").read_text() == add_lines(LOGIN)
+    assert (services / "login").read_text() == (services / "a copy of login").read_text() == LOGIN

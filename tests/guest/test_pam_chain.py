@@ -31,6 +31,31 @@ def test_fedoras_login_skips_nothing() -> None:
     assert hides_ours(FEDORA["login"], "login", FEDORA.__getitem__) is None
 
 
+ONLY = "auth sufficient pam_unix.so\nauth required pam_deny.so\n"
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        "auth required pam_wheel.so group=staff",
+        "auth requisite pam_localuser.so",
+        "auth required pam_usertype.so isregular",
+        "auth required pam_tally2.so deny=5 onerr=fail",
+        "auth [success=done ignore=ignore default=bad] pam_selinux_permit.so",  # Fedora's gdm-password
+    ],
+)
+def test_a_check_before_the_password_holds_for_a_sign_on_too(check: str) -> None:
+    text = f"{check}\n{UNIX}{REST}"
+    assert skipped(text) == []
+    order = [line.module for line in lines(add_lines(text)) if line.may_be("auth")]
+    assert order == [
+        "pam_sso",
+        check.partition("pam_")[1] + check.partition("pam_")[2].partition(".")[0],
+        "pam_sso",
+        "pam_unix",
+    ]
+
+
 CHECK = "[success=ok default=die]"
 
 
@@ -52,6 +77,23 @@ CHECK = "[success=ok default=die]"
         (
             "auth [success=ok default=1] pam_succeed_if.so uid > 1\nauth required pam_wheel.so\n" + UNIX,
             ["succeed_if", "wheel"],
+        ),
+        # Who is sent past the only proof is refused.
+        *(
+            (f"auth [success=ok default=1] pam_{name}.so x\n" + ONLY, [name])
+            for name in ("listfile", "wheel", "localuser", "succeed_if")
+        ),
+        (
+            "auth [success=ok default=2] pam_oath.so\nauth [success=2 default=ignore] pam_unix.so\n"
+            "auth [success=1 default=ignore] pam_sss.so\n"
+            "auth requisite pam_deny.so\nauth required pam_permit.so\n",
+            ["oath"],
+        ),
+        # And who is sent past each proof by the same words, one after the other.
+        (
+            2 * "auth [success=ok default=1] pam_succeed_if.so user ingroup a\nauth sufficient pam_sss.so\n"
+            + "auth required pam_deny.so\n",
+            ["succeed_if", "succeed_if"],
         ),
         # A line that refuses nobody itself, and lets run into one that does.
         ("auth requisite pam_unix.so\nauth sufficient pam_oath.so\nauth required pam_deny.so\n", ["oath"]),

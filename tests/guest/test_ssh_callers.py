@@ -13,7 +13,8 @@ from ssh_agent_bed import NO_KEYS, frame
 
 from sso.guest import local
 from sso.guest.logind import Seat
-from sso.guest.ssh_agent import Borrower
+from sso.guest.refusals import NOTE_EVERY
+from sso.guest.ssh_agent import READS_MAX, Borrower
 from sso.guest.ssh_callers import GIVE_TIME, OPEN_TIME, Callers
 from sso.port import open_port
 from sso.ssh_agent import (
@@ -41,9 +42,9 @@ class Bed:
         self.desk, self.log = desk, list[str]()
         self._path = str(folder / "agent.sock")
         self._listener = local.listen(self._path, kind=socket.SOCK_STREAM)
-        self._port = open_port(f"unix:{folder}/port", listen=True)
+        self.port = open_port(f"unix:{folder}/port", listen=True)
         self.callers = Callers(self._listener, seat, desk.reactor, self.log.append)
-        self.borrower = Borrower(self._port, self.callers, desk.reactor, self.log.append)
+        self.borrower = Borrower(self.port, self.callers, desk.reactor, self.log.append)
         self.viewer = socket.socket(socket.AF_UNIX)
         self.viewer.connect(f"{folder}/port")
         self.viewer.setblocking(False)
@@ -57,7 +58,8 @@ class Bed:
         desk = self.desk
         desk.turn(lambda: self.hear())
         _, nonce = hello_of(self.heard.pop(0))
-        self.viewer.sendall(echo(nonce))
+        self.echo = echo(nonce)
+        self.viewer.sendall(self.echo)
         desk.turn()
 
     def hear(self) -> list[bytes]:
@@ -89,7 +91,7 @@ class Bed:
         self.callers.cut()
         for one in (*self.programs, self.viewer, self._listener):
             one.close()
-        self._port.close()
+        self.port.close()
 
 
 def readable(link: socket.socket) -> bool:
@@ -193,3 +195,53 @@ def test_a_port_that_takes_nothing_makes_programs_wait_and_nothing_is_lost(bed: 
     bed.desk.turn(all_there)
     assert sorted(int.from_bytes(one[1:9], "big") for one in bed.heard) == list(range(1, 13))
     assert {one[9:] for one in bed.heard} == {request[4:]}
+
+
+def test_the_largest_request_goes_on_its_way_however_it_is_cut(bed: Bed) -> None:
+    program = bed.program()
+    request = framed(ASK + bytes(MESSAGE_MAX - 1))
+    left = [request[:-3], request[-3:]]
+
+    def arrived() -> bool:
+        if left and select.select([], [program], [], 0)[1]:
+            left[0] = left[0][program.send(left[0]) :]
+        elif left:
+            return False
+        if left and not left[0]:
+            left.pop(0)
+            bed.desk.turn()  # it has been read
+        bed.desk.later(0.1)
+        return bool(bed.hear())
+
+    bed.desk.turn(arrived)
+    assert bed.heard == [frame(DATA, 1, request[4:])[4:]]
+
+
+def test_a_viewer_that_never_stops_keeps_nobody_from_anything_else(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[int] = []
+
+    def read() -> bytes | None:
+        reads.append(1)
+        return bed.echo if len(reads) < 1000 else None
+
+    monkeypatch.setattr(bed.port, "read", read)
+    bed.viewer.sendall(bed.echo)
+    bed.desk.turn(lambda: reads)
+    assert len(reads) <= READS_MAX
+    bed.desk.turn(lambda: len(reads) == 1000)
+
+
+def test_a_viewer_that_is_wrong_again_and_again_does_not_fill_the_journal(bed: Bed) -> None:
+    for _ in range(20):
+        bed.viewer.sendall(frame(DATA, 99, ASK))
+        bed.desk.turn()
+        bed.greet()
+    assert bed.log == [
+        "the viewer's plug-in does not speak as this program does: a connection that was never opened"
+    ]
+    bed.desk.later(NOTE_EVERY)
+    bed.viewer.sendall(frame(DATA, 99, ASK))
+    bed.desk.turn()
+    assert len(bed.log) == 2

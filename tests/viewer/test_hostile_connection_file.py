@@ -57,8 +57,11 @@ HOSTILE: list[tuple[str | bytes, str]] = [
     (minimal("password=a\\"), "password: after a backslash"),
     *(
         (minimal(f"[{group}]\nspn=host/vm7"), "has to be written .x-sso.")
-        for group in ("X-SSO", "x_sso", "sso")
+        for group in ("X-SSO", "x-SSO", "x-Sso", "x-sso ", "x_sso", "sso")
     ),
+    # In a list, as GLib writes one
+    (minimal("secure-channels=null;"), "secure-channels: 'null' says nothing"),
+    (minimal("disable-channels=main; -1"), "disable-channels: '-1' says nothing"),
     # Two meanings
     (minimal("host=vm8"), "host: it is given twice"),
     (minimal("[virt-viewer]\nhost=vm8"), "host: it is given twice"),

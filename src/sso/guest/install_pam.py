@@ -65,19 +65,15 @@ def install(options: Namespace) -> None:
         if options.remove:
             new = remove_lines(old)
         else:
-            add_lines(old, arguments=_arguments(options))  # says first what would be wrong with any lines
+            arguments = _arguments(options)
+            add_lines(old, arguments=arguments)  # says first what would be wrong with any lines
             skips = _accepted_skips(options.root, service, old, options.skip_checks)
-            new = add_lines(old, arguments=_arguments(options), skips=skips)
+            new = add_lines(old, arguments=arguments, skips=skips)
             _install_module(options, folder, undo)
         if new == old:
             print(f"{service}: nothing to change")
         elif options.dry_run:
-            before, after = (
-                text.encode("latin-1").decode(errors="replace").split("\n") for text in (old, new)
-            )
-            names = str(service), f"{service} (new)"
-            for line in difflib.unified_diff(before, after, *names, lineterm=""):
-                print(line)
+            _show(service, old, new)
         else:
             if remove_lines(old) == old:
                 _write(service.with_name(service.name + BACKUP), old, service, undo)
@@ -86,24 +82,43 @@ def install(options: Namespace) -> None:
         undo.pop_all()
 
 
-def upgrade(root: Path) -> None:
+def upgrade(root: Path, dry_run: bool = False) -> None:
     """Bring the lines that an older version of ours wrote up to date, in every service that has some.
 
     A service that is none for us any more loses them: better no sign-on than one that cannot be taken back.
     Checks that a sign-on skips cost nobody the lines of a site that works: they are named, each time.
+    Raises OSError for a file that cannot be written, when all others are.
     """
+    unwritten: OSError | None = None
     for service, old in marked(root):
         try:
             noted = noted_skips(old)
             new = add_lines(old, *written(old), noted)
         except ConfigError as error:
             new, noted = remove_lines(old), ()
-            print(escaped(f"{service}: our lines are taken away: {error}"), file=sys.stderr)
+            print(
+                escaped(f"{service}: our lines {'would be' if dry_run else 'are'} taken away: {error}"),
+                file=sys.stderr,
+            )
         else:
             _warn(root, service, old, noted)
-        if new != old:
-            _write(service, new, service)
-            print(f"{service}: our lines are up to date")
+        if new != old and dry_run:
+            _show(service, old, new)
+        elif new != old:
+            try:
+                _write(service, new, service)
+            except OSError as error:
+                unwritten = error
+            else:
+                print(f"{service}: our lines are up to date")
+    if unwritten is not None:
+        raise unwritten
+
+
+def _show(service: Path, old: str, new: str) -> None:
+    before, after = (text.encode("latin-1").decode(errors="replace").split("\n") for text in (old, new))
+    for line in difflib.unified_diff(before, after, str(service), f"{service} (new)", lineterm=""):
+        print(line)
 
 
 def _warn(root: Path, service: Path, text: str, noted: Sequence[str]) -> None:
@@ -117,7 +132,7 @@ def _warn(root: Path, service: Path, text: str, noted: Sequence[str]) -> None:
         print(escaped(f"{service}: sign-on skips a check: {step}"), file=sys.stderr)
     if checks:
         names = " ".join(sorted({step.line.module for step in checks}))
-        run = f"sso install-pam --service {service.name}"
+        run = command(service.name, text)
         print(escaped(f"{service}: if that is meant, run {run} --skip-checks {names}"), file=sys.stderr)
         print(escaped(f"{service}: if not, run {run} --remove"), file=sys.stderr)
 
@@ -179,6 +194,13 @@ def written(text: str) -> tuple[str, list[str]]:
     raise ConfigError("our line that decides is not there")
 
 
+def command(service: str, text: str) -> str:
+    """What writes our lines of a service's text once more: else a lock screen's would be a login screen's."""
+    kept = (word.partition("=") for word in written(text)[1] if word.startswith(("socket=", "agent_uid=")))
+    options = [f"--{key.replace('_', '-')} {value}" for key, _, value in kept]
+    return " ".join((f"sso install-pam --service {service}", *options))
+
+
 def _read(path: Path) -> str:
     return path.read_bytes().decode("latin-1")
 
@@ -211,7 +233,7 @@ def pam_folder(root: Path) -> Path:
 def _service(options: Namespace) -> Path:
     """The file of the service that is named; raises ConfigError for one that is not for our lines."""
     root, name = options.root, options.service
-    if any(fnmatch.fnmatchcase(name, pattern) for pattern in _NEVER):
+    if not options.remove and any(fnmatch.fnmatchcase(name, pattern) for pattern in _NEVER):
         raise ConfigError(f"{name} is no login screen or lock screen; name the service of one, such as login")
     if not name or not all(letter.isalnum() or letter in "-_" for letter in name):
         raise ConfigError("a PAM service has a plain name, such as login")
@@ -327,14 +349,17 @@ def _options(arguments: list[str] | None) -> Namespace:
         help="the service is a login screen or lock screen, although it is not known as one",
     )
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.upgrade and (options.remove or options.skip_checks):
+        parser.error("--upgrade goes by what each file says: --remove and --skip-checks need a --service")
+    return options
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Install or remove, and return 0; 1 with one clear message when it cannot be done."""
     options = _options(arguments)
     try:
-        upgrade(options.root) if options.upgrade else install(options)
+        upgrade(options.root, options.dry_run) if options.upgrade else install(options)
     except ConfigError as error:
         print(f"sso install-pam: {escaped(str(error))}", file=sys.stderr)
         return 1

@@ -31,6 +31,8 @@ YES = {
     *("pam_gnome_keyring", "pam_kwallet", "pam_kwallet5"),
 }
 IGNORE = {"pam_env", "pam_group", "pam_keyinit", "pam_faildelay", "pam_warn"}
+# Modules that say which kind of user it is, and so may choose which proof is asked.
+KINDS = {"pam_localuser", "pam_succeed_if", "pam_usertype"}
 _POSITIVE, _NEGATIVE = True, False
 
 
@@ -145,7 +147,8 @@ def skipped_checks(text: str, file: str, read: Callable[[str], str]) -> list[Ste
     found = list(lines(remove_lines(text)))
     steps = list(chain(found[deciding(found) :], "auth", file, read))
     proofs = [at for at, step in enumerate(steps) if step.line.module in PROOFS]
-    free = [at for at, step in enumerate(steps) if _is_free(step) and not _chooses(steps, at)]
+    choosing = _choosing(steps, set(proofs))
+    free = [at for at, step in enumerate(steps) if _is_free(step) and at not in choosing]
     if _trials(steps, free) > TRIALS_MAX:
         free = [at for at in free if not steps[at].failures | {steps[at].success} <= {"ok", "ignore"}]
     if _trials(steps, free) > TRIALS_MAX:
@@ -165,9 +168,29 @@ def _is_free(step: Step) -> bool:
     return not step.is_substack and step.line.module not in PROOFS | YES | IGNORE | {"pam_deny"}
 
 
+def _choosing(steps: Sequence[Step], proved: set[int]) -> set[int]:
+    """The lines that only choose which proof is asked, as Fedora's pam_localuser before pam_unix does.
+
+    Who is sent past a proof has to have another one: else the line refuses. Lines with the same words say the
+    same of a user, so they are tried together.
+    """
+    maybe = [at for at, step in enumerate(steps) if _is_free(step) and _chooses(steps, at)]
+    known = [_known(step, index in proved) for index, step in enumerate(steps)]
+    found = set()
+    for at in maybe:
+        alike = [one for one in maybe if steps[one].line.words[2:] == steps[at].line.words[2:]]
+        jumps = [sorted(steps[one].failures - {"ok", "ignore"}) for one in alike]
+        if prod(map(len, jumps)) > TRIALS_MAX:
+            continue
+        outcomes = (dict(zip(alike, actions, strict=True)) for actions in product(*jumps))
+        if all(accepts(steps, [own.get(i, action) for i, action in enumerate(known)]) for own in outcomes):
+            found.add(at)
+    return found
+
+
 def _chooses(steps: Sequence[Step], at: int) -> bool:
-    """Whether a line only chooses which proof is asked, as Fedora's pam_localuser before pam_unix does."""
-    if steps[at].success not in ("ok", "ignore"):
+    """Whether a line passes by nothing but proofs when its module does not say yes."""
+    if steps[at].line.module not in KINDS or steps[at].success not in ("ok", "ignore"):
         return False
     for action in steps[at].failures - {"ok", "ignore"}:
         if not action.isdigit():

@@ -61,12 +61,18 @@ _SILENT = {
     "pam_issue",
     "pam_keyinit",
     "pam_listfile",
+    "pam_localuser",
     "pam_nologin",
     "pam_securetty",
+    "pam_selinux_permit",  # as Fedora's GDM calls the next one
+    "pam_sepermit",
     "pam_shells",
     "pam_succeed_if",
+    "pam_tally2",
     "pam_time",
+    "pam_usertype",
     "pam_warn",
+    "pam_wheel",
 }
 # What Debian's shared files hold; any other included file may hold lines of every type.
 _INCLUDED = {

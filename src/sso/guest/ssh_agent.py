@@ -16,6 +16,7 @@ from sso.errors import ConfigError, FramingError, PortClosed
 from sso.guest import local, notify
 from sso.guest.logind import Seat
 from sso.guest.reactor import Reactor, Timer
+from sso.guest.refusals import NOTE_EVERY
 from sso.guest.ssh_callers import Callers
 from sso.port import Port, open_port
 from sso.printable import escaped
@@ -25,6 +26,7 @@ from sso.watch import PortWatch
 PORT = "virtio:spice.ssh-agent.0"
 SOCKET = "/run/console-sso-ssh/agent.sock"
 HELLO_TIME, HELLO_TRIES = 1.0, 5  # seconds between two hellos; a viewer without our plug-in never answers
+READS_MAX = 16  # at a time: whoever never stops must not keep us from hearing that the screen is locked
 RETRY_TIME = 0.05  # seconds until the next try, when the port takes nothing
 
 
@@ -38,6 +40,7 @@ class Borrower:
         self._end: GuestEnd | None = None  # while a viewer is there
         self._hello: Timer | None = None
         self._retry: Timer | None = None
+        self._quiet_until = 0.0
         callers.send, callers.lost = self._send, self._unanswered
         self._watch_port()
 
@@ -67,15 +70,18 @@ class Borrower:
             self._send()
             self._hello = self._reactor.after(HELLO_TIME, lambda: self._greet(end, tries - 1))
         elif end.refused:
-            self._log(
+            self._complain(
                 "the viewer's console-sso-ssh-agent is of another version, and cannot be used:"
                 " upgrade console-sso on both machines to one version"
             )
 
     def _read(self) -> None:
-        while self._end is not None and (data := self._port.read()) is not None:
+        for _ in range(READS_MAX):
+            if self._end is None or (data := self._port.read()) is None:
+                return
             if not data or not self._take(self._end, data):
                 self._hung_up()
+        self._watch.rearm()
 
     def _take(self, end: GuestEnd, data: bytes) -> bool:
         """Do what a viewer says; False when it is of no use."""
@@ -84,7 +90,7 @@ class Borrower:
             for frame in end.feed(data):
                 self._callers.take(frame)
         except FramingError as error:
-            self._log(f"the viewer's plug-in does not speak as this program does: {error}")
+            self._complain(f"the viewer's plug-in does not speak as this program does: {error}")
             return False
         if end.ready and not greeted:
             self._stop_hello()
@@ -113,7 +119,7 @@ class Borrower:
             self._callers.resume()
 
     def _unanswered(self) -> None:
-        self._log("the viewer's plug-in does not answer")
+        self._complain("the viewer's plug-in does not answer")
         self._hung_up()
         self._watch_port()
 
@@ -127,6 +133,12 @@ class Borrower:
         self._callers.cut()
         self._port.flush_input()
         self._watch.reopened(self._port, gone=True)
+
+    def _complain(self, text: str) -> None:
+        """Log what is wrong with a viewer, which comes back at once: the journal is not for it to fill."""
+        if self._reactor.clock() >= self._quiet_until:
+            self._quiet_until = self._reactor.clock() + NOTE_EVERY
+            self._log(text)
 
     def _stop_hello(self) -> None:
         if self._hello is not None:

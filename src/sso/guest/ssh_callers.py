@@ -201,7 +201,7 @@ class Callers:
 
     def _read_ahead(self, caller: Caller) -> None:
         """Hear it, and so its hang-up, also while it waits; but keep no more of it than one message."""
-        wanted = len(caller.requests) <= MESSAGE_MAX
+        wanted = len(caller.requests) < 4 + MESSAGE_MAX  # with its length
         if caller.gone or wanted == caller.heard:
             return
         caller.heard = wanted

@@ -142,11 +142,12 @@ def _take(buffer: bytearray, size: int, taken: Taken) -> list[str]:
 
 
 def _group(name: str) -> Iterator[str]:
-    if name in (VIEWER, OVIRT) or name.startswith("x-"):
+    if name in (VIEWER, OURS, OVIRT) or name.startswith(f"{OURS}-"):
         return
-    if _NEARLY_OURS.fullmatch(name):
+    if _NEARLY_OURS.fullmatch(name):  # [x-SSO] too: it has the beginning of others' groups
         raise ConfigError(f"the group [{printable(name)}] has to be written [{OURS}]")
-    yield f"the file's group [{printable(name)}] is unknown here"
+    if not name.startswith("x-"):
+        yield f"the file's group [{printable(name)}] is unknown here"
 
 
 def _wants_removal(taken: Mapping[tuple[str, str], memoryview]) -> bool:
@@ -191,9 +192,10 @@ def _said(view: memoryview, key: str) -> str:
     if key not in _KEYS and key not in HOTKEYS:
         return ""
     text = _text(view, key, CA_MAX if key == "ca" else TEXT_MAX)
-    if text in _ABSENT:
+    words = text.split(";") if key in _NEVER_ABSENT else [text]
+    if said := next((word.strip() for word in words if word.strip() in _ABSENT), ""):
         if key in _NEVER_ABSENT:
-            raise ConfigError(f"{key}: '{text}' says nothing: leave the key out, or say what is meant")
+            raise ConfigError(f"{key}: '{said}' says nothing: leave the key out, or say what is meant")
         return ""
     return text
 

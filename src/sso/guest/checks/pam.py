@@ -12,7 +12,7 @@ from sso.guest import faillock
 from sso.guest.checks import pam_trial
 from sso.guest.checks.guest import Guest
 from sso.guest.config import GuestConfig
-from sso.guest.install_pam import BACKUP, SCREENS, pam_folder, skips_of, written
+from sso.guest.install_pam import BACKUP, SCREENS, command, pam_folder, skips_of, written
 from sso.guest.pam_stack import CONTROL, MARK, MODULE, Line, add_lines, is_locker, lines, noted_skips
 
 FOLDER = "/etc/pam.d"
@@ -76,7 +76,7 @@ def _marked(guest: Guest, name: str, text: str, install: str) -> Finding:
     path = f"{FOLDER}/{name}"
     try:
         if add_lines(text, *written(text), noted_skips(text)) == text:
-            return _skipping(guest, path, text, install)
+            return _skipping(guest, path, text, command(name, text))
     except ConfigError as error:
         return wrong(f"{path}: {error}", f"Run: {install} --remove")
     if not any("check" in line.split() for line in ours(text)):
