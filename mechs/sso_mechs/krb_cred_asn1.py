@@ -20,16 +20,14 @@ def _application(number: int, base: Any) -> Any:
     return base.tagSet.tagExplicitly(outer)
 
 
-class KerberosString(char.GeneralString):  # type: ignore[misc]
-    """Its octets as libkrb5 and Active Directory take them: UTF-8, whatever RFC 4120 section 5.2.1 says."""
-
-    encoding = "utf-8"
+# Its octets as libkrb5 and Active Directory take them: UTF-8, whatever RFC 4120 section 5.2.1 says.
+KERBEROS_STRING = char.GeneralString(encoding="utf-8")
 
 
 class PrincipalName(univ.Sequence):  # type: ignore[misc]
     componentType = namedtype.NamedTypes(
         _explicit(0, "name-type", univ.Integer()),
-        _explicit(1, "name-string", univ.SequenceOf(componentType=KerberosString())),
+        _explicit(1, "name-string", univ.SequenceOf(componentType=KERBEROS_STRING)),
     )
 
 
@@ -45,7 +43,7 @@ class KerberosTicket(univ.Sequence):  # type: ignore[misc]
     tagSet = _application(1, univ.Sequence)
     componentType = namedtype.NamedTypes(
         _explicit(0, "tkt-vno", univ.Integer()),
-        _explicit(1, "realm", KerberosString()),
+        _explicit(1, "realm", KERBEROS_STRING),
         _explicit(2, "sname", PrincipalName()),
         _explicit(3, "enc-part", EncryptedData()),
     )
@@ -76,14 +74,14 @@ class HostAddress(univ.Sequence):  # type: ignore[misc]
 class KrbCredInfo(univ.Sequence):  # type: ignore[misc]
     componentType = namedtype.NamedTypes(
         _explicit(0, "key", EncryptionKey()),
-        _explicit(1, "prealm", KerberosString(), True),
+        _explicit(1, "prealm", KERBEROS_STRING, True),
         _explicit(2, "pname", PrincipalName(), True),
         _explicit(3, "flags", univ.BitString(), True),
         _explicit(4, "authtime", useful.GeneralizedTime(), True),
         _explicit(5, "starttime", useful.GeneralizedTime(), True),
         _explicit(6, "endtime", useful.GeneralizedTime(), True),
         _explicit(7, "renew-till", useful.GeneralizedTime(), True),
-        _explicit(8, "srealm", KerberosString(), True),
+        _explicit(8, "srealm", KERBEROS_STRING, True),
         _explicit(9, "sname", PrincipalName(), True),
         _explicit(10, "caddr", univ.SequenceOf(componentType=HostAddress()), True),
     )
