@@ -142,7 +142,8 @@ def _rc4(guest: Guest) -> None:
 BREAKS: dict[str, tuple[Callable[[Guest], None], str]] = {
     "the agent does not run": (
         _stop,
-        r"^sockets: no agent listens at /run/console-sso/pam.sock.* systemctl restart",
+        # No systemd runs in the sandbox, so nothing of systemctl is advised.
+        r"^sockets: no agent listens at /run/console-sso/pam.sock.* Start console-sso-agent anew",
     ),
     "a word in guest.toml": (
         _edit(CONFIG, "spn =", "spm ="),
