@@ -185,6 +185,7 @@ def gpg_agent(console: Console, pinentry: Question, ending: ExitStack) -> Path:
     )
     ending.callback(process.wait, SECONDS)
     ending.callback(process.kill)
+    ending.callback(run, "gpgconf", "--homedir", home, "--kill", "gpg-agent")  # what serves is a child of it
     until(Path(found).is_socket)
     run("ssh-add", "-q", "-c", console.key, SSH_AUTH_SOCK=found)
     return Path(found)
