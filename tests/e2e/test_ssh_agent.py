@@ -24,10 +24,11 @@ from ssh_agent_bed import (
     until,
 )
 
-from sso.ssh_agent import CLOSE, DATA, OPEN, REFUSED, echo, framed, hello_of
+from sso.ssh_agent import CLOSE, DATA, NONCE_SIZE, OPEN, REFUSED, echo, framed, hello, hello_of
 
 __all__ = ["console", "daemon", "logind", "make_daemon"]
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+NONCE = bytes(range(NONCE_SIZE))
 
 
 @pytest.mark.proves("S059", "S061")
@@ -86,11 +87,14 @@ def test_another_users_agent_is_asked_nothing(tmp_path: Path) -> None:
     with subprocess.Popen(
         [PYTHON, "-c", FOREIGN, path], user=BOB, stdout=subprocess.PIPE, env=ENV
     ) as foreign:
-        assert foreign.stdout is not None and foreign.stdout.readline() == b"listens\n"
-        said = frame(OPEN, 1) + frame(DATA, 1, b"\x0b")
-        done = subprocess.run(argv, input=said, capture_output=True, timeout=SECONDS, env=ENV)
-        assert done.stdout == frame(CLOSE, 1) * 2 and b"another user" in done.stderr
-        assert foreign.wait(SECONDS) == 0, "it got nothing"
+        try:
+            assert foreign.stdout is not None and foreign.stdout.readline() == b"listens\n"
+            said = hello(NONCE) + frame(OPEN, 1) + frame(DATA, 1, b"\x0b")
+            done = subprocess.run(argv, input=said, capture_output=True, timeout=SECONDS, env=ENV)
+            assert done.stdout == echo(NONCE) + frame(CLOSE, 1) * 2 and b"another user" in done.stderr
+            assert foreign.wait(SECONDS) == 0, "it got nothing"
+        finally:
+            foreign.kill()  # it listens for ever where nobody has come
 
 
 def test_without_a_viewer_nobody_waits(console: Console) -> None:
