@@ -38,7 +38,7 @@ test: setup-test pam  ## everything, on both builds
 test-desktop: setup-test pam  ## what takes longer in virtual machines: the films of GNOME and LightDM
 	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "desktop and not long" $(NO_TRACE)
 
-test-long: setup-test pam  ## all that no other target runs: logins taken back and SIGKILL at each point in virtual machines, busy films
+test-long: setup-test pam  ## all that no other target runs: logins taken back and SIGKILL at each point in virtual machines, busy films, GNOME in the viewer
 	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m long $(NO_TRACE)
 
 quick: setup-test lint  ## in under a minute: lint, types, the fast tests

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from beds_vm import Machines
 
-pytestmark = pytest.mark.desktop
+pytestmark = [pytest.mark.desktop, pytest.mark.long]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from vm_console import artefact, enrol, session_of, start, tickets_of, wait_for_
 
 from sso.demo.realm import Realm
 
-pytestmark = pytest.mark.desktop
+pytestmark = [pytest.mark.desktop, pytest.mark.long]
 
 
 def test_the_desktop_opens_by_itself(machines: Machines, realm: Realm, desktop_of_alice: Desktop) -> None:
