@@ -5,6 +5,7 @@ import select
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from sso.demo.realm import Realm
 ROOT = Path(__file__).parents[1] / "build/samba"  # scripts/setup unpacks it there
 MAKE = Path(__file__).with_name("samba_domain.py")
 OVER = 'mount -t overlay overlay -o lowerdir="$0/usr":/usr /usr; exec "$@"'
+START_SECONDS = 60.0
 MAKE_SECONDS = 240.0  # some ten on a machine that does nothing else
 
 
@@ -86,7 +88,8 @@ class SambaDomain(Realm):
 
     def _started(self) -> bool:
         # What samba says does not tell when it listens; the kernel refuses a connection until then.
-        while self._running().poll() is None:
+        deadline = time.monotonic() + START_SECONDS
+        while self._running().poll() is None and time.monotonic() < deadline:
             with socket.socket() as link:
                 if link.connect_ex(("127.0.0.1", self.port)) == 0:
                     return True

@@ -1,6 +1,5 @@
 """Tickets of a real Active Directory (Samba's), with their PAC: forwarded, sent, refused."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,7 +68,7 @@ def test_what_arrives_is_a_ticket_for_the_domain(domain: SambaDomain) -> None:
 def test_a_machine_without_the_attribute_for_aes_is_refused_and_named(domain: SambaDomain) -> None:
     """The session key is AES all the same, which would hide it (RFC 4537); the ticket itself is RC4."""
     domain.run(["kvno", OLD])
-    assert re.search(r"etype=18/23", domain.log())
+    assert "etype=18/23" in domain.log()
     pair = signed_in(domain, "old")
     assert b"startSASL" not in pair.to_guest and pair.judge.claims == []
     assert pair.exit == Exit.KDC and pair.client.outcome is not None
