@@ -16,10 +16,10 @@ from forked_guest import forked_guest
 
 from sso.client.conversation import Conversation
 from sso.demo.realm import Realm
-from sso.loop import Pump
 from sso.mech import load
 from sso.policy import ClientPolicy
-from sso.port import open_port
+from sso.ports.port import open_port
+from sso.ports.pump import Pump
 
 CASE = "logins with delegation a second, one core"
 BATCH, ROUNDS = 50, 9

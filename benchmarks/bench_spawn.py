@@ -22,11 +22,11 @@ from sshd import Missing, Sshd
 
 from sso.demo.realm import Realm
 from sso.demo.sandbox import Sandbox
-from sso.guest.conversation import Claim, Conversation
-from sso.loop import Pump
+from sso.guest.channel.conversation import Claim, Conversation
 from sso.mech import load
 from sso.policy import GuestPolicy
-from sso.port import open_port
+from sso.ports.port import open_port
+from sso.ports.pump import Pump
 
 CASE = "client process delivers a delegated TGT"
 SPN = "host/deleg.test.example"

@@ -17,13 +17,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
-from sso.guest import channel, child, records
-from sso.guest.acceptor import Acceptor
-from sso.guest.channel import Channel
+from sso.guest import records
+from sso.guest.acceptor.acceptor import Acceptor
+from sso.guest.channel import channel, child
+from sso.guest.channel.channel import Channel
 from sso.mech import Mechanism, load
 from sso.policy import GuestPolicy
-from sso.port import open_port
-from sso.watch import PortWatch
+from sso.ports.port import open_port
+from sso.ports.watch import PortWatch
 
 UNLIMITED = 1_000_000  # sessions at once
 

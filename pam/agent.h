@@ -10,7 +10,7 @@
 
 enum { SERVICE_SIZE = 64, TTY_SIZE = 64, USER_SIZE = 256, TOKEN_SIZE = 72, PATH_SIZE = 240 };
 
-/* What they mean, and which follows which: src/sso/guest/pam.py. */
+/* What they mean, and which follows which: src/sso/guest/agent/pam_socket.py. */
 enum operation { GET = 1, ESTABLISHED = 2, OPENED = 3, CLOSED = 4, TRIED = 5, PASSED = 6, HELD = 7 };
 enum kind { NONE = 0, PASSWORD = 1, KERBEROS = 2, IDENTITY = 3 };
 

@@ -12,9 +12,9 @@ from beds_agent import Clock, has
 
 from sso.errors import MechanismError
 from sso.guest import records
-from sso.guest.acceptor import Acceptor
+from sso.guest.acceptor.acceptor import Acceptor
+from sso.guest.acceptor.peer_session import is_sealed
 from sso.guest.packets import CREDENTIAL, JUDGE, PACKET_MAX, VERDICT, YES
-from sso.guest.peer_session import is_sealed
 from sso.guest.records import Authenticated, Child, Kind, Outcome
 from sso.mech import Mechanism, load
 

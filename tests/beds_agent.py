@@ -11,18 +11,16 @@ from typing import Any
 
 import pytest
 
+from sso.daemon.forked import Forked
+from sso.daemon.local import Peer
+from sso.daemon.reactor import Reactor
 from sso.guest import records
-from sso.guest.account import Checked, Finding
-from sso.guest.agent import Agent
-from sso.guest.attempts import NO_DIGEST, Attempts
-from sso.guest.bus import Bus
+from sso.guest.agent.account import Checked, Finding
+from sso.guest.agent.agent import Agent
+from sso.guest.agent.attempts import NO_DIGEST, Attempts
+from sso.guest.agent.mapping import Mapped
+from sso.guest.agent.pam_socket import Peers
 from sso.guest.config import GuestConfig
-from sso.guest.forked import Forked
-from sso.guest.local import Peer
-from sso.guest.logind import Found, Seat, Seated
-from sso.guest.mapping import Mapped
-from sso.guest.pam import Peers
-from sso.guest.reactor import Reactor
 from sso.guest.records import (
     Authenticated,
     Begin,
@@ -35,6 +33,8 @@ from sso.guest.records import (
     Reply,
     Request,
 )
+from sso.guest.seat.bus import Bus
+from sso.guest.seat.logind import Found, Seat, Seated
 
 ATTEMPT = bytes(range(16))
 TURNS = 200

@@ -13,8 +13,8 @@ from beds_guest import MODULE
 from pam_bed import BARE, CALLER, COUNTED, SOCKET, Result, call
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
-from sso.guest.faillock import would_lock
-from sso.guest.pam_stack import add_lines
+from sso.guest.agent.faillock import would_lock
+from sso.guest.pam_files.pam_stack import add_lines
 from sso.guest.records import Kind
 
 TTY = {"tty": "tty1"}

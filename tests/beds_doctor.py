@@ -19,7 +19,7 @@ from beds_agent import let_in
 from sso import doctor
 from sso.doctor import Answer, Finding, State, System
 from sso.guest.checks import steps
-from sso.guest.pam_stack import add_lines
+from sso.guest.pam_files.pam_stack import add_lines
 
 ROOT = Path(__file__).parent.parent
 TOML = "/etc/console-sso/guest.toml"

@@ -37,7 +37,7 @@ def install_greeter(sandbox: Sandbox) -> None:
         argv = ["/bin/sh", "-c", shlex.join([python, "-I", "-c", wanted])]
         if not sandbox.run(argv, user=USER, check=False).returncode:
             lines = [f"#!{python} -I", "import sys", f"sys.path.insert(0, {LIBRARY!r})"]
-            lines += ["from sso.guest.drivers.greetd_greeter import main", "sys.exit(main())"]
+            lines += ["from sso.guest.screens.greetd_greeter import main", "sys.exit(main())"]
             sandbox.write(GREETER, "\n".join(lines) + "\n", 0o755)
             return
     raise BedError(f"{USER} may run no Python 3.11 or newer; on Debian: apt-get install greetd python3")

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
+from sso.daemon.reactor import Reactor
 from sso.demo.terminal import Terminal
 from sso.guest import records
 from sso.guest.config import GuestConfig
-from sso.guest.drivers.greetd import HELLO, GreetdDriver
-from sso.guest.reactor import Reactor
 from sso.guest.records import Hello
+from sso.guest.screens.greetd import HELLO, GreetdDriver
 
 HOST = socket.gethostname().partition(".")[0]
 PROMPT = f"{HOST} login: "
-PROGRAM = [sys.executable, "-m", "sso.guest.drivers.greetd_greeter"]
+PROGRAM = [sys.executable, "-m", "sso.guest.screens.greetd_greeter"]
 SUCCESS = {"type": "success"}
 
 

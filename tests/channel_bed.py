@@ -10,10 +10,11 @@ from typing import Any
 from beds_agent import Clock, has
 from fake_port import FakePort
 
-from sso.guest import child, journal, records
-from sso.guest.channel import Channel
+from sso.guest import log, records
+from sso.guest.channel import child
+from sso.guest.channel.channel import Channel
 from sso.guest.records import Child, Confirm
-from sso.watch import OPENED, PortWatch
+from sso.ports.watch import OPENED, PortWatch
 
 PATIENCE = 20_000  # milliseconds, for what has to happen
 
@@ -52,7 +53,7 @@ class Bed:
         self.channel = Channel(self.port, self.watch, *links, self._be_child, self._note, self.clock)
 
     def _note(self, id: str, detail: str = "", **fields: object) -> None:
-        self.log(journal.line(id, fields | ({"detail": detail} if detail else {})))
+        self.log(log.line(id, fields | ({"detail": detail} if detail else {})))
 
     def _be_child(self, link: socket.socket, pulse: int) -> int:
         self.agent.close()  # a child of a real channel process has no end of the others

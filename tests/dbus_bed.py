@@ -15,9 +15,9 @@ from beds_agent import Clock, let_in
 from jeepney import DBusAddress, HeaderFields, Message, MessageType, new_method_call, new_signal
 from jeepney.io.blocking import DBusConnection, open_dbus_connection
 
+from sso.daemon.reactor import Reactor
 from sso.demo.programs import find_program
-from sso.guest.bus import Bus, Match
-from sso.guest.reactor import Reactor
+from sso.guest.seat.bus import Bus, Match
 
 TURNS = 400
 PATIENCE = 10.0
@@ -289,7 +289,7 @@ CHANGED = Match(NAME, f"{NAME}.Item", "Changed", "/org/example/screen")
 def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the agent says of its bus."""
     said: list[str] = []
-    monkeypatch.setattr("sso.guest.bus.note", lambda id, **values: said.append(id))
+    monkeypatch.setattr("sso.guest.seat.bus.note", lambda id, **values: said.append(id))
     return said
 
 

@@ -8,11 +8,11 @@ import signed_files
 from beds import Certificates
 
 from sso.console.vouch import Question
+from sso.plug.event_loop import PollLoop
+from sso.plug.plug import PlugEvent, Start
 from sso.viewer import intent as intents
 from sso.viewer.agreed import Agreed
-from sso.viewer.event_loop import PollLoop
 from sso.viewer.main import _parser
-from sso.viewer.plug import PlugEvent, Start
 from sso.viewer.settings import load
 from sso.viewer.sign_on import SignOn
 

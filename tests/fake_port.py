@@ -12,7 +12,7 @@ import tty
 from termios import TCSANOW
 
 from sso.errors import PortClosed
-from sso.port import DEVICE_WRITE_MAX, READ_MAX, DevicePort, Port
+from sso.ports.port import DEVICE_WRITE_MAX, READ_MAX, DevicePort, Port
 
 CHUNK = 4096  # what one buffer of the host brings
 FULL = 2**64 - 2  # an eventfd with this count is not writable

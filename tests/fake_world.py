@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sso.loop import Pump
-from sso.port import Port
+from sso.ports.port import Port
+from sso.ports.pump import Pump
 
 REAL_POLL = select.poll
 

@@ -13,7 +13,7 @@ from dbus_bed import THE_BUS, Daemon, Desk, Somebody
 from jeepney import DBusAddress
 
 from sso.demo.programs import BedError
-from sso.guest.logind import LOGIN1, PROPERTIES, ROOT, Found, Seat
+from sso.guest.seat.logind import LOGIN1, PROPERTIES, ROOT, Found, Seat
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 MOCK = "org.freedesktop.DBus.Mock"

@@ -7,8 +7,8 @@ from typing import Any
 from sso.client.conversation import Conversation as ClientConversation
 from sso.client.parties import Person
 from sso.framing import b64encode
-from sso.guest.conversation import Claim
-from sso.guest.conversation import Conversation as GuestConversation
+from sso.guest.channel.conversation import Claim
+from sso.guest.channel.conversation import Conversation as GuestConversation
 from sso.mech import Mechanism, load
 from sso.policy import ClientPolicy, GuestPolicy
 

@@ -12,7 +12,7 @@ from typing import Any
 from pam_agent import IDENTITY, KERBEROS, PASSWORD, Agent, Answer
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
-from sso.guest.pam_stack import CONTROL
+from sso.guest.pam_files.pam_stack import CONTROL
 
 SOURCE = Path(__file__).parent.parent / "pam"
 CALLER = Path(__file__).with_name("pam_caller.py")

@@ -17,9 +17,9 @@ from beds_agent import let_in
 from dbus_bed import Daemon
 from logind_bed import LogindMock
 
+from sso.plug.event_loop import PollLoop
+from sso.plug.plug import PlugEvent, PlugInPoint, Start
 from sso.ssh_agent import DATA, EXTENSION, FRAME_MAX, Frames, echo, framed, hello_of
-from sso.viewer.event_loop import PollLoop
-from sso.viewer.plug import PlugEvent, PlugInPoint, Start
 from sso.viewer.stream import Stream
 
 # Programs of OpenSSH want the user to exist, and sshd not to be locked, as far as a user can see that.
@@ -41,7 +41,7 @@ class Console:
         self.agent = self._agent()
         self.service = subprocess.Popen(
             [
-                *(sys.executable, "-I", "-m", "sso.guest.ssh_agent"),
+                *(sys.executable, "-I", "-m", "sso.guest.ssh_agent.main"),
                 *("--port", f"unix:{self.port}", "--socket", str(self.socket)),
             ],
             env={**ENV, "DBUS_SYSTEM_BUS_ADDRESS": address},

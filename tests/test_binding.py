@@ -18,13 +18,13 @@ from pair import Judge, Pair
 from sso_mechs.kerberos import Acceptor, Initiator
 
 from sso.errors import MechanismError
-from sso.events import Event
-from sso.guest.conversation import Conversation as GuestConversation
+from sso.guest.channel.conversation import Conversation as GuestConversation
 from sso.mech import Mechanism, load
-from sso.messages import Error, StartSASL
 from sso.policy import GuestPolicy
-from sso.session import Session
-from sso.state import Role
+from sso.protocol.events import Event
+from sso.protocol.messages import Error, StartSASL
+from sso.protocol.session import Session
+from sso.protocol.state import Role
 
 HERE, THERE = b"tls-server-end-point:here", b"sso/1:there"
 
@@ -274,7 +274,7 @@ def test_the_guests_keytab_holds_more_than_it_serves(kerberos: Kerberos) -> None
 
 @cache
 def sources() -> dict[str, ast.Module]:
-    folders = [Path(sso_mechs.__path__[0]), Path(sys.modules["sso.session"].__file__ or "").parent]
+    folders = [Path(sso_mechs.__path__[0]), Path(sys.modules["sso.protocol.session"].__file__ or "").parent]
     files = [path for folder in folders for path in folder.rglob("*.py")]
     return {path.name: ast.parse(path.read_text()) for path in files}
 

@@ -11,7 +11,7 @@ from pair import Judge, Pair
 
 from sso.client.parties import Person
 from sso.credential import Credential
-from sso.state import State
+from sso.protocol.state import State
 
 pytestmark = pytest.mark.slow
 

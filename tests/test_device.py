@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 from fake_port import FakePort, PtyDevice, open_files
 
-from sso import port as ports
 from sso.errors import PortClosed
-from sso.port import DEVICE_WRITE_MAX, DevicePort, open_port
+from sso.ports import port as ports
+from sso.ports.port import DEVICE_WRITE_MAX, DevicePort, open_port
 
 
 @pytest.fixture(autouse=True)

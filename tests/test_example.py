@@ -14,9 +14,9 @@ BUILD = ("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "
 USE = """
 import sys
 from sso.mech import load, names
-from sso.messages import StartSASL, StartTLS, Authenticate, Error
-from sso.session import Session
-from sso.state import Role
+from sso.protocol.messages import StartSASL, StartTLS, Authenticate, Error
+from sso.protocol.session import Session
+from sso.protocol.state import Role
 
 ca, certificate, key = sys.argv[1:]
 assert names()["X-SHARED-SECRET"] == "sso_shared_secret:SHARED_SECRET"

@@ -21,9 +21,9 @@ from sso.client.exits import MEANING, Exit, Outcome, by_cause, by_code
 from sso.demo.realm import Realm
 from sso.errors import MechanismError
 from sso.mech import Mechanism
-from sso.messages import Code, Ok
 from sso.policy import ClientPolicy, GuestPolicy
-from sso.state import State
+from sso.protocol.messages import Code, Ok
+from sso.protocol.state import State
 
 
 class Agent(Judge):

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from sso.errors import RemoteProtocolError
-from sso.greeting import SIGNATURES_MAX, Greeting, read_signature, words_of
-from sso.messages import Code, Signature, signature_line
-from sso.state import Role
+from sso.protocol.greeting import SIGNATURES_MAX, Greeting, read_signature, words_of
+from sso.protocol.messages import Code, Signature, signature_line
+from sso.protocol.state import Role
 
 OURS, THEIRS, OTHER = b"o" * 16, b"t" * 16, b"x" * 16
 ATTEMPT, DIGEST = b"a" * 16, b"d" * 32

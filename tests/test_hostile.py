@@ -8,11 +8,11 @@ import pytest
 from flows import Flow
 from pair import Judge, Pair
 
-from sso.guest.conversation import Conversation as GuestConversation
-from sso.messages import LAYER_LINE_MAX, LINE_MAX, MAGIC, SECRET_MAX
+from sso.guest.channel.conversation import Conversation as GuestConversation
 from sso.policy import GuestPolicy
-from sso.state import State
-from sso.wire import CLEAR_MAX, TOTAL_MAX
+from sso.protocol.messages import LAYER_LINE_MAX, LINE_MAX, MAGIC, SECRET_MAX
+from sso.protocol.state import State
+from sso.protocol.wire import CLEAR_MAX, TOTAL_MAX
 
 MEMORY_MAX = 1024 * 1024  # what one session may hold in the worst case
 SIGNATURE = b"\nSIGNATURE " + MAGIC.encode() + b" 1 1 client %s - -\n"

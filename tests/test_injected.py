@@ -5,11 +5,11 @@ from builds import chunkings
 from test_session import Ends, Secretless, closed, feed
 
 from sso.errors import FramingError
-from sso.events import Event
-from sso.exchange import SASLExchange
-from sso.messages import LINE_MAX, StartSASL
-from sso.session import Session
-from sso.state import Role, State
+from sso.protocol.events import Event
+from sso.protocol.exchange import SASLExchange
+from sso.protocol.messages import LINE_MAX, StartSASL
+from sso.protocol.session import Session
+from sso.protocol.state import Role, State
 
 REQUEST, ANSWER = b"startSASL PLAINEST", b"ok"
 TAILS = [

@@ -1,4 +1,4 @@
-"""sso.guest.install_pam: where the lines go, and what an installation leaves behind."""
+"""sso.guest.pam_files.install_pam: where the lines go, and what an installation leaves behind."""
 
 import re
 import stat
@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from pam_files import COMMON, LOGIN
 
 from sso.errors import ConfigError
-from sso.guest.install_pam import BACKUP, main, pam_folder
-from sso.guest.pam_stack import CONTROL, MARK, add_lines, remove_lines
+from sso.guest.pam_files.install_pam import BACKUP, main, pam_folder
+from sso.guest.pam_files.pam_stack import CONTROL, MARK, add_lines, remove_lines
 
 SOURCE = Path(__file__).parent.parent / "pam"
 

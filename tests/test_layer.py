@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sso.errors import MechanismError, RemoteProtocolError
-from sso.layer import ABORT, FrameReader, SASLLayer, TLSLayer, frame
 from sso.mech import FRAME_MAX, Mechanism
+from sso.protocol.layer import ABORT, FrameReader, SASLLayer, TLSLayer, frame
 
 
 class Mirror(Mechanism):

@@ -34,7 +34,7 @@ PURE = {
 ALSO = {
     "sso._framing_py": {"ctypes"},  # to wipe
     "sso.framing": {"os.environ"},  # SSO_PURE
-    "sso.transcript": {"_sha2.sha256", "_sha256.sha256"},  # hashlib would load OpenSSL
+    "sso.protocol.transcript": {"_sha2.sha256", "_sha256.sha256"},  # hashlib would load OpenSSL
     "sso.mech": {"importlib.import_module", "importlib.metadata.entry_points"},
 }
 IO = {
@@ -42,7 +42,7 @@ IO = {
     *("signal", "socket", "ssl", "subprocess", "tempfile", "termios", "threading", "time"),
 }
 # Decide what to say, and leave the saying to a pump; time is given to them.
-CONVERSATIONS = ("sso.client.conversation", "sso.guest.conversation")
+CONVERSATIONS = ("sso.client.conversation", "sso.guest.channel.conversation")
 
 FILE_LINES, FUNCTION_LINES = 400, 40
 CATCH_ALLS = {"base", "common", "helper", "helpers", "manager", "misc", "shared", "util", "utils"}
@@ -137,8 +137,8 @@ def test_every_module_has_its_place() -> None:
 def test_imports_point_down_and_rooms_stay_apart(name: str) -> None:
     # guest_half is a program of its own; the test bed adds PAM lines as the product does.
     exceptions = {
-        "sso.demo.guest_half": {"sso.guest.conversation"},
-        "sso.demo.sandbox": {"sso.guest.pam_stack"},
+        "sso.demo.guest_half": {"sso.guest.channel.conversation"},
+        "sso.demo.sandbox": {"sso.guest.pam_files.pam_stack"},
     }
     wrong = {found for found in ours(name) if room(found) not in allowed(name)} - exceptions.get(name, set())
     assert wrong == set()
@@ -199,7 +199,7 @@ def test_our_mechanisms_know_no_more_than_a_strangers(name: str) -> None:
 
 def test_the_guests_root_part_takes_no_foreign_parser() -> None:
     """The agent reads no octet of a peer: no TLS, GSS-API or session is in its reach, even indirectly."""
-    reached, new = set[str](), {"sso.guest.agent"} & MODULES.keys()
+    reached, new = set[str](), {"sso.guest.agent.agent"} & MODULES.keys()
     while new:
         reached |= new
         new = {found for name in new for found in ours(name)} - reached

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sso.errors import PortClosed
-from sso.loop import DRAIN_TIME, LAST_WORDS_MAX, PENDING_MAX, RETRY_TIME, Pump
-from sso.port import READ_MAX, FilePort, open_port
+from sso.ports.port import READ_MAX, FilePort, open_port
+from sso.ports.pump import DRAIN_TIME, LAST_WORDS_MAX, PENDING_MAX, RETRY_TIME, Pump
 
 
 @pytest.fixture
@@ -365,8 +365,8 @@ def test_what_every_login_pays_for() -> None:
     )
     code = (
         "import sys, site; before = set(sys.modules)\n"
-        "import sso.loop, sso.port\n"
-        "sso.port.open_port('stdio').close()\n"
+        "import sso.ports.pump, sso.ports.port\n"
+        "sso.ports.port.open_port('stdio').close()\n"
         f"print(*(set(sys.modules) - before) & {set(slow)})"
     )
     ours, theirs = socket.socketpair()

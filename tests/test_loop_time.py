@@ -7,7 +7,7 @@ import pytest
 from fake_port import FakePort, open_files
 from fake_world import Talk, World
 
-from sso.loop import DRAIN_TIME
+from sso.ports.pump import DRAIN_TIME
 
 
 @pytest.fixture

@@ -14,8 +14,9 @@ from sso.client import options
 from sso.client.exits import MEANING
 from sso.demo.programs import SEARCH_PATH, find_program
 from sso.errors import ConfigError
-from sso.guest import journal, login
+from sso.guest import log
 from sso.guest.config import GuestConfig
+from sso.guest.screens import driver as login
 
 ROOT = Path(__file__).parent.parent
 MAN = ROOT / "docs" / "man"
@@ -192,10 +193,10 @@ def test_readme_and_overview_set_up_every_login_screen(driver: str) -> None:
 
 def test_overview_has_the_ids_of_the_journal() -> None:
     text = source("console-sso.7")
-    assert str(journal.NAMESPACE) in text
+    assert str(log.NAMESPACE) in text
     names = set(re.findall(r"\bsso(?:\.[a-z-]+){2,}", text))
     assert names
-    assert names <= set(journal.MESSAGE_IDS.values())
+    assert names <= set(log.MESSAGE_IDS.values())
 
 
 @pytest.mark.parametrize("name", PAGES)

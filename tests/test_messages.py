@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sso.errors import RemoteProtocolError
-from sso.messages import (
+from sso.protocol.messages import (
     LINE_MAX,
     MAGIC,
     MECHANISMS_MAX,

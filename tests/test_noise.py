@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from pair import Judge, Pair
 from test_hostile import NONCE, SIGNATURE, fresh, greeted
 
-from sso.messages import MAGIC
 from sso.policy import ClientPolicy, GuestPolicy
-from sso.state import State
+from sso.protocol.messages import MAGIC
+from sso.protocol.state import State
 
 # Time
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from sso import policy
-from sso.messages import Code
 from sso.policy import ALWAYS, AS_KDC_SAYS, NO, SASL_CONF, TLS, ClientPolicy, GuestPolicy, Source
+from sso.protocol.messages import Code
 
 REALM = "TEST.EXAMPLE"
 OURS = [source for source in Source if source is not Source.GUEST]

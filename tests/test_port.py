@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from fake_port import FakePort, open_files
 
-from sso import port as ports
 from sso.errors import ConfigError, PortClosed
-from sso.port import (
+from sso.ports import port as ports
+from sso.ports.port import (
     FLUSH_MAX,
     FilePort,
     ListenPort,

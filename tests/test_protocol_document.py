@@ -9,8 +9,8 @@ from document import GRAMMAR, ROOT, section, table
 
 from sso.errors import RemoteProtocolError
 from sso.framing import MessageFramer
-from sso.messages import Code, Unknown, parse
-from sso.state import TABLE, State
+from sso.protocol.messages import Code, Unknown, parse
+from sso.protocol.state import TABLE, State
 
 FILES = [path for folder in ("src", "mechs", "pam", "tests") for path in sorted((ROOT / folder).rglob("*"))]
 CODE = [path for path in FILES if path.suffix in (".c", ".py", ".pyi", ".pyx")]
@@ -49,12 +49,12 @@ def test_caps_are_the_constants(name: str, value: str, module: str) -> None:
 @pytest.mark.parametrize(
     "module",
     [
-        "sso.messages",
-        "sso.wire",
-        "sso.greeting",
+        "sso.protocol.messages",
+        "sso.protocol.wire",
+        "sso.protocol.greeting",
         "sso.mech",
         "sso.client.conversation",
-        "sso.guest.conversation",
+        "sso.guest.channel.conversation",
     ],
 )
 def test_no_cap_is_left_out(module: str) -> None:
@@ -67,8 +67,8 @@ def test_the_limits_on_the_way_of_a_ticket_fit_one_another() -> None:
     """Each takes what the one before it lets through."""
     from sso.guest import packets, records
     from sso.mech import TOKEN_MAX
-    from sso.messages import SECRET_MAX
-    from sso.wire import CLEAR_MAX
+    from sso.protocol.messages import SECRET_MAX
+    from sso.protocol.wire import CLEAR_MAX
 
     cache = re.search(r"CACHE_MAX = (\d+) \* 1024", (ROOT / "pam" / "agent.c").read_text(encoding="utf-8"))
     assert cache is not None and int(cache[1]) * 1024 == records.SECRET_MAX >= 2 * SECRET_MAX

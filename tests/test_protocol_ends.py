@@ -3,10 +3,10 @@
 import pytest
 from test_protocol_transcripts import Actor, client_that_is_replaced, guest
 
-from sso.events import Closed, Reset
-from sso.layer import ABORT, frame
 from sso.mech import TOKEN_MAX
-from sso.state import State
+from sso.protocol.events import Closed, Reset
+from sso.protocol.layer import ABORT, frame
+from sso.protocol.state import State
 
 NONCE, OTHER = "AAECAwQFBgcICQoLDA0ODw==", "8PHy8/T19vf4+fr7/P3+/w=="
 HELLO = f"\nSIGNATURE cSSO7f3Kq9ZtW2xB 1 1 client {NONCE} - -\n".encode()

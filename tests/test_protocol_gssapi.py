@@ -12,10 +12,10 @@ from sso_mechs.krb_cred_codec import decode
 
 from sso.errors import MechanismError
 from sso.framing import b64decode
-from sso.messages import Signature, parse
-from sso.session import PLAIN_BINDING
-from sso.state import Role
-from sso.transcript import Transcript
+from sso.protocol.messages import Signature, parse
+from sso.protocol.session import PLAIN_BINDING
+from sso.protocol.state import Role
+from sso.protocol.transcript import Transcript
 
 
 def recorded(name: str) -> list[tuple[str, bytes]]:

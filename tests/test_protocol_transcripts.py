@@ -9,10 +9,10 @@ import pytest
 from document import VECTORS, blocks, octets_of, table
 
 from sso.errors import MechanismError
-from sso.events import Closed, Event, LayerStarted, Reset
 from sso.framing import b64decode
 from sso.mech import CONFIDENTIALITY, Mechanism
-from sso.messages import (
+from sso.protocol.events import Closed, Event, LayerStarted, Reset
+from sso.protocol.messages import (
     Authenticate,
     Code,
     Credentials,
@@ -24,8 +24,8 @@ from sso.messages import (
     StartTLS,
     Unknown,
 )
-from sso.session import Session
-from sso.state import Role, State
+from sso.protocol.session import Session
+from sso.protocol.state import Role, State
 
 
 class Step(NamedTuple):

@@ -8,7 +8,7 @@ from builds import chunkings, cut
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sso.reset import ResetScanner
+from sso.protocol.reset import ResetScanner
 
 PREFIX = b"\nSIGNATURE magic "
 CANDIDATE = PREFIX + b"1 1 client\n"

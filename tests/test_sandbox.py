@@ -195,7 +195,7 @@ def test_the_pam_module_is_brought_in_with_its_lines(
     def add_lines(text: str, module: str, arguments: list[str]) -> str:
         return f"auth optional {module} {' '.join(arguments)}\n{text}"
 
-    monkeypatch.setitem(sys.modules, "sso.guest.pam_stack", SimpleNamespace(add_lines=add_lines))
+    monkeypatch.setitem(sys.modules, "sso.guest.pam_files.pam_stack", SimpleNamespace(add_lines=add_lines))
     module = Path(shutil.copy("/bin/true", tmp_path / "pam_sso.so"))
     sandbox.use_pam_module(module, "chsh", ["agent_uid=4010"])
     assert (

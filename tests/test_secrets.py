@@ -17,7 +17,7 @@ from sso_mechs import ccache
 import sso
 from sso.credential import Credential
 from sso.framing import b64encode
-from sso.messages import Credentials
+from sso.protocol.messages import Credentials
 
 OURS = tuple(f"{Path(module.__path__[0])}/" for module in (sso, sso_mechs))  # wherever the checkout lies
 FLOWS = ["tls_flow", "gss_flow", "ticket_flow"]

@@ -11,8 +11,8 @@ from sso_mechs import ccache, krb_cred, krb_cred_codec
 
 from sso.client.parties import Person
 from sso.policy import ClientPolicy, GuestPolicy
-from sso.state import Role
-from sso.transcript import Transcript
+from sso.protocol.state import Role
+from sso.protocol.transcript import Transcript
 
 C, G = "client", "guest"
 

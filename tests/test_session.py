@@ -5,9 +5,10 @@ from flows import Flow
 from pair import Judge, Pair
 
 from sso.errors import LocalProtocolError, MechanismError
-from sso.events import Closed, Event, LayerFailed, LayerStarted, Reset
 from sso.mech import Mechanism
-from sso.messages import (
+from sso.policy import ClientPolicy, GuestPolicy
+from sso.protocol.events import Closed, Event, LayerFailed, LayerStarted, Reset
+from sso.protocol.messages import (
     Authenticate,
     Code,
     Error,
@@ -18,9 +19,8 @@ from sso.messages import (
     StartSASL,
     StartTLS,
 )
-from sso.policy import ClientPolicy, GuestPolicy
-from sso.session import Session
-from sso.state import Role, State
+from sso.protocol.session import Session
+from sso.protocol.state import Role, State
 
 ATTEMPT = b"a" * 16
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sso.errors import LocalProtocolError, RemoteProtocolError
-from sso.messages import (
+from sso.protocol.messages import (
     VERBS,
     Authenticate,
     Code,
@@ -17,7 +17,7 @@ from sso.messages import (
     StartTLS,
     Unknown,
 )
-from sso.state import DELAY, FINAL, TABLE, UNKNOWN, VALUE, Machine, Role, State, word
+from sso.protocol.state import DELAY, FINAL, TABLE, UNKNOWN, VALUE, Machine, Role, State, word
 
 C, G, S = Role.CLIENT, Role.GUEST, State
 

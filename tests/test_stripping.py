@@ -17,8 +17,8 @@ from sso_mechs.tls import TLS
 from sso.client.parties import Person
 from sso.errors import MechanismError
 from sso.mech import Mechanism
-from sso.messages import MAGIC
 from sso.policy import ClientPolicy, GuestPolicy
+from sso.protocol.messages import MAGIC
 
 NONCE = b"AAAAAAAAAAAAAAAAAAAAAA=="
 Answer = bytes | Callable[["Puppet", bytes], bytes]

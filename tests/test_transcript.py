@@ -5,9 +5,9 @@ from hashlib import sha256
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sso.messages import Credentials
-from sso.state import Role
-from sso.transcript import Transcript
+from sso.protocol.messages import Credentials
+from sso.protocol.state import Role
+from sso.protocol.transcript import Transcript
 
 C, G = Role.CLIENT, Role.GUEST
 lines = st.lists(st.text("abc 123", max_size=5), min_size=1, max_size=3)

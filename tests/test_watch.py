@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from fake_port import PtyDevice, open_files
 
-from sso.port import ListenPort, Port, open_port
-from sso.watch import CLOSED, DATA, OPENED, PortWatch
+from sso.ports.port import ListenPort, Port, open_port
+from sso.ports.watch import CLOSED, DATA, OPENED, PortWatch
 
 PATIENCE = 5000  # milliseconds; only a failing test waits that long
 

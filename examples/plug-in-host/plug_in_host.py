@@ -8,8 +8,8 @@ The address is a socket of QEMU's (-chardev socket); a viewer has its own way to
 
 import sys
 
-from sso.viewer.event_loop import PollLoop
-from sso.viewer.plug import PlugEvent, PlugInPoint, Start
+from sso.plug.event_loop import PollLoop
+from sso.plug.plug import PlugEvent, PlugInPoint, Start
 from sso.viewer.stream import Stream
 
 PORT = "spice.sso.0"

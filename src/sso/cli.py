@@ -9,7 +9,7 @@ from sso import __version__
 # command: its module, whose main(arguments) returns the exit code, and what `sso --help` says of it
 COMMANDS = {
     "demo": ("sso.demo.main", "a ticket opens a login shell, all on this machine; nothing is left behind"),
-    "install-pam": ("sso.guest.install_pam", "add the PAM module to the services that you name"),
+    "install-pam": ("sso.guest.pam_files.install_pam", "add the PAM module to the services that you name"),
     "trust": ("sso.console.trust_main", "say whose signatures in connection files count here"),
     "inventory": ("sso.console.inventory_main", "sign, off-line, which guest a site's consoles show"),
     "doctor": ("sso.doctor", "check the guest or the client here, and say what to mend"),

@@ -24,12 +24,12 @@ from sso.client.status import Status
 from sso.demo.realm import Realm
 from sso.demo.terminal import spawn
 from sso.framing import b64encode
-from sso.guest.conversation import Claim, Conversation
-from sso.loop import Pump
+from sso.guest.channel.conversation import Claim, Conversation
 from sso.mech import load
-from sso.messages import Code
 from sso.policy import GuestPolicy
-from sso.port import FilePort, Port
+from sso.ports.port import FilePort, Port
+from sso.ports.pump import Pump
+from sso.protocol.messages import Code
 
 SPN = "host/deleg.test.example"
 SECONDS = 30.0

@@ -8,7 +8,7 @@ from pair import Judge, Pair
 
 from sso.client.conversation import ASK_AGAIN
 from sso.client.exits import Exit
-from sso.messages import Code
+from sso.protocol.messages import Code
 
 
 class Console(Pair):

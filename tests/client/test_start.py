@@ -19,11 +19,11 @@ from sso.client.exits import Exit
 from sso.demo.realm import Realm
 from sso.errors import MechanismError
 from sso.framing import COMPILED
-from sso.guest.conversation import Claim, Conversation
-from sso.loop import Pump
+from sso.guest.channel.conversation import Claim, Conversation
 from sso.mech import load
 from sso.policy import GuestPolicy
-from sso.port import open_port
+from sso.ports.port import open_port
+from sso.ports.pump import Pump
 
 SPN = "host/deleg.test.example"
 
@@ -33,9 +33,11 @@ OURS = {
     *("sso", "sso.client", "sso.client.start", "sso.client.main", "sso.client.options", "sso.client.exits"),
     *("sso.client.conversation", "sso.client.parties", "sso.client.prompts", "sso.client.status"),
     *("sso.client.halves", "sso.spn"),
-    *("sso.errors", "sso.framing", "sso.reset", "sso.credential", "sso.mech", "sso.port", "sso.loop"),
-    *("sso.policy", "sso.messages", "sso.state", "sso.events", "sso.transcript", "sso.greeting", "sso.layer"),
-    *("sso.wire", "sso.exchange", "sso.session"),
+    *("sso.errors", "sso.framing", "sso.credential", "sso.mech", "sso.policy"),
+    *("sso.ports", "sso.ports.port", "sso.ports.pump", "sso.protocol", "sso.protocol.messages"),
+    *("sso.protocol.state", "sso.protocol.events", "sso.protocol.transcript", "sso.protocol.greeting"),
+    *("sso.protocol.layer", "sso.protocol.reset"),
+    *("sso.protocol.wire", "sso.protocol.exchange", "sso.protocol.session"),
 }
 SHA = next(filter(find_spec, ("_sha2", "_sha256", "hashlib")))
 STANDARD = {
@@ -62,7 +64,7 @@ def write(port, data):
     {LIST}
     raise SystemExit(0)
 from sso.client.start import main
-from sso.port import SocketPort
+from sso.ports.port import SocketPort
 SocketPort.write = write
 main()
 """

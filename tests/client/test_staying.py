@@ -15,9 +15,9 @@ from pair import Judge, leaks
 from sso.client.exits import Exit
 from sso.client.parties import Person, Shown
 from sso.client.staying import LOOK_EVERY, PAUSE_MAX, ends
-from sso.messages import Code, Signature, signature_line
 from sso.policy import ClientPolicy, GuestPolicy
-from sso.port import open_port
+from sso.ports.port import open_port
+from sso.protocol.messages import Code, Signature, signature_line
 
 ANNOUNCEMENT = signature_line(Signature(role="guest", nonce=bytes(16), echo=None, mechanisms=("GSSAPI",)))
 

@@ -6,8 +6,8 @@ from beds_staying import Console
 from flows import DELEG, Kerberos
 
 from sso.client.staying import LOOK_EVERY
-from sso.messages import Code
 from sso.policy import ClientPolicy, GuestPolicy
+from sso.protocol.messages import Code
 
 
 def test_a_ticket_that_is_too_large_is_not_shown_again(kerberos: Kerberos, tmp_path: Path) -> None:

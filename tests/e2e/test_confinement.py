@@ -14,9 +14,9 @@ from beds_guest import SPN, MakeGuest, processes, sign_in
 
 from sso.demo.guest import Guest
 from sso.demo.realm import Realm
-from sso.greeting import Greeting
-from sso.messages import signature_line
-from sso.state import Role
+from sso.protocol.greeting import Greeting
+from sso.protocol.messages import signature_line
+from sso.protocol.state import Role
 
 pytestmark = pytest.mark.e2e
 AGENT_UID, ACCEPTOR_UID = 4010, 4011

@@ -15,10 +15,10 @@ from sso.client.exits import Exit
 from sso.demo.guest import Guest
 from sso.demo.realm import Realm
 from sso.errors import PortClosed
-from sso.loop import Pump
 from sso.mech import load
 from sso.policy import ClientPolicy
-from sso.port import open_port
+from sso.ports.port import open_port
+from sso.ports.pump import Pump
 
 CUTS = 200
 WORKERS = 2

@@ -14,11 +14,11 @@ from dbus_bed import PATIENCE, STRANGER, Daemon, Desk, MakeDaemon, Somebody, mak
 from jeepney import DBusAddress
 
 from sso.demo.programs import BedError, find_program, run_program
-from sso.guest.bus import DIAL_EVERY
+from sso.guest.agent.opening import new_token
 from sso.guest.config import GuestConfig
-from sso.guest.drivers.gdm import NAME, GDMDriver
-from sso.guest.logind import Seat
-from sso.guest.opening import new_token
+from sso.guest.screens.gdm import NAME, GDMDriver
+from sso.guest.seat.bus import DIAL_EVERY
+from sso.guest.seat.logind import Seat
 
 __all__ = ["make_daemon"]
 

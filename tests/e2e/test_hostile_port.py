@@ -9,7 +9,7 @@ from beds_guest import SPN, MakeGuest, processes, sign_in
 
 from sso.client.exits import Exit
 from sso.demo.realm import Realm
-from sso.messages import SIGNATURE_PREFIX
+from sso.protocol.messages import SIGNATURE_PREFIX
 
 pytestmark = pytest.mark.e2e
 GROWTH_MAX = 1024  # KiB

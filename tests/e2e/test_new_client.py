@@ -22,7 +22,7 @@ from logind_bed import LogindMock
 from sso.client.exits import Exit
 from sso.demo.guest import Guest
 from sso.demo.realm import Realm
-from sso.messages import SIGNATURE_PREFIX
+from sso.protocol.messages import SIGNATURE_PREFIX
 
 pytestmark = pytest.mark.e2e
 SECONDS = 60.0

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from pam_bed import SOURCE
 
+from sso.daemon.reactor import Reactor
 from sso.demo.programs import find_program
 from sso.demo.sandbox import Sandbox
-from sso.guest.reactor import Reactor
-from sso.guest.verdict import VerdictServer
+from sso.guest.agent.locker_socket import VerdictServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

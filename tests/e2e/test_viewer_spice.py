@@ -13,11 +13,11 @@ from beds_spice import TICKET, MakeServer, Server, free_ports
 from signed_files import NOW, SPN, entered, look, opened, site
 from viewer_bed import Desktop, press, seen_in
 
+from sso.console import connection_file
 from sso.console.entry import ShownAt
 from sso.console.signed import Asked
 from sso.demo.programs import find_program
 from sso.demo.viewer import Screen
-from sso.viewer import connection_file
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -3,7 +3,7 @@
 import pytest
 from beds_agent import make_stage
 
-from sso.guest import journal
+from sso.guest import log
 
 __all__ = ["make_stage"]
 
@@ -12,5 +12,5 @@ __all__ = ["make_stage"]
 def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The lines of the agent's events, as they come."""
     lines: list[str] = []
-    monkeypatch.setattr(journal, "_say", lambda id, line, values: lines.append(line))
+    monkeypatch.setattr(log, "_say", lambda id, line, values: lines.append(line))
     return lines

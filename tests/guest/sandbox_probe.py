@@ -15,13 +15,13 @@ from typing import Any
 
 sys.path += ["/opt/sso/src", "/opt/sso/mechs", "/opt/sso/site"]
 
-from sso.guest import ccache  # they are found there only
-from sso.guest.account import Rules
-from sso.guest.bus import Bus
-from sso.guest.forked import Forked
-from sso.guest.mapping import Mapped, Mapper
-from sso.guest.reactor import Reactor
+from sso.daemon.forked import Forked
+from sso.daemon.reactor import Reactor
+from sso.guest.agent import ccache
+from sso.guest.agent.account import Rules
+from sso.guest.agent.mapping import Mapped, Mapper
 from sso.guest.records import Kind
+from sso.guest.seat.bus import Bus
 
 NAME = "org.ovirt.vdsm.Credentials"
 SECONDS = 20.0

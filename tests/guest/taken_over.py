@@ -14,7 +14,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from sso.guest import child, main, peer_session
+from sso.guest import main
+from sso.guest.acceptor import peer_session
+from sso.guest.channel import child
 from sso.guest.packets import JUDGE, YES
 
 LIBC = ctypes.CDLL(None, use_errno=True)

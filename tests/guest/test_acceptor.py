@@ -9,9 +9,9 @@ import pytest
 
 from sso.demo.realm import Realm
 from sso.guest import records
-from sso.guest.acceptor import Acceptor
+from sso.guest.acceptor.acceptor import Acceptor
+from sso.guest.acceptor.peer_session import PeerSession
 from sso.guest.packets import BIND, CREDENTIAL, EXPORT, JUDGE, MAKE, NO, STEP, YES
-from sso.guest.peer_session import PeerSession
 from sso.guest.records import Kind
 from sso.mech import Mechanism, load
 

@@ -6,7 +6,7 @@ import os
 import pytest
 from beds_agent import account
 
-from sso.guest.account import Finding, Rules, is_login_name
+from sso.guest.agent.account import Finding, Rules, is_login_name
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ import pytest
 from beds_agent import ATTEMPT, MakeStage, Stage, has, let_in, open_fds, take
 
 from sso.guest import records
-from sso.guest.account import Finding
-from sso.guest.agent import RECORDS_MAX
+from sso.guest.agent.account import Finding
+from sso.guest.agent.agent import RECORDS_MAX
 from sso.guest.records import SECRET_MAX, Begin, Confirm, End, Kind, Operation, Outcome
 
 LOGGED_IN, WRONG, DENIED, NO_TICKET, LATER, NO_SCREEN, UNUSABLE, INTERNAL = (
@@ -334,17 +334,17 @@ def test_an_acceptor_that_reads_nothing_ends_it(make_stage: MakeStage) -> None:
 
 
 def test_it_can_reach_no_parser_of_a_peers_octets() -> None:
-    program = "import sys, sso.guest.agent, sso.guest.drivers.getty; print(*sorted(sys.modules))"
+    program = "import sys, sso.guest.agent.agent, sso.guest.screens.getty; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
-    assert "sso.guest.judge" in loaded
+    assert "sso.guest.agent.judge" in loaded
     forbidden = (
         "ssl",
         "gssapi",
         "pyasn1",
         "asyncio",
-        "sso.session",
-        "sso.messages",
+        "sso.protocol.session",
+        "sso.protocol.messages",
         "sso.framing",
         "sso_mechs",
     )

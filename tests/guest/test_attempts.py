@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from beds_agent import Clock
 
-from sso.guest.attempts import CONSOLE_SECONDS, ENTRIES_MAX, KEPT_SECONDS, Attempts, Guess, Outcomes
+from sso.guest.agent.attempts import CONSOLE_SECONDS, ENTRIES_MAX, KEPT_SECONDS, Attempts, Guess, Outcomes
 from sso.guest.records import Authenticated, Kind, Verdict
-from sso.guest.utmp import signed_in_since
+from sso.guest.seat.utmp import signed_in_since
 
 BAD, GOOD = b"b" * 32, b"g" * 32
 PASSWORD, TICKET = Kind.PASSWORD, Kind.KERBEROS

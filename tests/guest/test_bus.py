@@ -34,8 +34,8 @@ from jeepney import (
     new_signal,
 )
 
-from sso.guest import journal
-from sso.guest.bus import CALL_SECONDS, DIAL_EVERY, SERIALS, Bus, Match
+from sso.guest import log
+from sso.guest.seat.bus import CALL_SECONDS, DIAL_EVERY, SERIALS, Bus, Match
 
 __all__ = ["daemon", "desk", "hints", "make_daemon", "make_somebody", "notes", "somebody"]
 
@@ -364,5 +364,5 @@ def test_the_sender_may_be_another_process(desk: Desk, hints: list[str], make_so
 
 
 def test_every_word_of_the_bus_is_explained() -> None:
-    assert {"bus-lost", "bus-back", "bus-name-refused"} <= set(journal.MESSAGE_IDS)
+    assert {"bus-lost", "bus-back", "bus-name-refused"} <= set(log.MESSAGE_IDS)
     assert Bus.close.__doc__

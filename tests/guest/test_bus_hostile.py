@@ -44,7 +44,7 @@ from jeepney import (
     new_signal,
 )
 
-from sso.guest.bus import CALL_SECONDS, DIAL_EVERY, MESSAGE_MAX, Incoming
+from sso.guest.seat.bus import CALL_SECONDS, DIAL_EVERY, MESSAGE_MAX, Incoming
 
 __all__ = ["daemon", "desk", "hints", "make_daemon", "make_somebody", "notes", "somebody"]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sso.guest.channel import BURST, Rate
+from sso.guest.channel.channel import BURST, Rate
 
 
 def test_forks_are_five_at_once_and_then_one_a_second() -> None:

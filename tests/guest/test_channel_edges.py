@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from beds_agent import Clock
 
-from sso.guest import channel as module
-from sso.guest import child, journal, records
-from sso.guest.channel import CONFIRM_TIME, PULSE_TIME, Channel
-from sso.port import open_port
-from sso.watch import PortWatch
+from sso.guest import log, records
+from sso.guest.channel import channel as module
+from sso.guest.channel import child
+from sso.guest.channel.channel import CONFIRM_TIME, PULSE_TIME, Channel
+from sso.ports.port import open_port
+from sso.ports.watch import PortWatch
 
 MILLISECONDS = 20_000  # for something to happen that has to
 
@@ -64,7 +65,7 @@ class Bed:
     # The test's hands
 
     def log(self, id: str, detail: str = "", **fields: object) -> None:
-        self.lines.append(journal.line(id, fields | ({"detail": detail} if detail else {})))
+        self.lines.append(log.line(id, fields | ({"detail": detail} if detail else {})))
 
     def client(self) -> socket.socket:
         client = socket.socket(socket.AF_UNIX)

@@ -14,10 +14,11 @@ from beds_agent import open_fds, secret_file
 from channel_bed import PATIENCE, Bed, is_gone
 
 from sso.errors import PortClosed
-from sso.guest import child, records
-from sso.guest.channel import BURST, CONFIRM_TIME, PULSE_TIME
+from sso.guest import records
+from sso.guest.channel import child
+from sso.guest.channel.channel import BURST, CONFIRM_TIME, PULSE_TIME
 from sso.guest.records import Begin, Child, Confirm, Link
-from sso.watch import CLOSED, OPENED
+from sso.ports.watch import CLOSED, OPENED
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from beds_agent import MakeStage, Stage, let_in
 from sso_mechs import ccache
 from sso_mechs.ccache import Ticket
 
-from sso.guest import default_cache, records
+from sso.guest import records
+from sso.guest.agent import default_cache
 from sso.guest.records import Kind, Operation, Reply, Request
 
 pytestmark = pytest.mark.e2e  # becomes another user, so it needs root
@@ -89,7 +90,7 @@ def test_what_is_taken_back_meanwhile_leaves_no_ticket(
     stage: Stage, folder: Path, end: Callable[[Stage], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("sso.guest.journal._say", lambda id, line, values: said.append(id))
+    monkeypatch.setattr("sso.guest.log._say", lambda id, line, values: said.append(id))
     begun(stage)
     end(stage)
     stage.turn(lambda: "ticket-stored" in said and not tickets(folder))
@@ -136,7 +137,7 @@ def test_a_late_removal_never_takes_the_next_sessions_ticket(
     stage: Stage, folder: Path, held: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr("sso.guest.journal._say", lambda id, line, values: said.append(id))
+    monkeypatch.setattr("sso.guest.log._say", lambda id, line, values: said.append(id))
     first = stage.ask()
     assert first.report(Operation.ESTABLISHED)
     first.module.send(Request(Operation.OPENED, "login", "tty1", "alice").pack())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sso.guest.digest_key import NAME, SIZE, digest_key
+from sso.guest.acceptor.digest_key import NAME, SIZE, digest_key
 
 
 @pytest.fixture

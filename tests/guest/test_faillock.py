@@ -11,8 +11,8 @@ import pytest
 from beds_agent import let_in
 
 from sso.demo.sandbox import Sandbox
-from sso.guest import faillock
-from sso.guest.faillock import SIZE_MAX, Settings, would_lock
+from sso.guest.agent import faillock
+from sso.guest.agent.faillock import SIZE_MAX, Settings, would_lock
 
 TALLY = struct.Struct("=52sHHQ")
 NOW = 1_700_000_000.0

@@ -123,7 +123,7 @@ class Taken:
         self.peer, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         fds = agent.fileno(), peer.fileno()
         options = ["--config", f"{folder}/guest.toml", "--agent", str(fds[0]), "--peer", str(fds[1])]
-        state = f"import sso.guest.acceptor_main as m; m.STATE = {str(folder / 'state')!r}\n"
+        state = f"import sso.guest.acceptor.main as m; m.STATE = {str(folder / 'state')!r}\n"
         program = f"{state}import runpy, sys\nsys.argv = sys.argv[1:]\n"
         program += "runpy.run_path(sys.argv[0], run_name='__main__')"
         argv = [sys.executable, "-c", program, str(PROGRAM), str(self.path), role, *options]

@@ -23,8 +23,8 @@ from jeepney import HeaderFields, MessageType
 from logind_bed import LogindMock, logind, look, seat
 
 from sso.guest.config import GuestConfig
-from sso.guest.drivers.gdm import NAME, GDMDriver
-from sso.guest.logind import Seat, Seated
+from sso.guest.screens.gdm import NAME, GDMDriver
+from sso.guest.seat.logind import Seat, Seated
 
 __all__ = ["daemon", "desk", "logind", "make_daemon", "make_somebody", "seat", "somebody"]
 

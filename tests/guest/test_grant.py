@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from beds_agent import Clock, open_fds, secret_file
 
-from sso.guest.grant import Grant, Grants
+from sso.guest.agent.grant import Grant, Grants
 from sso.guest.records import Kind
 
 

@@ -16,13 +16,14 @@ import pytest
 from beds_agent import Clock, has, let_in, open_fds
 from beds_greeter import PROMPT, SUCCESS, Bed, FakeGreetd, framed, make_bed, question
 
+from sso.daemon import local
+from sso.daemon.reactor import Reactor
 from sso.errors import ConfigError
-from sso.guest import local, records
+from sso.guest import records
 from sso.guest.config import GuestConfig
-from sso.guest.drivers.greetd import HELLO, GreetdDriver
-from sso.guest.logind import Seated
-from sso.guest.reactor import Reactor
 from sso.guest.records import Go, Hello, SignIn, Taken
+from sso.guest.screens.greetd import HELLO, GreetdDriver
+from sso.guest.seat.logind import Seated
 
 __all__ = ["make_bed"]
 

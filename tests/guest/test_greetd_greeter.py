@@ -14,10 +14,10 @@ from beds_greeter import PROGRAM, PROMPT, SUCCESS, Bed, framed, make_bed, proble
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sso.daemon import local
 from sso.errors import RemoteProtocolError
-from sso.guest import local
-from sso.guest.drivers import greetd_greeter
-from sso.guest.drivers.greetd_ipc import MESSAGE_MAX, Greetd, _quoted
+from sso.guest.screens import greetd_greeter
+from sso.guest.screens.greetd_ipc import MESSAGE_MAX, Greetd, _quoted
 
 __all__ = ["make_bed"]
 

@@ -36,7 +36,7 @@ from sso.guest.checks import bus, clock, keytab, units
 from sso.guest.checks.bus import POLICIES
 from sso.guest.checks.guest import of
 from sso.guest.config import GuestConfig
-from sso.guest.drivers.gdm import NAME
+from sso.guest.screens.gdm import NAME
 
 __all__ = [
     "daemon",

@@ -30,7 +30,7 @@ from sso.doctor import State, System
 from sso.guest.checks import pam, screen
 from sso.guest.checks.guest import of
 from sso.guest.config import GuestConfig
-from sso.guest.pam_stack import add_lines, lines
+from sso.guest.pam_files.pam_stack import add_lines, lines
 
 __all__ = ["machine", "make_machine"]  # fixtures
 pytestmark = pytest.mark.e2e  # files of several users, so it needs root

@@ -15,9 +15,9 @@ TREE = [str(Path(package.__file__ or "").parents[1]) for package in (sso, sso_me
 LATE = {"asyncio", "importlib.metadata", "logging", "subprocess", "tempfile", "uuid"}
 HEAVY = ("dataclasses", "inspect", "pathlib", "urllib")  # gssapi brings some of them, as its own
 ROLES = {
-    "agent": ("sso.guest.agent, sso.guest.drivers.getty", {*HEAVY, "hashlib", "hmac", "ssl", "gssapi"}),
-    "channel_main": ("sso.guest.channel_main", {*HEAVY, "ssl", "pyasn1", "gssapi"}),
-    "acceptor_main": ("sso.guest.acceptor_main", {*HEAVY, "ssl", "gssapi"}),
+    "agent": ("sso.guest.agent.agent, sso.guest.screens.getty", {*HEAVY, "hashlib", "hmac", "ssl", "gssapi"}),
+    "channel_main": ("sso.guest.channel.main", {*HEAVY, "ssl", "pyasn1", "gssapi"}),
+    "acceptor_main": ("sso.guest.acceptor.main", {*HEAVY, "ssl", "gssapi"}),
     "mechanisms": ("sso_mechs.kerberos, sso_mechs.krb_cred, sso_mechs.password", {"ssl", "pyasn1"}),
 }
 

@@ -1,4 +1,4 @@
-"""sso.guest.install_pam where sites have their own ways: octets, other services, checks, links, failures."""
+"""pam_files.install_pam where sites have their own ways: octets, other services, checks, links, failures."""
 
 import os
 import re
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from pam_files import COMMON, LOGIN, SCREENS
 
-from sso.guest.install_pam import BACKUP, main, pam_folder
-from sso.guest.pam_stack import MARK, add_lines
+from sso.guest.pam_files.install_pam import BACKUP, main, pam_folder
+from sso.guest.pam_files.pam_stack import MARK, add_lines
 
 OTP = LOGIN.replace(
     "auth       optional   pam_group.so\n", "auth required pam_oath.so\nauth required pam_wheel.so\n"

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from sso.guest import journal, lines
+from sso.guest import lines, log
 
 SECONDS = 10
 HOSTILE = "\x1b[2J\r\n\u202eevil\u2028\u2029\x9b\ud800\ue000\u200b\N{TAG LATIN SMALL LETTER A}"
-GUEST = Path(journal.__file__).parent
+GUEST = Path(log.__file__).parent
 
 
 @pytest.fixture
@@ -28,17 +28,17 @@ def journald(tmp_path: Path) -> Iterator[socket.socket]:
 @pytest.fixture
 def reads_stderr(journald: socket.socket, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """The same, and our standard error is said to end there."""
-    opened: list[journal.Journal] = []
-    found_by_environment = journal.open_journal
+    opened: list[log.Journal] = []
+    found_by_environment = log.open_journal
 
-    def open_journal() -> journal.Journal | None:
+    def open_journal() -> log.Journal | None:
         found = os.fstat(2)
         monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
         entries = found_by_environment(journald.getsockname())
         opened.extend(filter(None, [entries]))
         return entries
 
-    monkeypatch.setattr(journal, "open_journal", open_journal)
+    monkeypatch.setattr(log, "open_journal", open_journal)
     yield journald
     for entries in opened:
         entries.close()
@@ -47,7 +47,7 @@ def reads_stderr(journald: socket.socket, monkeypatch: pytest.MonkeyPatch) -> It
 @pytest.fixture(autouse=True)
 def nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a program of its own that has just started."""
-    monkeypatch.setattr(journal, "_say", None)
+    monkeypatch.setattr(log, "_say", None)
 
 
 def entry(datagram: bytes) -> dict[str, str]:
@@ -67,8 +67,8 @@ def entry(datagram: bytes) -> dict[str, str]:
 
 
 def test_an_event_is_an_entry_with_fields(reads_stderr: socket.socket) -> None:
-    journal.to_stderr()
-    journal.note("login-opened", session=7, user="alice", code=0)
+    log.to_stderr()
+    log.note("login-opened", session=7, user="alice", code=0)
     assert entry(reads_stderr.recv(65536)) == {
         "MESSAGE": "login-opened session=7 user=alice code=0",
         "SYSLOG_IDENTIFIER": "sso-agent",
@@ -86,35 +86,35 @@ def test_an_event_is_an_entry_with_fields(reads_stderr: socket.socket) -> None:
 def test_refusals_are_notices_and_failures_warnings(
     id: str, priority: str, reads_stderr: socket.socket
 ) -> None:
-    journal.to_stderr()
-    journal.note(id)
+    log.to_stderr()
+    log.note(id)
     assert entry(reads_stderr.recv(65536))["PRIORITY"] == priority
 
 
 def test_a_value_can_make_no_field_of_its_own(reads_stderr: socket.socket) -> None:
-    journal.to_stderr()
+    log.to_stderr()
     forged = "x\nMESSAGE_ID=00\n_UID=0\n\x1b[31m\udcff"
-    journal.note("pam-refused", reason=forged, pid="9" * 5000)
+    log.note("pam-refused", reason=forged, pid="9" * 5000)
     found = entry(reads_stderr.recv(65536))
     assert found["CONSOLE_SSO_REASON"] == r"x\nMESSAGE_ID=00\n_UID=0\n\x1b[31m\udcff"
-    assert found["MESSAGE_ID"] == journal.message_id("sso.pam.refused")
+    assert found["MESSAGE_ID"] == log.message_id("sso.pam.refused")
     assert found["MESSAGE"].isprintable() and "_UID" not in found
-    assert len(found["CONSOLE_SSO_PID"]) == len(found["MESSAGE"]) == journal.VALUE_MAX
+    assert len(found["CONSOLE_SSO_PID"]) == len(found["MESSAGE"]) == log.VALUE_MAX
 
 
 def test_a_journald_that_is_gone_leaves_standard_error(
     reads_stderr: socket.socket, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    journal.to_stderr()
+    log.to_stderr()
     os.unlink(tmp_path / "journal")
-    journal.note("agent-started", login="getty")
+    log.note("agent-started", login="getty")
     assert capfd.readouterr().err == "sso-agent: agent-started login=getty\n"
 
 
 def test_nobody_waits_for_a_busy_journald(reads_stderr: socket.socket) -> None:
-    journal.to_stderr()
+    log.to_stderr()
     for number in range(10_000):  # far beyond a datagram queue
-        journal.note("login-asked", session=number)
+        log.note("login-asked", session=number)
     assert entry(reads_stderr.recv(65536))["CONSOLE_SSO_SESSION"] == "0"
 
 
@@ -126,23 +126,23 @@ def test_without_journald_the_lines_go_to_standard_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("JOURNAL_STREAM", stream)
-    assert journal.open_journal(journald.getsockname()) is None
-    journal.to_stderr()
-    journal.to_stderr()  # no second line of each
-    journal.note("login-opened", user="alice liddell")
+    assert log.open_journal(journald.getsockname()) is None
+    log.to_stderr()
+    log.to_stderr()  # no second line of each
+    log.note("login-opened", user="alice liddell")
     assert capsys.readouterr().err == "sso-agent: login-opened user='alice liddell'\n"
 
 
 def test_an_unknown_event_is_a_mistake() -> None:
     with pytest.raises(KeyError):
-        journal.note("no-such-event")
+        log.note("no-such-event")
 
 
 def test_ids_are_stable_and_each_its_own() -> None:
-    ids = [journal.message_id(name) for name in journal.MESSAGE_IDS.values()]
+    ids = [log.message_id(name) for name in log.MESSAGE_IDS.values()]
     assert len(set(ids)) == len(ids) and all(re.fullmatch("[0-9a-f]{32}", id) for id in ids)
-    assert journal.message_id("sso.agent.started") == "787c1a69ef1d5671bdc85b99ab693131"
-    assert set(journal.PRIORITIES) <= set(journal.MESSAGE_IDS)
+    assert log.message_id("sso.agent.started") == "787c1a69ef1d5671bdc85b99ab693131"
+    assert set(log.PRIORITIES) <= set(log.MESSAGE_IDS)
 
 
 def test_every_event_of_the_guest_is_listed() -> None:
@@ -154,22 +154,22 @@ def test_every_event_of_the_guest_is_listed() -> None:
         and getattr(call.func, "id", getattr(call.func, "attr", "")) in ("note", "_note")
         and isinstance(call.args[0], ast.Constant)
     }
-    assert used and used <= set(journal.MESSAGE_IDS)
+    assert used and used <= set(log.MESSAGE_IDS)
 
 
 # The unprivileged processes
 
 
 def test_their_lines_are_entries_too(reads_stderr: socket.socket) -> None:
-    log = lines.log_as("sso-channel")
-    log("session-end", session=12, status=0)
-    log("child-stopped", "its pulse stopped")
+    say = lines.log_as("sso-channel")
+    say("session-end", session=12, status=0)
+    say("child-stopped", "its pulse stopped")
     first, second = (entry(reads_stderr.recv(65536)) for _ in range(2))
     assert first == {
         "MESSAGE": "session-end session=12 status=0",
         "PRIORITY": "6",
         "SYSLOG_IDENTIFIER": "sso-channel",
-        "MESSAGE_ID": journal.message_id("sso.channel.session-end"),
+        "MESSAGE_ID": log.message_id("sso.channel.session-end"),
         "CONSOLE_SSO_SESSION": "12",
         "CONSOLE_SSO_STATUS": "0",
     }
@@ -179,8 +179,8 @@ def test_their_lines_are_entries_too(reads_stderr: socket.socket) -> None:
 
 def test_what_a_peer_said_is_one_value_and_finds_no_field(reads_stderr: socket.socket) -> None:
     """A field has one source, the caller: a text that looks like one is a text."""
-    log = lines.log_as("sso-channel")
-    log("not-authenticated", "x session=99 user=root" + HOSTILE, mechanism="GSSAPI session=98")
+    say = lines.log_as("sso-channel")
+    say("not-authenticated", "x session=99 user=root" + HOSTILE, mechanism="GSSAPI session=98")
     found = entry(reads_stderr.recv(65536))
     assert set(found) == {
         *("MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "MESSAGE_ID"),
@@ -196,8 +196,8 @@ def test_nothing_that_steers_a_terminal_reaches_standard_error(
 ) -> None:
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
     lines.log_as("sso-channel")("not-authenticated", HOSTILE, mechanism=HOSTILE)
-    journal.to_stderr()
-    journal.note("pam-refused", reason=HOSTILE)
+    log.to_stderr()
+    log.note("pam-refused", reason=HOSTILE)
     first, second = capsys.readouterr().err.removesuffix("\n").split("\n")
     assert first.isprintable() and second.isprintable()
     assert r"\x1b[2J" in first and r"\u202e" in second
@@ -208,7 +208,7 @@ def test_every_end_of_a_session_has_a_word(cause: str, reads_stderr: socket.sock
     lines.log_as("sso-channel")(lines.ending(cause), "why", cause=cause)
     found = entry(reads_stderr.recv(65536))
     word = f"session-{cause}" if cause in lines.ENDS else "session-failed"
-    assert found["MESSAGE_ID"] == journal.message_id(f"sso.channel.{word}")
+    assert found["MESSAGE_ID"] == log.message_id(f"sso.channel.{word}")
 
 
 @pytest.mark.parametrize(

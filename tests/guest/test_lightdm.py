@@ -8,8 +8,8 @@ from jeepney import HeaderFields, new_error
 from logind_bed import LogindMock, logind, look, seat
 
 from sso.guest.config import GuestConfig
-from sso.guest.drivers.lightdm import LOCK_AGAIN, NAME, LightDMDriver
-from sso.guest.logind import Seat, Seated
+from sso.guest.screens.lightdm import LOCK_AGAIN, NAME, LightDMDriver
+from sso.guest.seat.logind import Seat, Seated
 
 __all__ = ["daemon", "desk", "logind", "make_daemon", "make_somebody", "seat", "somebody"]
 

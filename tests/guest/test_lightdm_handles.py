@@ -15,9 +15,9 @@ from beds_agent import FakeDriver
 from beds_counted import Bed, guest
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
-from sso.guest.drivers.lightdm import LightDMDriver
-from sso.guest.logind import Found, Seated
-from sso.guest.pam_stack import add_lines
+from sso.guest.pam_files.pam_stack import add_lines
+from sso.guest.screens.lightdm import LightDMDriver
+from sso.guest.seat.logind import Found, Seated
 
 __all__ = ["guest"]
 

@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 from beds_agent import Clock, MakeStage, has, let_in, open_fds, secret_file
 
+from sso.daemon import local
+from sso.daemon.local import Peer
+from sso.daemon.reactor import Reactor
 from sso.errors import ConfigError, NoAgent
-from sso.guest import local, records
+from sso.guest import records
+from sso.guest.agent.leaving import LOCK_EVERY
 from sso.guest.config import GuestConfig
-from sso.guest.console import LOCK_EVERY
 from sso.guest.links import Links, fingerprint, join
-from sso.guest.local import Peer
-from sso.guest.logind import Seated
-from sso.guest.reactor import Reactor
 from sso.guest.records import Begin, Child, Confirm, Link, SignIn
+from sso.guest.seat.logind import Seated
 
 ROLES = ("channel", "acceptor")
 Pair = tuple[socket.socket, socket.socket]

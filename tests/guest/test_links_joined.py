@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from beds_agent import open_fds, secret_file
 
+from sso.daemon import local, notify
 from sso.errors import NoAgent
-from sso.guest import local, notify, records
+from sso.guest import records
 from sso.guest.config import GuestConfig
 from sso.guest.links import Joined, fingerprint, join, joined
 from sso.guest.records import Begin, Child, Link

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sso.daemon import local, notify
 from sso.errors import ConfigError
-from sso.guest import local, notify
 
 FIRST_FD = 800
 HELLO = b"hello"

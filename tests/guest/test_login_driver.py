@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from beds_agent import Clock
 
+from sso.daemon.reactor import Reactor
 from sso.errors import ConfigError
-from sso.guest import login
 from sso.guest.config import GuestConfig
-from sso.guest.drivers.getty import GettyDriver
-from sso.guest.login import LoginDriver
-from sso.guest.reactor import Reactor
+from sso.guest.screens import driver as login
+from sso.guest.screens.driver import LoginDriver
+from sso.guest.screens.getty import GettyDriver
 
 
 def test_getty_is_there_without_a_scan(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,10 +9,10 @@ from dbus_bed import Daemon, Desk, Somebody, daemon, desk, make_daemon, make_som
 from jeepney import DBusAddress
 from logind_bed import LogindMock, logind, look, seat
 
-from sso.guest import logind as source
-from sso.guest.bus import CALL_SECONDS, DIAL_EVERY, Bus, Done
-from sso.guest.logind import LOGIN1, PAUSE, PROPERTIES, ROOT, SESSIONS_MAX, Found, Seat, Seated
-from sso.guest.reactor import Reactor
+from sso.daemon.reactor import Reactor
+from sso.guest.seat import logind as source
+from sso.guest.seat.bus import CALL_SECONDS, DIAL_EVERY, Bus, Done
+from sso.guest.seat.logind import LOGIN1, PAUSE, PROPERTIES, ROOT, SESSIONS_MAX, Found, Seat, Seated
 
 __all__ = ["daemon", "desk", "logind", "make_daemon", "make_somebody", "seat", "somebody"]
 

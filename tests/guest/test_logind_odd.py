@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from jeepney import DBusAddress, new_method_return
 from logind_bed import look, seat
 
-from sso.guest.bus import Bus
-from sso.guest.logind import LOGIN1, ROOT, SESSIONS_MAX, Found, Seat
-from sso.guest.reactor import Reactor
+from sso.daemon.reactor import Reactor
+from sso.guest.seat.bus import Bus
+from sso.guest.seat.logind import LOGIN1, ROOT, SESSIONS_MAX, Found, Seat
 
 __all__ = ["daemon", "desk", "make_daemon", "make_somebody", "seat", "somebody"]
 

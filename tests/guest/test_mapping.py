@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from beds_agent import Clock, account, let_in, open_fds
 
-from sso.guest import mapping
-from sso.guest.account import Finding, Rules
-from sso.guest.forked import Forked
-from sso.guest.mapping import Mapped, Mapper
-from sso.guest.reactor import Reactor
+from sso.daemon.forked import Forked
+from sso.daemon.reactor import Reactor
+from sso.guest.agent import mapping
+from sso.guest.agent.account import Finding, Rules
+from sso.guest.agent.mapping import Mapped, Mapper
 from sso.guest.records import Kind
 
 ACCOUNTS = {

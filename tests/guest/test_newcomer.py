@@ -6,10 +6,10 @@ import pytest
 from beds_agent import Asked, MakeStage, Stage, has
 
 from sso.guest import records
-from sso.guest.account import Checked, Finding
-from sso.guest.logind import Found, Seated
-from sso.guest.newcomer import RENEWAL_SECONDS
+from sso.guest.agent.account import Checked, Finding
+from sso.guest.agent.newcomer import RENEWAL_SECONDS
 from sso.guest.records import Kind, Operation
+from sso.guest.seat.logind import Found, Seated
 
 ALICE = Seated("c2", "alice", 4001, "wayland", tty="tty2")
 TEXT = Seated("3", "alice", 4001, "tty", tty="tty1")

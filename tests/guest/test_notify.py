@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sso.guest import notify
+from sso.daemon import notify
 
 SECONDS = 10
 

@@ -1,11 +1,11 @@
-"""sso.guest.pam_chain names the checks that a sign-on would skip; the stacks of distributions have none."""
+"""pam_files.pam_chain names the checks that a sign-on would skip; the stacks of distributions have none."""
 
 import pytest
 from pam_files import COMMON, FEDORA, JOINED, LOGIN, SCREENS
 
 from sso.errors import ConfigError
-from sso.guest.pam_chain import accepts, chain, hides_ours, skipped_checks
-from sso.guest.pam_stack import add_lines, lines
+from sso.guest.pam_files.pam_chain import accepts, chain, hides_ours, skipped_checks
+from sso.guest.pam_files.pam_stack import add_lines, lines
 
 REST = "account required pam_unix.so\nsession required pam_unix.so\n"
 UNIX = "auth required pam_unix.so\n"

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from beds_agent import GET, Asked, MakeStage, Stage, armed, connect, has, let_in, open_fds
 
+from sso.daemon import local
+from sso.daemon.local import Peer
 from sso.errors import ConfigError
-from sso.guest import local, records
-from sso.guest.grant import Grant
-from sso.guest.local import Peer
-from sso.guest.pam import CONNECTIONS_MAX, HALF_OPEN_MAX, Peers
+from sso.guest import records
+from sso.guest.agent.grant import Grant
+from sso.guest.agent.pam_socket import CONNECTIONS_MAX, HALF_OPEN_MAX, Peers
 from sso.guest.records import Kind, Operation, Reply, Request
 
 

@@ -3,9 +3,9 @@
 import pytest
 from beds_agent import GET, MakeStage, armed, connect
 
-from sso.guest import journal, records
-from sso.guest.pam import Stage as Reached
-from sso.guest.pam import next_stage
+from sso.guest import log, records
+from sso.guest.agent.pam_socket import Stage as Reached
+from sso.guest.agent.pam_socket import next_stage
 from sso.guest.records import Kind, Operation, Reply, Request
 
 
@@ -82,7 +82,7 @@ def test_a_module_of_another_version_signs_nobody_in_and_is_named_once(
     make_stage: MakeStage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    monkeypatch.setattr(journal, "_say", lambda id, line, values: said.append(id))
+    monkeypatch.setattr(log, "_say", lambda id, line, values: said.append(id))
     stage = armed(make_stage)
     for version in (1, 2, 1):
         link = connect(stage)

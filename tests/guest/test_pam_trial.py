@@ -9,8 +9,8 @@ from beds_doctor import LOGIN, Machine, machine, make_machine, of_state
 from sso.doctor import State
 from sso.guest.checks import libpam
 from sso.guest.checks.libpam import SAYS_YES, TrialError
-from sso.guest.install_pam import pam_folder
-from sso.guest.pam_stack import add_lines
+from sso.guest.pam_files.install_pam import pam_folder
+from sso.guest.pam_files.pam_stack import add_lines
 
 __all__ = ["machine", "make_machine"]  # fixtures
 BY_HAND = add_lines(LOGIN).replace(" # console-sso", "")

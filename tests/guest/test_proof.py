@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from beds_agent import Asked, Clock, FakeDriver, MakeStage, Stage, has
 
-from sso.guest import proof
-from sso.guest.account import Checked
-from sso.guest.attempts import NO_DIGEST, Attempts
-from sso.guest.logind import Seated
-from sso.guest.proof import Proofs
+from sso.guest.agent import proof
+from sso.guest.agent.account import Checked
+from sso.guest.agent.attempts import NO_DIGEST, Attempts
+from sso.guest.agent.proof import Proofs
 from sso.guest.records import Authenticated, Kind, Operation, Verdict
+from sso.guest.seat.logind import Seated
 
 RIGHT, WRONG, OTHER = b"r" * 32, b"w" * 32, b"o" * 32
 IN, NOT_IT, DENIED, LATER, ASKS = 0, 402, 403, 410, 414

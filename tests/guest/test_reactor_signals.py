@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sso.guest.forked import Forked
-from sso.guest.reactor import Reactor
+from sso.daemon.forked import Forked
+from sso.daemon.reactor import Reactor
 
 PATIENCE = 60.0  # seconds that no good run waits
 

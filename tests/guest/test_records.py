@@ -28,7 +28,7 @@ from sso.guest.records import (
     Taken,
     Verdict,
 )
-from sso.messages import Code
+from sso.protocol.messages import Code
 
 AUTHENTICATED = Authenticated(3, bytes(range(16)), Kind.KERBEROS, "alice@TEST.EXAMPLE", bytes(32), 77)
 REQUEST = Request(Operation.OPENED, "login", "tty1", "alice", "ab" * 35, "/tmp/krb5cc_4001_x")

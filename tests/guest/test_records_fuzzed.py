@@ -21,9 +21,8 @@ from hypothesis import strategies as st
 
 from sso.errors import ConfigError, MechanismError, NoAgent
 from sso.guest import links, records
-from sso.guest.conversation import Claim
-from sso.guest.drivers.getty import Getty
-from sso.guest.drivers.greetd_greeter import Word
+from sso.guest.channel.conversation import Claim
+from sso.guest.channel.remote import Acceptance
 from sso.guest.packets import NO, VERDICT, YES
 from sso.guest.records import (
     Authenticated,
@@ -43,8 +42,9 @@ from sso.guest.records import (
     SignIn,
     Taken,
 )
-from sso.guest.stand_in import Acceptance
-from sso.messages import Error
+from sso.guest.screens.getty import Getty
+from sso.guest.screens.greetd_greeter import Word
+from sso.protocol.messages import Error
 
 pytestmark = pytest.mark.slow
 

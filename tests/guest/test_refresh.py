@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from beds_agent import let_in, open_fds, secret_file
 
-from sso.guest import ccache
-from sso.guest.reactor import Reactor
+from sso.daemon.reactor import Reactor
+from sso.guest.agent import ccache
 
 pytestmark = pytest.mark.e2e  # becomes another user, so it needs root
 UID = 1  # daemon's, on every Debian

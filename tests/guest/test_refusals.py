@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from beds_agent import Clock, let_in
 
+from sso.daemon.reactor import Reactor
+from sso.guest.agent.locker_socket import VerdictServer
+from sso.guest.agent.pam_socket import PamServer, Peers
 from sso.guest.config import GuestConfig
-from sso.guest.drivers.getty import GettyDriver
-from sso.guest.drivers.greetd import GreetdDriver
 from sso.guest.links import Links
-from sso.guest.pam import PamServer, Peers
-from sso.guest.reactor import Reactor
 from sso.guest.refusals import NOTE_EVERY
-from sso.guest.verdict import VerdictServer
+from sso.guest.screens.getty import GettyDriver
+from sso.guest.screens.greetd import GreetdDriver
 
 pytestmark = pytest.mark.e2e  # other users' connections, so it needs root
 STRANGER, CROWD = 4099, 30

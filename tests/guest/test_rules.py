@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from beds_agent import FakeDriver, MakeStage, Stage
 
-from sso.guest.account import Checked
-from sso.guest.logind import Found, Seated
+from sso.guest.agent.account import Checked
 from sso.guest.records import Kind, Operation
+from sso.guest.seat.logind import Found, Seated
 
 ALICE = Seated("c2", "alice", 4001, "wayland", service="gdm-password", tty="tty2")
 LOCKED = Seated("c2", "alice", 4001, "wayland", service="gdm-password", tty="tty2", locked=True)

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from beds_agent import FakeSeat
 
-from sso.guest import local
+from sso.daemon import local
+from sso.daemon.reactor import Reactor, boot_time
 from sso.guest.config import GuestConfig
-from sso.guest.drivers import sddm
-from sso.guest.drivers.sddm import SDDMDriver
-from sso.guest.logind import Seated
-from sso.guest.reactor import Reactor, boot_time
+from sso.guest.screens import sddm
+from sso.guest.screens.sddm import SDDMDriver
+from sso.guest.seat.logind import Seated
 
 ALICE = (
     b"\0\0\0\x01"  # GreeterMessages::Login

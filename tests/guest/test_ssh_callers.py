@@ -11,12 +11,12 @@ from dbus_bed import Desk, daemon, desk, make_daemon
 from logind_bed import LogindMock, logind, seat
 from ssh_agent_bed import NO_KEYS, frame
 
-from sso.guest import local
-from sso.guest.logind import Seat
+from sso.daemon import local
 from sso.guest.refusals import NOTE_EVERY
-from sso.guest.ssh_agent import READS_MAX, Borrower
-from sso.guest.ssh_callers import GIVE_TIME, OPEN_TIME, Callers
-from sso.port import open_port
+from sso.guest.seat.logind import Seat
+from sso.guest.ssh_agent.callers import GIVE_TIME, OPEN_TIME, Callers
+from sso.guest.ssh_agent.main import READS_MAX, Borrower
+from sso.ports.port import open_port
 from sso.ssh_agent import (
     CLOSE,
     CONNECTIONS_MAX,

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from beds_agent import ATTEMPT, Clock, let_in, secret_file
 
-from sso.guest.attempts import NO_DIGEST
-from sso.guest.opening import SignedIn
-from sso.guest.reactor import Reactor
+from sso.daemon.reactor import Reactor
+from sso.guest.agent.attempts import NO_DIGEST
+from sso.guest.agent.opening import SignedIn
+from sso.guest.agent.ticket import Tickets
 from sso.guest.records import Authenticated, Kind
-from sso.guest.ticket import Tickets
 
 pytestmark = pytest.mark.e2e  # becomes another user, so it needs root
 UID = 1  # daemon's, on every Debian

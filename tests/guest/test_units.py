@@ -16,8 +16,8 @@ from beds_agent import let_in
 from pam_agent import PASSWORD, Answer
 from pam_bed import CALLER, SOURCE, SUCCESS, UNAVAILABLE, call, failures, listen, password, ticket
 
+from sso.daemon import local
 from sso.demo.sandbox import PAM_MODULE, Sandbox
-from sso.guest import local
 from sso.guest.config import GuestConfig
 
 DATA = Path(__file__).parent.parent.parent / "data"

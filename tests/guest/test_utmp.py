@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from logind_bed import look
 
-from sso.guest import utmp
-from sso.guest.logind import Found, Seat, Seated
-from sso.guest.utmp import LINES, TAIL, Entry, on_line, signed_in_since
+from sso.guest.seat import utmp
+from sso.guest.seat.logind import Found, Seat, Seated
+from sso.guest.seat.utmp import LINES, TAIL, Entry, on_line, signed_in_since
 
 SIZE = 384
 LOGIN_PROCESS, DEAD_PROCESS = 6, 8

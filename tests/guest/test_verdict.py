@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 from beds_agent import Clock, MakeStage, has, let_in, open_fds
 
+from sso.daemon.reactor import Reactor
 from sso.guest import records
-from sso.guest.logind import Seated
-from sso.guest.reactor import Reactor
+from sso.guest.agent.locker_socket import ASK_SECONDS, CONNECTIONS_MAX, OF_ONE_UID_MAX, VerdictServer
 from sso.guest.records import Kind, Operation, Reply, Request
-from sso.guest.verdict import ASK_SECONDS, CONNECTIONS_MAX, OF_ONE_UID_MAX, VerdictServer
+from sso.guest.seat.logind import Seated
 
 pytestmark = pytest.mark.e2e  # other uids need root
 

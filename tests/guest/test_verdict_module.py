@@ -9,10 +9,10 @@ import pytest
 from beds_agent import MakeStage, Stage
 from pam_bed import SOURCE
 
+from sso.daemon.forked import Forked
 from sso.demo.sandbox import PAM_MODULE, Sandbox
-from sso.guest.account import Checked
-from sso.guest.forked import Forked
-from sso.guest.logind import Seated
+from sso.guest.agent.account import Checked
+from sso.guest.seat.logind import Seated
 
 pytestmark = pytest.mark.e2e
 

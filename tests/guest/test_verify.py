@@ -250,7 +250,7 @@ def test_root_is_not_asked_for_less(guest: Sandbox) -> None:
     ],
 )
 def test_every_stack_s_failure_is_a_wrong_password(guest: Sandbox, lines: list[str]) -> None:
-    """What is not called wrong has no pause after it (sso.guest.attempts)."""
+    """What is not called wrong has no pause after it (sso.guest.agent.attempts)."""
     service = stack(
         guest, "sso-fails", *lines, "auth optional pam_permit.so", "account required pam_permit.so"
     )

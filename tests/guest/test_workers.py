@@ -15,9 +15,9 @@ from gssapi import raw
 
 from sso.demo.realm import Realm
 from sso.guest import records
-from sso.guest.acceptor import WORKER_TIME, WORKERS_MAX
+from sso.guest.acceptor.acceptor import WORKER_TIME, WORKERS_MAX
+from sso.guest.acceptor.peer_session import SEALS
 from sso.guest.packets import BIND, CREDENTIAL, JUDGE, MAKE, NO, STEP, YES
-from sso.guest.peer_session import SEALS
 from sso.guest.records import Authenticated, Child, Kind, Outcome
 from sso.mech import load
 

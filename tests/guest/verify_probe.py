@@ -11,8 +11,8 @@ from typing import Any
 
 sys.path.insert(0, sys.argv[1])
 
-from sso.guest import verify
-from sso.guest.reactor import Reactor
+from sso.daemon.reactor import Reactor
+from sso.guest.agent import verify
 
 PR_SET_MDWE, MDWE_REFUSE_EXEC_GAIN = 65, 1  # linux/prctl.h
 

@@ -102,7 +102,7 @@ def test_the_guest_believes_nobody(weak: Realm, spn: str, monkeypatch: pytest.Mo
     assert (caught.value.cause, str(caught.value)) == ("weak-key", f"weak-key: {SAID[spn]}")
     check = enctypes.check
     monkeypatch.setattr(enctypes, "check", enctypes.read)
-    monkeypatch.setattr("sso.session.Session.request_layer", blind(monkeypatch, check))
+    monkeypatch.setattr("sso.protocol.session.Session.request_layer", blind(monkeypatch, check))
     pair = pair_with(weak, spn)
     assert (pair.exit, pair.judge.claims) == (Exit.NOT_ACCEPTED, [])
     assert pair.log == [("not-authenticated", f"weak-key: {SAID[spn]}")]
@@ -110,7 +110,7 @@ def test_the_guest_believes_nobody(weak: Realm, spn: str, monkeypatch: pytest.Mo
 
 def blind(monkeypatch: pytest.MonkeyPatch, check: Any) -> Any:
     """The client has made its first token without a look; from here on the guest looks as ever."""
-    from sso.session import Session
+    from sso.protocol.session import Session
 
     request_layer = Session.request_layer
 

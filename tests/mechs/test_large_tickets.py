@@ -15,17 +15,17 @@ from grown_ticket import AD_SIZES, grow
 from pair import Judge, Pair
 from sso_mechs import ccache
 
-from sso import exchange
 from sso.client.exits import OLD_TOKEN_MAX, Exit
 from sso.errors import MechanismError, RemoteProtocolError
 from sso.guest import records
-from sso.guest.conversation import Claim
+from sso.guest.channel.conversation import Claim
+from sso.guest.channel.remote import Acceptance
 from sso.guest.packets import MESSAGE_MAX, PACKET_MAX
 from sso.guest.records import Authenticated, Outcome
-from sso.guest.stand_in import Acceptance
-from sso.layer import FrameReader
 from sso.mech import TOKEN_MAX, load
 from sso.policy import ClientPolicy, GuestPolicy
+from sso.protocol import exchange
+from sso.protocol.layer import FrameReader
 
 MakeCache = Callable[[int], str]
 

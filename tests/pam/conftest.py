@@ -8,7 +8,7 @@ import pytest
 from pam_bed import BARE, CALLER, COUNTED, SOURCE
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
-from sso.guest.pam_stack import add_lines
+from sso.guest.pam_files.pam_stack import add_lines
 
 
 @pytest.fixture(scope="session")

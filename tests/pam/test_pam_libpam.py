@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from sso.errors import ConfigError
 from sso.guest.checks.libpam import SAYS_NO, SAYS_NOTHING, SAYS_YES, Ran, run
-from sso.guest.install_pam import pam_folder
-from sso.guest.pam_chain import IGNORE, PROOFS, YES, chain, hides_ours, skipped_checks
-from sso.guest.pam_stack import add_lines, lines, remove_lines
+from sso.guest.pam_files.install_pam import pam_folder
+from sso.guest.pam_files.pam_chain import IGNORE, PROOFS, YES, chain, hides_ours, skipped_checks
+from sso.guest.pam_files.pam_stack import add_lines, lines, remove_lines
 
 pytestmark = pytest.mark.e2e
 

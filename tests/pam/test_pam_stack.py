@@ -1,11 +1,11 @@
-"""sso.guest.pam_stack reads a service's file as libpam does: the same files, both asked."""
+"""sso.guest.pam_files.pam_stack reads a service's file as libpam does: the same files, both asked."""
 
 import pytest
 from pam_bed import call
 
 from sso.demo.sandbox import Sandbox
 from sso.errors import ConfigError
-from sso.guest.pam_stack import lines
+from sso.guest.pam_files.pam_stack import lines
 
 pytestmark = pytest.mark.e2e
 

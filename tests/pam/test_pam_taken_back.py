@@ -22,9 +22,9 @@ from beds_agent import ATTEMPT, FakeDriver, raise_stage, secret_file
 from pam_bed import CALLER, SOCKET, SOURCE, TICKET, caches
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
-from sso.guest import journal, records
-from sso.guest.attempts import NO_DIGEST
-from sso.guest.pam_stack import add_lines
+from sso.guest import log, records
+from sso.guest.agent.attempts import NO_DIGEST
+from sso.guest.pam_files.pam_stack import add_lines
 from sso.guest.records import Authenticated, Begin, Confirm, End, Gone, Kind, Outcome
 
 pytestmark = pytest.mark.e2e
@@ -93,12 +93,12 @@ class Agent:
         ours.close()
 
     def _live(self, guest: Sandbox, folder: Path, service: str, teller: socket.socket) -> None:
-        """The process: as sso.guest.agent.run_agent ends, so does this one."""
+        """The process: as sso.guest.agent.agent.run_agent ends, so does this one."""
         status = 1
         try:
             os.dup2(os.open(self._log, os.O_CREAT | os.O_WRONLY | os.O_APPEND), 2)
             sys.stderr = open(2, "w")  # noqa: SIM115  # pytest has another one
-            journal.to_stderr()
+            log.to_stderr()
             stage = raise_stage(
                 folder / "run", Driver(service, teller), {"pam_socket": str(guest.path(SOCKET))}
             )

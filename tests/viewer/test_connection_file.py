@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from connection_files import SHAPES
 
+from sso.console import connection_file
+from sso.console.connection_file import STRICT, read, remove
+from sso.console.console import Console, Wish
 from sso.errors import ConfigError
-from sso.viewer import connection_file
-from sso.viewer.connection_file import STRICT, read, remove
-from sso.viewer.console import Console, Wish
 
 PIN = "sha256:" + "ab" * 32
 VALUES = {

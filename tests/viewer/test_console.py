@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sso.console.accelerator import accelerator
+from sso.console.console import NAME_MAX, Console, Wish, parse_address, printable
 from sso.credential import Credential
 from sso.errors import ConfigError
-from sso.viewer.accelerator import accelerator
-from sso.viewer.console import NAME_MAX, Console, Wish, parse_address, printable
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sso.console.connection_file import SIZE_MAX, read
 from sso.errors import ConfigError
-from sso.viewer.connection_file import SIZE_MAX, read
 
 PIN = "sha256:" + "ab" * 32
 

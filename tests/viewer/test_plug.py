@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from sso.viewer.event_loop import PollLoop
-from sso.viewer.plug import BACKLOG_MAX, CHUNK, CLOSED_TIME, Plug, PlugEvent, PlugInPoint, Start
-from sso.viewer.process import PATIENCE, STATE_MAX
+from sso.plug.event_loop import PollLoop
+from sso.plug.plug import BACKLOG_MAX, CHUNK, CLOSED_TIME, Plug, PlugEvent, PlugInPoint, Start
+from sso.plug.process import PATIENCE, STATE_MAX
 
 PORT = "org.example.0"
 ECHO = "import socket; s = socket.socket(fileno=0)\nwhile d := s.recv(65536): s.sendall(d)"

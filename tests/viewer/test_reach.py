@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from sso.console.console import Console, Wish
 from sso.console.vouch import Agreement, ConsoleTable, Proof
 from sso.demo.programs import find_program
 from sso.viewer.agreed import LINES_MAX, Agreed
-from sso.viewer.console import Console, Wish
 from sso.viewer.reach import anchored, is_own_socket, legs
 
 PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from sso.console.console import Console, Wish
 from sso.console.trust import TrustedKey
 from sso.console.vouch import ConsoleTable
 from sso.errors import ConfigError
+from sso.plug.plug import Start
 from sso.viewer import settings
-from sso.viewer.console import Console, Wish
-from sso.viewer.plug import Start
 from sso.viewer.settings import DEFAULT, Plugin, Settings, chosen, executable, load
 
 ROOT = Path(__file__).parents[2]

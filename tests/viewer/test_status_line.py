@@ -3,7 +3,7 @@
 import pytest
 
 from sso.client.exits import MEANING, Exit
-from sso.viewer.plug import PlugEvent
+from sso.plug.plug import PlugEvent
 from sso.viewer.status_line import LINE_MAX, StatusLine
 
 PORT = "spice.sso.0"

@@ -9,8 +9,8 @@ import pytest
 from beds import Certificates, Identity
 
 from sso.errors import ConfigError
-from sso.viewer.event_loop import PollLoop
-from sso.viewer.plug import BACKLOG_MAX, PlugEvent, PlugInPoint, Start
+from sso.plug.event_loop import PollLoop
+from sso.plug.plug import BACKLOG_MAX, PlugEvent, PlugInPoint, Start
 from sso.viewer.stream import AGAIN_FIRST, CONNECT_TIME, STEADY_TIME, Stream
 
 PORT = "spice.sso.0"

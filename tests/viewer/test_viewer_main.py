@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from sso.console.console import Console
 from sso.viewer import intent as intents
 from sso.viewer import main as program
 from sso.viewer import settings
-from sso.viewer.console import Console
 from sso.viewer.intent import PLAIN_STREAM, Intent
 from sso.viewer.main import NO_GTK, USAGE, main
 

@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import pytest
 
+from sso.console.console import Console, Wish
 from sso.credential import Credential
-from sso.viewer.console import Console, Wish
-from sso.viewer.event_loop import PollLoop
+from sso.plug.event_loop import PollLoop
+from sso.plug.plug import PlugInPoint, Start
 from sso.viewer.intent import Intent
-from sso.viewer.plug import PlugInPoint, Start
 from sso.viewer.reach import Reach
 from sso.viewer.settings import Plugin, Settings
 from sso.viewer.viewing import Viewing

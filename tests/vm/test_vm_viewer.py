@@ -118,7 +118,7 @@ def test_a_viewer_killed_anywhere_disturbs_no_other(
 # What looks as if a client began, again and again, and asked for a login.
 OF_AN_EARLIER_VIEWER = """\
 import os
-from sso.messages import Signature
+from sso.protocol.messages import Signature
 said = b""
 while len(said) < 200_000:
     words = Signature("client", os.urandom(16)).words()

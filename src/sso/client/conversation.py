@@ -11,8 +11,9 @@ from sso.client.halves import NO_SERVICE, Load, own_name, password_blob, ticket_
 from sso.client.parties import NOBODY, Person, Service, Shown
 from sso.credential import Credential
 from sso.errors import MechanismError
-from sso.events import Closed, LayerStarted, Reset
-from sso.messages import (
+from sso.policy import ClientPolicy, Source
+from sso.protocol.events import Closed, LayerStarted, Reset
+from sso.protocol.messages import (
     NONCE_SIZE,
     Authenticate,
     Code,
@@ -25,9 +26,8 @@ from sso.messages import (
     StartSASL,
     StartTLS,
 )
-from sso.policy import ClientPolicy, Source
-from sso.session import Session
-from sso.state import Role, State
+from sso.protocol.session import Session
+from sso.protocol.state import Role, State
 
 REPEAT_AFTER = 1.0  # seconds until the SIGNATURE is said again
 STEP_TIME = 10.0  # seconds for each step of the guest

@@ -3,7 +3,7 @@
 from enum import IntEnum
 from typing import NamedTuple
 
-from sso.messages import Code
+from sso.protocol.messages import Code
 
 
 class Exit(IntEnum):

@@ -11,10 +11,10 @@ from sso.client.parties import Person
 from sso.client.prompts import Prompts
 from sso.client.status import Status
 from sso.errors import ConfigError, MechanismError, PortClosed
-from sso.loop import Pump
 from sso.mech import load
 from sso.policy import ALWAYS, NO
-from sso.port import open_port
+from sso.ports.port import open_port
+from sso.ports.pump import Pump
 
 
 def main(arguments: list[str] | None = None) -> int:

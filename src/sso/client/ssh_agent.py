@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from sso import __version__
 from sso.errors import ConfigError, FramingError, PortClosed
-from sso.port import Port, open_port
+from sso.ports.port import Port, open_port
 from sso.printable import escaped
 from sso.ssh_agent import CLOSE, OPEN, PENDING_MAX, ClientEnd, Frame, Frames, framed
 

@@ -15,11 +15,11 @@ from sso.client.exits import Exit, Outcome, by_cause
 from sso.client.options import Options, complain
 from sso.client.parties import Shown
 from sso.errors import FramingError, MechanismError, RemoteProtocolError
-from sso.loop import Pump
 from sso.mech import load
 from sso.policy import NO
-from sso.port import Port
-from sso.wire import Wire
+from sso.ports.port import Port
+from sso.ports.pump import Pump
+from sso.protocol.wire import Wire
 
 LOOK_EVERY = 60.0  # seconds between two looks at the cache, and at least between two renewals
 PAUSE_MAX = 600.0  # seconds: the pause after a failure begins with a minute and doubles up to here

@@ -4,11 +4,11 @@ import os
 import sys
 import time
 
-from sso.guest.conversation import Claim, Conversation
-from sso.loop import Pump
+from sso.guest.channel.conversation import Claim, Conversation
 from sso.mech import Mechanism, load
 from sso.policy import GuestPolicy
-from sso.port import open_port
+from sso.ports.port import open_port
+from sso.ports.pump import Pump
 
 
 def main(spn: str, keytab: str, store: str) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-SCREEN = (sys.executable, "-I", "-m", "sso.guest.drivers.getty")
+SCREEN = (sys.executable, "-I", "-m", "sso.guest.screens.getty")
 
 
 def main(screen: Sequence[str]) -> NoReturn:

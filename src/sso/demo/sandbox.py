@@ -235,7 +235,7 @@ class Sandbox:
         inside.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(module, inside)
         inside.chmod(0o644)
-        pam_stack = importlib.import_module("sso.guest.pam_stack")
+        pam_stack = importlib.import_module("sso.guest.pam_files.pam_stack")
         lines = self.path(f"/etc/pam.d/{service}").read_text()
         self.write(f"/etc/pam.d/{service}", pam_stack.add_lines(lines, PAM_MODULE, arguments))
 

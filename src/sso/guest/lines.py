@@ -1,10 +1,10 @@
 """The words of the unprivileged processes' logs: the channel process with its children, and the acceptor.
 
-In the journal such a line has the fields of sso.guest.journal; its MESSAGE_ID is that of the program's name
+In the journal such a line has the fields of sso.guest.log; its MESSAGE_ID is that of the program's name
 and the word, such as "sso.channel.child-stopped".
 """
 
-from sso.guest.journal import NOTICE, WARNING, Log
+from sso.guest.log import NOTICE, WARNING, Log
 
 # How a session ended in itself: by our own core, or by one of our mechanisms.
 ENDS = ("closed", "hang-up", "injected", "protocol", "reset", "tls", "gssapi")

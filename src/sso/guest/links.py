@@ -14,10 +14,11 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from sso import __version__
+from sso.daemon import local, notify
+from sso.daemon.reactor import Reactor
 from sso.errors import ConfigError, NoAgent, RemoteProtocolError
-from sso.guest import local, notify, records
+from sso.guest import records
 from sso.guest.config import GuestConfig
-from sso.guest.reactor import Reactor
 from sso.guest.records import Link
 from sso.guest.refusals import Refusals
 

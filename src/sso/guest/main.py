@@ -30,11 +30,11 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = load(given.config)
         if given.role == "channel":
-            from sso.guest.channel_main import run as run_channel
+            from sso.guest.channel.main import run as run_channel
 
             return run_channel(config, lambda: _links(given, config.channel_socket))
         if given.role == "acceptor":
-            from sso.guest.acceptor_main import run as run_acceptor
+            from sso.guest.acceptor.main import run as run_acceptor
 
             return run_acceptor(config, lambda: _links(given, config.acceptor_socket))
         if given.role == "agent":
@@ -81,7 +81,7 @@ def _links(given: argparse.Namespace, path: str) -> "Joined":
 
 
 def _agent(config: GuestConfig) -> int:
-    from sso.guest.agent import run_agent
+    from sso.guest.agent.agent import run_agent
 
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     run_agent(config)
@@ -94,7 +94,7 @@ def _pair() -> tuple[socket.socket, socket.socket]:
 
 def _foreground(config: GuestConfig, path: str) -> int:
     """Start channel and acceptor, be the agent, and end all three together."""
-    from sso.guest.agent import run_agent
+    from sso.guest.agent.agent import run_agent
 
     # The port's socket, where it is one, and the agent's own ones lie here.
     os.makedirs(os.path.dirname(config.pam_socket), mode=0o755, exist_ok=True)

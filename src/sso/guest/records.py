@@ -12,7 +12,7 @@ of fixed size; a text is UTF-8 without control characters, ended by NUL and padd
     OUTCOME           agent -> acceptor            0, or an error code of PROTOCOL.md section 4
     HELLO GO TAKEN    getty -> agent -> getty ->   a login screen, the user for it, and that it obeys
     SIGNIN            agent -> greeter             the user for it, with a token for PAM
-    SSOP SSOR         PAM module -> agent -> ...   a request, and the reply to each but CLOSED (sso.guest.pam)
+    SSOP SSOR         PAM module -> agent -> ...   a request, and the reply to each but CLOSED (pam_socket)
 """
 
 import os

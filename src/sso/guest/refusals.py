@@ -5,8 +5,8 @@ Everybody may connect to some of these sockets, as often as he likes; the journa
 
 from collections.abc import Callable
 
-from sso.guest import journal
-from sso.guest.local import Peer
+from sso.daemon.local import Peer
+from sso.guest import log
 
 NOTE_EVERY = 1.0  # seconds between two lines of one socket
 
@@ -25,4 +25,4 @@ class Refusals:
         """Somebody was turned away; `values` say what else is known, such as why."""
         if self._clock() >= self._next:
             self._next = self._clock() + NOTE_EVERY
-            (self._note or journal.note)(self._id, uid=peer.uid, pid=peer.pid, **values)
+            (self._note or log.note)(self._id, uid=peer.uid, pid=peer.pid, **values)

@@ -2,7 +2,7 @@
 
 from gi.repository import GLib
 
-from .event_loop import Callback, Watch
+from sso.plug.event_loop import Callback, Watch
 
 _INPUT = GLib.IOCondition.IN | GLib.IOCondition.HUP | GLib.IOCondition.ERR
 _OUTPUT = GLib.IOCondition.OUT | GLib.IOCondition.HUP | GLib.IOCondition.ERR

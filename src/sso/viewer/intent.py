@@ -7,17 +7,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sso.console import signed, trust_folder
+from sso.console import connection_file, signed, trust_folder
+from sso.console.console import SPICE, Console, parse_address
+from sso.console.key_file import is_text
 from sso.console.signed import Asked, Signatures
 from sso.console.vouch import the_one_service
 from sso.credential import Credential
 from sso.errors import ConfigError
 from sso.framing import wipe
+from sso.plug.plug import Start
+from sso.viewer import settings
 
-from . import connection_file, settings
-from .console import SPICE, Console, parse_address
-from .key_file import is_text
-from .plug import Start
 from .reach import Reach, anchored, has_tls, legs
 from .settings import Settings
 

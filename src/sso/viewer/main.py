@@ -5,10 +5,11 @@ import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
 from sso import __version__
+from sso.console import connection_file
 from sso.errors import ConfigError
 from sso.printable import escaped
+from sso.viewer import settings
 
-from . import connection_file, settings
 from . import intent as intents
 from .intent import Intent
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sso import trusted
+from sso.console.console import SPICE, Console, place, proxy_place
 from sso.console.vouch import ConsoleTable, Leg, Proof, anchor
 from sso.console.vouch import place as node
 from sso.errors import ConfigError
-from sso.viewer.console import SPICE, Console, place, proxy_place
 
 
 class Reach(NamedTuple):

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from sso import trusted
+from sso.console.console import PORT_NAME, Console, Wish
 from sso.console.trust import KEYS_MAX, TrustedKey, trusted_key
 from sso.console.vouch import ConsoleTable, fits
 from sso.errors import ConfigError
-from sso.viewer.console import PORT_NAME, Console, Wish
-from sso.viewer.plug import Start
+from sso.plug.plug import Start
 
 SYSTEM_CONFIG = "/etc/console-sso/viewer.toml"
 FOLDER = "/usr/lib/console-sso/plugins"

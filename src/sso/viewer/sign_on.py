@@ -22,12 +22,12 @@ from sso.console.vouch import (
     rule,
     strength,
 )
+from sso.plug.event_loop import EventLoop, Watch
+from sso.plug.plug import PlugEvent, Start
+from sso.plug.process import PluginProcess
 
 from .agreed import Agreed
-from .event_loop import EventLoop, Watch
 from .intent import Intent
-from .plug import PlugEvent, Start
-from .process import PluginProcess
 from .reach import legs
 from .status_line import BY_HAND
 

@@ -17,8 +17,9 @@ import gi
 gi.require_version("SpiceClientGLib", "2.0")
 from gi.repository import GLib, GObject, SpiceClientGLib  # noqa: E402  (the version comes first)
 
-from .console import Console  # noqa: E402
-from .plug import Plug, PlugInPoint  # noqa: E402
+from sso.console.console import Console  # noqa: E402
+from sso.plug.plug import Plug, PlugInPoint  # noqa: E402
+
 from .spice_c import set_ca, write  # noqa: E402
 
 # What spice-gtk says of a channel that ends while it begins helps nobody; SPICE_DEBUG=1 brings it back.

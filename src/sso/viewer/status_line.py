@@ -4,9 +4,8 @@ A state is a word and what belongs to it; the words are those of spice-client-ss
 plug-in may say its own in `note TEXT`. What fails never stands in the way: the console works as ever.
 """
 
+from sso.plug.plug import PlugEvent
 from sso.printable import one_line
-
-from .plug import PlugEvent
 
 LINE_MAX = 200  # characters shown
 BY_HAND = "sign in by hand"

@@ -12,9 +12,8 @@ from contextlib import suppress
 from typing import Any
 
 from sso.errors import ConfigError
-
-from .event_loop import EventLoop, Watch
-from .plug import CHUNK, Plug
+from sso.plug.event_loop import EventLoop, Watch
+from sso.plug.plug import CHUNK, Plug
 
 CONNECT_TIME = 10.0  # seconds for the connection and the TLS handshake, with each address of a name
 ADDRESSES_MAX = 16  # of a name

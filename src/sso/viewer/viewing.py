@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from sso.console.console import Console
 from sso.credential import Credential
+from sso.plug.event_loop import EventLoop
+from sso.plug.plug import PlugEvent, PlugInPoint, Start
 from sso.printable import one_line
 
 from .agreed import Agreed
-from .console import Console
-from .event_loop import EventLoop
 from .intent import Intent
-from .plug import PlugEvent, PlugInPoint, Start
 from .sign_on import Ask, SignOn
 from .status_line import StatusLine
 from .stream import Stream

@@ -16,9 +16,9 @@ gi.require_version("GtkVnc", "2.0")
 gi.require_version("GVnc", "1.0")
 from gi.repository import GObject, GtkVnc, GVnc  # noqa: E402  (the versions come first)
 
+from sso.console.console import Console  # noqa: E402
 from sso.printable import one_line  # noqa: E402
 
-from .console import Console  # noqa: E402
 from .vnc_security import SUBTYPES, TYPES, choose, refusal  # noqa: E402
 
 with suppress(ValueError):

@@ -9,12 +9,12 @@ gi.require_version("Gtk", "3.0")
 gi.require_version("SpiceClientGtk", "3.0")
 from gi.repository import Gdk, GLib, Gtk, SpiceClientGLib, SpiceClientGtk  # noqa: E402  (versions come first)
 
+from sso.console.console import Console  # noqa: E402
 from sso.console.vouch import Question  # noqa: E402
 from sso.credential import Credential  # noqa: E402
+from sso.plug.plug import PlugInPoint  # noqa: E402
 
-from .console import Console  # noqa: E402
 from .hotkeys import Hotkeys  # noqa: E402
-from .plug import PlugInPoint  # noqa: E402
 from .question import put  # noqa: E402
 from .spice import SpiceConsole  # noqa: E402
 from .viewing import Connection, Viewing  # noqa: E402

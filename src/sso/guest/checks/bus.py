@@ -7,12 +7,12 @@ from typing import Any
 
 from jeepney import DBusAddress
 
+from sso.daemon.reactor import Reactor
 from sso.doctor import Finding, not_checked, ok, warning, wrong
-from sso.guest.bus import Bus, Reply
 from sso.guest.checks.guest import Guest, sentence, start
-from sso.guest.drivers.gdm import NAME
-from sso.guest.logind import SEAT, Found, Seat
-from sso.guest.reactor import Reactor
+from sso.guest.screens.gdm import NAME
+from sso.guest.seat.bus import Bus, Reply
+from sso.guest.seat.logind import SEAT, Found, Seat
 
 SECONDS = 2.0  # for the bus to answer
 SOCKET = "/run/dbus/system_bus_socket"

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
+from sso.daemon.reactor import Reactor
 from sso.doctor import System
 from sso.errors import ConfigError
-from sso.guest import login
-from sso.guest.bus import Bus
 from sso.guest.config import GuestConfig
-from sso.guest.login import LoginDriver
-from sso.guest.logind import Seat
-from sso.guest.reactor import Reactor
+from sso.guest.screens import driver as login
+from sso.guest.screens.driver import LoginDriver
+from sso.guest.seat.bus import Bus
+from sso.guest.seat.logind import Seat
 
 AGENT = "console-sso-agent.service"
 

@@ -23,7 +23,7 @@ from sso.doctor import (
     warning,
     wrong,
 )
-from sso.guest.acceptor_main import STATE
+from sso.guest.acceptor.main import STATE
 from sso.guest.checks.guest import Guest
 
 ENTRIES_MAX = 1000

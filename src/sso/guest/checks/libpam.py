@@ -1,7 +1,7 @@
 """What the real libpam makes of a service: which modules it runs and in which order, while none of them runs.
 
-Our own reading of PAM files (sso.guest.pam_stack) cannot be its own judge. So the service is started for real
-in a forked process with a mount namespace of its own, where another module stands in each one's place:
+Our own reading of PAM files (pam_files.pam_stack) cannot be its own judge. So the service is started for
+real in a forked process with a mount namespace of its own, where another module stands in each one's place:
 pam_echo, which says yes to everything, pam_warn, which says PAM_IGNORE, or pam_deny. libpam logs under the
 name of the module it has called (pam_syslog(3)), and that log is the answer.
 """

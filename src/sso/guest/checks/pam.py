@@ -8,12 +8,21 @@ from pathlib import Path
 
 from sso.doctor import Finding, State, System, not_checked, ok, warning, wrong
 from sso.errors import ConfigError
-from sso.guest import faillock
+from sso.guest.agent import faillock
 from sso.guest.checks import pam_trial
 from sso.guest.checks.guest import Guest
 from sso.guest.config import GuestConfig
-from sso.guest.install_pam import BACKUP, SCREENS, command, pam_folder, skips_of, written
-from sso.guest.pam_stack import CONTROL, MARK, MODULE, Line, add_lines, is_locker, lines, noted_skips
+from sso.guest.pam_files.install_pam import BACKUP, SCREENS, command, pam_folder, skips_of, written
+from sso.guest.pam_files.pam_stack import (
+    CONTROL,
+    MARK,
+    MODULE,
+    Line,
+    add_lines,
+    is_locker,
+    lines,
+    noted_skips,
+)
 
 FOLDER = "/etc/pam.d"
 GDM = "gdm-ovirtcred"

@@ -8,8 +8,8 @@ from sso.doctor import Finding, not_checked, ok, wrong
 from sso.errors import ConfigError
 from sso.guest.checks.guest import Guest
 from sso.guest.checks.libpam import CALLS, SAYS_NO, SAYS_NOTHING, SAYS_YES, Call, Ran, TrialError, run
-from sso.guest.install_pam import pam_folder
-from sso.guest.pam_stack import MARK, MODULE, remove_lines
+from sso.guest.pam_files.install_pam import pam_folder
+from sso.guest.pam_files.pam_stack import MARK, MODULE, remove_lines
 
 OURS = MODULE.removesuffix(".so")
 KNOWN = {"pam_deny.so": SAYS_NO, "pam_group.so": SAYS_NOTHING}  # as those themselves do

@@ -10,7 +10,7 @@ from sso.doctor import Finding, System, not_checked, ok, warning, wrong
 from sso.guest.checks.guest import Guest
 from sso.guest.checks.sockets import listening
 from sso.guest.config import GuestConfig
-from sso.port import DEVICES
+from sso.ports.port import DEVICES
 
 RULES = ("/etc/udev/rules.d", "/run/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d")
 TRIGGER = "udevadm control --reload && udevadm trigger --subsystem-match=virtio-ports --action=change"

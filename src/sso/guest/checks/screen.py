@@ -5,9 +5,9 @@ import tomllib
 from collections.abc import Iterator
 
 from sso.doctor import Finding, System, not_checked, ok, warning, wrong
-from sso.guest import login
 from sso.guest.checks.guest import Guest, start
 from sso.guest.checks.units import show
+from sso.guest.screens import driver as login
 
 SHARE = "/usr/share/console-sso"
 GREETD = "/etc/greetd/config.toml"

@@ -1,0 +1,98 @@
+"""pam_faillock's tally, read before an automatic attempt: that one must never be the failure that locks.
+
+Sources: faillock.conf(5), pam_faillock(8), and faillock.h of Linux-PAM (struct tally).
+"""
+
+import os
+import re
+import stat
+import struct
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sso.guest.agent.account import is_login_name
+
+CONF = "/etc/security/faillock.conf"
+SIZE_MAX = 64 * 1024  # octets of either file
+VALID = 1  # TALLY_STATUS_VALID
+_TALLY = struct.Struct("=52sHHQ")  # source, reserved, status, time
+
+
+class Settings(NamedTuple):
+    """What faillock.conf says; seconds, `unlock` 0 for never, `deny` 0 for no lock at all.
+
+    Arguments on the module's own lines, which come before the file's, are not known here.
+    """
+
+    folder: str = "/var/run/faillock"
+    deny: int = 3
+    interval: int = 900
+    unlock: int = 600
+
+
+def would_lock(user: str, conf: str = CONF, now: Callable[[], float] = time.time) -> bool:
+    """Whether the account is locked, or one more failure would lock it; False where nothing is counted.
+
+    It follows check_tally() and write_tally() of pam_faillock. A tally that cannot be read locks: its user
+    owns it, and can keep us, who lack root's capabilities, from reading and pam_faillock from counting.
+    """
+    settings, at = read(conf), now()
+    if not settings.deny:
+        return False
+    failures = _failures(settings.folder, user)
+    if failures is None:
+        return True
+    latest = max(failures, default=0)
+    if sum(latest - failure < settings.interval for failure in failures) >= settings.deny:
+        # After the lock the count begins anew.
+        return not settings.unlock or at <= latest + settings.unlock or settings.deny == 1
+    return sum(at - failure < settings.interval for failure in failures) >= settings.deny - 1
+
+
+def read(conf: str = CONF) -> Settings:
+    """The settings of a file; what is missing or makes no sense there is the default."""
+    values: dict[str, str] = {}
+    for line in (_contents(conf) or b"").decode(errors="replace").splitlines():
+        name, *value = re.split(r"\s*=\s*|\s+", line.partition("#")[0].strip(), maxsplit=1)
+        values[name] = "".join(value)
+    default = Settings()
+    unlock = "0" if values.get("unlock_time") == "never" else values.get("unlock_time", "")
+    folder = values.get("dir", "")
+    return Settings(
+        folder if folder.startswith("/") and "\0" not in folder else default.folder,
+        _number(values.get("deny", ""), default.deny),
+        _number(values.get("fail_interval", ""), default.interval),
+        _number(unlock, default.unlock),
+    )
+
+
+def _failures(folder: str, user: str) -> list[int] | None:
+    """When the failures were that count; of a file that is torn, the whole records; None: cannot be told."""
+    if not is_login_name(user):
+        return []
+    data = _contents(os.path.join(folder, user))
+    if data is None:
+        return None
+    whole = data[: len(data) - len(data) % _TALLY.size]
+    return [at for _, _, status, at in _TALLY.iter_unpack(whole) if status & VALID]
+
+
+def _contents(path: str) -> bytes | None:
+    """A file's beginning, b"" when there is none; None when it cannot be read, or is something else."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return b""
+    except OSError:
+        return None
+    try:
+        return os.read(fd, SIZE_MAX) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def _number(text: str, default: int) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else default

@@ -1,0 +1,99 @@
+"""A login or an unlocking that is under way, and the session that it leads to."""
+
+import os
+import stat
+
+from sso.daemon.forked import Forked
+from sso.daemon.reactor import Timer
+from sso.guest.agent.attempts import Guess
+from sso.guest.agent.pam_socket import Connection
+from sso.guest.records import PASSWORD_MAX, SECRET_MAX, Authenticated, Kind
+from sso.guest.seat.logind import Seated
+
+TOKEN_SIZE = 32  # octets
+
+
+class SignedIn:
+    """The session that we opened, and that lives as long as its PAM connection.
+
+    `appeared`: it was in front of the seat, or need not be (Console.has_appeared).
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        user: str,
+        uid: int,
+        principal: str,
+        digest: bytes,
+        expires: int,
+        since: float,
+        path: str = "",
+    ) -> None:
+        self.connection, self.user, self.uid, self.principal = connection, user, uid, principal
+        self.digest, self.expires, self.since, self.path = digest, expires, since, path
+        self.refreshed = float("-inf")
+        self.parked = self.appeared = False
+
+
+class Opening:
+    """What is being decided for a peer session; `unlocking` names the session to be unlocked.
+
+    `told`: its peer session has heard that the console asks something; the login goes on. `path`: the
+    cache that was made for it. `store`: the user's default cache, where the
+    ticket is to go there. `proved`: the locked session may open any moment. `awaited`: PAM is
+    through, and the seat is watched for the session. `opened`: it is open, and tracked as SignedIn.
+    """
+
+    def __init__(self, claim: Authenticated, secret: int | None) -> None:
+        self.claim, self.secret = claim, secret
+        self.user, self.uid = "", -1
+        self.guess = Guess("", "", claim.kind)  # whose it is, once that is known
+        self.worker: Forked | None = None
+        self.unlocking: Seated | None = None
+        self.connection: Connection | None = None
+        self.token = self.path = self.store = ""
+        self.told = self.proved = self.awaited = self.opened = False
+        self.triggers = 0
+        self.timers: list[Timer] = []
+
+    @property
+    def principal(self) -> str:
+        return self.claim.principal
+
+    def take_secret(self) -> int | None:
+        """The secret's descriptor, from here on the caller's."""
+        secret, self.secret = self.secret, None
+        return secret
+
+    def copy_secret(self) -> int | None:
+        """A second descriptor of the secret, the caller's."""
+        return None if self.secret is None else os.dup(self.secret)
+
+    def forget(self) -> None:
+        """Nothing is left of it: worker, timers, secret."""
+        if self.worker is not None:
+            self.worker.cancel()
+        for timer in self.timers:
+            timer.cancel()
+        close(self.take_secret())
+
+
+def new_token() -> str:
+    """A nonce of 256 bits for a greeter to hand to PAM."""
+    return os.urandom(TOKEN_SIZE).hex()
+
+
+def usable(kind: Kind, secret: int | None) -> bool:
+    """Whether the secret is a plain file of a size that the PAM module takes; its octets are not read."""
+    if secret is None:
+        return not kind.files
+    found = os.fstat(secret)
+    most = PASSWORD_MAX if kind is Kind.PASSWORD else SECRET_MAX
+    return stat.S_ISREG(found.st_mode) and 0 < found.st_size <= most
+
+
+def close(secret: int | None) -> None:
+    """Close a secret's descriptor, if there is one."""
+    if secret is not None:
+        os.close(secret)

@@ -1,0 +1,140 @@
+"""The living ticket: the cache of the session that we opened, renewed in place, parked, gone at the end."""
+
+import os
+from collections.abc import Callable
+
+from sso.daemon.reactor import Reactor
+from sso.guest.agent import ccache, default_cache
+from sso.guest.agent.opening import Opening, SignedIn, close
+from sso.guest.log import note
+from sso.guest.records import Authenticated, Kind
+
+
+class Tickets:
+    """All that happens to a session's cache; `park` takes it away while the client is gone.
+
+    `default`: a ticket goes into the user's default cache, where krb5.conf names one of a kind that is known.
+    """
+
+    def __init__(self, reactor: Reactor, park: bool = False, default: bool = False) -> None:
+        self._reactor, self._park, self._default = reactor, park, default
+        self._busy = 0  # workers that change a cache
+        self._waiting: list[Callable[[], None]] = []  # for those
+
+    def is_renewal(self, claim: Authenticated, session: SignedIn) -> bool:
+        """Whether a ticket is to take the place of the session's: the same principal's, and a later end.
+
+        At most once a minute; a parked one always comes back.
+        """
+        if claim.kind is not Kind.KERBEROS or not session.path or claim.principal != session.principal:
+            return False
+        if session.parked:
+            return True
+        due = self._reactor.clock() >= session.refreshed + ccache.REFRESH_EVERY
+        return due and claim.expires > session.expires
+
+    def place(self, login: Opening, name: str) -> str:
+        """The default cache, called `name`, if the login's ticket is to go there, else ""."""
+        if not self._default or login.claim.kind is not Kind.KERBEROS:
+            return ""
+        if default_cache.is_known(name):
+            return name
+        kind = name.partition(":")[0]
+        note("ticket-store-unknown", session=login.claim.id, principal=login.principal, kind=kind)
+        return ""
+
+    def store(self, login: Opening, secret: int, go_on: Callable[[bool], bool]) -> None:
+        """Put the ticket `secret`, whose descriptor stays the caller's, into the user's default cache.
+
+        `go_on` is told whether it is there, and says whether the session has opened: else it does not stay.
+        What an earlier session or login has begun comes first: its removal would find the same principal's.
+        """
+        if self._busy:
+            kept = os.dup(secret)
+            self._waiting.append(lambda: self._store_late(login, kept, go_on))
+            return
+
+        def stored(name: str) -> None:
+            login.path = name
+            note("ticket-stored" if name else "ticket-not-stored", session=login.claim.id, user=login.user)
+            if not go_on(bool(name)) and name:
+                self.remove(login)
+                login.path = ""
+            self._done()
+
+        default_cache.store(self._reactor, login.uid, secret, stored)
+        self._busy += 1
+
+    def _store_late(self, login: Opening, secret: int, go_on: Callable[[bool], bool]) -> None:
+        try:
+            self.store(login, secret, go_on)
+        finally:
+            close(secret)
+
+    def _done(self) -> None:
+        """A worker is at its end: whoever waits looks again."""
+        self._busy -= 1
+        waiting, self._waiting = self._waiting, []
+        for go_on in waiting:
+            go_on()
+
+    def refresh(
+        self, claim: Authenticated, session: SignedIn, secret: int, done: Callable[[bool], None]
+    ) -> None:
+        """Put the ticket `secret`, whose descriptor stays the caller's, into the session's cache."""
+        session.refreshed = self._reactor.clock()
+
+        def replaced(good: bool) -> None:
+            if good:
+                session.expires, session.parked = claim.expires, False
+            note("ticket-refreshed" if good else "ticket-not-refreshed", session=claim.id, user=session.user)
+            done(good)
+            self._done()
+
+        kind = ccache if session.path.startswith("/") else default_cache
+        kind.refresh(self._reactor, session.path, session.uid, secret, replaced, parked=session.parked)
+        self._busy += 1
+
+    def client_gone(self, session: SignedIn, done: Callable[[], None]) -> None:
+        """Take the ticket away, if that is wanted, and go on."""
+        if self._busy:
+            self._waiting.append(lambda: self.client_gone(session, done))
+            return
+        if not self._park or not session.path or session.parked:
+            done()
+            return
+        session.parked = True  # whatever becomes of it: a cache that is still there makes the refill fail
+
+        def removed(good: bool) -> None:
+            session.parked = good
+            note("ticket-parked" if good else "ticket-not-parked", user=session.user)
+            done()
+
+        self.remove(session, removed)
+
+    def session_over(self, session: SignedIn) -> None:
+        """Remove what the PAM module left: it does so itself unless its process was killed."""
+        if self._busy:
+            self._waiting.append(lambda: self.session_over(session))
+            return
+
+        def removed(good: bool) -> None:
+            note("ticket-removed" if good else "ticket-not-removed", user=session.user)
+
+        if session.path and not session.parked:
+            # A file the module has removed already; a default cache is ours to remove.
+            self.remove(session, removed if not session.path.startswith("/") else lambda good: None)
+
+    def remove(self, holder: SignedIn | Opening, done: Callable[[bool], None] = lambda good: None) -> None:
+        """Remove the cache of a session, or of a login that has come to none; `done` says if it is gone."""
+        path, uid = holder.path, holder.uid
+
+        def removed(good: bool) -> None:
+            done(good)
+            self._done()
+
+        if path.startswith("/"):
+            ccache.remove(self._reactor, path, uid, removed)
+        else:
+            default_cache.remove(self._reactor, path, uid, holder.principal, removed)
+        self._busy += 1

@@ -1,0 +1,102 @@
+"""The session that the agent has opened: tracked from OPENED until its PAM connection ends.
+
+Whether the screen shows it, logind tells; until then it is nobody's who could be told "signed in".
+"""
+
+from collections.abc import Callable
+
+from sso.daemon.reactor import Reactor
+from sso.guest.agent.leaving import Console
+from sso.guest.agent.opening import Opening, SignedIn, close
+from sso.guest.agent.pam_socket import Connection, Stage
+from sso.guest.agent.ticket import Tickets
+from sso.guest.log import note
+from sso.guest.seat.logind import Seated
+
+APPEAR_SECONDS = 60.0  # for a session that was opened to come to the front
+SWITCH_SECONDS = 10.0  # for a screen to come to the end of an unlocking that was taken back under way
+
+
+class Tracker:
+    """At most one session, and its ticket."""
+
+    def __init__(self, reactor: Reactor, console: Console, tickets: Tickets) -> None:
+        self._reactor, self._console, self._tickets = reactor, console, tickets
+        self._switching = float("-inf")
+        self.session: SignedIn | None = None
+        console.expects = self._expects
+
+    def begin(self, login: Opening, connection: Connection) -> None:
+        """PAM has opened the login's session."""
+        claim, now = login.claim, self._reactor.clock()
+        who = login.user, login.uid, claim.principal
+        self.session = SignedIn(connection, *who, login.guess.digest, claim.expires, now, login.path)
+        login.opened = True
+
+    def moved(self, connection: Connection, path: str) -> bool:
+        """A step of PAM: whether it was one of the session."""
+        session = self.session
+        if session is None or session.connection is not connection:
+            return False
+        session.path = path or session.path
+        if connection.stage is Stage.ENDED:
+            self.session = None
+            note("session-over", user=session.user)
+            self._tickets.session_over(session)
+        return True
+
+    def store(self, login: Opening, go_on: Callable[[bool], bool]) -> None:
+        """Put the login's ticket into the user's default cache; `go_on` as in Tickets.store."""
+        secret = login.take_secret()
+        assert secret is not None
+        try:
+            self._tickets.store(login, secret, go_on)
+        finally:
+            close(secret)
+
+    def refresh(self, login: Opening, done: Callable[[bool], None]) -> None:
+        """Put the login's ticket into the session's cache."""
+        secret = login.copy_secret()
+        assert secret is not None and self.session is not None
+        try:
+            self._tickets.refresh(login.claim, self.session, secret, done)
+        finally:
+            close(secret)
+
+    def client_gone(self, done: Callable[[], None]) -> None:
+        """The session is locked, and its client has left."""
+        if self.session is None:
+            done()
+        else:
+            self._tickets.client_gone(self.session, done)
+
+    # Where it is
+
+    def is_shown(self) -> bool:
+        """Whether it is what the screen shows, and nobody has to unlock it."""
+        session = self.session
+        return session is not None and self._console.shows(session.uid, session.connection.pid)
+
+    def look(self) -> None:
+        """The seat has changed."""
+        session = self.session
+        if session is not None and self._console.has_appeared(session.uid, session.connection.pid):
+            session.appeared = True
+
+    def unlocking_revoked(self) -> None:
+        """A screen that PAM has let through may still show what nobody is there for any more."""
+        self._switching = self._reactor.clock() + SWITCH_SECONDS
+
+    def is_behind(self, seated: Seated | None) -> bool:
+        """Whether something else than a greeter is in front of a session: no login brings it back."""
+        found = self._console.seat.found
+        if not found.known or seated is None or not seated.graphical or found.active is None:
+            return False
+        return seated.id != found.active.id and not found.active.greeter
+
+    def _expects(self) -> bool:
+        """Whether a session may still come to the front that nobody could lock before."""
+        self.look()
+        now, session = self._reactor.clock(), self.session
+        coming = session is not None and not session.appeared and now < session.since + APPEAR_SECONDS
+        return coming or now < self._switching

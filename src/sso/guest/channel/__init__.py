@@ -1,0 +1,1 @@
+"""The process at the port, and its children."""

@@ -1,0 +1,84 @@
+"""The channel process from its configuration: open the port, load TLS, confine, serve."""
+
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+from sso.daemon import notify
+from sso.daemon.confine import confine, die_with_parent
+from sso.daemon.syscalls import Fence
+from sso.errors import ConfigError
+from sso.guest.channel import child
+from sso.guest.channel.channel import Channel
+from sso.guest.config import GuestConfig
+from sso.guest.lines import log_as
+from sso.guest.links import Join, joined
+from sso.mech import Mechanism, load
+from sso.policy import GuestPolicy
+from sso.ports.port import open_port
+from sso.ports.watch import PortWatch
+
+
+def run(config: GuestConfig, join: Join) -> int:
+    """Serve until the other processes are gone for good; 0 then, and at SIGTERM. `join` finds them."""
+    log = log_as("sso-channel")
+    port = open_port(config.port, listen=True)
+    tls = _tls(config)
+    # Everything that a child needs is imported before it is forked: it may not be able to read it later.
+    pairs = [load(name, config.mechanisms) for name in config.mechanisms if name != "TLS"]
+
+    fence, owner = Fence(), os.getpid()
+    if fence.why_not:
+        log("no-fence", fence.why_not)
+
+    def serve(connection: socket.socket, pulse: int) -> int:
+        die_with_parent(owner)
+        said = _info(config), log, fence.close_behind
+        return child.run(port, connection, pulse, _policy(config, pairs), tls, *said)
+
+    try:
+        for before, links in enumerate(joined(join, config)):  # late: nobody waits for our imports
+            confine(config.channel_user)  # for good, so that the next times change nothing
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+            if before:
+                port.flush_input()  # what the client said to the session that was lost is for no other one
+            notify.ready("at the port")
+            with closing(PortWatch(port)) as watch:
+                Channel(port, watch, links.agent, links.other, serve, log).run()
+    finally:
+        port.close()
+    return 0
+
+
+def _policy(config: GuestConfig, pairs: list[Any]) -> GuestPolicy:
+    sasl = tuple(pair.name for pair in pairs if pair.kind == "sasl")
+    types = tuple(pair.name for pair in pairs if pair.kind == "credential")
+    return GuestPolicy(
+        tls=bool(config.tls_certificate), sasl=sasl, types=types, require_tls=config.require_tls
+    )
+
+
+def _tls(config: GuestConfig) -> Callable[[], Mechanism]:
+    """The guest's half of TLS; its key file is read now, as root, and never again."""
+    if not config.tls_certificate:
+        return lambda: Mechanism()
+    pair = load("TLS", config.mechanisms)
+    if pair.prepare is None:
+        raise ConfigError("the installed TLS mechanism cannot be prepared")
+    context = pair.prepare(config.tls_certificate, config.tls_key or None)
+    return lambda: pair.accept(context=context)
+
+
+def _info(config: GuestConfig) -> Callable[[str], str | None]:
+    values: dict[str, Callable[[], str]] = {"spn": lambda: config.spn, "time": lambda: str(int(time.time()))}
+
+    def info(attribute: str) -> str | None:
+        value = values.get(attribute)
+        return value() or None if value else None
+
+    return info

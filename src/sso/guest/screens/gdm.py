@@ -1,0 +1,62 @@
+"""The GDM driver: the hook that GNOME Shell keeps for oVirt, for signing in and for unlocking.
+
+The shell listens on the system bus for UserAuthenticated(token) from the owner of org.ovirt.vdsm.Credentials.
+It then begins PAM's service gdm-ovirtcred and answers the first prompt without echo with the token. The
+signal is heard by everybody: the token is a nonce, and the PAM socket gives the credential to root alone.
+"""
+
+from collections.abc import Callable
+
+from jeepney import DBusAddress
+
+from sso.daemon.reactor import Reactor
+from sso.guest.config import GuestConfig
+from sso.guest.seat.logind import Seat, Seated
+
+NAME = "org.ovirt.vdsm.Credentials"
+RETRY_SECONDS = 15.0  # a shell that has just started, or was just unlocked, may miss a signal
+
+_EMITTER = DBusAddress("/org/ovirt/vdsm/Credentials", NAME, NAME)
+
+
+class GDMDriver:
+    """Owns the name and sends the signal when a greeter or the user's lock screen is in front."""
+
+    service, place = "gdm-ovirtcred", ""
+    token = unlocks = True
+    retry = RETRY_SECONDS
+
+    def __init__(self, config: GuestConfig, reactor: Reactor, seat: Seat) -> None:
+        self.service = config.service or self.service
+        self._seat = seat
+
+    def start(self, changed: Callable[[], None]) -> None:
+        self._seat.bus.own(NAME)
+        self._seat.bus.when_ready(changed)
+
+    def ready(self, user: str) -> bool:
+        """A signal to an unlocked session would be lost, and the next one after a lock with it."""
+        front = self._seat.found.active
+        if NAME not in self._seat.bus.owned or front is None:
+            return False
+        return front.greeter or (front.locked and front.user == user)
+
+    def trigger(self, user: str, token: str) -> bool:
+        return self._seat.bus.emit(_EMITTER, "UserAuthenticated", "s", (token,))
+
+    def settled(self) -> None:
+        pass
+
+    failed = settled
+
+    def cancel(self) -> None:
+        """Nothing to take back: the token is worth nothing without its grant, and no module asks anything."""
+
+    def lock(self, session: Seated) -> bool:
+        return False
+
+    def is_locked(self, session: Seated) -> bool:
+        return session.locked
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,178 @@
+"""The greetd driver: the agent's end of `sso-greetd` (greetd_greeter.py), the greeter that waits for a word.
+
+The greeter says HELLO and waits. On SIGNIN it has greetd begin a login of that user. The PAM module asks
+nothing: it finds the credential by (service, user). What another module asks, such as a new password, the
+greeter shows; when we hang up it has greetd cancel the login, and shows its prompt.
+
+So no token is used although greetd could carry one. PAM could ask for it by a prompt only, which people
+would see whenever they sign in by another greeter, and a stack without our module would try the token as a
+password. A token would tell apart two greetd services of one machine; without it, whoever types that user's
+name at the other one in that moment opens the session there, for that same user.
+
+A word is given once. A login that greetd cancels at PAM's question for a password may count as a failure
+(pam_faillock), so a greeter that comes back from one does not get the same word again.
+
+greetd tells PAM no terminal before the user is authenticated, so the place is "", and no request that names
+one gets the credential.
+"""
+
+import os
+import pwd
+import socket
+import stat
+from collections.abc import Callable
+
+from sso.daemon import local
+from sso.daemon.reactor import Reactor, Timer
+from sso.errors import ConfigError, RemoteProtocolError
+from sso.guest import records
+from sso.guest.agent.account import is_login_name
+from sso.guest.config import GuestConfig
+from sso.guest.log import note
+from sso.guest.records import Hello, SignIn, Taken
+from sso.guest.refusals import Refusals
+from sso.guest.seat.logind import Seat, Seated
+
+HELLO = "greetd"  # what the greeter says that it is
+HELLO_SECONDS = 2.0  # for a greeter to say that it waits
+
+
+class _Greeter:
+    """One connection of a greeter: it is good for one login."""
+
+    def __init__(self, link: socket.socket, timer: Timer) -> None:
+        self.link, self.timer = link, timer
+
+
+class GreetdDriver:
+    """Listens for greeters of `greeter_user`; of several that wait, the last to come gets the login."""
+
+    token = unlocks = False
+    retry = 0.0
+    place = ""
+
+    def __init__(self, config: GuestConfig, reactor: Reactor, seat: Seat | None = None) -> None:
+        self.service = config.service or "greetd"
+        self._path, self._user, self._reactor = config.greeter_socket, config.greeter_user, reactor
+        self._uid = -1
+        self._listener: socket.socket | None = None
+        self._greeters: set[_Greeter] = set()
+        self._waiting: list[_Greeter] = []
+        self._told: _Greeter | None = None
+        self._in_vain = False  # the greeter that was told has hung up by itself
+        self._refusals = Refusals("screen-refused", reactor.clock)
+        self._changed: Callable[[], None] = lambda: None
+
+    def start(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        try:
+            self._uid = pwd.getpwnam(self._user).pw_uid
+        except KeyError:
+            raise ConfigError(
+                f"greeter_user: there is no user {self._user}: install greetd, or name its greeter's user"
+            ) from None
+        self._listener = local.listen(self._path)
+        local.refuse_descriptors(self._listener)
+        try:
+            self._admit()
+        except ConfigError:
+            self.close()
+            raise
+        self._reactor.watch(self._listener.fileno(), self._accept)
+
+    def ready(self, user: str) -> bool:
+        busy = self._told is not None or self._in_vain
+        return bool(self._waiting) and not busy and is_login_name(user)
+
+    def trigger(self, user: str, token: str) -> bool:
+        while self.ready(user):
+            greeter = self._waiting.pop()
+            if records.send(greeter.link, SignIn(user, token)):
+                self._told = greeter
+                return True
+            self._drop(greeter)
+        return False
+
+    def settled(self) -> None:
+        # The greeter still has to start the session: it hangs up when that is done, or in vain.
+        self._told, self._in_vain = None, False
+
+    failed = settled
+
+    def cancel(self) -> None:
+        """Hang up: a greeter starts a session only while we hear it, else it shows its prompt again."""
+        if self._told is not None:
+            self._drop(self._told)
+        self._in_vain = False
+
+    def lock(self, session: Seated) -> bool:
+        return False
+
+    def is_locked(self, session: Seated) -> bool:
+        return session.locked
+
+    def close(self) -> None:
+        for greeter in list(self._greeters):
+            self._drop(greeter)
+        if self._listener is not None:
+            self._reactor.forget(self._listener.fileno())
+            local.hang_up(self._listener, self._path)
+            self._listener = None
+
+    def _admit(self) -> None:
+        """Let the greeter's user in to a socket of our own; the service manager's is open to all."""
+        try:
+            if not os.stat(self._path).st_mode & stat.S_IWOTH:
+                os.chown(self._path, self._uid, -1)
+        except OSError as error:
+            raise ConfigError(
+                f"{self._path} cannot be given to {self._user}: {error.strerror}; "
+                "start console-sso-greeter.socket first"
+            ) from None
+
+    def _accept(self) -> None:
+        assert self._listener is not None
+        try:
+            link, _ = self._listener.accept()
+        except OSError:
+            return
+        link.setblocking(False)
+        peer = local.peer(link)
+        if peer.uid not in (0, self._uid) or len(self._greeters) >= local.BACKLOG:
+            link.close()
+            self._refusals.note(peer)
+            return
+        greeter = _Greeter(link, self._reactor.after(HELLO_SECONDS, lambda: self._drop(greeter)))
+        self._greeters.add(greeter)
+        self._reactor.watch(link.fileno(), lambda: self._on_packet(greeter))
+
+    def _on_packet(self, greeter: _Greeter) -> None:
+        # The timer runs until HELLO has come. TAKEN needs no answer: that it could be sent is enough.
+        awaited: type[Hello] | type[Taken] = Taken if greeter.timer.cancelled else Hello
+        try:
+            received = records.receive(greeter.link, awaited)
+        except BlockingIOError:
+            return
+        except RemoteProtocolError:
+            received = None
+        if received is None or greeter in self._waiting:
+            self._drop(greeter)
+        elif awaited is Hello and received[0].text == HELLO:
+            greeter.timer.cancel()
+            self._waiting.append(greeter)
+            note("screen-ready", tty=HELLO)
+            self._changed()
+        elif awaited is Hello:
+            self._drop(greeter)
+
+    def _drop(self, greeter: _Greeter) -> None:
+        """Forget a greeter that is gone, or that is not ours."""
+        greeter.timer.cancel()
+        self._greeters.discard(greeter)
+        self._reactor.forget(greeter.link.fileno())
+        greeter.link.close()
+        if greeter in self._waiting:
+            self._waiting.remove(greeter)
+            note("screen-ended", tty=HELLO)
+        if greeter is self._told:
+            self._told, self._in_vain = None, True

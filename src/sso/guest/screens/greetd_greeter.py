@@ -1,0 +1,413 @@
+"""`sso-greetd`: a greeter for greetd that waits for a person or for the agent, whichever comes first.
+
+greetd starts it as its greeter's user. It shows "HOST login: " and asks what PAM asks; or, with --chain, it
+runs another greeter and takes over from it only when the agent names a user. Without an agent it is a
+greeter as any other.
+"""
+
+import argparse
+import codecs
+import errno
+import os
+import pwd
+import select
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from sso.daemon import local
+from sso.daemon.confine import confine
+from sso.errors import RemoteProtocolError, SSOError
+from sso.framing import wipe
+from sso.guest import records
+from sso.guest.agent.account import is_login_name
+from sso.guest.records import Hello, SignIn, Taken
+from sso.guest.screens.ending import Ending
+from sso.guest.screens.greetd_ipc import Greetd, Reply
+from sso.guest.screens.typed import LINE_MAX, forget_typed
+from sso.printable import escaped
+
+SOCKET = "/run/console-sso/greeter.sock"
+HELLO = "greetd"  # what kind of login screen this is
+DIAL_EVERY = 1.0  # seconds between two looks for an agent
+ANSWER_SECONDS = 60.0  # for a person to answer, as login(1) has it
+CHAIN_SECONDS = 2.0  # for another greeter to end when it is told to
+ROUNDS_MAX = 100  # questions and messages of one login
+ANSWER_MAX = 511  # octets: PAM_MAX_RESP_SIZE without its NUL
+ABORT = 3  # Ctrl-C
+
+Ask = Callable[[str, str], "memoryview | None"]
+
+
+class Login(NamedTuple):
+    """Whom to log in, who answers PAM's questions (visible or secret), and whether it still is to be."""
+
+    user: str
+    ask: Ask
+    wanted: Callable[[], bool]
+
+
+# The agent
+
+
+class Word:
+    """The link to the agent, when there is one: it names a user whenever somebody is to be signed in."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._agent: socket.socket | None = None
+
+    def wait(self, other: int) -> Login | None:
+        """The login that the agent wants, or None when the descriptor `other` is ready first."""
+        while True:
+            if self._agent is None:
+                self._dial()
+            ready = select.select([other, *self.fds()], [], [], DIAL_EVERY if self._agent is None else None)[
+                0
+            ]
+            if other in ready:
+                return None
+            if ready and (user := self._hear()):
+                # The PAM module has no question. If another module has, a face may show it.
+                return Login(user, lambda style, text: None, lambda: self._is_wanted(user))
+
+    def fds(self) -> list[int]:
+        """What becomes readable when the agent takes its word back."""
+        return [] if self._agent is None else [self._agent.fileno()]
+
+    def close(self) -> None:
+        """Hang up: one connection is one login."""
+        if self._agent is not None:
+            self._agent.close()
+            self._agent = None
+
+    def _dial(self) -> None:
+        self._agent = local.dial(self._path)
+        if self._agent is not None and not records.send(self._agent, Hello(HELLO)):
+            self.close()
+
+    def _is_wanted(self, user: str) -> bool:
+        """Whether the agent hears that its word is obeyed: from here on it cannot take it back."""
+        return self._agent is not None and records.send(self._agent, Taken(user))
+
+    def _hear(self) -> str:
+        """The user that the agent names; "" when it says nothing that counts, or is gone."""
+        assert self._agent is not None
+        try:
+            received = records.receive(self._agent, SignIn)
+        except BlockingIOError:
+            return ""
+        except RemoteProtocolError:
+            received = None
+        if received is None or not is_login_name(received[0].user):
+            self.close()
+            return ""
+        return received[0].user
+
+
+# The terminal
+
+
+class Terminal:
+    """Whole lines from a terminal. Ctrl-C ends a line too: nothing of it counts.
+
+    Raises OSError or termios.error when it is no terminal, or has hung up.
+    """
+
+    def __init__(self, fd: int = 0) -> None:
+        self.fd = fd
+        self._sane = termios.tcgetattr(fd)
+        self._sane[0] |= termios.ICRNL | termios.BRKINT
+        self._sane[1] |= termios.OPOST | termios.ONLCR
+        self._sane[3] |= termios.ICANON | termios.ISIG | termios.IEXTEN
+        self._sane[3] |= termios.ECHO | termios.ECHOE | termios.ECHOK
+        self._sane[6][termios.VEOL] = b"\0"
+
+    def begin(self) -> None:
+        self._set(echo=True)
+
+    def give_back(self) -> None:
+        """Leave it as any program wants to find it."""
+        termios.tcsetattr(self.fd, termios.TCSANOW, self._sane)
+
+    def forget(self) -> None:
+        """What was typed so far belongs to nobody."""
+        termios.tcflush(self.fd, termios.TCIFLUSH)
+        self.show("\n")
+
+    def show(self, text: str) -> None:
+        os.write(self.fd, _plain(text).encode(errors="replace"))
+
+    def read(self, buffer: bytearray) -> int:
+        """Read a line into the buffer and return its length, -1 when it was aborted.
+
+        Raises OSError when the terminal has hung up.
+        """
+        count = os.readv(self.fd, [buffer])
+        if not count and _hung_up(self.fd):
+            raise OSError(errno.EIO, "hung up")
+        last = buffer[count - 1] if count else ABORT
+        if last == ABORT:
+            self.show("\n")
+            return -1
+        return count - (last == ord("\n"))
+
+    def ask(self, prompt: str, echo: bool, answer: bytearray, others: Sequence[int] = ()) -> int:
+        """Ask one question; the length of what is in `answer` then, -1 without an answer.
+
+        When one of the others becomes readable the question is nobody's any more, nor is what was typed.
+        """
+        self._set(echo)
+        self.show(prompt)
+        try:
+            ready = select.select([self.fd, *others], [], [], ANSWER_SECONDS)[0]
+            if ready != [self.fd]:
+                forget_typed(self.fd)
+                return -1
+            return self.read(answer)
+        finally:
+            self._set(echo=True)
+            if not echo:
+                self.show("\n")
+
+    def _set(self, echo: bool) -> None:
+        mode = [*self._sane[:6], [*self._sane[6]]]
+        mode[3] &= ~(termios.ISIG if echo else termios.ISIG | termios.ECHO)
+        mode[6][termios.VEOL] = bytes((ABORT,))
+        termios.tcsetattr(self.fd, termios.TCSADRAIN if echo else termios.TCSAFLUSH, mode)
+
+
+def _plain(text: str) -> str:
+    """What PAM or greetd says, as it may be shown: lines, and nothing that steers the terminal."""
+    return escaped(text.replace("\r\n", "\n"), keep="\n\t")
+
+
+def _hung_up(fd: int) -> bool:
+    poll = select.poll()
+    poll.register(fd, 0)
+    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
+
+
+def _is_text(octets: memoryview) -> bool:
+    """Whether octets are UTF-8; a secret is looked at without a copy of it as a whole."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    try:
+        for at in range(len(octets)):
+            decoder.decode(octets[at : at + 1])
+        decoder.decode(b"", True)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+# Faces: who shows what
+
+
+class Prompt:
+    """Our own face: "HOST login: " on the terminal, and what PAM has to say."""
+
+    code = 1
+
+    def __init__(self) -> None:
+        self._terminal = Terminal()
+
+    def wait(self, word: Word) -> Login | None:
+        """The login of who types a name, or the one that the agent wants."""
+        prompt = f"{socket.gethostname().partition('.')[0]} login: "
+        self._terminal.begin()
+        self.show(prompt)
+        while (found := word.wait(self._terminal.fd)) is None:
+            if name := self._name():
+                word.close()
+                return Login(name, self._ask, lambda: True)
+            self.show(prompt)
+        self._terminal.forget()
+        # PAM may ask what only the user knows; the user sits here until the agent hangs up.
+        return found._replace(ask=lambda style, text: self._ask(style, text, word.fds()))
+
+    def _ask(self, style: str, text: str, others: Sequence[int] = ()) -> memoryview | None:
+        """A person's answer, which the caller wipes; None when there is none."""
+        answer = bytearray(LINE_MAX)
+        length = self._terminal.ask(text, style == "visible", answer, others)
+        given = memoryview(answer)[: max(0, length)]
+        if 0 <= length <= ANSWER_MAX and _is_text(given):
+            return given
+        wipe(answer)
+        return None
+
+    def show(self, text: str) -> None:
+        self._terminal.show(text)
+
+    def close(self) -> None:
+        self._terminal.give_back()
+
+    def _name(self) -> str:
+        """The typed name; "" for none."""
+        line = bytearray(LINE_MAX)
+        length = self._terminal.read(line)
+        name = line[: max(0, length)].decode(errors="replace").strip()
+        return name if name.isprintable() else ""
+
+
+class Chain:
+    """Another greeter as a child, on the same terminal if there is one. `code` is its exit code."""
+
+    def __init__(self, argv: Sequence[str], ending: Ending) -> None:
+        self.code = 0
+        self._argv, self._ending = argv, ending
+        self._child: subprocess.Popen[bytes] | None = None
+        self._mode = termios.tcgetattr(0) if os.isatty(0) else None
+
+    def wait(self, word: Word) -> Login | None:
+        """The login that the agent wants, with the other greeter gone; None when that ended by itself."""
+        try:
+            with self._ending.later():
+                self._child = subprocess.Popen(self._argv)
+        except OSError as error:
+            raise SSOError(f"{self._argv[0]} cannot be started: {error.strerror}") from None
+        life = os.pidfd_open(self._child.pid)
+        try:
+            found = word.wait(life)
+        finally:
+            os.close(life)
+            self.close()
+        return found
+
+    def show(self, text: str) -> None:
+        sys.stderr.write(_plain(text))
+
+    def close(self) -> None:
+        with self._ending.later():
+            self._end()
+
+    def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.terminate()
+        try:
+            self.code = child.wait(CHAIN_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            self.code = child.wait()
+        if self._mode is not None:
+            termios.tcsetattr(0, termios.TCSAFLUSH, self._mode)
+
+
+class Greeter:
+    """Logs in whom a face or the agent names, until greetd has a session to start."""
+
+    def __init__(
+        self, greetd: str, word: Word, face: Prompt | Chain, session: str = "", env: Sequence[str] = ()
+    ) -> None:
+        self._path, self._word, self._face, self._session, self._env = greetd, word, face, session, list(env)
+
+    def run(self) -> int:
+        """0 when greetd is to start a session now, else how the other greeter has ended."""
+        while (login := self._face.wait(self._word)) is not None:
+            if self._log_in(login):
+                return 0
+            self._word.close()
+        return self._face.code
+
+    def _log_in(self, login: Login) -> bool:
+        with Greetd(self._path) as greetd:
+            greetd.ask("cancel_session")  # greetd has one login at a time, maybe another greeter's
+            reply = self._converse(greetd, login)
+            if reply.kind == "success" and login.wanted():
+                reply = greetd.ask("start_session", cmd=self._command(login.user), env=self._env)
+                if reply.kind == "success":
+                    return True
+            problem = reply.text if reply.style == "error" else "Login incorrect"
+            self._face.show(f"{problem}\n\n")
+            greetd.ask("cancel_session")
+            return False
+
+    def _converse(self, greetd: Greetd, login: Login) -> Reply:
+        """All questions of one login; ends with success, an error, or a question without an answer."""
+        reply = greetd.ask("create_session", username=login.user)
+        for _ in range(ROUNDS_MAX):
+            if reply.kind != "auth_message":
+                return reply
+            answer = None
+            if reply.style in ("info", "error"):
+                self._face.show(f"{reply.text}\n")
+            elif (answer := login.ask(reply.style, reply.text)) is None:
+                return reply
+            reply = greetd.answer(answer)
+        raise RemoteProtocolError("greetd has more to ask than a login can need")
+
+    def _command(self, user: str) -> list[str]:
+        """What greetd hands to a shell: the given session, else the user's own shell as a login shell."""
+        if self._session:
+            return [self._session]
+        try:
+            shell = pwd.getpwnam(user).pw_shell
+        except KeyError:
+            shell = ""
+        return [shlex.quote(shell or "/bin/sh"), "-l"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Be the greeter; 0 when a session is to start, 1 when something failed, 2 for a wrong use."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.chain == []:
+        parser.error("--chain: name the greeter that is to be started")
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
+        signal.signal(number, lambda number, frame: None)  # another greeter has them as ever
+    ending = Ending()
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, ending)
+    path = os.environ.get("GREETD_SOCK", "")
+    if not path:
+        return _fail("GREETD_SOCK is not set: greetd has to start this", 2)
+    if not given.chain:
+        confine()  # passwords are typed here
+    try:
+        face = Chain(given.chain, ending) if given.chain else Prompt()
+    except termios.error:
+        return _fail("standard input has to be a terminal; or run another greeter with --chain", 2)
+    try:
+        return Greeter(path, Word(given.socket), face, given.session, given.env).run()
+    except SSOError as error:
+        return _fail(str(error), 1)
+    except (OSError, termios.error) as error:
+        return _fail(f"the terminal cannot be used: {error.args[-1]}", 1)
+    finally:
+        with suppress(OSError, termios.error):
+            face.close()
+
+
+def _fail(text: str, code: int) -> int:
+    print(f"sso-greetd: {escaped(text)}", file=sys.stderr)
+    return code
+
+
+def _assignment(text: str) -> str:
+    if text.find("=") < 1:
+        raise argparse.ArgumentTypeError("write NAME=VALUE")
+    return text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sso-greetd", description="A greeter for greetd that the guest agent can use."
+    )
+    add = parser.add_argument
+    add("--socket", default=SOCKET, help=f"where the agent listens (default: {SOCKET})")
+    add("--session", default="", metavar="COMMAND", help="what is started (default: the user's login shell)")
+    env = add("--env", action="append", default=[], type=_assignment, metavar="NAME=VALUE")
+    env.help = "for the session's environment; may be repeated"
+    add("--chain", nargs=argparse.REMAINDER, metavar="PROGRAM", help="the greeter for people, with options")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""One login by way of greetd's socket, in the form of greetd-ipc(7): a length and JSON, both ways."""
+
+import json
+import os
+import socket
+import struct
+from typing import NamedTuple, Self
+
+from sso.daemon import local
+from sso.errors import RemoteProtocolError
+from sso.framing import wipe
+
+GREETD_SECONDS = 180.0  # for greetd to answer: PAM may ask a server, or a token that is to be touched
+MESSAGE_MAX = 65536  # octets of a message from greetd
+TEXT_MAX = 4096  # characters of what it shows
+_LENGTH = struct.Struct("=I")
+
+
+class Reply(NamedTuple):
+    """success; error with its type and description; auth_message with its type and text."""
+
+    kind: str
+    style: str = ""
+    text: str = ""
+
+
+# What each kind holds, and which types of it there are.
+_FIELDS = {
+    "success": (),
+    "error": ("error_type", "description"),
+    "auth_message": ("auth_message_type", "auth_message"),
+}
+_STYLES = {
+    "success": ("",),
+    "error": ("error", "auth_error"),
+    "auth_message": ("visible", "secret", "info", "error"),
+}
+
+
+class Greetd:
+    """One connection to greetd, for one login. Raises RemoteProtocolError when greetd breaks the form."""
+
+    def __init__(self, path: str) -> None:
+        self._link = socket.socket(socket.AF_UNIX)
+        self._link.settimeout(GREETD_SECONDS)
+        try:
+            self._link.connect(path)
+        except OSError as error:
+            self._link.close()
+            raise RemoteProtocolError(f"greetd cannot be reached at {path}: {error.strerror}") from None
+        if local.peer(self._link).uid not in (0, os.geteuid()):  # it is told what a person answers
+            self._link.close()
+            raise RemoteProtocolError(f"greetd is not who listens at {path}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._link.close()
+
+    def ask(self, type: str, **values: object) -> Reply:
+        """Send a request and wait for the reply."""
+        return self._exchange(bytearray(json.dumps({"type": type, **values}).encode()))
+
+    def answer(self, answer: memoryview | None) -> Reply:
+        """Answer a question, and wipe the answer; None goes on after a message that is no question."""
+        head, tail = b'{"type":"post_auth_message_response","response":', b"}"
+        word = bytearray(b"null") if answer is None else _quoted(answer)
+        message = bytearray(len(head) + len(word) + len(tail))
+        message[: len(head)], message[len(head) : -1], message[-1:] = head, word, tail
+        for secret in (word, answer):
+            if secret:
+                wipe(secret)
+        return self._exchange(message)
+
+    def _exchange(self, message: bytearray) -> Reply:
+        try:
+            self._link.sendall(_LENGTH.pack(len(message)))
+            self._link.sendall(message)
+            (length,) = _LENGTH.unpack(self._receive(_LENGTH.size))
+            if not 0 < length <= MESSAGE_MAX:
+                raise RemoteProtocolError(f"greetd sends a message of {length} octets")
+            return _reply(self._receive(length))
+        except OSError as error:
+            raise RemoteProtocolError(f"greetd does not answer: {error.strerror or error}") from None
+        finally:
+            wipe(message)
+
+    def _receive(self, length: int) -> bytes:
+        received = b""
+        while len(received) < length:
+            part = self._link.recv(length - len(received))
+            if not part:
+                raise RemoteProtocolError("greetd has hung up")
+            received += part
+        return received
+
+
+def _quoted(answer: memoryview) -> bytearray:
+    """A JSON string of octets that are UTF-8, with no copy elsewhere."""
+    plain = [octet >= 0x20 and octet not in b'"\\' for octet in answer]
+    quoted = bytearray(2 + sum(1 if good else 6 for good in plain))
+    quoted[0] = quoted[-1] = ord('"')
+    at = 1
+    for octet, good in zip(answer, plain, strict=True):
+        size = 1 if good else 6
+        quoted[at : at + size] = bytes((octet,)) if good else b"\\u%04x" % octet
+        at += size
+    return quoted
+
+
+def _reply(data: bytes) -> Reply:
+    try:
+        message = json.loads(data)
+        kind = message["type"]
+        reply = Reply(kind, *(message[name][:TEXT_MAX] for name in _FIELDS[kind]))
+        if isinstance(reply.text, str) and reply.style in _STYLES[kind]:
+            return reply
+    except (ValueError, LookupError, TypeError, RecursionError):
+        pass
+    raise RemoteProtocolError("greetd sends a message that is none of greetd-ipc(7)")

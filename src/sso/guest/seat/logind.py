@@ -1,0 +1,273 @@
+"""Who sits at the console: the sessions of seat0, as logind tells them or, without logind, utmp.
+
+Sources: org.freedesktop.login1(5), utmp(5).
+"""
+
+import os
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jeepney import DBusAddress
+
+from sso.daemon.reactor import Reactor, Timer
+from sso.guest.seat import utmp
+from sso.guest.seat.bus import Bus, Match, Reply
+
+LOGIN1 = "org.freedesktop.login1"
+ROOT = "/org/freedesktop/login1"
+PROPERTIES = "org.freedesktop.DBus.Properties"
+SEAT = "seat0"
+SEATS = "/run/systemd/seats"  # logind keeps its seats there
+UNKNOWN_UID = -1
+SESSIONS_MAX = 16  # of one seat, the one in front first; more are not looked at
+PAUSE = 0.1  # seconds between two looks that nobody asked for: any user can make logind send signals
+GRAPHICAL = ("x11", "wayland", "mir")
+
+_SESSION = re.compile(f"{ROOT}/session/[A-Za-z0-9_]{{1,255}}")
+_MANAGER = DBusAddress(ROOT, LOGIN1, f"{LOGIN1}.Manager")
+
+
+class Seated(NamedTuple):
+    """One session of the seat. `kind` is x11, wayland, mir, tty or unspecified; `locked` its LockedHint;
+    `leader` the process that has opened it by PAM, 0 where nobody tells.
+
+    LockedHint False is no proof of an unlocked screen: many lockers never set it.
+    """
+
+    id: str
+    user: str
+    uid: int
+    kind: str
+    service: str = ""
+    tty: str = ""
+    greeter: bool = False
+    active: bool = True
+    locked: bool = False
+    leader: int = 0
+
+    @property
+    def graphical(self) -> bool:
+        return self.kind in GRAPHICAL
+
+    def belongs_to(self, user: str, uid: int) -> bool:
+        """Whether it is hers; by the name where utmp knew nothing else."""
+        return self.user == user if self.uid == UNKNOWN_UID else self.uid == uid
+
+
+class Found(NamedTuple):
+    """What a look found. Without `known` nobody could tell for certain: `users` is what utmp says, or those
+    that logind told of before a session that it could not tell of, and then a stranger.
+
+    `active` is the session in front, a greeter's too; `users` are the users' sessions of the seat, the
+    one in front first.
+    """
+
+    known: bool
+    active: Seated | None = None
+    users: tuple[Seated, ...] = ()
+
+    @property
+    def user(self) -> Seated | None:
+        """The user's session that counts: there is one of a user at a time, as far as it is up to us."""
+        return self.users[0] if self.users else None
+
+
+class Seat:
+    """seat0. It is looked at on every hint of a change, and `watch`ers hear of the result."""
+
+    def __init__(
+        self, reactor: Reactor, bus: Bus, tty: str = "", utmp_path: str = utmp.UTMP, seats: str = SEATS
+    ) -> None:
+        self.bus = bus
+        self.found = Found(False)
+        self._reactor, self._tty, self._utmp_path, self._seats = reactor, tty, utmp_path, seats
+        self._watchers: list[Callable[[], None]] = []
+        self._waiting: list[Callable[[Found], None]] = []
+        self._looking = False
+        self._again = False
+        self._pause: Timer | None = None
+        bus.when_ready(self.hint)
+        for interface, member in (
+            (PROPERTIES, "PropertiesChanged"),
+            (f"{LOGIN1}.Manager", "SessionNew"),
+            (f"{LOGIN1}.Manager", "SessionRemoved"),
+        ):
+            bus.match(Match(LOGIN1, interface, member, ROOT), self.hint)
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Call back after each look, also one that nobody asked for."""
+        self._watchers.append(changed)
+
+    def look(self, done: Callable[[Found], None]) -> None:
+        """Look now; `done` gets what was found, never before this returns."""
+        self._waiting.append(done)
+        self.hint()
+
+    def lock(self, session: str) -> None:
+        """Ask the session's own programs to lock it; whether they did, a look tells."""
+        self.bus.call(_MANAGER, "LockSession", "s", (session,))
+
+    def lock_all(self) -> None:
+        """Ask the programs of every session, where nobody can tell which there are."""
+        self.bus.call(_MANAGER, "LockSessions")
+
+    def unlock(self, session: str) -> None:
+        """Ask the session's own programs to unlock it, without PAM."""
+        self.bus.call(_MANAGER, "UnlockSession", "s", (session,))
+
+    def terminate(self, session: str) -> None:
+        """End the session and its processes."""
+        self.bus.call(_MANAGER, "TerminateSession", "s", (session,))
+
+    def power_off(self) -> None:
+        """Shut the machine down, asking nobody."""
+        self.bus.call(_MANAGER, "PowerOff", "b", (False,))
+
+    # Looking
+
+    def hint(self) -> None:
+        """Look, once for any number of hints that come while a look is under way, and soon after."""
+        if self._looking:
+            self._again = True
+        elif self._waiting or self._pause is None or self._pause.cancelled:
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+        self._looking, self._again = True, False
+        # Who asks from here on gets the next look, and nobody's hints keep these from their answer.
+        asked, self._waiting = self._waiting, []
+        _Look(self.bus, lambda found: self._conclude(found or self._without_logind(), asked))
+
+    def _conclude(self, found: Found, asked: list[Callable[[Found], None]]) -> None:
+        self._looking = False
+        self.found = found
+        for done in asked:
+            done(found)
+        for changed in self._watchers:
+            changed()
+        if self._looking:
+            return
+        if self._waiting:
+            self._begin()
+        elif self._again:
+            self._pause = self._reactor.after(PAUSE, self._begin)
+
+    def _without_logind(self) -> Found:
+        """By the login records where there is no logind; one that is only late may know of somebody."""
+        if os.path.isdir(self._seats):
+            return Found(False, None, (_STRANGER,))
+        entry = utmp.on_line(self._tty, self._utmp_path)
+        if entry is None:
+            return Found(False)
+        return Found(False, None, (Seated("", entry.user, UNKNOWN_UID, "tty", tty=entry.line),))
+
+
+class _Look:
+    """One look at the seat: its properties, then those of one session after the other.
+
+    `done` gets None when logind does not answer, or not with what is known of it. What it says is not
+    trusted to be of any form.
+    """
+
+    def __init__(self, bus: Bus, done: Callable[[Found | None], None]) -> None:
+        self._bus, self._done = bus, done
+        self._active = ""
+        self._paths: list[str] = []
+        self._sessions: list[Seated] = []
+        self._missed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._get_all(f"{ROOT}/seat/{SEAT}", f"{LOGIN1}.Seat", self._on_seat)
+
+    def _get_all(self, path: str, interface: str, done: Callable[[dict[str, Any] | None], None]) -> None:
+        def reply(body: Reply) -> None:
+            done(_values(body))
+
+        self._bus.call(DBusAddress(path, LOGIN1, PROPERTIES), "GetAll", "s", (interface,), reply)
+
+    def _on_seat(self, seat: dict[str, Any] | None) -> None:
+        match seat:
+            case {"ActiveSession": (str(active), str(front)), "Sessions": list(listed)}:
+                paths = [path for _, path in filter(_is_session, listed)]
+                self._active, self._sessions = active, []
+                self._paths = sorted(paths, key=lambda path: path != front)[:SESSIONS_MAX]
+                self._next()
+            case _:
+                self._done(None)
+
+    def _next(self) -> None:
+        if self._paths:
+            self._get_all(self._paths.pop(0), f"{LOGIN1}.Session", self._on_session)
+        else:
+            self._done(_found(self._sessions, self._active))
+
+    def _on_session(self, properties: dict[str, Any] | None) -> None:
+        session = _session(properties or {})
+        if session is None and not self._missed:
+            # It may have ended meanwhile; then the seat does not list it any more.
+            self._missed = True
+            self._begin()
+        elif session is None:
+            found = _found(self._sessions, self._active)
+            self._done(found._replace(known=False, users=(*found.users, _STRANGER)))
+        else:
+            self._add(session, properties or {})
+
+    def _add(self, session: Seated, properties: dict[str, Any]) -> None:
+        # A session that is closing is nobody's.
+        if properties.get("State") != "closing":
+            self._sessions.append(session)
+        self._next()
+
+
+# Who sits at a session that logind lists and does not tell of: nobody whom we know.
+_STRANGER = Seated("", "", UNKNOWN_UID, "")
+
+
+def _is_session(entry: object) -> bool:
+    match entry:
+        case (str(), str(path)):
+            return _SESSION.fullmatch(path) is not None
+    return False
+
+
+def _values(body: Reply) -> dict[str, Any] | None:
+    """The properties without their types; None when these are no properties."""
+    match body:
+        case (dict(properties),):
+            return {name: value[1] for name, value in properties.items() if isinstance(value, tuple)}
+    return None
+
+
+def _found(sessions: list[Seated], active: str) -> Found:
+    front = next((session for session in sessions if session.id == active), None)
+    return Found(True, front, tuple(session for session in sessions if not session.greeter))
+
+
+def _session(properties: dict[str, Any]) -> Seated | None:
+    """A session by its properties; None without those that tell whose it is."""
+
+    def text(name: str) -> str:
+        value = properties.get(name)
+        return value if isinstance(value, str) else ""
+
+    leader = properties.get("Leader")
+    match properties:
+        case {"Id": str(id), "Name": str(user), "User": (int(uid), str())}:
+            return Seated(
+                id=id,
+                user=user,
+                uid=uid,
+                kind=text("Type"),
+                service=text("Service"),
+                tty=text("TTY"),
+                greeter=text("Class") in ("greeter", "lock-screen"),
+                active=properties.get("Active") is True,
+                locked=properties.get("LockedHint") is True,
+                leader=leader if isinstance(leader, int) else 0,
+            )
+    return None

@@ -1,0 +1,1 @@
+"""The ssh-agent's port in the guest."""

@@ -1,0 +1,1 @@
+"""A program at a port of the console."""

@@ -1,0 +1,1 @@
+"""Ports: bytes, edges and time."""

@@ -1,0 +1,1 @@
+"""One end of the talk, from lines to sessions; no I/O."""

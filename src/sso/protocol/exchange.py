@@ -1,0 +1,123 @@
+"""A mechanism while it is being stepped: octets in, octets out, until complete (PROTOCOL.md section 7)."""
+
+from sso.errors import FramingError, MechanismError, RemoteProtocolError
+from sso.framing import MessageFramer, Words
+from sso.mech import NO_LAYER, TOKEN_MAX, Mechanism
+from sso.protocol.layer import ABORT, FrameReader, Layer, SASLLayer, TLSLayer, frame
+from sso.protocol.messages import LINE_MAX
+from sso.protocol.state import Role
+
+
+class Exchange:
+    """What TLS and SASL share; `first_token` is the client's, made before it asked for the layer."""
+
+    kind = ""
+
+    def __init__(self, role: Role, name: str, mechanism: Mechanism, first_token: bytes) -> None:
+        self.role, self.name, self.mechanism = role, name, mechanism
+        self._first_token = first_token
+
+    def begin(self) -> bytes:
+        """What the client says first, right behind the guest's `ok`."""
+        raise NotImplementedError
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the peer's octets and return the answer; raises MechanismError."""
+        raise NotImplementedError
+
+    def refusal(self, error: MechanismError) -> bytes:
+        """What the peer is told, in the exchange's own form, when the mechanism failed."""
+        return error.token
+
+    def layer(self) -> Layer | None:
+        """The layer that the complete mechanism gives, or None."""
+        raise NotImplementedError
+
+
+class TLSExchange(Exchange):
+    """TLS frames itself: octets go through as they come."""
+
+    kind = "tls"
+
+    def begin(self) -> bytes:
+        return self._first_token
+
+    def feed(self, data: bytes) -> bytes:
+        return bytes(self.mechanism.step(data))
+
+    def layer(self) -> Layer:
+        return TLSLayer(self.mechanism)
+
+
+class SASLExchange(Exchange):
+    """Frames in lock-step, then the outcome line of the guest (RFC 4422 section 4, our profile).
+
+    At the client `outcome` holds the words of that line once it has come, and `unanswered` the size of the
+    first token until the guest has answered it; `rest` holds the octets that stood behind the end of the
+    exchange. A token of more than TOKEN_MAX octets is never sent: MechanismError("too-long").
+    """
+
+    kind = "sasl"
+
+    def __init__(self, role: Role, name: str, mechanism: Mechanism, first_token: bytes) -> None:
+        super().__init__(role, name, mechanism, first_token)
+        self._frames = FrameReader(TOKEN_MAX)
+        self.outcome: Words | None = None
+        self.rest = b""
+        self.unanswered = 0
+        self._first_frame = _framed(first_token)
+
+    def begin(self) -> bytes:
+        self.unanswered = len(self._first_token)
+        return self._first_frame
+
+    def feed(self, data: bytes) -> bytes:
+        self._frames.feed(data)
+        answers = b""
+        while self.outcome is None and not (self.role is Role.GUEST and self.mechanism.complete):
+            if self.role is Role.CLIENT and self._frames.starts_line():
+                self._read_outcome()
+                break
+            token = self._frames.next_frame()
+            if token is None:
+                break
+            self.unanswered = 0
+            answer = self.mechanism.step(token)
+            if answer or not self.mechanism.complete:
+                answers += _framed(bytes(answer))
+        if self.role is Role.GUEST and self.mechanism.complete:
+            self.rest = self._frames.take_unread()
+        return answers
+
+    def _read_outcome(self) -> None:
+        octets = self._frames.take_unread()
+        line, end, self.rest = octets.partition(b"\n")
+        if len(line.removesuffix(b"\r")) > LINE_MAX:
+            raise FramingError("line")
+        if not end:
+            self._frames.feed(octets)
+            return
+        framer = MessageFramer(LINE_MAX, 0)
+        found = framer.feed(line + end)
+        if framer.error:
+            raise FramingError(framer.error)
+        if not found:
+            raise RemoteProtocolError("an empty outcome")
+        self.outcome, self.unanswered = found[0], 0
+
+    def take_unread(self) -> bytes:
+        """The octets that stood behind the last frame, when the exchange ends early."""
+        return self._frames.take_unread()
+
+    def refusal(self, error: MechanismError) -> bytes:
+        return ABORT if self.role is Role.CLIENT else b""
+
+    def layer(self) -> Layer | None:
+        return SASLLayer(self.mechanism) if self.mechanism.layer != NO_LAYER else None
+
+
+def _framed(token: bytes) -> bytes:
+    """A frame that the peer takes; a token's size is looked at before anything of it is sent."""
+    if len(token) > TOKEN_MAX:
+        raise MechanismError("too-long", f"a token of {len(token)} octets, and {TOKEN_MAX} are the most")
+    return frame(token)
