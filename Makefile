@@ -10,7 +10,7 @@ NO_TRACE := -p no:cacheprovider
 endif
 
 .NOTPARALLEL:
-.PHONY: help demo demo-vm test test-desktop test-long quick bench flame checklist lint format pam clean setup-demo setup-test setup-bench
+.PHONY: help demo demo-vm test test-desktop test-long quick bench flame checklist house lint format pam clean setup-demo setup-test setup-bench
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -52,6 +52,9 @@ flame: setup-bench pam  ## where the time of a login goes: a table and a flame g
 
 checklist: setup-test  ## every row of docs/checklist.md with its tests, and the rows that have none yet
 	@$(PYTHON_VENV) scripts/checklist.py
+
+house: setup-test  ## the rooms of the source with their arrows, sizes and words, and what does not hold
+	@$(PYTHON_VENV) scripts/house.py
 
 lint: setup-test  ## ruff and mypy
 	$(PYTHON_VENV) -m ruff check .

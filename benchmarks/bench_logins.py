@@ -14,7 +14,7 @@ from bench_idle import show
 from bench_session import SPN, bare_gssapi, delegated
 from forked_guest import forked_guest
 
-from sso.client.conversation import Conversation
+from sso.client.conversation import ClientConversation
 from sso.demo.realm import Realm
 from sso.mech import load
 from sso.policy import ClientPolicy
@@ -66,7 +66,7 @@ def test_through_processes(benchmark: Any, alice: Path, store: Path, tmp_path: P
 
 
 def _sign_in(address: str) -> None:
-    conversation = Conversation(ClientPolicy(spn=SPN), load)
+    conversation = ClientConversation(ClientPolicy(spn=SPN), load)
     port = open_port(address)
     try:
         Pump(port, conversation).run()

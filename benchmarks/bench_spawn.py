@@ -22,7 +22,7 @@ from sshd import Missing, Sshd
 
 from sso.demo.realm import Realm
 from sso.demo.sandbox import Sandbox
-from sso.guest.channel.conversation import Claim, Conversation
+from sso.guest.channel.conversation import Claim, GuestConversation
 from sso.mech import load
 from sso.policy import GuestPolicy
 from sso.ports.port import open_port
@@ -50,7 +50,7 @@ class Guest:
         self.first = 0.0  # when the first octet came
 
     def serve(self, end: socket.socket) -> None:
-        conversation: Conversation
+        conversation: GuestConversation
 
         def make(name: str, **arguments: Any) -> Any:
             return load(name).accept(spn=SPN, keytab=self.keytab)
@@ -60,7 +60,7 @@ class Guest:
             self.tickets += 1
             conversation.verdict(0, time.monotonic())
 
-        conversation = Conversation(GuestPolicy(), make, judge)
+        conversation = GuestConversation(GuestPolicy(), make, judge)
         end.recv(1, socket.MSG_PEEK)
         self.first = time.perf_counter()
         port = open_port(f"fd:{end.fileno()}")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from sso.guest import records
-from sso.guest.acceptor.acceptor import Acceptor
+from sso.guest.acceptor.acceptor import AcceptorProcess
 from sso.guest.channel import channel, child
 from sso.guest.channel.channel import Channel
 from sso.mech import Mechanism, load
@@ -74,7 +74,7 @@ def accept(agent: socket.socket, link: socket.socket, spn: str, keytab: str) -> 
     pair = load("GSSAPI")
     if pair.prepare is not None:
         pair.prepare()
-    Acceptor(agent, link, lambda name, in_tls: pair.accept(spn=spn, keytab=keytab), load).run()
+    AcceptorProcess(agent, link, lambda name, in_tls: pair.accept(spn=spn, keytab=keytab), load).run()
 
 
 def say_yes(channel: socket.socket, acceptor: socket.socket, store: str) -> None:

@@ -12,7 +12,7 @@ from beds_agent import Clock, has
 
 from sso.errors import MechanismError
 from sso.guest import records
-from sso.guest.acceptor.acceptor import Acceptor
+from sso.guest.acceptor.acceptor import AcceptorProcess
 from sso.guest.acceptor.peer_session import is_sealed
 from sso.guest.packets import CREDENTIAL, JUDGE, PACKET_MAX, VERDICT, YES
 from sso.guest.records import Authenticated, Child, Kind, Outcome
@@ -62,7 +62,7 @@ class AcceptorBed:
             return load(name, ["GSSAPI"]).accept(spn=SPN, keytab=str(keytab))
 
         types = ["GSSAPI", "kerberos", "password"]
-        self.acceptor = Acceptor(
+        self.acceptor = AcceptorProcess(
             *self._theirs, make, lambda name: load(name, types), self._note, key=bytes(32), clock=self.clock
         )
 

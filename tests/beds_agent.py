@@ -15,7 +15,7 @@ from sso.daemon.forked import Forked
 from sso.daemon.local import Peer
 from sso.daemon.reactor import Reactor
 from sso.guest import records
-from sso.guest.agent.account import Checked, Finding
+from sso.guest.agent.account import Checked, Eligibility
 from sso.guest.agent.agent import Agent
 from sso.guest.agent.attempts import NO_DIGEST, Attempts
 from sso.guest.agent.mapping import Mapped
@@ -170,13 +170,13 @@ class FakeMapper:
     def __init__(self, reactor: Reactor) -> None:
         self._reactor = reactor
         self.uids = {"alice": 4001, "bob": 4002}
-        self.finding: Finding | None = None
+        self.finding: Eligibility | None = None
         self.store = ""
 
     def ask(self, kind: Kind, principal: str, done: Callable[[Mapped], None]) -> Forked:
         name = principal.partition("@")[0]
         known = name in self.uids
-        finding = self.finding or (Finding.GOOD if known else Finding.NO_USER)
+        finding = self.finding or (Eligibility.GOOD if known else Eligibility.NO_USER)
         answer = Mapped(finding, self.uids.get(name, 0), name, self.store)
         return Forked(self._reactor, answer.pack, lambda data: done(Mapped.unpack(data)), 5.0)
 

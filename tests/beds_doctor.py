@@ -17,7 +17,7 @@ import pytest
 from beds_agent import let_in
 
 from sso import doctor
-from sso.doctor import Answer, Finding, State, System
+from sso.doctor import Answer, Finding, FindingState, System
 from sso.guest.checks import steps
 from sso.guest.pam_files.pam_stack import add_lines
 
@@ -212,7 +212,7 @@ def machine(make_machine: MakeMachine) -> Machine:
     return make_machine()
 
 
-def of_state(lines: list[tuple[str, Finding]], state: State) -> list[str]:
+def of_state(lines: list[tuple[str, Finding]], state: FindingState) -> list[str]:
     return [doctor.text(line) for line in lines if line[1].state == state]
 
 
@@ -272,7 +272,7 @@ def names_it(machine: Machine, way: Break) -> None:
     breaks, step, found, mend = way
     breaks(machine)
     lines = machine.examine()
-    bad = [finding for at, finding in lines if at == step and finding.state == State.WRONG]
+    bad = [finding for at, finding in lines if at == step and finding.state == FindingState.WRONG]
     assert any(re.search(found, one.found) and re.search(mend, one.mend) for one in bad), lines
-    assert all(one.mend for _, one in lines if one.state == State.WRONG)
+    assert all(one.mend for _, one in lines if one.state == FindingState.WRONG)
     assert not any("the check itself failed" in one.found for _, one in lines), lines

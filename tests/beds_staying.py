@@ -5,7 +5,7 @@ from typing import Any
 
 from pair import Pair
 
-from sso.client.conversation import Conversation
+from sso.client.conversation import ClientConversation
 from sso.client.parties import Shown
 from sso.client.staying import Staying, ends
 from sso.mech import load
@@ -26,7 +26,7 @@ class Console(Pair):
         self.sessions: list[float] = []
         self.said: list[str] = []
         self.states: list[str] = []
-        self.made: list[weakref.ref[Conversation]] = [weakref.ref(self.client)]
+        self.made: list[weakref.ref[ClientConversation]] = [weakref.ref(self.client)]
         self._policy, self._ccache = policy, ccache
         status = self.states.append
         self.client._status = status
@@ -41,10 +41,10 @@ class Console(Pair):
     def ends(self, shown: Shown) -> float:
         return ends(shown, self._ccache)
 
-    def _again(self, shown: Shown) -> Conversation:
+    def _again(self, shown: Shown) -> ClientConversation:
         self.sessions.append(self.now)
         policy = self._policy._replace(password=False)
-        talk = Conversation(policy, load, ccache=self._ccache, service=shown.service)
+        talk = ClientConversation(policy, load, ccache=self._ccache, service=shown.service)
         self.made.append(weakref.ref(talk))
         return talk
 

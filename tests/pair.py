@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from sso.client.conversation import Conversation as ClientConversation
+from sso.client.conversation import ClientConversation as ClientConversation
 from sso.client.parties import Person
 from sso.framing import b64encode
 from sso.guest.channel.conversation import Claim
-from sso.guest.channel.conversation import Conversation as GuestConversation
+from sso.guest.channel.conversation import GuestConversation
 from sso.mech import Mechanism, load
 from sso.policy import ClientPolicy, GuestPolicy
 

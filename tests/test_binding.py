@@ -18,7 +18,7 @@ from pair import Judge, Pair
 from sso_mechs.kerberos import Acceptor, Initiator
 
 from sso.errors import MechanismError
-from sso.guest.channel.conversation import Conversation as GuestConversation
+from sso.guest.channel.conversation import GuestConversation as GuestConversation
 from sso.mech import Mechanism, load
 from sso.policy import GuestPolicy
 from sso.protocol.events import Event

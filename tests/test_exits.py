@@ -17,7 +17,7 @@ from sso_mechs import ccache
 from sso_mechs.kerberos import Initiator, Resumed
 
 from sso.client.conversation import VERDICT_TIME
-from sso.client.exits import MEANING, Exit, Outcome, by_cause, by_code
+from sso.client.exits import MEANING, Ending, Exit, by_cause, by_code
 from sso.demo.realm import Realm
 from sso.errors import MechanismError
 from sso.mech import Mechanism
@@ -41,7 +41,7 @@ def run(kerberos: Kerberos, policy: ClientPolicy, keytab: str = "guest", **chang
     return Pair(policy, GuestPolicy(), mechanisms=mechanisms, judge=Agent(), **changes).run_out()
 
 
-def said(pair: Pair) -> Outcome:
+def said(pair: Pair) -> Ending:
     """The end of the client's run; there is one."""
     assert pair.client.outcome is not None
     return pair.client.outcome

@@ -8,7 +8,7 @@ import pytest
 from flows import Flow
 from pair import Judge, Pair
 
-from sso.guest.channel.conversation import Conversation as GuestConversation
+from sso.guest.channel.conversation import GuestConversation as GuestConversation
 from sso.policy import GuestPolicy
 from sso.protocol.messages import LAYER_LINE_MAX, LINE_MAX, MAGIC, SECRET_MAX
 from sso.protocol.state import State

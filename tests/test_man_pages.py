@@ -12,11 +12,12 @@ import pytest
 from sso import cli
 from sso.client import options
 from sso.client.exits import MEANING
+from sso.daemon.journal import NAMESPACE
 from sso.demo.programs import SEARCH_PATH, find_program
 from sso.errors import ConfigError
 from sso.guest import log
 from sso.guest.config import GuestConfig
-from sso.guest.screens import driver as login
+from sso.guest.screens.driver import _OURS as OUR_DRIVERS
 
 ROOT = Path(__file__).parent.parent
 MAN = ROOT / "docs" / "man"
@@ -181,7 +182,7 @@ def test_agent_page_has_every_unit() -> None:
     assert set(re.findall(r"console-sso-\w+\.(?:service|socket)", source("sso-guest-agent.8"))) == there
 
 
-@pytest.mark.parametrize("driver", login._OURS)
+@pytest.mark.parametrize("driver", OUR_DRIVERS)
 def test_readme_and_overview_set_up_every_login_screen(driver: str) -> None:
     screen = "text console" if driver == "getty" else driver
     command = {"gdm": "gdm-ovirtcred", "lightdm": "--service lightdm", "sddm": "--service sddm"}
@@ -193,7 +194,7 @@ def test_readme_and_overview_set_up_every_login_screen(driver: str) -> None:
 
 def test_overview_has_the_ids_of_the_journal() -> None:
     text = source("console-sso.7")
-    assert str(log.NAMESPACE) in text
+    assert str(NAMESPACE) in text
     names = set(re.findall(r"\bsso(?:\.[a-z-]+){2,}", text))
     assert names
     assert names <= set(log.MESSAGE_IDS.values())

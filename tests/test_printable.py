@@ -69,7 +69,7 @@ def test_no_kind_of_character_that_steers_slips_through() -> None:
 
 _ESCAPES = {"escaped", "one_line"}
 # Where the whole line was made of escaped words before.
-_WHOLE = {("guest/journal.py", "self._program"), ("guest/journal.py", "text")}
+_WHOLE = {("guest/log.py", "self._program"), ("guest/log.py", "text")}
 
 
 def _unescaped(path: Path) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ import pytest
 from sso.demo import holder
 from sso.demo.programs import BedError
 from sso.demo.realm import Realm
-from sso.demo.sandbox import PAM_MODULE, Account, Sandbox
+from sso.demo.sandbox import PAM_MODULE, DemoAccount, Sandbox
 from sso.demo.terminal import Terminal, spawn
 
 pytestmark = pytest.mark.e2e
@@ -143,12 +143,12 @@ def test_a_daemon_has_ids_and_no_login(sandbox: Sandbox) -> None:
 
 def test_an_account_is_added_or_gets_new_values(sandbox: Sandbox) -> None:
     for password in ("first", "second"):
-        sandbox.add_accounts(Account("carol", 4021, password))
+        sandbox.add_accounts(DemoAccount("carol", 4021, password))
     assert sandbox.path("/etc/passwd").read_text().count("\ncarol:") == 1
     assert sandbox.run(
         ["sh", "-c", "cd; pwd; ls -ld ."], user="carol", env={"HOME": "/home/carol"}
     ).stdout.startswith("/home/carol\ndrwx------ 2 carol carol")
-    assert "second" not in repr(Account("carol", 4021, "second"))
+    assert "second" not in repr(DemoAccount("carol", 4021, "second"))
 
 
 def test_a_path_never_leaves_the_sandbox(sandbox: Sandbox) -> None:

@@ -17,7 +17,7 @@ from sso.protocol.messages import (
     StartTLS,
     Unknown,
 )
-from sso.protocol.state import DELAY, FINAL, TABLE, UNKNOWN, VALUE, Machine, Role, State, word
+from sso.protocol.state import DELAY, FINAL, TABLE, UNKNOWN, VALUE, Role, State, StateMachine, word
 
 C, G, S = Role.CLIENT, Role.GUEST, State
 
@@ -40,8 +40,8 @@ BEFORE = {S.READY, S.DELAYED}
 EVERYTHING = [(state, role, name) for state in State for role in Role for name in WORDS]
 
 
-def machine_in(state: State, before: State = S.DELAYED) -> Machine:
-    machine = Machine()
+def machine_in(state: State, before: State = S.DELAYED) -> StateMachine:
+    machine = StateMachine()
     machine.state, machine._before = state, before
     return machine
 

@@ -5,6 +5,7 @@ Tags of one octet and definite lengths in their shortest form; everything else r
 
 INTEGER, OCTET_STRING, OBJECT, SEQUENCE = 0x02, 0x04, 0x06, 0x30
 CONSTRUCTED = 0x20
+CREDENTIAL_MAX = 64 * 1024  # octets of a KRB-CRED, the largest message that is read
 LENGTH_OCTETS_MAX = 3  # of a long length: 16 MiB, more than any message of ours
 
 

@@ -14,9 +14,8 @@ from sso.errors import MechanismError
 from sso.mech import Mechanism, Pair
 from sso_mechs import ccache, handed_over
 from sso_mechs.collection import chosen
+from sso_mechs.der import CREDENTIAL_MAX
 from sso_mechs.principal import Principal
-
-CREDENTIAL_MAX = 64 * 1024  # octets of a KRB-CRED
 
 if find_spec("pyasn1") is None:  # imported late, and known to be missing at once
     raise ImportError("No module named 'pyasn1'", name="pyasn1")

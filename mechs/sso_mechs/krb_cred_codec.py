@@ -9,8 +9,7 @@ from pyasn1.error import PyAsn1Error
 
 from sso.errors import MechanismError
 from sso_mechs.ccache import Ticket
-from sso_mechs.der import check_count
-from sso_mechs.krb_cred import CREDENTIAL_MAX
+from sso_mechs.der import CREDENTIAL_MAX, check_count
 from sso_mechs.krb_cred_asn1 import EncKrbCredPart, KrbCred, KrbCredInfo, principal_name, times_of
 from sso_mechs.principal import COMPONENTS_MAX, Principal
 

@@ -39,7 +39,7 @@ _TRACES = {
 }
 
 
-class State(StrEnum):
+class FindingState(StrEnum):
     """How one thing was found."""
 
     OK = "ok"
@@ -51,7 +51,7 @@ class State(StrEnum):
 class Finding(NamedTuple):
     """What was found, and in one sentence what mends it; only `wrong` always has that."""
 
-    state: State
+    state: FindingState
     found: str
     mend: str = ""
 
@@ -62,19 +62,19 @@ Line = tuple[str, Finding]
 
 
 def ok(found: str) -> Finding:
-    return Finding(State.OK, found)
+    return Finding(FindingState.OK, found)
 
 
 def warning(found: str, mend: str = "") -> Finding:
-    return Finding(State.WARNING, found, mend)
+    return Finding(FindingState.WARNING, found, mend)
 
 
 def wrong(found: str, mend: str) -> Finding:
-    return Finding(State.WRONG, found, mend)
+    return Finding(FindingState.WRONG, found, mend)
 
 
 def not_checked(why: str) -> Finding:
-    return Finding(State.NOT_CHECKED, why)
+    return Finding(FindingState.NOT_CHECKED, why)
 
 
 def examine(steps: Iterable[Step]) -> Iterator[Line]:
@@ -285,7 +285,7 @@ def main(arguments: list[str] | None = None, system: System | None = None) -> in
         lines.append(line)
         if not options.json:
             print(text(line), flush=True)
-    bad = sum(finding.state == State.WRONG for _, finding in lines)
+    bad = sum(finding.state == FindingState.WRONG for _, finding in lines)
     if options.json:
         findings = [as_json(line) for line in lines]
         print(json.dumps({"role": role, "wrong": bad, "findings": findings}, indent=1))

@@ -8,12 +8,12 @@ from flows import Kerberos
 from pair import Pair
 from sso_mechs.enctypes import is_error
 
-from sso.client.exits import Exit, Outcome, by_cause
+from sso.client.exits import Ending, Exit, by_cause
 from sso.mech import Mechanism
 from sso.policy import ClientPolicy, GuestPolicy
 
 
-def said(pair: Pair) -> Outcome:
+def said(pair: Pair) -> Ending:
     """The end of the client's run; there is one."""
     assert pair.client.outcome is not None
     return pair.client.outcome

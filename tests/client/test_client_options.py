@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sso.client.exits import MEANING, Exit
+from sso.client.flags import OPTIONS
 from sso.client.main import main
-from sso.client.options import _SWITCHES, _TEXTS, OPTIONS, parse, plain
+from sso.client.options import _SWITCHES, _TEXTS, parse, plain
 from sso.client.usage import parser
 from sso.errors import ConfigError
 

@@ -24,7 +24,7 @@ from sso.client.status import Status
 from sso.demo.realm import Realm
 from sso.demo.terminal import spawn
 from sso.framing import b64encode
-from sso.guest.channel.conversation import Claim, Conversation
+from sso.guest.channel.conversation import Claim, GuestConversation
 from sso.mech import load
 from sso.policy import GuestPolicy
 from sso.ports.port import FilePort, Port
@@ -64,7 +64,7 @@ class Guest(threading.Thread):
             self.claims.append(claim)
             conversation.verdict(self._code, time.monotonic())
 
-        conversation = Conversation(self._policy, make, judge)
+        conversation = GuestConversation(self._policy, make, judge)
         return Pump(port, conversation).run() == "finished"
 
 

@@ -19,7 +19,7 @@ from sso.client.exits import Exit
 from sso.demo.realm import Realm
 from sso.errors import MechanismError
 from sso.framing import COMPILED
-from sso.guest.channel.conversation import Claim, Conversation
+from sso.guest.channel.conversation import Claim, GuestConversation
 from sso.mech import load
 from sso.policy import GuestPolicy
 from sso.ports.port import open_port
@@ -30,7 +30,8 @@ SPN = "host/deleg.test.example"
 # What the client may have loaded when its first octet leaves: every login waits for all of it. Ours by name;
 # what the standard library's modules load themselves is their matter, and is found out.
 OURS = {
-    *("sso", "sso.client", "sso.client.start", "sso.client.main", "sso.client.options", "sso.client.exits"),
+    *("sso", "sso.client", "sso.client.start", "sso.client.main", "sso.client.options", "sso.client.flags"),
+    "sso.client.exits",
     *("sso.client.conversation", "sso.client.parties", "sso.client.prompts", "sso.client.status"),
     *("sso.client.halves", "sso.spn"),
     *("sso.errors", "sso.framing", "sso.credential", "sso.mech", "sso.policy"),
@@ -103,7 +104,7 @@ def test_little_is_loaded_before_the_first_octet() -> None:
 
 
 def serve(end: socket.socket, keytab: Path) -> None:
-    conversation: Conversation
+    conversation: GuestConversation
 
     def make(name: str, **arguments: Any) -> Any:
         return load(name).accept(spn=SPN, keytab=str(keytab))
@@ -111,7 +112,7 @@ def serve(end: socket.socket, keytab: Path) -> None:
     def judge(claim: Claim) -> None:
         conversation.verdict(0, time.monotonic())
 
-    conversation = Conversation(GuestPolicy(), make, judge)
+    conversation = GuestConversation(GuestPolicy(), make, judge)
     port = open_port(f"fd:{end.fileno()}")
     Pump(port, conversation).run()
     port.close()

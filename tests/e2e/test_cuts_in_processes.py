@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 from beds_guest import SPN, TIME, MakeGuest, Wire, sign_in
 
-from sso.client.conversation import Conversation
+from sso.client.conversation import ClientConversation
 from sso.client.exits import Exit
 from sso.demo.guest import Guest
 from sso.demo.realm import Realm
@@ -28,7 +28,7 @@ SHELL = re.compile(r"\$ ")
 
 def cut_off(guest: Guest, cut: tuple[str, int]) -> None:
     """A client (the real conversation, in this process, for speed) whose wire ends at that octet."""
-    conversation = Conversation(ClientPolicy(spn=SPN), load)
+    conversation = ClientConversation(ClientPolicy(spn=SPN), load)
     client, ours = socket.socketpair()
     port = socket.socket(socket.AF_UNIX)
     port.connect(str(guest.port))

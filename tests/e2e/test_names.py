@@ -7,7 +7,7 @@ from beds_guest import SPN, MakeGuest, shell, sign_in
 
 from sso.client.exits import Exit
 from sso.demo.realm import Realm
-from sso.demo.sandbox import Account
+from sso.demo.sandbox import DemoAccount
 
 pytestmark = pytest.mark.e2e
 NAMES = {
@@ -30,7 +30,7 @@ def enter(realm: Realm, name: str) -> None:
 def test_it_signs_in(realm: Realm, make_guest: MakeGuest, what: str) -> None:
     name = NAMES[what]
     guest = make_guest()
-    guest.sandbox.add_accounts(Account(name, 4031, "on-the-console"))
+    guest.sandbox.add_accounts(DemoAccount(name, 4031, "on-the-console"))
     enter(realm, name)
     guest.screen.expect("login: ")
     run = sign_in(guest, realm, "--spn", SPN)
@@ -45,7 +45,7 @@ def test_it_signs_in(realm: Realm, make_guest: MakeGuest, what: str) -> None:
 def test_a_long_names_k5login_has_the_last_word(realm: Realm, make_guest: MakeGuest, folder: str) -> None:
     name = "z" * 200
     guest = make_guest()
-    guest.sandbox.add_accounts(Account(name, 4032, "on-the-console"))
+    guest.sandbox.add_accounts(DemoAccount(name, 4032, "on-the-console"))
     path = f"/home/{name}/.k5login"
     if folder == "k5login_directory":
         config = guest.sandbox.path("/etc/krb5.conf").read_text()

@@ -11,7 +11,7 @@ from sso_mechs import ccache
 from sso.client.exits import Exit
 from sso.demo.guest import Guest
 from sso.demo.realm import Realm
-from sso.demo.sandbox import ACCOUNTS, Account
+from sso.demo.sandbox import ACCOUNTS, DemoAccount
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 SESSIONS = 20
@@ -63,7 +63,7 @@ def test_the_scan_finds_what_is_there(make_guest: MakeGuest) -> None:
 
 def test_no_password_stays(realm: Realm, make_guest: MakeGuest, certificates: Certificates) -> None:
     guest = make_guest('mechanisms = ["TLS", "password"]', tls=True)
-    guest.sandbox.add_accounts(Account("alice", ACCOUNTS[0].uid, PASSWORD))
+    guest.sandbox.add_accounts(DemoAccount("alice", ACCOUNTS[0].uid, PASSWORD))
     guest.screen.expect("login: ")
     options = "--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca), "--password"
     for _ in range(SESSIONS):

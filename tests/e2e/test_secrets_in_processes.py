@@ -11,7 +11,7 @@ from sso_mechs import ccache
 
 from sso.client.exits import Exit
 from sso.demo.realm import Realm
-from sso.demo.sandbox import ACCOUNTS, Account
+from sso.demo.sandbox import ACCOUNTS, DemoAccount
 
 pytestmark = pytest.mark.e2e
 CANARY = "Canary-9f2e77c1-on-the-console"
@@ -48,7 +48,7 @@ class Watcher(threading.Thread):
 
 def test_a_password_shows_nowhere(realm: Realm, make_guest: MakeGuest, certificates: Certificates) -> None:
     guest = make_guest('mechanisms = ["TLS", "password"]', tls=True)
-    guest.sandbox.add_accounts(Account("alice", ACCOUNTS[0].uid, CANARY))
+    guest.sandbox.add_accounts(DemoAccount("alice", ACCOUNTS[0].uid, CANARY))
     guest.screen.expect("login: ")
     watcher = Watcher()
     watcher.start()

@@ -12,7 +12,7 @@ from pam_bed import SOURCE
 from sso.daemon.reactor import Reactor
 from sso.demo.programs import find_program
 from sso.demo.sandbox import Sandbox
-from sso.guest.agent.locker_socket import VerdictServer
+from sso.guest.agent.locker_socket import LockerServer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -32,7 +32,7 @@ class Desk:
 
     def open(self) -> None:
         """Listen, for the first time or again."""
-        self.server = VerdictServer(str(self.sandbox.path(SOCKET)), self.reactor, self.verdict)
+        self.server = LockerServer(str(self.sandbox.path(SOCKET)), self.reactor, self.verdict)
 
     def close(self) -> None:
         self.server.close()

@@ -141,13 +141,13 @@ def take_over(path: str, agent_socket: str) -> None:
     """Replace what reads a peer's octets in both kinds of process."""
     report = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.fchmod(report, 0o666)  # for who it becomes
-    session = child.Child.receive_data
+    session = child.ChildConversation.receive_data
 
     def received(self: Any, data: bytes, now: float) -> None:
         outcomes(agent_socket, path, report)
         session(self, data, now)
 
-    child.Child.receive_data = received  # type: ignore[method-assign]
+    child.ChildConversation.receive_data = received  # type: ignore[method-assign]
 
     def reply(self: Any, packet: Any) -> bytes | None:
         if bytes(packet[:1]) != JUDGE:

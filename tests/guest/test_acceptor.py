@@ -9,7 +9,7 @@ import pytest
 
 from sso.demo.realm import Realm
 from sso.guest import records
-from sso.guest.acceptor.acceptor import Acceptor
+from sso.guest.acceptor.acceptor import AcceptorProcess
 from sso.guest.acceptor.peer_session import PeerSession
 from sso.guest.packets import BIND, CREDENTIAL, EXPORT, JUDGE, MAKE, NO, STEP, YES
 from sso.guest.records import Kind
@@ -159,7 +159,7 @@ def test_whatever_is_no_record_ends_the_loop_and_not_the_process(which: str, pac
     def unused(*arguments: object) -> NoReturn:
         raise AssertionError("nothing is to be made")
 
-    loop = Acceptor(ours["agent"], ours["channel"], unused, unused, lambda id, text: said.append(id))
+    loop = AcceptorProcess(ours["agent"], ours["channel"], unused, unused, lambda id, text: said.append(id))
     if packet:
         pairs[which][1].send(packet)
     else:

@@ -6,41 +6,42 @@ import os
 import pytest
 from beds_agent import account
 
-from sso.guest.agent.account import Finding, Rules, is_login_name
+from sso.guest.agent.account import Eligibility, Rules
+from sso.guest.records import is_login_name
 
 
 @pytest.mark.parametrize(
     ("name", "uid", "shell", "finding"),
     [
-        ("alice", 1000, "/bin/sh", Finding.GOOD),
-        ("root", 0, "/bin/sh", Finding.ROOT),
-        ("toor", 0, "/bin/sh", Finding.ROOT),
-        ("daemon", 999, "/bin/sh", Finding.SYSTEM),
-        ("alice", 1000, "/usr/sbin/nologin", Finding.NO_SHELL),
-        ("alice", 1000, "/bin/false", Finding.NO_SHELL),
-        ("-f", 1000, "/bin/sh", Finding.NAME),
+        ("alice", 1000, "/bin/sh", Eligibility.GOOD),
+        ("root", 0, "/bin/sh", Eligibility.ROOT),
+        ("toor", 0, "/bin/sh", Eligibility.ROOT),
+        ("daemon", 999, "/bin/sh", Eligibility.SYSTEM),
+        ("alice", 1000, "/usr/sbin/nologin", Eligibility.NO_SHELL),
+        ("alice", 1000, "/bin/false", Eligibility.NO_SHELL),
+        ("-f", 1000, "/bin/sh", Eligibility.NAME),
     ],
 )
-def test_rules(name: str, uid: int, shell: str, finding: Finding) -> None:
+def test_rules(name: str, uid: int, shell: str, finding: Eligibility) -> None:
     assert Rules().on_account(account(name, uid, shell)) is finding
 
 
 def test_root_is_refused_whatever_the_least_uid_is() -> None:
-    assert Rules(min_uid=0).on_uid(0) is Finding.ROOT
-    assert Rules(min_uid=1).on_uid(1) is Finding.GOOD
+    assert Rules(min_uid=0).on_uid(0) is Eligibility.ROOT
+    assert Rules(min_uid=1).on_uid(1) is Eligibility.GOOD
 
 
 @pytest.mark.parametrize(
     ("allowed", "finding"),
     [
-        ((), Finding.GOOD),
-        (("daemon",), Finding.GOOD),
-        (("no-such-group", "daemon"), Finding.GOOD),
-        (("bin",), Finding.NOT_IN_GROUP),
-        (("no-such-group",), Finding.NOT_IN_GROUP),
+        ((), Eligibility.GOOD),
+        (("daemon",), Eligibility.GOOD),
+        (("no-such-group", "daemon"), Eligibility.GOOD),
+        (("bin",), Eligibility.NOT_IN_GROUP),
+        (("no-such-group",), Eligibility.NOT_IN_GROUP),
     ],
 )
-def test_groups(allowed: tuple[str, ...], finding: Finding) -> None:
+def test_groups(allowed: tuple[str, ...], finding: Eligibility) -> None:
     member = grp.getgrnam("daemon").gr_gid
     found = Rules(1000, allowed).on_account(account("alice", 1000), lambda name, gid: [gid, member])
     assert found is finding
@@ -48,7 +49,7 @@ def test_groups(allowed: tuple[str, ...], finding: Finding) -> None:
 
 def test_the_primary_group_counts() -> None:
     entry = account("no-such-user", 1000, gid=grp.getgrnam("daemon").gr_gid)
-    assert Rules(1000, ("daemon",)).on_account(entry, os.getgrouplist) is Finding.GOOD
+    assert Rules(1000, ("daemon",)).on_account(entry, os.getgrouplist) is Eligibility.GOOD
 
 
 @pytest.mark.parametrize("name", ["alice", "a.b-c_d", "älice", "a@realm", "CORP\\a b", "x" * 255, "я" * 127])

@@ -10,7 +10,7 @@ import pytest
 from beds_agent import ATTEMPT, MakeStage, Stage, has, let_in, open_fds, take
 
 from sso.guest import records
-from sso.guest.agent.account import Finding
+from sso.guest.agent.account import Eligibility
 from sso.guest.agent.agent import RECORDS_MAX
 from sso.guest.records import SECRET_MAX, Begin, Confirm, End, Kind, Operation, Outcome
 
@@ -87,16 +87,16 @@ def test_an_identity_needs_to_be_allowed(make_stage: MakeStage) -> None:
 @pytest.mark.parametrize(
     ("finding", "code"),
     [
-        (Finding.NO_USER, DENIED),
-        (Finding.NOT_AUTHORISED, DENIED),
-        (Finding.ROOT, DENIED),
-        (Finding.SYSTEM, DENIED),
-        (Finding.NOT_IN_GROUP, DENIED),
-        (Finding.NO_SHELL, DENIED),
-        (Finding.BROKEN, INTERNAL),
+        (Eligibility.NO_USER, DENIED),
+        (Eligibility.NOT_AUTHORISED, DENIED),
+        (Eligibility.ROOT, DENIED),
+        (Eligibility.SYSTEM, DENIED),
+        (Eligibility.NOT_IN_GROUP, DENIED),
+        (Eligibility.NO_SHELL, DENIED),
+        (Eligibility.BROKEN, INTERNAL),
     ],
 )
-def test_whoever_may_not_is_refused(finding: Finding, code: int, make_stage: MakeStage) -> None:
+def test_whoever_may_not_is_refused(finding: Eligibility, code: int, make_stage: MakeStage) -> None:
     stage = make_stage()
     stage.mapper.finding = finding
     stage.begin()
@@ -143,7 +143,7 @@ def test_the_same_attempt_gets_the_same_answer_and_no_second_login(make_stage: M
 
 def test_a_session_gets_one_decision(make_stage: MakeStage) -> None:
     stage = make_stage()
-    stage.mapper.finding = Finding.ROOT
+    stage.mapper.finding = Eligibility.ROOT
     stage.begin()
     stage.claim()
     assert stage.outcome() == (1, DENIED)
@@ -324,7 +324,7 @@ def test_a_record_of_the_other_process_ends_both_links(
 
 def test_an_acceptor_that_reads_nothing_ends_it(make_stage: MakeStage) -> None:
     stage = make_stage()
-    stage.mapper.finding = Finding.ROOT
+    stage.mapper.finding = Eligibility.ROOT
     stage.acceptor.setblocking(True)
     for id in range(100_000):
         stage.agent._outcome(id, 0)

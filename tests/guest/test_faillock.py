@@ -12,7 +12,7 @@ from beds_agent import let_in
 
 from sso.demo.sandbox import Sandbox
 from sso.guest.agent import faillock
-from sso.guest.agent.faillock import SIZE_MAX, Settings, would_lock
+from sso.guest.agent.faillock import SIZE_MAX, FaillockSettings, would_lock
 
 TALLY = struct.Struct("=52sHHQ")
 NOW = 1_700_000_000.0
@@ -176,7 +176,7 @@ def test_records_that_are_no_failures_any_more(tally: Tally) -> None:
 
 
 def test_without_a_configuration_the_defaults_hold(tmp_path: Path) -> None:
-    assert faillock.read(str(tmp_path / "none")) == Settings("/var/run/faillock", 3, 900, 600)
+    assert faillock.read(str(tmp_path / "none")) == FaillockSettings("/var/run/faillock", 3, 900, 600)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_without_a_configuration_the_defaults_hold(tmp_path: Path) -> None:
 def test_nonsense_is_the_default(tmp_path: Path, text: str) -> None:
     conf = tmp_path / "faillock.conf"
     conf.write_text(text)
-    assert faillock.read(str(conf)) == Settings()
+    assert faillock.read(str(conf)) == FaillockSettings()
 
 
 def test_a_configuration_of_random_octets_is_read(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def make_screen(tmp_path: Path) -> Iterator[MakeScreen]:
     program.chmod(0o755)
 
     def make() -> Screen:
-        argv = [sys.executable, "-m", "sso.guest.screens.getty"]
+        argv = [sys.executable, "-m", "sso.guest.screens.getty_program"]
         argv += ["--socket", str(tmp_path / "getty.sock"), "--login", str(program)]
         env = {
             "PATH": "/usr/bin:/bin",
@@ -146,7 +146,7 @@ def test_the_end_of_the_terminal_is_the_end(make_screen: MakeScreen) -> None:
 
 @pytest.mark.parametrize(("arguments", "code"), [([], 2), (["--", "-froot"], 2)])
 def test_wrong_use_is_told(arguments: list[str], code: int) -> None:
-    argv = [sys.executable, "-m", "sso.guest.screens.getty", *arguments]
+    argv = [sys.executable, "-m", "sso.guest.screens.getty_program", *arguments]
     done = subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     assert done.returncode == code and done.stderr.startswith("sso-getty: ")
 
@@ -156,7 +156,7 @@ def test_agetty_may_have_asked_for_the_name(make_screen: MakeScreen, tmp_path: P
     argv = [
         sys.executable,
         "-m",
-        "sso.guest.screens.getty",
+        "sso.guest.screens.getty_program",
         "--login",
         str(tmp_path / "login"),
         "-p",

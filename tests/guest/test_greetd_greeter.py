@@ -191,7 +191,7 @@ def test_the_terminal_is_given_back_in_order() -> None:
     raw = [*before]
     raw[3] &= ~(termios.ECHO | termios.ICANON | termios.ISIG)  # as a program that was killed has left it
     termios.tcsetattr(slave, termios.TCSANOW, raw)
-    terminal = greetd_greeter.Terminal(slave)
+    terminal = greetd_greeter.GreeterTerminal(slave)
     terminal.begin()
     assert not termios.tcgetattr(slave)[3] & termios.ISIG
     terminal.give_back()
@@ -203,7 +203,7 @@ def test_the_terminal_is_given_back_in_order() -> None:
 def test_who_does_not_answer_in_time_gives_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(greetd_greeter, "ANSWER_SECONDS", 0.0)
     master, slave = pty.openpty()
-    terminal = greetd_greeter.Terminal(slave)
+    terminal = greetd_greeter.GreeterTerminal(slave)
     assert terminal.ask("Password: ", False, bytearray(10)) == -1
     assert termios.tcgetattr(slave)[3] & termios.ECHO
     for fd in (master, slave):

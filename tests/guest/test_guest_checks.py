@@ -30,7 +30,7 @@ from dbus_bed import STRANGER, Daemon, MakeDaemon, Somebody, daemon, make_daemon
 from logind_bed import LogindMock, logind
 
 from sso import doctor
-from sso.doctor import Finding, State, System
+from sso.doctor import Finding, FindingState, System
 from sso.guest import checks
 from sso.guest.checks import bus, clock, keytab, units
 from sso.guest.checks.bus import POLICIES
@@ -53,7 +53,7 @@ pytestmark = pytest.mark.e2e  # files of several users, so it needs root
 @pytest.mark.parametrize("login", ["getty", "greetd", "lightdm", "gdm"])
 def test_a_healthy_guest_is_all_well(make_machine: MakeMachine, login: str) -> None:
     lines = make_machine(login).examine()
-    assert [doctor.text(line) for line in lines if line[1].state != State.OK] == []
+    assert [doctor.text(line) for line in lines if line[1].state != FindingState.OK] == []
     assert {"configuration", "port", "keytab", "units", "PAM service", "clone"} <= {step for step, _ in lines}
 
 
@@ -61,13 +61,16 @@ def test_without_the_agents_library_that_is_all_it_says(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "jeepney", None)
     ((step, check),) = checks.steps(System(), Namespace(config="/nonsuch"), [])
     (found,) = check()
-    assert (step, found.state) == ("library", State.WRONG) and "apt install python3-jeepney" in found.mend
+    assert (step, found.state) == (
+        "library",
+        FindingState.WRONG,
+    ) and "apt install python3-jeepney" in found.mend
 
 
 def test_auto_takes_the_display_manager_that_is_enabled(machine: Machine) -> None:
     machine.settings(f'spn = "{SPN}"', login="auto")
     machine.path(MANAGER).symlink_to("/lib/systemd/system/gdm3.service")
-    assert any("login = auto: gdm" in line for line in of_state(machine.examine(), State.OK))
+    assert any("login = auto: gdm" in line for line in of_state(machine.examine(), FindingState.OK))
 
 
 def test_no_key_is_ever_read_or_shown(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,15 +123,16 @@ def test_a_clone_is_suspected_and_not_accused(
 ) -> None:
     breaks(machine)
     lines = machine.examine()
-    assert any(found in line for line in of_state(lines, State.WARNING))
-    assert of_state(lines, State.WRONG) == []
+    assert any(found in line for line in of_state(lines, FindingState.WARNING))
+    assert of_state(lines, FindingState.WRONG) == []
 
 
 def test_a_keytab_that_came_before_the_machines_id_is_a_sign(machine: Machine) -> None:
     machine.path("/etc/machine-id").unlink()
     machine.write("/etc/machine-id", "f" * 32 + "\n")
     assert any(
-        "before the machine got its machine-id" in line for line in of_state(machine.examine(), State.WARNING)
+        "before the machine got its machine-id" in line
+        for line in of_state(machine.examine(), FindingState.WARNING)
     )
 
 
@@ -137,21 +141,21 @@ def test_without_a_port_the_units_only_wait(machine: Machine) -> None:
     for name in units.SERVICES:
         machine.units[f"{name}.service"] = {"ActiveState": "inactive"}
     lines = machine.examine()
-    (line,) = of_state(lines, State.WARNING)
+    (line,) = of_state(lines, FindingState.WARNING)
     assert "console-sso-acceptor.service: started when the port is there" in line
-    assert [line for line in of_state(lines, State.WRONG) if "units" in line] == []
+    assert [line for line in of_state(lines, FindingState.WRONG) if "units" in line] == []
 
 
 def test_without_systemd_its_steps_are_not_checked(machine: Machine) -> None:
     machine.path("/run/systemd/system").rmdir()
     lines = machine.examine()
-    assert [line.split()[2] for line in of_state(lines, State.NOT_CHECKED)] == ["units:", "login"]
-    assert of_state(lines, State.WRONG) == []
+    assert [line.split()[2] for line in of_state(lines, FindingState.NOT_CHECKED)] == ["units:", "login"]
+    assert of_state(lines, FindingState.WRONG) == []
 
 
 def test_a_port_that_nobody_holds_is_worth_a_warning(machine: Machine) -> None:
     machine.let_go()
-    assert any("no process has it open" in line for line in of_state(machine.examine(), State.WARNING))
+    assert any("no process has it open" in line for line in of_state(machine.examine(), FindingState.WARNING))
 
 
 def test_the_realm_is_found_in_included_files(machine: Machine) -> None:
@@ -164,7 +168,9 @@ def test_the_realm_is_found_in_included_files(machine: Machine) -> None:
 def test_lock_out_is_told(machine: Machine) -> None:
     machine.write("/etc/pam.d/common-auth", "auth required pam_faillock.so preauth\n")
     machine.write("/etc/security/faillock.conf", "deny = 5\neven_deny_root\n")
-    assert any("locks after 5 failures, root too" in line for line in of_state(machine.examine(), State.OK))
+    assert any(
+        "locks after 5 failures, root too" in line for line in of_state(machine.examine(), FindingState.OK)
+    )
 
 
 # TLS
@@ -183,36 +189,38 @@ def tls(machine: Machine, certificate: Path, key_file: Path) -> list[Finding]:
 
 def test_a_good_certificate(machine: Machine, certificates: Certificates) -> None:
     (found,) = tls(machine, certificates.guest.certificate, certificates.guest.key)
-    assert found.state == State.OK and "for guest.test.example, until 2" in found.found
+    assert found.state == FindingState.OK and "for guest.test.example, until 2" in found.found
 
 
 def test_a_certificate_that_has_expired(machine: Machine, certificates: Certificates) -> None:
     (found,) = tls(machine, certificates.expired.certificate, certificates.expired.key)
-    assert found.state == State.WRONG and "has expired" in found.found and "new certificate" in found.mend
+    assert (
+        found.state == FindingState.WRONG and "has expired" in found.found and "new certificate" in found.mend
+    )
 
 
 def test_a_key_that_does_not_fit(machine: Machine, certificates: Certificates) -> None:
     (found,) = tls(machine, certificates.guest.certificate, certificates.other_name.key)
-    assert found.state == State.WRONG and "do not fit together (KEY_VALUES_MISMATCH)" in found.found
+    assert found.state == FindingState.WRONG and "do not fit together (KEY_VALUES_MISMATCH)" in found.found
 
 
 def test_a_certificate_for_another_name(machine: Machine, certificates: Certificates) -> None:
     (found,) = tls(machine, certificates.other_name.certificate, certificates.other_name.key)
-    assert found.state == State.WARNING and "is for other.test.example" in found.found
+    assert found.state == FindingState.WARNING and "is for other.test.example" in found.found
 
 
 def test_a_certificate_without_a_subject_alternative_name(
     machine: Machine, certificates: Certificates
 ) -> None:
     (found,) = tls(machine, certificates.common_name.certificate, certificates.common_name.key)
-    assert found.state == State.WARNING and "has no subjectAltName" in found.found and found.mend
+    assert found.state == FindingState.WARNING and "has no subjectAltName" in found.found and found.mend
 
 
 def test_a_key_for_all(machine: Machine, certificates: Certificates) -> None:
     tls(machine, certificates.guest.certificate, certificates.guest.key)
     machine.path("/etc/console-sso/key.pem").chmod(0o644)
     found = [finding for step, finding in machine.examine() if step == "TLS"]
-    assert found[0].state == State.WRONG and "chmod 600 /etc/console-sso/key.pem" in found[0].mend
+    assert found[0].state == FindingState.WRONG and "chmod 600 /etc/console-sso/key.pem" in found[0].mend
 
 
 # The bus, a real one
@@ -232,13 +240,13 @@ def test_a_bus_with_logind_and_the_agent(
     somebody.own(NAME)
     logind.session("c1", "gdm", 110, Class="greeter")
     found = of_bus(machine, daemon)
-    assert [each.state for each in found] == [State.OK] * 3
+    assert [each.state for each in found] == [FindingState.OK] * 3
     assert "in front of seat0 is gdm" in found[0].found
 
 
 def test_a_bus_where_nobody_has_the_name(machine: Machine, daemon: Daemon, logind: LogindMock) -> None:
     _, name, _ = of_bus(machine, daemon)
-    assert name.state == State.WRONG and "systemctl restart console-sso-agent.service" in name.mend
+    assert name.state == FindingState.WRONG and "systemctl restart console-sso-agent.service" in name.mend
 
 
 def test_a_bus_where_a_user_has_the_name(machine: Machine, make_daemon: MakeDaemon) -> None:
@@ -246,19 +254,19 @@ def test_a_bus_where_a_user_has_the_name(machine: Machine, make_daemon: MakeDaem
     stranger = Somebody(daemon.address, STRANGER)
     stranger.own(NAME)
     _, name, _ = of_bus(machine, daemon)
-    assert name.state == State.WRONG and f"owned by uid {STRANGER} (pid " in name.found
+    assert name.state == FindingState.WRONG and f"owned by uid {STRANGER} (pid " in name.found
     stranger.close()
 
 
 def test_a_bus_without_logind(machine: Machine, daemon: Daemon) -> None:
-    assert of_bus(machine, daemon)[0].state == State.WRONG
+    assert of_bus(machine, daemon)[0].state == FindingState.WRONG
     (found,) = of_bus(machine, daemon, "getty")
-    assert found.state == State.WARNING and "utmp tells who is signed in" in found.found
+    assert found.state == FindingState.WARNING and "utmp tells who is signed in" in found.found
 
 
 def test_no_bus(machine: Machine) -> None:
     (found,) = bus.bus(of(System(machine.root), GuestConfig(login="lightdm"), TOML))
-    assert found.state == State.WRONG and "apt install dbus" in found.mend
+    assert found.state == FindingState.WRONG and "apt install dbus" in found.mend
 
 
 def test_no_policy_for_the_name(machine: Machine, daemon: Daemon) -> None:
@@ -266,7 +274,7 @@ def test_no_policy_for_the_name(machine: Machine, daemon: Daemon) -> None:
     machine.path(POLICIES[0]).unlink()
     system = System(machine.root, machine.ask, daemon.address)
     found = list(bus.bus(of(system, GuestConfig(login="gdm"), TOML)))[-1]
-    assert found.state == State.WRONG and "no D-Bus policy" in found.found
+    assert found.state == FindingState.WRONG and "no D-Bus policy" in found.found
 
 
 # The clock
@@ -275,17 +283,17 @@ def test_no_policy_for_the_name(machine: Machine, daemon: Daemon) -> None:
 @pytest.mark.parametrize(
     ("kept", "ahead", "state"),
     [
-        (True, None, State.OK),
-        (False, 2.0, State.OK),
-        (False, -90.0, State.WARNING),
-        (False, None, State.WARNING),
-        (False, 301.0, State.WRONG),
-        (False, -4000.0, State.WRONG),
+        (True, None, FindingState.OK),
+        (False, 2.0, FindingState.OK),
+        (False, -90.0, FindingState.WARNING),
+        (False, None, FindingState.WARNING),
+        (False, 301.0, FindingState.WRONG),
+        (False, -4000.0, FindingState.WRONG),
     ],
 )
-def test_what_the_clock_means(kept: bool, ahead: float | None, state: State) -> None:
+def test_what_the_clock_means(kept: bool, ahead: float | None, state: FindingState) -> None:
     found = clock.judge(kept, "the hypervisor's clock", ahead)
-    assert found.state == state and bool(found.mend) == (state != State.OK)
+    assert found.state == state and bool(found.mend) == (state != FindingState.OK)
 
 
 def test_the_hardware_clock_is_compared(machine: Machine) -> None:
@@ -322,5 +330,5 @@ def test_nor_does_a_cure_of_the_bus(machine: Machine, daemon: Daemon) -> None:
     machine.path("/run/systemd/system").rmdir()
     machine.path(POLICIES[0]).unlink(missing_ok=True)
     found = of_bus(machine, daemon)
-    told = [each.mend for each in found if each.state == State.WRONG]
+    told = [each.mend for each in found if each.state == FindingState.WRONG]
     assert len(told) >= 2 and not any("systemctl" in mend for mend in told), found

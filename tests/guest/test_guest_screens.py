@@ -26,7 +26,7 @@ from beds_doctor import (
     write,
 )
 
-from sso.doctor import State, System
+from sso.doctor import FindingState, System
 from sso.guest.checks import pam, screen
 from sso.guest.checks.guest import of
 from sso.guest.config import GuestConfig
@@ -180,9 +180,10 @@ def test_what_is_broken_is_named_with_its_cure(machine: Machine, name: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("version", "state"), [("0.19.0-5", State.OK), ("0.20.0-1", State.WRONG), ("", State.NOT_CHECKED)]
+    ("version", "state"),
+    [("0.19.0-5", FindingState.OK), ("0.20.0-1", FindingState.WRONG), ("", FindingState.NOT_CHECKED)],
 )
-def test_sddm_is_known_in_one_version(machine: Machine, version: str, state: State) -> None:
+def test_sddm_is_known_in_one_version(machine: Machine, version: str, state: FindingState) -> None:
     machine.versions["sddm"] = version
     guest = of(System(machine.root, machine.ask), GuestConfig(login="sddm"), TOML)
     (found,) = screen.sddm(guest)
@@ -192,14 +193,14 @@ def test_sddm_is_known_in_one_version(machine: Machine, version: str, state: Sta
 def test_a_manager_that_nobody_knows_leaves_the_text_console(machine: Machine) -> None:
     machine.settings(f'spn = "{SPN}"', login="auto")
     machine.path(MANAGER).symlink_to("/lib/systemd/system/lxdm.service")
-    (line,) = of_state(machine.examine(), State.WARNING)
+    (line,) = of_state(machine.examine(), FindingState.WARNING)
     assert "the display manager lxdm.service is not known" in line
 
 
 def test_lines_by_hand_are_worth_a_warning(machine: Machine) -> None:
     control = add_lines(LOGIN).replace(" # console-sso", "")
     machine.write("/etc/pam.d/login", control)
-    (line,) = of_state(machine.examine(), State.WARNING)
+    (line,) = of_state(machine.examine(), FindingState.WARNING)
     assert "written by hand" in line and "sso install-pam --service login --dry-run" in line
 
 
@@ -216,14 +217,14 @@ def test_lines_by_hand_that_cannot_take_a_login_back_are_wrong(
     machine: Machine, change: Callable[[str], str], place: str
 ) -> None:
     machine.write("/etc/pam.d/login", change(add_lines(LOGIN).replace(" # console-sso", "")))
-    (line,) = of_state(machine.examine(), State.WRONG)
+    (line,) = of_state(machine.examine(), FindingState.WRONG)
     assert f"has no {place} of pam_sso.so" in line and "default=die] pam_sso.so check" in line
 
 
 def test_the_lines_of_an_older_version_are_wrong(machine: Machine) -> None:
     text = re.sub(r"(account|session) .*check # console-sso\n", "", add_lines(LOGIN))
     machine.write("/etc/pam.d/login", re.sub(r"session \[.*?\] pam_sso", "session optional pam_sso", text))
-    (line,) = of_state(machine.examine(), State.WRONG)
+    (line,) = of_state(machine.examine(), FindingState.WRONG)
     assert "of an older version" in line and "sso install-pam --upgrade" in line
 
 

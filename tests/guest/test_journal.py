@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sso.guest import lines, log
+from sso.daemon import journal
+from sso.guest import log
 
 SECONDS = 10
 HOSTILE = "\x1b[2J\r\n\u202eevil\u2028\u2029\x9b\ud800\ue000\u200b\N{TAG LATIN SMALL LETTER A}"
@@ -28,10 +29,10 @@ def journald(tmp_path: Path) -> Iterator[socket.socket]:
 @pytest.fixture
 def reads_stderr(journald: socket.socket, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
     """The same, and our standard error is said to end there."""
-    opened: list[log.Journal] = []
-    found_by_environment = log.open_journal
+    opened: list[journal.Journal] = []
+    found_by_environment = journal.open_journal
 
-    def open_journal() -> log.Journal | None:
+    def open_journal() -> journal.Journal | None:
         found = os.fstat(2)
         monkeypatch.setenv("JOURNAL_STREAM", f"{found.st_dev}:{found.st_ino}")
         entries = found_by_environment(journald.getsockname())
@@ -67,7 +68,7 @@ def entry(datagram: bytes) -> dict[str, str]:
 
 
 def test_an_event_is_an_entry_with_fields(reads_stderr: socket.socket) -> None:
-    log.to_stderr()
+    log.open_as("sso-agent")
     log.note("login-opened", session=7, user="alice", code=0)
     assert entry(reads_stderr.recv(65536)) == {
         "MESSAGE": "login-opened session=7 user=alice code=0",
@@ -86,33 +87,33 @@ def test_an_event_is_an_entry_with_fields(reads_stderr: socket.socket) -> None:
 def test_refusals_are_notices_and_failures_warnings(
     id: str, priority: str, reads_stderr: socket.socket
 ) -> None:
-    log.to_stderr()
+    log.open_as("sso-agent")
     log.note(id)
     assert entry(reads_stderr.recv(65536))["PRIORITY"] == priority
 
 
 def test_a_value_can_make_no_field_of_its_own(reads_stderr: socket.socket) -> None:
-    log.to_stderr()
+    log.open_as("sso-agent")
     forged = "x\nMESSAGE_ID=00\n_UID=0\n\x1b[31m\udcff"
     log.note("pam-refused", reason=forged, pid="9" * 5000)
     found = entry(reads_stderr.recv(65536))
     assert found["CONSOLE_SSO_REASON"] == r"x\nMESSAGE_ID=00\n_UID=0\n\x1b[31m\udcff"
-    assert found["MESSAGE_ID"] == log.message_id("sso.pam.refused")
+    assert found["MESSAGE_ID"] == journal.message_id("sso.pam.refused")
     assert found["MESSAGE"].isprintable() and "_UID" not in found
-    assert len(found["CONSOLE_SSO_PID"]) == len(found["MESSAGE"]) == log.VALUE_MAX
+    assert len(found["CONSOLE_SSO_PID"]) == len(found["MESSAGE"]) == journal.VALUE_MAX
 
 
 def test_a_journald_that_is_gone_leaves_standard_error(
     reads_stderr: socket.socket, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    log.to_stderr()
+    log.open_as("sso-agent")
     os.unlink(tmp_path / "journal")
     log.note("agent-started", login="getty")
     assert capfd.readouterr().err == "sso-agent: agent-started login=getty\n"
 
 
 def test_nobody_waits_for_a_busy_journald(reads_stderr: socket.socket) -> None:
-    log.to_stderr()
+    log.open_as("sso-agent")
     for number in range(10_000):  # far beyond a datagram queue
         log.note("login-asked", session=number)
     assert entry(reads_stderr.recv(65536))["CONSOLE_SSO_SESSION"] == "0"
@@ -126,9 +127,9 @@ def test_without_journald_the_lines_go_to_standard_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("JOURNAL_STREAM", stream)
-    assert log.open_journal(journald.getsockname()) is None
-    log.to_stderr()
-    log.to_stderr()  # no second line of each
+    assert journal.open_journal(journald.getsockname()) is None
+    log.open_as("sso-agent")
+    log.open_as("sso-agent")  # no second line of each
     log.note("login-opened", user="alice liddell")
     assert capsys.readouterr().err == "sso-agent: login-opened user='alice liddell'\n"
 
@@ -139,37 +140,61 @@ def test_an_unknown_event_is_a_mistake() -> None:
 
 
 def test_ids_are_stable_and_each_its_own() -> None:
-    ids = [log.message_id(name) for name in log.MESSAGE_IDS.values()]
+    ids = [journal.message_id(name) for words in log.PROGRAMS.values() for name in words.values()]
     assert len(set(ids)) == len(ids) and all(re.fullmatch("[0-9a-f]{32}", id) for id in ids)
-    assert log.message_id("sso.agent.started") == "787c1a69ef1d5671bdc85b99ab693131"
-    assert set(log.PRIORITIES) <= set(log.MESSAGE_IDS)
+    assert journal.message_id("sso.agent.started") == "787c1a69ef1d5671bdc85b99ab693131"
+    assert set(log.PRIORITIES) <= {word for words in log.PROGRAMS.values() for word in words}
 
 
-def test_every_event_of_the_guest_is_listed() -> None:
-    used = {
-        call.args[0].value
-        for path in GUEST.rglob("*.py")
-        for call in ast.walk(ast.parse(path.read_text()))
-        if isinstance(call, ast.Call)
-        and getattr(call.func, "id", getattr(call.func, "attr", "")) in ("note", "_note")
-        and isinstance(call.args[0], ast.Constant)
-    }
-    assert used and used <= set(log.MESSAGE_IDS)
+# Which program's words a folder of the guest may say; the others are the agent's.
+SPEAKERS = {"channel": "sso-channel", "acceptor": "sso-acceptor", "ssh_agent": "sso-ssh-agent", "checks": ""}
+
+
+def spoken(program: str) -> tuple[set[str], set[str], set[str]]:
+    """What the code of a program logs: its plain words, the other expressions, and all of its constants."""
+    words, made, constants = set[str](), set[str](), set[str]()
+    for path in GUEST.rglob("*.py"):
+        if path.name == "log.py" or SPEAKERS.get(path.relative_to(GUEST).parts[0], "sso-agent") != program:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                constants.add(node.value)
+            if isinstance(node, ast.Call) and node.args and called(node) in ("note", "_note", "Refusals"):
+                said = node.args[0]
+                (words if isinstance(said, ast.Constant) else made).add(ast.unparse(said).strip("'"))
+    return words, made, constants
+
+
+def called(call: ast.Call) -> str:
+    return str(getattr(call.func, "id", getattr(call.func, "attr", "")))
+
+
+@pytest.mark.parametrize("program", log.PROGRAMS)
+def test_the_words_of_a_program_are_those_that_its_code_says(program: str) -> None:
+    words, _, constants = spoken(program)
+    listed = set(log.PROGRAMS[program])
+    assert words <= listed
+    assert listed - constants <= {"session-failed", *(f"session-{cause}" for cause in log.ENDS)}, "dead words"
+
+
+def test_a_word_of_an_unprivileged_process_is_not_made_of_somebodys_text() -> None:
+    assert spoken("sso-channel")[1] <= {"ending(event.cause)", "id"}
+    assert not spoken("sso-acceptor")[1]
 
 
 # The unprivileged processes
 
 
 def test_their_lines_are_entries_too(reads_stderr: socket.socket) -> None:
-    say = lines.log_as("sso-channel")
-    say("session-end", session=12, status=0)
-    say("child-stopped", "its pulse stopped")
+    log.open_as("sso-channel")
+    log.note("session-end", session=12, status=0)
+    log.note("child-stopped", "its pulse stopped")
     first, second = (entry(reads_stderr.recv(65536)) for _ in range(2))
     assert first == {
         "MESSAGE": "session-end session=12 status=0",
         "PRIORITY": "6",
         "SYSLOG_IDENTIFIER": "sso-channel",
-        "MESSAGE_ID": log.message_id("sso.channel.session-end"),
+        "MESSAGE_ID": journal.message_id("sso.channel.session-end"),
         "CONSOLE_SSO_SESSION": "12",
         "CONSOLE_SSO_STATUS": "0",
     }
@@ -179,8 +204,8 @@ def test_their_lines_are_entries_too(reads_stderr: socket.socket) -> None:
 
 def test_what_a_peer_said_is_one_value_and_finds_no_field(reads_stderr: socket.socket) -> None:
     """A field has one source, the caller: a text that looks like one is a text."""
-    say = lines.log_as("sso-channel")
-    say("not-authenticated", "x session=99 user=root" + HOSTILE, mechanism="GSSAPI session=98")
+    log.open_as("sso-channel")
+    log.note("not-authenticated", "x session=99 user=root" + HOSTILE, mechanism="GSSAPI session=98")
     found = entry(reads_stderr.recv(65536))
     assert set(found) == {
         *("MESSAGE", "PRIORITY", "SYSLOG_IDENTIFIER", "MESSAGE_ID"),
@@ -195,48 +220,35 @@ def test_nothing_that_steers_a_terminal_reaches_standard_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
-    lines.log_as("sso-channel")("not-authenticated", HOSTILE, mechanism=HOSTILE)
-    log.to_stderr()
+    log.open_as("sso-channel")
+    log.note("not-authenticated", HOSTILE, mechanism=HOSTILE)
+    log.open_as("sso-agent")
     log.note("pam-refused", reason=HOSTILE)
     first, second = capsys.readouterr().err.removesuffix("\n").split("\n")
     assert first.isprintable() and second.isprintable()
     assert r"\x1b[2J" in first and r"\u202e" in second
 
 
-@pytest.mark.parametrize("cause", [*lines.ENDS, "wrong-key", "a cause of somebody's mechanism\x1b"])
+@pytest.mark.parametrize("cause", [*log.ENDS, "wrong-key", "a cause of somebody's mechanism\x1b"])
 def test_every_end_of_a_session_has_a_word(cause: str, reads_stderr: socket.socket) -> None:
-    lines.log_as("sso-channel")(lines.ending(cause), "why", cause=cause)
+    log.open_as("sso-channel")
+    log.note(log.ending(cause), "why", cause=cause)
     found = entry(reads_stderr.recv(65536))
-    word = f"session-{cause}" if cause in lines.ENDS else "session-failed"
-    assert found["MESSAGE_ID"] == log.message_id(f"sso.channel.{word}")
-
-
-@pytest.mark.parametrize(
-    ("program", "modules"),
-    [
-        ("sso-channel", ("channel", "channel_main", "child", "conversation")),
-        ("sso-acceptor", ("acceptor", "acceptor_main")),
-    ],
-)
-def test_every_word_of_theirs_is_listed(program: str, modules: tuple[str, ...]) -> None:
-    log = lines.log_as(program)
-    trees = [ast.parse((GUEST / f"{name}.py").read_text()) for name in modules]
-    calls = [call for tree in trees for call in ast.walk(tree) if isinstance(call, ast.Call)]
-    said = [call.args[0] for call in calls if getattr(call.func, "attr", "") == "_log"]
-    words = {argument.value for argument in said if isinstance(argument, ast.Constant)}
-    assert words and words <= set(log._ids)
-    others = {ast.unparse(argument) for argument in said if not isinstance(argument, ast.Constant)}
-    assert others <= {"ending(event.cause)", "id"}, "a word is not made of somebody's text"
+    word = f"session-{cause}" if cause in log.ENDS else "session-failed"
+    assert found["MESSAGE_ID"] == journal.message_id(f"sso.channel.{word}")
 
 
 def test_a_word_that_is_none_is_a_mistake(reads_stderr: socket.socket) -> None:
-    with pytest.raises(KeyError):
-        lines.log_as("sso-channel")("session-whatever")
+    log.open_as("sso-channel")
+    for word in ("session-whatever", "login-opened"):  # of nobody, and of another program
+        with pytest.raises(KeyError):
+            log.note(word)
 
 
 def test_their_lines_on_standard_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)
-    lines.log_as("sso-acceptor")("mechanism-failed", "")
+    log.open_as("sso-acceptor")
+    log.note("mechanism-failed", "")
     assert capsys.readouterr().err == "sso-acceptor: mechanism-failed\n"

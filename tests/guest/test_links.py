@@ -16,8 +16,9 @@ from sso.daemon.reactor import Reactor
 from sso.errors import ConfigError, NoAgent
 from sso.guest import records
 from sso.guest.agent.leaving import LOCK_EVERY
+from sso.guest.agent.links import Links
 from sso.guest.config import GuestConfig
-from sso.guest.links import Links, fingerprint, join
+from sso.guest.links import fingerprint, join
 from sso.guest.records import Begin, Child, Confirm, Link, SignIn
 from sso.guest.seat.logind import Seated
 

@@ -13,7 +13,7 @@ from beds_agent import Clock, account, let_in, open_fds
 from sso.daemon.forked import Forked
 from sso.daemon.reactor import Reactor
 from sso.guest.agent import mapping
-from sso.guest.agent.account import Finding, Rules
+from sso.guest.agent.account import Eligibility, Rules
 from sso.guest.agent.mapping import Mapped, Mapper
 from sso.guest.records import Kind
 
@@ -71,22 +71,22 @@ def ask(reactor: Reactor, principal: str, kind: Kind = Kind.KERBEROS, rules: Rul
 @pytest.mark.parametrize(
     ("principal", "finding", "user"),
     [
-        ("alice/admin@TEST.EXAMPLE", Finding.NO_USER, ""),
-        (r"alice\@corp.example@TEST.EXAMPLE", Finding.SYSTEM, ""),
-        (r"alice\@corp.exampleX@TEST.EXAMPLE", Finding.NO_USER, ""),
-        (f"{'x' * 300}@TEST.EXAMPLE", Finding.NAME, ""),
-        ("alice@OTHER.EXAMPLE", Finding.NO_USER, ""),
-        ("mallory@TEST.EXAMPLE", Finding.NO_USER, ""),
-        ("root@TEST.EXAMPLE", Finding.ROOT, ""),
-        ("daemon@TEST.EXAMPLE", Finding.SYSTEM, ""),
-        ("guest@TEST.EXAMPLE", Finding.NO_SHELL, ""),
-        ("-f@TEST.EXAMPLE", Finding.NAME, ""),
-        ("a@b@c", Finding.BROKEN, ""),
-        ("", Finding.NAME, ""),
+        ("alice/admin@TEST.EXAMPLE", Eligibility.NO_USER, ""),
+        (r"alice\@corp.example@TEST.EXAMPLE", Eligibility.SYSTEM, ""),
+        (r"alice\@corp.exampleX@TEST.EXAMPLE", Eligibility.NO_USER, ""),
+        (f"{'x' * 300}@TEST.EXAMPLE", Eligibility.NAME, ""),
+        ("alice@OTHER.EXAMPLE", Eligibility.NO_USER, ""),
+        ("mallory@TEST.EXAMPLE", Eligibility.NO_USER, ""),
+        ("root@TEST.EXAMPLE", Eligibility.ROOT, ""),
+        ("daemon@TEST.EXAMPLE", Eligibility.SYSTEM, ""),
+        ("guest@TEST.EXAMPLE", Eligibility.NO_SHELL, ""),
+        ("-f@TEST.EXAMPLE", Eligibility.NAME, ""),
+        ("a@b@c", Eligibility.BROKEN, ""),
+        ("", Eligibility.NAME, ""),
     ],
 )
 def test_a_principal_is_who_libkrb5_says(
-    principal: str, finding: Finding, user: str, reactor: Reactor, kerberos: Path
+    principal: str, finding: Eligibility, user: str, reactor: Reactor, kerberos: Path
 ) -> None:
     mapped = ask(reactor, principal)
     assert (mapped.finding, mapped.user) == (finding, user)
@@ -100,16 +100,16 @@ DAEMON = Rules(min_uid=1)
 @pytest.mark.e2e
 def test_k5login_decides_who_is_let_in(reactor: Reactor, kerberos: Path) -> None:
     k5login = kerberos / "k5login" / "daemon"
-    good = Mapped(Finding.GOOD, 1, "daemon", "FILE:/tmp/krb5cc_1")
+    good = Mapped(Eligibility.GOOD, 1, "daemon", "FILE:/tmp/krb5cc_1")
     assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON) == good
     k5login.write_text("somebody@TEST.EXAMPLE\n")
     os.chown(k5login, 1, 1)
     k5login.chmod(0o600)
-    assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON).finding is Finding.NOT_AUTHORISED
-    assert ask(reactor, "carol@OTHER.EXAMPLE", rules=DAEMON).finding is Finding.NOT_AUTHORISED
+    assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON).finding is Eligibility.NOT_AUTHORISED
+    assert ask(reactor, "carol@OTHER.EXAMPLE", rules=DAEMON).finding is Eligibility.NOT_AUTHORISED
     k5login.write_text("carol@OTHER.EXAMPLE\n")
     assert ask(reactor, "carol@OTHER.EXAMPLE", rules=DAEMON) == good
-    assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON).finding is Finding.NOT_AUTHORISED
+    assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON).finding is Eligibility.NOT_AUTHORISED
 
 
 @pytest.mark.parametrize("rule", ["disable = an2ln", "enable_only = k5login", "module = own:/nonexistent.so"])
@@ -172,7 +172,7 @@ def test_what_lies_in_the_place_of_the_default_cache_locks_nobody_out(
     )
     there(place)
     found = ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON)
-    assert (found.finding, found.store) == (Finding.GOOD, name if usable else "FILE")
+    assert (found.finding, found.store) == (Eligibility.GOOD, name if usable else "FILE")
 
 
 @pytest.mark.e2e
@@ -203,22 +203,22 @@ def test_the_question_is_asked_with_the_users_ids(
         return os.getresuid() == (1, 1, 1) and os.getresgid() == (1, 1, 1) and 0 not in os.getgroups()
 
     monkeypatch.setattr(mapping._Kerberos, "user_ok", is_daemon)
-    assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON).finding is Finding.GOOD
+    assert ask(reactor, "daemon@TEST.EXAMPLE", rules=DAEMON).finding is Eligibility.GOOD
     assert os.getuid() == 0
 
 
 def test_a_password_names_its_user_without_kerberos(reactor: Reactor) -> None:
-    assert ask(reactor, "alice", Kind.PASSWORD) == Mapped(Finding.GOOD, 4001, "alice")
-    assert ask(reactor, "nobody-here", Kind.PASSWORD).finding is Finding.NO_USER
-    assert ask(reactor, "root", Kind.PASSWORD).finding is Finding.ROOT
-    assert ask(reactor, "-froot", Kind.PASSWORD).finding is Finding.NAME
+    assert ask(reactor, "alice", Kind.PASSWORD) == Mapped(Eligibility.GOOD, 4001, "alice")
+    assert ask(reactor, "nobody-here", Kind.PASSWORD).finding is Eligibility.NO_USER
+    assert ask(reactor, "root", Kind.PASSWORD).finding is Eligibility.ROOT
+    assert ask(reactor, "-froot", Kind.PASSWORD).finding is Eligibility.NAME
 
 
 def test_the_numbers_are_judged_again_here(reactor: Reactor) -> None:
     mapper = Mapper(reactor, Rules())
-    assert mapper._judge(Mapped(Finding.GOOD, 0, "alice")).finding is Finding.ROOT
-    assert mapper._judge(Mapped(Finding.GOOD, 999, "alice")).finding is Finding.SYSTEM
-    assert mapper._judge(Mapped(Finding.GOOD, 1000, "alice")).finding is Finding.GOOD
+    assert mapper._judge(Mapped(Eligibility.GOOD, 0, "alice")).finding is Eligibility.ROOT
+    assert mapper._judge(Mapped(Eligibility.GOOD, 999, "alice")).finding is Eligibility.SYSTEM
+    assert mapper._judge(Mapped(Eligibility.GOOD, 1000, "alice")).finding is Eligibility.GOOD
 
 
 def test_a_directory_service_that_hangs_blocks_nobody_and_is_killed() -> None:
@@ -238,7 +238,7 @@ def test_a_directory_service_that_hangs_blocks_nobody_and_is_killed() -> None:
     assert got == []
     clock.now += 0.2
     reactor.turn(0)
-    assert got == [Mapped(Finding.BROKEN)]
+    assert got == [Mapped(Eligibility.BROKEN)]
     reap(reactor, forked, before)
     reactor.close()
 

@@ -6,7 +6,7 @@ import pytest
 from beds_agent import Asked, MakeStage, Stage, has
 
 from sso.guest import records
-from sso.guest.agent.account import Checked, Finding
+from sso.guest.agent.account import Checked, Eligibility
 from sso.guest.agent.newcomer import RENEWAL_SECONDS
 from sso.guest.records import Kind, Operation
 from sso.guest.seat.logind import Found, Seated
@@ -114,7 +114,7 @@ def test_who_is_refused_has_locked_it_before_the_answer(
 
 
 def test_her_own_ticket_that_is_refused_locks_too(stage: Stage) -> None:
-    stage.mapper.finding = Finding.NOT_IN_GROUP
+    stage.mapper.finding = Eligibility.NOT_IN_GROUP
     arrives(stage)
     assert shows(stage, TICKET) == 403
     assert is_locked(stage)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from beds_doctor import LOGIN, Machine, machine, make_machine, of_state
 
-from sso.doctor import State
+from sso.doctor import FindingState
 from sso.guest.checks import libpam
 from sso.guest.checks.libpam import SAYS_YES, TrialError
 from sso.guest.pam_files.install_pam import pam_folder
@@ -87,7 +87,7 @@ def test_a_check_that_a_sign_on_skips_is_wrong_until_somebody_means_it(machine: 
     otp = LOGIN.replace("@include common-auth\n", "@include common-auth\nauth required pam_oath.so\n")
     machine.write("/etc/pam.d/login", add_lines(otp))
     machine.copy("pam/pam_sso.so", "/lib/x/security/pam_oath.so")
-    (line,) = of_state(machine.examine(), State.WRONG)
+    (line,) = of_state(machine.examine(), FindingState.WRONG)
     assert "a sign-on skips what may refuse a login by hand: login: auth required pam_oath.so" in line
     assert "sso install-pam --service login --skip-checks pam_oath" in line
     machine.write("/etc/pam.d/login", add_lines(otp, skips=["pam_oath"]))
@@ -97,7 +97,7 @@ def test_a_check_that_a_sign_on_skips_is_wrong_until_somebody_means_it(machine: 
 
 def test_our_lines_in_a_service_that_is_no_screen_are_worth_a_warning(machine: Machine) -> None:
     machine.write("/etc/pam.d/cups", add_lines(LOGIN))
-    (line,) = of_state(machine.examine(), State.WARNING)
+    (line,) = of_state(machine.examine(), FindingState.WARNING)
     assert "/etc/pam.d/cups has lines of pam_sso.so" in line and "--service cups --remove" in line
 
 
@@ -113,7 +113,7 @@ def test_our_lines_in_a_service_that_is_no_screen_are_worth_a_warning(machine: M
 def test_what_is_no_line_for_libpam_is_none_for_the_doctor(machine: Machine, comment: bytes) -> None:
     text = add_lines((comment + LOGIN.encode()).decode("latin-1"))
     machine.write("/etc/pam.d/login", text.encode("latin-1"))
-    assert not of_state(machine.examine(), State.WRONG) and OURS in service(machine)[-1]
+    assert not of_state(machine.examine(), FindingState.WRONG) and OURS in service(machine)[-1]
 
 
 def test_nothing_of_the_machine_runs_and_nothing_is_changed(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ from sso.guest.records import (
     SignIn,
     Taken,
 )
-from sso.guest.screens.getty import Getty
+from sso.guest.screens.getty_program import Getty
 from sso.guest.screens.greetd_greeter import Word
 from sso.protocol.messages import Error
 

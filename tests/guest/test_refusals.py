@@ -11,10 +11,10 @@ import pytest
 from beds_agent import Clock, let_in
 
 from sso.daemon.reactor import Reactor
-from sso.guest.agent.locker_socket import VerdictServer
+from sso.guest.agent.links import Links
+from sso.guest.agent.locker_socket import LockerServer
 from sso.guest.agent.pam_socket import PamServer, Peers
 from sso.guest.config import GuestConfig
-from sso.guest.links import Links
 from sso.guest.refusals import NOTE_EVERY
 from sso.guest.screens.getty import GettyDriver
 from sso.guest.screens.greetd import GreetdDriver
@@ -43,7 +43,7 @@ class Stand:
             driver.start(lambda: None)
             ending.callback(driver.close)
         links = Links(config, self.reactor, lambda *pair: None)
-        verdict = VerdictServer(self.paths["verdict"], self.reactor, lambda *asked: False)
+        verdict = LockerServer(self.paths["verdict"], self.reactor, lambda *asked: False)
         pam = PamServer(self.paths["pam"], self.reactor, _Desk(), Peers("").refusal)
         for server in (links, verdict, pam):
             ending.callback(server.close)

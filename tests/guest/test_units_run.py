@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from systemd_bed import CONFIG, SERVICES, Machine, own_python
 
-from sso.guest import log
+from sso.daemon.journal import message_id
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -142,7 +142,7 @@ def test_their_lines_are_found_in_the_journal(machine: Machine) -> None:
     machine.up()
 
     def entries(id: str) -> list[dict[str, str]]:
-        found = machine.tell("journalctl", "--boot", "--output=json", f"MESSAGE_ID={log.message_id(id)}")
+        found = machine.tell("journalctl", "--boot", "--output=json", f"MESSAGE_ID={message_id(id)}")
         return [json.loads(line) for line in found.splitlines()]
 
     machine.wait(lambda: entries("sso.agent.started") and entries("sso.channel.session-begin"))

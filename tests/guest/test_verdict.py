@@ -14,7 +14,7 @@ from beds_agent import Clock, MakeStage, has, let_in, open_fds
 
 from sso.daemon.reactor import Reactor
 from sso.guest import records
-from sso.guest.agent.locker_socket import ASK_SECONDS, CONNECTIONS_MAX, OF_ONE_UID_MAX, VerdictServer
+from sso.guest.agent.locker_socket import ASK_SECONDS, CONNECTIONS_MAX, OF_ONE_UID_MAX, LockerServer
 from sso.guest.records import Kind, Operation, Reply, Request
 from sso.guest.seat.logind import Seated
 
@@ -36,7 +36,7 @@ class Hall:
         self.reactor = Reactor(self.clock)
         self.asked: list[tuple[int, str, str]] = []
         self.live = 1
-        self.server = VerdictServer(self.path, self.reactor, self.verdict)
+        self.server = LockerServer(self.path, self.reactor, self.verdict)
         self.links: list[socket.socket] = []
 
     def verdict(self, uid: int, user: str, service: str) -> bool:
@@ -410,4 +410,4 @@ def test_the_end_hangs_up_on_everybody(hall: Hall) -> None:
     hall.server.close()
     assert [hall.hear(link) for link in links] == [b"", b""]
     assert not Path(hall.path).exists() and open_fds() == before - 3
-    hall.server = VerdictServer(hall.path, hall.reactor, hall.verdict)
+    hall.server = LockerServer(hall.path, hall.reactor, hall.verdict)

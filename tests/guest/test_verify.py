@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 from pam_bed import failures
 
-from sso.demo.sandbox import Account, Sandbox
+from sso.demo.sandbox import DemoAccount, Sandbox
 
 pytestmark = pytest.mark.e2e
 
 PROBE = Path(__file__).with_name("verify_probe.py")
 SOURCE = Path(__file__).resolve().parents[2] / "src"
-EXPIRED = Account("expired", 4101, "expired-on-the-console")
-BLANK = Account("blank", 4102, "blank-on-the-console")
+EXPIRED = DemoAccount("expired", 4101, "expired-on-the-console")
+BLANK = DemoAccount("blank", 4102, "blank-on-the-console")
 
 # Failures are counted, and nothing waits after one.
 COUNTED = """\

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pyasn1.codec.der import decoder, encoder
 from sso_mechs import ccache
 from sso_mechs.ccache import Ticket
-from sso_mechs.krb_cred import CREDENTIAL_MAX, Acceptor, Initiator
+from sso_mechs.der import CREDENTIAL_MAX
+from sso_mechs.krb_cred import Acceptor, Initiator
 from sso_mechs.krb_cred_asn1 import EncKrbCredPart, KrbCred
 from sso_mechs.krb_cred_codec import decode, encode
 

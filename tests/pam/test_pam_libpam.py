@@ -74,8 +74,8 @@ def test_what_is_taken_is_read_as_libpam_reads_it(text: str) -> None:
         ]
     except ConfigError:
         return
-    stand_ins = {"pam_echo.so": SAYS_YES, "pam_env.so": SAYS_YES}
-    ran = run("x", {"x": text.encode("latin-1"), **OTHER}, MODULES, stand_ins)["account"]
+    substitutes = {"pam_echo.so": SAYS_YES, "pam_env.so": SAYS_YES}
+    ran = run("x", {"x": text.encode("latin-1"), **OTHER}, MODULES, substitutes)["account"]
     # A name that is none of theirs (an umlaut, a carriage return) is a module that is not there.
     assert list(ran.calls) == [each for each in found if each[0] in ("pam_echo", "pam_env")]
 
@@ -111,15 +111,15 @@ OUTCOMES = st.lists(
 
 def outcome(drawn: list[str]) -> dict[str, str]:
     """Who stands for which module: what proves the user says yes, and what refuses nobody does not refuse."""
-    stand_ins = dict(zip((f"pam_{name}" for name in NAMES), drawn, strict=True))
-    stand_ins |= dict.fromkeys(YES | PROOFS, SAYS_YES) | dict.fromkeys(IGNORE, SAYS_NOTHING)
-    stand_ins["pam_deny"] = SAYS_NO
-    return {f"{name}.so": stand_in for name, stand_in in stand_ins.items()}
+    substitutes = dict(zip((f"pam_{name}" for name in NAMES), drawn, strict=True))
+    substitutes |= dict.fromkeys(YES | PROOFS, SAYS_YES) | dict.fromkeys(IGNORE, SAYS_NOTHING)
+    substitutes["pam_deny"] = SAYS_NO
+    return {f"{name}.so": substitute for name, substitute in substitutes.items()}
 
 
-def trial(text: str, shared: str, stand_ins: dict[str, str], ours: str) -> dict[str, Ran]:
+def trial(text: str, shared: str, substitutes: dict[str, str], ours: str) -> dict[str, Ran]:
     files = {"x": text.encode(), "shared": shared.encode(), **OTHER}
-    return run("x", files, MODULES, {**stand_ins, "pam_sso.so": ours})
+    return run("x", files, MODULES, {**substitutes, "pam_sso.so": ours})
 
 
 @FILES
@@ -144,13 +144,13 @@ def test_our_lines_change_no_login_by_hand_and_let_nobody_in_whom_that_refuses(
             return
     except ConfigError:
         return
-    stand_ins = outcome(drawn)
-    without = trial(remove_lines(added), shared, stand_ins, SAYS_NOTHING)
-    with_us = trial(added, shared, stand_ins, SAYS_NOTHING)
+    substitutes = outcome(drawn)
+    without = trial(remove_lines(added), shared, substitutes, SAYS_NOTHING)
+    with_us = trial(added, shared, substitutes, SAYS_NOTHING)
     for type in ("auth", "account", "session"):
         assert with_us[type].code == without[type].code
         assert others(with_us[type]) == others(without[type])
-    signed_on = trial(added, shared, stand_ins, SAYS_YES)
+    signed_on = trial(added, shared, substitutes, SAYS_YES)
     assert signed_on["account"].calls[0] == ("pam_sso", "check")
     assert signed_on["session"].calls[0] == ("pam_sso", "check")
     if signed_on["session"].code == 0:

@@ -98,7 +98,7 @@ class Agent:
         try:
             os.dup2(os.open(self._log, os.O_CREAT | os.O_WRONLY | os.O_APPEND), 2)
             sys.stderr = open(2, "w")  # noqa: SIM115  # pytest has another one
-            log.to_stderr()
+            log.open_as("sso-agent")
             stage = raise_stage(
                 folder / "run", Driver(service, teller), {"pam_socket": str(guest.path(SOCKET))}
             )

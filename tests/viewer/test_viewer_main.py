@@ -10,8 +10,9 @@ from sso.console.console import Console
 from sso.viewer import intent as intents
 from sso.viewer import main as program
 from sso.viewer import settings
+from sso.viewer.exits import NO_GTK, USAGE
 from sso.viewer.intent import PLAIN_STREAM, Intent
-from sso.viewer.main import NO_GTK, USAGE, main
+from sso.viewer.main import main
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from sso.client.exits import by_cause
-from sso.client.options import SYSTEM_CONFIG, Options, parse
+from sso.client.flags import SYSTEM_CONFIG
+from sso.client.options import Options, parse
 from sso.doctor import (
     KRB5_CONF,
     Finding,

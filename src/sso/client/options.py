@@ -5,19 +5,14 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from sso.client.flags import FLAG, OPTIONS, STRANGERS, SWITCH, SYSTEM_CONFIG, VERBOSE
 from sso.errors import ConfigError
 from sso.policy import SASL_CONF, TLS, ClientPolicy, Source
 
-SYSTEM_CONFIG = "/etc/console-sso/client.toml"
 PIN_PREFIX = "sha256:"
 _SWITCHES = ("trust-any-spn", "offer-tgt", "send-ticket", "password", "stay")
 # What a guest that only a connection file has named gets in no case but by a [[guest]] table of its own.
 _GENEROUS = ("trust-any-spn", "offer-tgt", "send-ticket", "password")
-_OWN_WORDS = (Source.TYPED, Source.CONFIGURED)
-_STRANGERS = (Source.FILE, Source.SIGNED)
-_FLAG: dict[str, Any] = {"action": "store_true", "default": False}
-_SWITCH: dict[str, Any] = {"action": "store_true", "default": None}
-VERBOSE = ("-v", "--verbose")
 DIGITS_MAX = 9  # of a descriptor's number
 _TEXTS = ("require", "tls-name", "tls-ca", "user")
 
@@ -106,116 +101,6 @@ def _check(policy: ClientPolicy) -> None:
         )
 
 
-# Every option: flag, its settings in argparse's words, what a person needs to know.
-OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
-    (
-        "--port",
-        {"default": "stdio", "metavar": "ADDRESS"},
-        "stdio, fd:N, unix:PATH, tcp:HOST:PORT or a device (default: stdio, as a viewer spawns it)",
-    ),
-    (
-        "--spn",
-        {"metavar": "SPN"},
-        "the guest's Kerberos service, such as host/vm.example.org"
-        " (default: ask the guest, which is weak, and then ask you)",
-    ),
-    (
-        "--asked-spn",
-        {"metavar": "SPN"},
-        "the same as a connection file names it, which may be anybody's: --trust-any-spn, --offer-tgt,"
-        " --send-ticket and --password then count only in a [[guest]] table that fits it (default: none)",
-    ),
-    (
-        "--named",
-        {"choices": (*_OWN_WORDS, *_STRANGERS), "metavar": "SOURCE"},
-        "where the service's name, or what lacks one, came from: typed, configured, file or signed; with the"
-        " last two --asked-spn's rule holds without a name, too (default: typed, with --asked-spn file)",
-    ),
-    (
-        "--for",
-        {"metavar": "PRINCIPAL"},
-        "whom this run is for: with anybody else's ticket, or none, nothing at all is sent"
-        " (default: anybody)",
-    ),
-    (
-        "--allowed-spn",
-        {"action": "append", "metavar": "PATTERN"},
-        "services that may be talked to at all (default: host/* of your own realm)",
-    ),
-    (
-        "--trust-any-spn",
-        _SWITCH,
-        "believe the guest's own word for its service without asking you (default: off)",
-    ),
-    (
-        "--offer-tgt",
-        _SWITCH,
-        "forward the TGT even to a service that the KDC has not marked ok-as-delegate"
-        " (default: off, the KDC decides)",
-    ),
-    (
-        "--send-ticket",
-        _SWITCH,
-        "hand over a ticket after Kerberos where it could not be forwarded (default: off)",
-    ),
-    ("--password", _SWITCH, "allow a password, through verified TLS only (default: off)"),
-    ("--user", {"metavar": "NAME"}, "user name for the password (default: your own)"),
-    (
-        "--password-fd",
-        {"type": int, "metavar": "N"},
-        "read the password from this file descriptor (default: terminal or askpass)",
-    ),
-    (
-        "--keyring",
-        _FLAG,
-        "look the password up in the desktop's keyring first (default: off)",
-    ),
-    (
-        "--tls-name",
-        {"metavar": "NAME"},
-        "the guest's name, a subjectAltName of its certificate; asks for TLS (default: none, no TLS)",
-    ),
-    ("--tls-ca", {"metavar": "FILE"}, "the CA of that certificate, PEM (default: the system's CAs)"),
-    (
-        "--tls-pin",
-        {"action": "append", "metavar": "sha256:HEX"},
-        "accept the guest with this public key (SPKI SHA-256), without a CA (default: none)",
-    ),
-    (
-        "--only-pin",
-        {"metavar": "sha256:HEX"},
-        "of the pins that the configuration has for this guest accept only this one,"
-        " as a connection file asks (default: all of them)",
-    ),
-    (
-        "--require",
-        {"choices": (TLS, SASL_CONF)},
-        "the least protection (default: tls if a name or pin is given, else sasl-conf)",
-    ),
-    (
-        "--stay",
-        _SWITCH,
-        "stay on the port after signing in, and hand the ticket over again whenever it was renewed;"
-        " to end this program is then to leave the console (default: off)",
-    ),
-    (
-        "--status-fd",
-        {"type": int, "metavar": "N"},
-        "write a line for each state to this file descriptor: signing-in NAME, console-asks, signed-in,"
-        " staying until=EPOCH, renewed until=EPOCH, not-renewed EXIT TEXT, failed EXIT TEXT (default: none)",
-    ),
-    (
-        "--preview",
-        _FLAG,
-        "use no port: write a state that says as whom a run with these options would sign in, and whether the"
-        " ticket would go along, preview no|policy|always PRINCIPAL (default: off)",
-    ),
-    ("--ccache", {"metavar": "NAME"}, "Kerberos credential cache (default: KRB5CCNAME or the system's)"),
-    ("--config", {"metavar": "FILE"}, "read this file instead of the usual ones (default: see below)"),
-    ("--no-config", _FLAG, "read no file at all (default: off)"),
-)
-
-
 def plain(words: Sequence[str]) -> dict[str, Any] | None:
     """What argparse would make of them, if every option is written out and well-formed; else None.
 
@@ -231,7 +116,7 @@ def plain(words: Sequence[str]) -> dict[str, Any] | None:
             given["verbose"] += 1
         elif flag not in table:
             return None
-        elif table[flag] in (_FLAG, _SWITCH):
+        elif table[flag] in (FLAG, SWITCH):
             if equals:
                 return None
             given[_name(flag)] = True
@@ -267,7 +152,7 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     if given["spn"] and given["asked_spn"]:
         raise ConfigError("--spn and --asked-spn: give one of them")
-    asked = _source(given) in _STRANGERS
+    asked = _source(given) in STRANGERS
     if given["asked_spn"] is not None and not asked:
         raise ConfigError(f"--asked-spn and --named {given['named']}: a connection file's word is no other's")
     if not given["no_config"]:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from math import inf
 from typing import Any
 
-from sso.client.conversation import Conversation
-from sso.client.exits import Exit, Outcome, by_cause
+from sso.client.conversation import ClientConversation
+from sso.client.exits import Ending, Exit, by_cause
 from sso.client.options import Options, complain
 from sso.client.parties import Shown
 from sso.errors import FramingError, MechanismError, RemoteProtocolError
@@ -25,8 +25,8 @@ LOOK_EVERY = 60.0  # seconds between two looks at the cache, and at least betwee
 PAUSE_MAX = 600.0  # seconds: the pause after a failure begins with a minute and doubles up to here
 LATER = 5.0  # seconds by which a ticket has to end later: the library rounds
 
-LEFT = Outcome(Exit.SIGNED_IN, "signed in, and the console was left")
-LOST = Outcome(Exit.LOST, "the connection ended in the middle")
+LEFT = Ending(Exit.SIGNED_IN, "signed in, and the console was left")
+LOST = Ending(Exit.LOST, "the connection ended in the middle")
 
 
 class Staying:
@@ -39,17 +39,17 @@ class Staying:
 
     def __init__(
         self,
-        first: Conversation,
-        again: Callable[[Shown], Conversation],
+        first: ClientConversation,
+        again: Callable[[Shown], ClientConversation],
         ends: Callable[[Shown], float],
         *,
         say: Callable[[str, str], None],
         status: Callable[[str], None],
     ) -> None:
-        self.outcome: Outcome | None = None
+        self.outcome: Ending | None = None
         self.signed_in = False
         self._again, self._ends, self._say, self._status = again, ends, say, status
-        self._talk: Conversation | None = first
+        self._talk: ClientConversation | None = first
         self._output = b""
         self._ear = Wire()  # for announcements between two sessions
         self._shown: Shown | None = None
@@ -131,7 +131,7 @@ class Staying:
             self._tried = self._shown.until
             self._look_at = now + LOOK_EVERY
 
-    def _went_on(self, good: bool, outcome: Outcome, now: float) -> None:
+    def _went_on(self, good: bool, outcome: Ending, now: float) -> None:
         """After a renewal or an answer: rest, the longer the more often something was wrong."""
         if good:
             self._status("signed-in" if self._given == inf else f"renewed until={self._given:.0f}")
@@ -180,21 +180,21 @@ class Staying:
 
 def run(
     port: Port,
-    first: Conversation,
+    first: ClientConversation,
     options: Options,
     status: Callable[[str], None],
     meanwhile: Callable[[], None],
-) -> Outcome:
+) -> Ending:
     """Sign in, stay until the port is closed or we are told to end, and say how it ended.
 
     Nobody is asked anything after the login, and no password leaves again; a ticket goes to the service
     of the login only.
     """
 
-    def again(shown: Shown) -> Conversation:
+    def again(shown: Shown) -> ClientConversation:
         policy, service = options.policy._replace(password=False), shown.service
         ccache = cache_of(shown, options.ccache)
-        return Conversation(policy, load, progress=options.progress, ccache=ccache, service=service)
+        return ClientConversation(policy, load, progress=options.progress, ccache=ccache, service=service)
 
     staying = Staying(first, again, lambda shown: ends(shown, options.ccache), say=complain, status=status)
     del first  # it is dropped with all that it holds as soon as it is over

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 
 from sso import __version__
 from sso.client.exits import MEANING
-from sso.client.options import OPTIONS, SYSTEM_CONFIG, VERBOSE
+from sso.client.flags import OPTIONS, SYSTEM_CONFIG, VERBOSE
 
 
 def parser() -> ArgumentParser:

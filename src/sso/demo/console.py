@@ -26,7 +26,7 @@ _SECONDS = 300.0
 _BUILD_SECONDS = 600.0
 
 
-class Kind(NamedTuple):
+class ConsoleKind(NamedTuple):
     """What differs between the kinds of guest: their machine, their options, and how to see things there."""
 
     flavour: str
@@ -43,7 +43,7 @@ class Kind(NamedTuple):
 
 _SESSION = "loginctl show-session $(loginctl --no-legend list-sessions | awk '$3 == \"alice\" {print $1}')"
 KINDS = {
-    "text": Kind(
+    "text": ConsoleKind(
         "small",
         "",
         {"login": "getty", "disconnect": "log-off", "grace_seconds": 1},
@@ -55,7 +55,7 @@ KINDS = {
         "clear; id -un; klist",
         "true",
     ),
-    "gnome": Kind(
+    "gnome": ConsoleKind(
         "desktop",
         "gdm3",
         {"login": "gdm"},
@@ -100,7 +100,7 @@ class _Visit(NamedTuple):
 
     vm: Machine
     realm: Realm
-    kind: Kind
+    kind: ConsoleKind
     folder: Path
     screen: Screen | None
     pictures: Path

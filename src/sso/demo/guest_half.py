@@ -4,7 +4,7 @@ import os
 import sys
 import time
 
-from sso.guest.channel.conversation import Claim, Conversation
+from sso.guest.channel.conversation import Claim, GuestConversation
 from sso.mech import Mechanism, load
 from sso.policy import GuestPolicy
 from sso.ports.port import open_port
@@ -13,7 +13,7 @@ from sso.ports.pump import Pump
 
 def main(spn: str, keytab: str, store: str) -> int:
     """Serve one client; 0 when a ticket was stored."""
-    conversation: Conversation
+    conversation: GuestConversation
 
     def make(name: str, **arguments: object) -> Mechanism:
         arguments.pop("in_tls", None)
@@ -28,7 +28,7 @@ def main(spn: str, keytab: str, store: str) -> int:
             claim.credential.wipe()
         conversation.verdict(0, time.monotonic())
 
-    conversation = Conversation(GuestPolicy(), make, judge)
+    conversation = GuestConversation(GuestPolicy(), make, judge)
     port = open_port("stdio")
     Pump(port, conversation).run()
     port.close()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import NoReturn
 
-SCREEN = (sys.executable, "-I", "-m", "sso.guest.screens.getty")
+SCREEN = (sys.executable, "-I", "-m", "sso.guest.screens.getty_program")
 
 
 def main(screen: Sequence[str]) -> NoReturn:

@@ -26,7 +26,7 @@ PAM_MODULE = "/etc/console-sso/pam_sso.so"
 
 
 @dataclass(frozen=True)
-class Account:
+class DemoAccount:
     """A user of the sandbox; with a password it is a person (home, shell), without one a daemon."""
 
     name: str
@@ -45,12 +45,12 @@ class Account:
 
 
 ACCOUNTS = (
-    Account("alice", 4001, "alice-on-the-console"),
-    Account("bob", 4002, "bob-on-the-console"),
-    Account("mallory", 4003, "mallory-on-the-console"),
-    Account("sso-agent", 4010),
-    Account("sso-acceptor", 4011),
-    Account("sshd", 4012),
+    DemoAccount("alice", 4001, "alice-on-the-console"),
+    DemoAccount("bob", 4002, "bob-on-the-console"),
+    DemoAccount("mallory", 4003, "mallory-on-the-console"),
+    DemoAccount("sso-agent", 4010),
+    DemoAccount("sso-acceptor", 4011),
+    DemoAccount("sshd", 4012),
 )
 
 
@@ -63,7 +63,7 @@ class Sandbox:
     `open()` and `close()`. When this process is killed, everything inside is killed with it.
     """
 
-    def __init__(self, *, accounts: Sequence[Account] = ACCOUNTS, keep: Sequence[Path] = ()) -> None:
+    def __init__(self, *, accounts: Sequence[DemoAccount] = ACCOUNTS, keep: Sequence[Path] = ()) -> None:
         self._accounts = tuple(accounts)
         self._keep = tuple(keep)
         self._holder: subprocess.Popen[str] | None = None
@@ -207,7 +207,7 @@ class Sandbox:
 
     # Furniture
 
-    def add_accounts(self, *accounts: Account) -> None:
+    def add_accounts(self, *accounts: DemoAccount) -> None:
         """Add users with groups and home folders to the private files, or give existing ones new values."""
         hashes = iter(_hashed([account.password for account in accounts if account.password]))
         for account in accounts:

@@ -1,27 +1,20 @@
-"""What the guest's processes say: one line an event, a stable word first, then key=value. Never a secret.
+"""The log of the guest's processes: one line an event, a stable word first, then key=value. Never a secret.
 
 Values are fields from the caller to the journal: nothing is ever read out of a text. What is not printable in
 them is escaped (sso.printable), since a peer, PAM or the system may have said it.
 
-Where journald reads our standard error, an event is an entry with fields (systemd's Native Journal Protocol):
-MESSAGE the line, PRIORITY, and each value as CONSOLE_SSO_KEY, such as CONSOLE_SSO_USER and
-CONSOLE_SSO_SESSION. MESSAGE_ID is the UUID of the event's dotted name (version 5, RFC 4122, in NAMESPACE),
-which a shell makes so:
-
-    uuidgen --sha1 --namespace 88f4a691-3233-4348-bfcf-bdcbe8da7875 --name sso.login.opened | tr -d -
-
-Elsewhere the line goes to standard error.
+Where journald reads our standard error, an event is an entry with fields (sso.daemon.journal): MESSAGE the
+line, PRIORITY, MESSAGE_ID that of the event's dotted name, and each value as CONSOLE_SSO_KEY, such as
+CONSOLE_SSO_USER and CONSOLE_SSO_SESSION. Elsewhere the line goes to standard error.
 """
 
-import os
-import socket
-import struct
 import sys
 from collections.abc import Callable, Mapping
 
+from sso.daemon.journal import Fields, message_id, open_journal
 from sso.printable import escaped, word
 
-# The stable words, and under which key their explanation stands.
+# The agent's stable words, and the dotted name of each.
 MESSAGE_IDS = {
     "agent-started": "sso.agent.started",
     "agent-ended": "sso.agent.ended",
@@ -62,19 +55,15 @@ MESSAGE_IDS = {
     "session-locked": "sso.session.locked",
     "session-unlocked": "sso.session.unlocked",
     "session-not-locked": "sso.session.not-locked",
-    "session-ended": "sso.session.ended",
     "client-gone": "sso.client.gone",
     "client-unproved": "sso.client.unproved",
-    "screen-found": "sso.screen.found",
     "bus-lost": "sso.bus.lost",
     "bus-back": "sso.bus.back",
     "bus-name-refused": "sso.bus.name-refused",
-    "login-not-local": "sso.login.not-local",
     "login-locked-out": "sso.login.locked-out",
     "verdict-given": "sso.verdict.given",
     "verdict-refused": "sso.verdict.refused",
     "ticket-parked": "sso.ticket.parked",
-    "ticket-unparked": "sso.ticket.unparked",
     "ticket-not-parked": "sso.ticket.not-parked",
     "grace-began": "sso.grace.began",
     "grace-over": "sso.grace.over",
@@ -86,22 +75,42 @@ MESSAGE_IDS = {
     "screen-ended": "sso.screen.ended",
 }
 
+# How a session ended in itself: by our own core, or by one of our mechanisms.
+ENDS = ("closed", "hang-up", "injected", "protocol", "reset", "tls", "gssapi")
+
+# The words of each program. The dotted name of an unprivileged one's begins with the program's, such as
+# "sso.channel.child-stopped".
+PROGRAMS: dict[str, Mapping[str, str]] = {
+    "sso-agent": MESSAGE_IDS,
+    "sso-channel": {
+        word: f"sso.channel.{word}"
+        for word in (
+            *("session-begin", "session-end", "session-failed", *(f"session-{cause}" for cause in ENDS)),
+            *("child-stopped", "child-failed", "child-not-made", "agent-late", "record-malformed"),
+            *("peer-silent", "peer-late", "authenticated", "not-authenticated"),
+            *("mechanism-unavailable", "credential-refused", "no-fence"),
+        )
+    },
+    "sso-acceptor": {
+        word: f"sso.acceptor.{word}"
+        for word in (
+            *("mechanism-failed", "record-malformed", "worker-failed", "worker-not-made", "no-fence"),
+            *("digest-key-replaced", "digest-key-not-kept"),
+        )
+    },
+}
+_WORDS = frozenset(word for words in PROGRAMS.values() for word in words)
+
 INFO, NOTICE, WARNING = 6, 5, 4  # syslog(3)
 
-# What is no matter of course: somebody was refused, or something failed.
+# Events above INFO: somebody was refused, or something failed.
 _PRIORITIES = {
     NOTICE: (
         *("login-unknown-user", "login-name-unusable", "login-not-authorised", "login-account-refused"),
         "login-other-signed-in",
-        *("login-no-ticket", "login-try-later", "login-secret-failed-before", "login-not-local"),
-        *(
-            "login-locked-out",
-            "client-unproved",
-            "verdict-refused",
-            "pam-refused",
-            "screen-refused",
-            "link-refused",
-        ),
+        *("login-no-ticket", "login-try-later", "login-secret-failed-before"),
+        *("login-locked-out", "client-unproved", "verdict-refused", "pam-refused", "screen-refused"),
+        *("link-refused", "not-authenticated", "credential-refused", "peer-late"),
     ),
     WARNING: (
         *("login-failed", "login-secret-unusable", "login-no-screen", "login-expired"),
@@ -110,55 +119,49 @@ _PRIORITIES = {
         *("ticket-not-stored", "ticket-store-unknown", "ticket-not-removed"),
         *("bus-lost", "bus-name-refused", "links-lost", "record-malformed", "pam-malformed"),
         "pam-other-version",
+        *("child-stopped", "child-failed", "child-not-made", "agent-late"),
+        *("mechanism-failed", "mechanism-unavailable", "worker-failed", "worker-not-made", "no-fence"),
+        *("digest-key-replaced", "digest-key-not-kept"),
     ),
 }
 PRIORITIES = {id: priority for priority, ids in _PRIORITIES.items() for id in ids}  # the others: INFO
 
-NAMESPACE = "88f4a691-3233-4348-bfcf-bdcbe8da7875"
-SOCKET = "/run/systemd/journal/socket"
-VALUE_MAX = 1024  # characters of a field's value
 
-Fields = Mapping[str, str]
+Note = Callable[..., None]  # as `note` is
 
-Say = Callable[[str, str, Fields], None]  # the stable word, the line, the values
-
-_say: Say | None = None  # who takes the events; nobody before `to_stderr`
+_say: Callable[[str, str, Fields], None] | None = None  # takes word, line, values; None before `open_as`
 
 
-def note(id: str, **values: object) -> None:
-    """Log one event of the agent; a blank or what is not printable in a value makes it appear quoted.
+def note(id: str, detail: str = "", /, **values: object) -> None:
+    """Log one event of this process; `detail` is what somebody else said of it.
 
-    Raises KeyError for a word that MESSAGE_IDS does not have.
+    A blank or what is not printable in a value makes it appear quoted. Raises KeyError for a word that the
+    program does not have.
     """
-    _ = MESSAGE_IDS[id]
+    if id not in _WORDS:
+        raise KeyError(id)
+    if detail:
+        values["detail"] = detail
     if _say is not None:
         _say(id, line(id, values), {key: str(value) for key, value in values.items()})
 
 
-def to_stderr() -> None:
-    """Show the agent's events on standard error, as entries where journald reads it."""
+def open_as(program: str) -> None:
+    """Log the events of this process from now on, as entries or on standard error."""
     global _say
-    _say = Log("sso-agent", MESSAGE_IDS, PRIORITIES).say
+    _say = Log(program).say
 
 
 class Log:
-    """The events of one program, to journald or to standard error.
+    """The events of one program of PROGRAMS."""
 
-    `ids` are its stable words with their dotted names; `priorities` those of the words above INFO.
-    """
-
-    def __init__(self, program: str, ids: Mapping[str, str], priorities: Mapping[str, int]) -> None:
-        self._program, self._ids, self._priorities = program, ids, priorities
+    def __init__(self, program: str) -> None:
+        self._program, self._ids = program, PROGRAMS[program]
         self._journal = open_journal()
 
-    def __call__(self, id: str, detail: str = "", /, **values: object) -> None:
-        """Log one event; `detail` is what somebody else said of it. KeyError for a word that is none."""
-        _ = self._ids[id]
-        values = {**values, "detail": detail} if detail else values
-        self.say(id, line(id, values), {key: str(value) for key, value in values.items()})
-
     def say(self, id: str, text: str, values: Fields) -> None:
-        if self._journal is None or not self._journal.send(self._entry(id, text, values)):
+        entry = self._entry(id, text, values)
+        if self._journal is None or not self._journal.send(entry):
             print(f"{self._program}: {text}", file=sys.stderr, flush=True)
 
     def _entry(self, id: str, text: str, values: Fields) -> Fields:
@@ -166,7 +169,7 @@ class Log:
             "MESSAGE": text,
             "SYSLOG_IDENTIFIER": self._program,
             "MESSAGE_ID": message_id(self._ids[id]),
-            "PRIORITY": str(self._priorities.get(id, INFO)),
+            "PRIORITY": str(PRIORITIES.get(id, INFO)),
             **{f"CONSOLE_SSO_{key.upper()}": escaped(value) for key, value in values.items()},
         }
 
@@ -176,48 +179,6 @@ def line(id: str, values: Mapping[str, object]) -> str:
     return " ".join([id, *(f"{key}={word(value)}" for key, value in values.items())])
 
 
-def message_id(name: str) -> str:
-    """The MESSAGE_ID that belongs to a dotted name."""
-    import uuid  # late: no process has to wait for it when it starts
-
-    return uuid.uuid5(uuid.UUID(NAMESPACE), name).hex
-
-
-class Journal:
-    """journald's native socket: an entry is one datagram, and nobody waits for it."""
-
-    def __init__(self, path: str = SOCKET) -> None:
-        self._path = path
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-
-    def send(self, fields: Fields) -> bool:
-        """Whether the entry was taken; what journald is too busy for is lost, and counts as taken."""
-        entry = b"".join(_field(key, value[:VALUE_MAX]) for key, value in fields.items())
-        try:
-            self._socket.sendto(entry, self._path)
-        except BlockingIOError:
-            pass
-        except OSError:
-            return False
-        return True
-
-    def close(self) -> None:
-        self._socket.close()
-
-
-def open_journal(path: str = SOCKET) -> Journal | None:
-    """journald, if it is what reads our standard error (JOURNAL_STREAM, systemd.exec(5))."""
-    try:
-        found = os.fstat(2)
-    except OSError:
-        return None
-    ours = os.environ.get("JOURNAL_STREAM") == f"{found.st_dev}:{found.st_ino}"
-    return Journal(path) if ours and os.path.exists(path) else None
-
-
-def _field(key: str, value: str) -> bytes:
-    """One field; a value with a line break is preceded by its length instead of "="."""
-    data = value.encode(errors="backslashreplace")
-    if b"\n" not in data:
-        return b"%s=%s\n" % (key.encode(), data)
-    return b"%s\n%s%s\n" % (key.encode(), struct.pack("<Q", len(data)), data)
+def ending(cause: str) -> str:
+    """The word for the end of a session; a mechanism that is not ours may have causes of its own."""
+    return f"session-{cause}" if cause in ENDS else "session-failed"

@@ -64,6 +64,16 @@ class OtherVersion(RemoteProtocolError):
     """The record is one of another PAM_VERSION: the module and the agent were not upgraded together."""
 
 
+def is_login_name(name: str) -> bool:
+    """Whether a name is safe to hand to login and PAM: no option, no path, no field separator, 255 octets.
+
+    Blanks stand in names that directory services make up, and each login screen here takes them, but for
+    those at an end: some screens drop these.
+    """
+    plain = name == name.strip() and name[:1] != "-" and not set(name) & set(":/")
+    return bool(name) and plain and fits(name, USER_SIZE)
+
+
 class Verdict(IntEnum):
     """The outcomes that the agent has: the codes of PROTOCOL.md section 4, without its parser."""
 

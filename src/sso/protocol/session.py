@@ -34,7 +34,7 @@ from sso.protocol.messages import (
     parse,
     signature_line,
 )
-from sso.protocol.state import FINAL, Machine, Role, State
+from sso.protocol.state import FINAL, Role, State, StateMachine
 from sso.protocol.transcript import Transcript
 from sso.protocol.wire import Wire
 
@@ -62,7 +62,7 @@ class Session:
         self.role, self._peer = role, role.peer
         self.authenticated: Mechanism | None = None
         self._greeting = Greeting(role, mechanisms, attempt, random)
-        self._machine = Machine()
+        self._machine = StateMachine()
         self._transcript = Transcript()
         self._events: deque[Event] = deque()
         self._wire = Wire()

@@ -111,7 +111,7 @@ FINAL = frozenset({S.DONE, S.ENDED, S.CLOSED})
 _OPEN_REQUESTS = frozenset({S.INFO, S.TLS_ASKED, S.SASL_ASKED})
 
 
-class Machine:
+class StateMachine:
     """Follows one session through TABLE; knows nothing of octets, layers or secrets."""
 
     __slots__ = ("_before", "state")

@@ -7,13 +7,12 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from sso import __version__
 from sso.console import connection_file
 from sso.errors import ConfigError
-from sso.printable import escaped
 from sso.viewer import settings
 
 from . import intent as intents
+from .exits import FAILED, LEFT, NO_GTK, USAGE, complain
 from .intent import Intent
 
-LEFT, FAILED, USAGE, NO_GTK = 0, 1, 2, 3
 _EXITS = f"""exit codes:
     {LEFT}  the console was left
     {FAILED}  there is no console at the address, or its connection was lost (with --no-window)
@@ -33,11 +32,6 @@ def main(arguments: list[str] | None = None) -> int:
         return USAGE
     except KeyboardInterrupt:
         return LEFT
-
-
-def complain(text: str) -> None:
-    """One line for a person on stderr."""
-    print(f"sso-viewer: {escaped(text)}", file=sys.stderr, flush=True)
 
 
 def _view(given: Namespace, intent: Intent) -> int:

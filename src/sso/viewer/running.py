@@ -13,10 +13,10 @@ from gi.repository import GLib  # noqa: E402  (the version comes first)
 from sso.console.console import Console  # noqa: E402
 from sso.plug.plug import PlugInPoint, Start  # noqa: E402
 
+from .exits import FAILED, LEFT, complain  # noqa: E402
 from .fault import told_of_faults  # noqa: E402
 from .glib_loop import GLibLoop  # noqa: E402
 from .intent import Intent  # noqa: E402
-from .main import FAILED, LEFT, complain  # noqa: E402
 from .spice import SpiceConsole  # noqa: E402
 from .viewing import Connection, Viewing  # noqa: E402
 

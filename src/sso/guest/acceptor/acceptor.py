@@ -43,7 +43,7 @@ class _Worker:
         self.claimed = False
 
 
-class Acceptor:
+class AcceptorProcess:
     """The loop: children and their workers on one side, the agent on the other.
 
     `make` and `load` are those of PeerSession, `key` that of the passwords' digests; a worker calls them
@@ -56,14 +56,14 @@ class Acceptor:
         channel: socket.socket,
         make: Make,
         load: Load,
-        log: Callable[..., None] = _silent,
+        note: Callable[..., None] = _silent,
         *,
         key: bytes = b"",
         fence: Fence | None = None,
         clock: Callable[[], float] = boot_time,
     ) -> None:
         self._agent, self._channel, self._make, self._load = agent, channel, make, load
-        self._log, self._key, self._fence = log, key or os.urandom(32), fence
+        self._note, self._key, self._fence = note, key or os.urandom(32), fence
         self._reactor = Reactor(clock)
         self._peers: dict[int, _Worker] = {}
         self._spare: _Worker | None = None
@@ -111,7 +111,7 @@ class Acceptor:
         try:
             received = records.receive(link, kind)
         except RemoteProtocolError as error:
-            self._log("record-malformed", str(error))
+            self._note("record-malformed", str(error))
         self._running = self._running and received is not None
         return received
 
@@ -126,7 +126,7 @@ class Acceptor:
                 child.close()
                 raise RemoteProtocolError("a session that there is")
         except RemoteProtocolError as error:
-            self._log("record-malformed", str(error))
+            self._note("record-malformed", str(error))
             self._running = False
             return
         self._begin(record.id, child)
@@ -152,7 +152,7 @@ class Acceptor:
         try:
             worker, self._spare = self._spare or self._fork(), None
         except OSError as error:  # processes or descriptors are short
-            self._log("worker-not-made", error.strerror or str(error))
+            self._note("worker-not-made", error.strerror or str(error))
             child.close()
             return
         worker.id, worker.child = id, child
@@ -197,9 +197,9 @@ class Acceptor:
         word = answer.decode("ascii", "replace")[:NAME_MAX]
         if answer not in (OVER, CLAIMED):
             if word.isidentifier():
-                self._log("mechanism-failed", word, session=worker.id)
+                self._note("mechanism-failed", word, session=worker.id)
             else:
-                self._log("worker-failed", session=worker.id)
+                self._note("worker-failed", session=worker.id)
         if worker is self._spare:
             self._spare = None
             self._hang_up(worker)
@@ -232,7 +232,7 @@ class Acceptor:
             records.close_all(fds)
 
     def _refuse(self, worker: _Worker, why: str) -> None:
-        self._log("record-malformed", why)
+        self._note("record-malformed", why)
         self._drop(worker)
 
     def _claimed(self, worker: _Worker, record: Authenticated, fds: list[int]) -> None:

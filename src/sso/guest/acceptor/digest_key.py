@@ -14,7 +14,7 @@ NAME = "digest.key"
 SIZE = 32
 
 
-def digest_key(folder: str, log: Callable[[str, str], None]) -> bytes:
+def digest_key(folder: str, note: Callable[[str, str], None]) -> bytes:
     """The key in this folder of ours; a new one replaces what is no key, or is not ours alone, and says so.
 
     A folder that takes no file costs only the memory: the key of this start is not kept then.
@@ -25,12 +25,12 @@ def digest_key(folder: str, log: Callable[[str, str], None]) -> bytes:
     except FileNotFoundError:
         pass
     except (OSError, ValueError) as error:
-        log("digest-key-replaced", str(error))
+        note("digest-key-replaced", str(error))
     key = os.urandom(SIZE)
     try:
         _keep(folder, path, key)
     except OSError as error:
-        log("digest-key-not-kept", error.strerror or type(error).__name__)
+        note("digest-key-not-kept", error.strerror or type(error).__name__)
     return key
 
 

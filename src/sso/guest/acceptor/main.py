@@ -9,11 +9,11 @@ from sso.daemon import notify
 from sso.daemon.confine import confine, owned_folder
 from sso.daemon.syscalls import Fence
 from sso.errors import ConfigError
-from sso.guest.acceptor.acceptor import Acceptor
+from sso.guest.acceptor.acceptor import AcceptorProcess
 from sso.guest.acceptor.digest_key import digest_key
 from sso.guest.config import GuestConfig
-from sso.guest.lines import log_as
 from sso.guest.links import Join, joined
+from sso.guest.log import note, open_as
 from sso.mech import CONFIDENTIALITY, NO_LAYER, Mechanism, Pair, load
 
 STATE = "/var/lib/console-sso/acceptor"  # the replay cache and the digests' key: they outlive a restart
@@ -27,17 +27,18 @@ def run(config: GuestConfig, join: Join) -> int:
     os.environ["KRB5RCACHEDIR"] = folder
     pairs: dict[str, Pair] = {}
     key = b""
-    log, fence = log_as("sso-acceptor"), Fence(keeps_files=True)
+    open_as("sso-acceptor")
+    fence = Fence(keeps_files=True)
     if fence.why_not:
-        log("no-fence", fence.why_not)
+        note("no-fence", fence.why_not)
     for links in joined(join, config):
         pairs = pairs or _prepared(config)  # the others begin meanwhile: a peer is greeted without us
         confine(config.acceptor_user)  # for good, so that the next times change nothing
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-        key = key or digest_key(folder, log)
+        key = key or digest_key(folder, note)
         notify.ready(f"accepting for {config.spn}" if config.spn else "accepting")
         halves = _make(config, pairs), _load(pairs)
-        Acceptor(links.agent, links.other, *halves, log, key=key, fence=fence).run()
+        AcceptorProcess(links.agent, links.other, *halves, note, key=key, fence=fence).run()
     return 0
 
 

@@ -7,13 +7,12 @@ from collections.abc import Callable
 from enum import Enum, IntEnum
 from typing import NamedTuple
 
-from sso.guest.fields import fits
-from sso.guest.records import USER_SIZE
+from sso.guest.records import is_login_name
 
 NO_SHELLS = ("nologin", "false")
 
 
-class Finding(IntEnum):
+class Eligibility(IntEnum):
     """What is known of an account or of a principal's right to it."""
 
     GOOD = 0
@@ -42,26 +41,26 @@ class Rules(NamedTuple):
     min_uid: int = 1000
     allowed_groups: tuple[str, ...] = ()
 
-    def on_uid(self, uid: int) -> Finding:
+    def on_uid(self, uid: int) -> Eligibility:
         """The rules that need only a number."""
         if uid == 0:
-            return Finding.ROOT
-        return Finding.SYSTEM if uid < self.min_uid else Finding.GOOD
+            return Eligibility.ROOT
+        return Eligibility.SYSTEM if uid < self.min_uid else Eligibility.GOOD
 
     def on_account(
         self, entry: pwd.struct_passwd, groups: Callable[[str, int], list[int]] = os.getgrouplist
-    ) -> Finding:
+    ) -> Eligibility:
         """All rules. It may block as long as a directory service does: call it in a forked process."""
         found = self.on_uid(entry.pw_uid)
-        if found is not Finding.GOOD:
+        if found is not Eligibility.GOOD:
             return found
         if not is_login_name(entry.pw_name):
-            return Finding.NAME
+            return Eligibility.NAME
         if os.path.basename(entry.pw_shell) in NO_SHELLS:
-            return Finding.NO_SHELL
+            return Eligibility.NO_SHELL
         if self.allowed_groups and not self._allowed() & set(groups(entry.pw_name, entry.pw_gid)):
-            return Finding.NOT_IN_GROUP
-        return Finding.GOOD
+            return Eligibility.NOT_IN_GROUP
+        return Eligibility.GOOD
 
     def _allowed(self) -> set[int]:
         """The ids of the allowed groups; one that does not exist allows nobody."""
@@ -72,13 +71,3 @@ class Rules(NamedTuple):
             except KeyError:
                 continue
         return found
-
-
-def is_login_name(name: str) -> bool:
-    """Whether a name is safe to hand to login and PAM: no option, no path, no field separator, 255 octets.
-
-    Blanks stand in names that directory services make up, and each login screen here takes them, but for
-    those at an end: some screens drop these.
-    """
-    plain = name == name.strip() and name[:1] != "-" and not set(name) & set(":/")
-    return bool(name) and plain and fits(name, USER_SIZE)

@@ -16,18 +16,17 @@ from sso.guest.agent import faillock
 from sso.guest.agent.account import Rules
 from sso.guest.agent.attempts import Attempts
 from sso.guest.agent.judge import Judge
-from sso.guest.agent.leaving import Console
-from sso.guest.agent.locker_socket import VerdictServer
+from sso.guest.agent.leaving import Leaving
+from sso.guest.agent.links import Links
+from sso.guest.agent.locker_socket import LockerServer
 from sso.guest.agent.mapping import Mapper, Mapping
-from sso.guest.agent.pam_socket import Connection, PamServer, Peers
+from sso.guest.agent.pam_socket import PamConnection, PamServer, Peers
 from sso.guest.agent.unlock import Checker
 from sso.guest.agent.verify import PamChecker
 from sso.guest.config import GuestConfig
-from sso.guest.links import Links
 from sso.guest.log import note
 from sso.guest.records import Authenticated, Begin, Confirm, End, Gone, Outcome
-from sso.guest.screens import driver as login
-from sso.guest.screens.driver import LoginDriver
+from sso.guest.screens.driver import LoginDriver, load_driver
 from sso.guest.seat.bus import Bus
 from sso.guest.seat.logind import Seat
 
@@ -59,10 +58,10 @@ class Agent:
         self._lost: Callable[[], None] = reactor.stop
         self._bus = Bus(reactor)
         self.seat = seat or Seat(reactor, self._bus, config.tty)
-        self._driver = driver or login.load(config.login)(config, reactor, self.seat)
+        self._driver = driver or load_driver(config.login)(config, reactor, self.seat)
         self.judge = Judge(
             reactor,
-            Console(reactor, self.seat, self._driver, config),
+            Leaving(reactor, self.seat, self._driver, config),
             mapper or Mapper(reactor, Rules(config.min_uid, config.allowed_groups)),
             self._outcome,
             self._withdraw,
@@ -73,7 +72,7 @@ class Agent:
         )
         refusal = (peers or Peers(config.login_cgroup)).refusal
         self.pam = PamServer(config.pam_socket, reactor, self.judge.desk, refusal)
-        self._verdicts = VerdictServer(config.verdict_socket, reactor, self.judge.unlocker.verdict)
+        self._verdicts = LockerServer(config.verdict_socket, reactor, self.judge.unlocker.verdict)
         self.judge.unlocker.revoked = self._verdicts.revoke
         self._driver.start(self.judge.screen_changed)
         if seat is None:
@@ -171,7 +170,7 @@ class Agent:
         if self._acceptor is not None and not records.send(self._acceptor, Outcome(id, code)):
             self._detach()
 
-    def _withdraw(self, connection: Connection) -> None:
+    def _withdraw(self, connection: PamConnection) -> None:
         self.pam.withdraw(connection)
 
 
@@ -189,7 +188,7 @@ def run_agent(config: GuestConfig, links: tuple[socket.socket, socket.socket] | 
     Both are SOCK_SEQPACKET and ours. Raises ConfigError when a socket of the configuration or the login
     driver cannot be used.
     """
-    log.to_stderr()
+    log.open_as("sso-agent")
     confine()
     reactor = Reactor()
     reactor.heed_signals()

@@ -6,7 +6,7 @@ from typing import Protocol
 from sso.daemon.reactor import Reactor
 from sso.guest.agent.grant import Grant, Grants
 from sso.guest.agent.opening import Opening, close
-from sso.guest.agent.pam_socket import Connection, Stage
+from sso.guest.agent.pam_socket import PamConnection, Stage
 from sso.guest.agent.steps import Meaning, meaning
 from sso.guest.agent.tracking import Tracker
 from sso.guest.log import note
@@ -44,7 +44,7 @@ class PamDesk:
         login = self._hearing.login
         return login.uid if login is not None and login.unlocking is not None and login.token else -1
 
-    def answer(self, connection: Connection, request: Request) -> Grant | None:
+    def answer(self, connection: PamConnection, request: Request) -> Grant | None:
         """What a GET gets; from here on the time of the grant takes nothing back."""
         login = self._hearing.login
         grant = self._grants.take(request.service, request.tty, request.user, request.token)
@@ -56,7 +56,7 @@ class PamDesk:
             note("login-given", session=grant.session, user=grant.user, **where)
         return grant
 
-    def prepare(self, connection: Connection, go_on: Callable[[bool], bool]) -> None:
+    def prepare(self, connection: PamConnection, go_on: Callable[[bool], bool]) -> None:
         """PAM is about to open the session: a ticket for the default cache is put there first."""
         login = self._hearing.login
         if login is None or login.connection is not connection or not login.store or login.secret is None:
@@ -64,7 +64,7 @@ class PamDesk:
         else:
             self._tracker.store(login, go_on)
 
-    def moved(self, connection: Connection, before: Stage, path: str) -> None:
+    def moved(self, connection: PamConnection, before: Stage, path: str) -> None:
         """What a step of the PAM module means, for the open session or for the login that is under way."""
         login = self._hearing.login
         if login is not None and login.connection is not connection:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sso.guest.agent.account import is_login_name
+from sso.guest.records import is_login_name
 
 CONF = "/etc/security/faillock.conf"
 SIZE_MAX = 64 * 1024  # octets of either file
@@ -19,7 +19,7 @@ VALID = 1  # TALLY_STATUS_VALID
 _TALLY = struct.Struct("=52sHHQ")  # source, reserved, status, time
 
 
-class Settings(NamedTuple):
+class FaillockSettings(NamedTuple):
     """What faillock.conf says; seconds, `unlock` 0 for never, `deny` 0 for no lock at all.
 
     Arguments on the module's own lines, which come before the file's, are not known here.
@@ -50,16 +50,16 @@ def would_lock(user: str, conf: str = CONF, now: Callable[[], float] = time.time
     return sum(at - failure < settings.interval for failure in failures) >= settings.deny - 1
 
 
-def read(conf: str = CONF) -> Settings:
+def read(conf: str = CONF) -> FaillockSettings:
     """The settings of a file; what is missing or makes no sense there is the default."""
     values: dict[str, str] = {}
     for line in (_contents(conf) or b"").decode(errors="replace").splitlines():
         name, *value = re.split(r"\s*=\s*|\s+", line.partition("#")[0].strip(), maxsplit=1)
         values[name] = "".join(value)
-    default = Settings()
+    default = FaillockSettings()
     unlock = "0" if values.get("unlock_time") == "never" else values.get("unlock_time", "")
     folder = values.get("dir", "")
-    return Settings(
+    return FaillockSettings(
         folder if folder.startswith("/") and "\0" not in folder else default.folder,
         _number(values.get("deny", ""), default.deny),
         _number(values.get("fail_interval", ""), default.interval),

@@ -4,16 +4,16 @@ from collections.abc import Callable
 
 from sso.daemon.reactor import Reactor
 from sso.guest.agent import faillock
-from sso.guest.agent.account import Finding
+from sso.guest.agent.account import Eligibility
 from sso.guest.agent.asking import Asking
 from sso.guest.agent.attempts import NO_DIGEST, Attempts, Outcomes, is_repeated
 from sso.guest.agent.desk import PamDesk
 from sso.guest.agent.grant import Grants
-from sso.guest.agent.leaving import Console
+from sso.guest.agent.leaving import Leaving
 from sso.guest.agent.mapping import FINDINGS, Mapped, Mapping
 from sso.guest.agent.newcomer import Newcomer
 from sso.guest.agent.opening import Opening, SignedIn, close, usable
-from sso.guest.agent.pam_socket import Connection, Stage
+from sso.guest.agent.pam_socket import PamConnection, Stage
 from sso.guest.agent.proof import MESSAGES, Proofs
 from sso.guest.agent.ticket import Tickets
 from sso.guest.agent.tracking import Tracker
@@ -35,10 +35,10 @@ class Judge:
     def __init__(
         self,
         reactor: Reactor,
-        console: Console,
+        console: Leaving,
         mapper: Mapping,
         answer: Callable[[int, int], None],
-        withdraw: Callable[[Connection], None],
+        withdraw: Callable[[PamConnection], None],
         attempts: Attempts,
         config: GuestConfig,
         *,
@@ -158,7 +158,7 @@ class Judge:
         login = self.login
         assert login is not None  # a revoked login has cancelled its worker
         login.worker = None
-        good = mapped.finding is Finding.GOOD
+        good = mapped.finding is Eligibility.GOOD
         login.guess = self._proofs.guess(login.claim, mapped.user if good else "", self._driver.place)
         if not good:
             self._unknown_name(login, mapped.finding)
@@ -167,9 +167,9 @@ class Judge:
         if not self._repeated(login):
             self._console.seat.look(lambda found: self._seen(login, found))
 
-    def _unknown_name(self, login: Opening, finding: Finding) -> None:
+    def _unknown_name(self, login: Opening, finding: Eligibility) -> None:
         """Nobody who may sign in: with a password that is a guess at this console, as a wrong one is."""
-        broken = finding is Finding.BROKEN
+        broken = finding is Eligibility.BROKEN
         if not broken and login.claim.kind is Kind.PASSWORD:
             if self._refused(login):
                 return

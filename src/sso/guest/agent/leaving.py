@@ -13,7 +13,7 @@ LOCK_EVERY = 2.0  # seconds; a session that is just starting hears nobody
 LATE = 5  # times that a session is told to lock before the log says that it does not
 
 
-class Console:
+class Leaving:
     """The seat and its login screen. `expects` tells whether a session that we opened is still on its way."""
 
     def __init__(self, reactor: Reactor, seat: Seat, driver: LoginDriver, config: GuestConfig) -> None:

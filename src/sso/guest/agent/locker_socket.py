@@ -34,7 +34,7 @@ class _Locker:
         self.yes: Reply | None = None  # what it was answered with
 
 
-class VerdictServer:
+class LockerServer:
     """Listens at `path` for everybody; `verdict` decides, and each yes is said once."""
 
     def __init__(self, path: str, reactor: Reactor, verdict: Verdict) -> None:

@@ -14,9 +14,9 @@ from typing import NamedTuple, Protocol, Self
 from sso.daemon.forked import Forked
 from sso.daemon.reactor import Reactor
 from sso.guest.agent import default_cache
-from sso.guest.agent.account import Finding, Rules, is_login_name
+from sso.guest.agent.account import Eligibility, Rules
 from sso.guest.fields import fits
-from sso.guest.records import USER_SIZE, Kind
+from sso.guest.records import USER_SIZE, Kind, is_login_name
 
 MAPPING_SECONDS = 5.0
 RULE_MAX = 64  # octets: MAX_USERNAME of MIT krb5's kuserok, with its NUL one more
@@ -26,10 +26,10 @@ STORE_SIZE = 240  # octets, with a NUL
 _LAYOUT = struct.Struct(f">BI{USER_SIZE}s{STORE_SIZE}s")
 # The words of the log.
 FINDINGS = {
-    Finding.NO_USER: "login-unknown-user",
-    Finding.NAME: "login-name-unusable",
-    Finding.NOT_AUTHORISED: "login-not-authorised",
-    Finding.BROKEN: "login-mapping-failed",
+    Eligibility.NO_USER: "login-unknown-user",
+    Eligibility.NAME: "login-name-unusable",
+    Eligibility.NOT_AUTHORISED: "login-not-authorised",
+    Eligibility.BROKEN: "login-mapping-failed",
 }
 
 
@@ -39,7 +39,7 @@ class Mapped(NamedTuple):
     `store` is the user's default cache, or its kind alone where that cannot be used.
     """
 
-    finding: Finding
+    finding: Eligibility
     uid: int = 0
     user: str = ""
     store: str = ""
@@ -52,9 +52,9 @@ class Mapped(NamedTuple):
     def unpack(cls, data: bytes) -> Self:
         """What a worker has answered; no or half an answer is BROKEN."""
         if len(data) != _LAYOUT.size:
-            return cls(Finding.BROKEN)
+            return cls(Eligibility.BROKEN)
         finding, uid, user, store = _LAYOUT.unpack(data)
-        return cls(Finding(finding), uid, *(text.rstrip(b"\0").decode() for text in (user, store)))
+        return cls(Eligibility(finding), uid, *(text.rstrip(b"\0").decode() for text in (user, store)))
 
 
 class Mapping(Protocol):
@@ -88,9 +88,9 @@ class Mapper:
     def _judge(self, mapped: Mapped) -> Mapped:
         """The rules on numbers once more, in the process that arms the grant."""
         finding = mapped.finding
-        if finding is Finding.GOOD:
+        if finding is Eligibility.GOOD:
             finding = self._rules.on_uid(mapped.uid)
-        return mapped if finding is Finding.GOOD else Mapped(finding)
+        return mapped if finding is Eligibility.GOOD else Mapped(finding)
 
 
 # In the worker, which may block and dies afterwards
@@ -98,20 +98,20 @@ class Mapper:
 
 def _map_name(name: str, rules: Rules, passwd: Callable[[str], pwd.struct_passwd]) -> Mapped:
     if not is_login_name(name):
-        return Mapped(Finding.NAME if name else Finding.NO_USER)
+        return Mapped(Eligibility.NAME if name else Eligibility.NO_USER)
     try:
         entry = passwd(name)
     except KeyError:
-        return Mapped(Finding.NO_USER)
+        return Mapped(Eligibility.NO_USER)
     return Mapped(rules.on_account(entry), entry.pw_uid, entry.pw_name)
 
 
 def _map_principal(principal: str, rules: Rules, passwd: Callable[[str], pwd.struct_passwd]) -> Mapped:
     if not principal:
-        return Mapped(Finding.NAME)  # it did not fit its record
+        return Mapped(Eligibility.NAME)  # it did not fit its record
     krb5 = _Kerberos(principal)
     mapped = _map_name(krb5.local_name(), rules, passwd)
-    if mapped.finding is not Finding.GOOD:
+    if mapped.finding is not Eligibility.GOOD:
         return mapped
     entry = passwd(mapped.user)
     # As the user: her .k5login may be on a file system that root cannot read, or must not trust. After the
@@ -120,7 +120,7 @@ def _map_principal(principal: str, rules: Rules, passwd: Callable[[str], pwd.str
     os.initgroups(entry.pw_name, entry.pw_gid)
     os.setuid(entry.pw_uid)
     if not krb5.user_ok(mapped.user, entry.pw_dir):
-        return Mapped(Finding.NOT_AUTHORISED)
+        return Mapped(Eligibility.NOT_AUTHORISED)
     return mapped._replace(store=default_cache.usable(krb5.default_cache()))
 
 

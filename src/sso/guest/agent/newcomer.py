@@ -8,7 +8,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 
 from sso.daemon.reactor import Reactor, Timer
-from sso.guest.agent.leaving import Console
+from sso.guest.agent.leaving import Leaving
 from sso.guest.log import note
 from sso.guest.records import Authenticated, Kind
 from sso.guest.seat.logind import Found
@@ -30,7 +30,7 @@ class Newcomer:
     client counts any more.
     """
 
-    def __init__(self, reactor: Reactor, console: Console, left: Callable[[], None]) -> None:
+    def __init__(self, reactor: Reactor, console: Leaving, left: Callable[[], None]) -> None:
         self._reactor, self._console, self._left = reactor, console, left
         self._state = _State.NOBODY
         self._began = 0  # so that an answer about an earlier one is known

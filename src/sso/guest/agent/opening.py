@@ -6,7 +6,7 @@ import stat
 from sso.daemon.forked import Forked
 from sso.daemon.reactor import Timer
 from sso.guest.agent.attempts import Guess
-from sso.guest.agent.pam_socket import Connection
+from sso.guest.agent.pam_socket import PamConnection
 from sso.guest.records import PASSWORD_MAX, SECRET_MAX, Authenticated, Kind
 from sso.guest.seat.logind import Seated
 
@@ -21,7 +21,7 @@ class SignedIn:
 
     def __init__(
         self,
-        connection: Connection,
+        connection: PamConnection,
         user: str,
         uid: int,
         principal: str,
@@ -51,7 +51,7 @@ class Opening:
         self.guess = Guess("", "", claim.kind)  # whose it is, once that is known
         self.worker: Forked | None = None
         self.unlocking: Seated | None = None
-        self.connection: Connection | None = None
+        self.connection: PamConnection | None = None
         self.token = self.path = self.store = ""
         self.told = self.proved = self.awaited = self.opened = False
         self.triggers = 0

@@ -122,7 +122,7 @@ def _text(path: str) -> str:
         return file.read()
 
 
-class Connection:
+class PamConnection:
     """One login that the PAM module reports on."""
 
     def __init__(self, link: socket.socket, pid: int, timer: Timer) -> None:
@@ -140,13 +140,13 @@ class Desk(Protocol):
     def unlocking(self) -> int:
         """The uid that a screen with a token is to prove again now, or -1."""
 
-    def answer(self, connection: Connection, request: Request) -> Grant | None:
+    def answer(self, connection: PamConnection, request: Request) -> Grant | None:
         """The grant that the request gets, now the server's to close; None for nothing."""
 
-    def prepare(self, connection: Connection, go_on: Callable[[bool], bool]) -> None:
+    def prepare(self, connection: PamConnection, go_on: Callable[[bool], bool]) -> None:
         """The session is about to open: tell `go_on`, now or later, if it may; it says whether it has."""
 
-    def moved(self, connection: Connection, before: Stage, path: str) -> None:
+    def moved(self, connection: PamConnection, before: Stage, path: str) -> None:
         """The stage has changed from `before`; `path` is the ticket's cache as far as it is known."""
 
 
@@ -155,7 +155,7 @@ class PamServer:
 
     def __init__(self, path: str, reactor: Reactor, desk: Desk, refusal: Callable[[Peer, int], str]) -> None:
         self._path, self._reactor, self._desk, self._refusal = path, reactor, desk, refusal
-        self._connections: set[Connection] = set()
+        self._connections: set[PamConnection] = set()
         self._refusals = Refusals("pam-refused", reactor.clock)
         self._malformed = Refusals("pam-malformed", reactor.clock)
         self._other_version = False  # that was said
@@ -172,7 +172,7 @@ class PamServer:
         for connection in list(self._connections):
             self._drop(connection)
 
-    def withdraw(self, connection: Connection) -> None:
+    def withdraw(self, connection: PamConnection) -> None:
         """Take back what was handed out, at any stage before OPENED; reports nothing but PASSED.
 
         From the shutdown on the module hears no yes any more, so it goes no step further. What it has asked
@@ -204,11 +204,11 @@ class PamServer:
             self._refusals.note(peer, reason=reason)
             return
         timer = self._reactor.after(GET_SECONDS, lambda: self._drop(connection))
-        connection = Connection(link, peer.pid, timer)
+        connection = PamConnection(link, peer.pid, timer)
         self._connections.add(connection)
         self._reactor.watch(link.fileno(), lambda: self._on_packet(connection))
 
-    def _on_packet(self, connection: Connection) -> None:
+    def _on_packet(self, connection: PamConnection) -> None:
         try:
             received = records.receive(connection._link, Request)
         except BlockingIOError:
@@ -226,14 +226,14 @@ class PamServer:
         else:
             self._on_report(connection, received[0])
 
-    def _on_other_version(self, connection: Connection) -> None:
+    def _on_other_version(self, connection: PamConnection) -> None:
         """No login comes of it; the module reads our version in the reply, and says the same."""
         records.send(connection._link, Reply())
         if not self._other_version:
             self._other_version = True
             note("pam-other-version", pid=connection.pid, ours=PAM_VERSION)
 
-    def _on_get(self, connection: Connection, request: Request) -> None:
+    def _on_get(self, connection: PamConnection, request: Request) -> None:
         if connection.stage is not Stage.WAITING:
             self._step(connection, Stage.ENDED)
             return
@@ -252,12 +252,12 @@ class PamServer:
         if not sent:
             self._step(connection, Stage.ENDED)
 
-    def _hand_out(self, connection: Connection, grant: Grant) -> bool:
+    def _hand_out(self, connection: PamConnection, grant: Grant) -> bool:
         secrets = [] if grant.secret is None else [grant.secret]
         length = sum(os.fstat(secret).st_size for secret in secrets)
         return records.send(connection._link, Reply(grant.kind, length, grant.user), secrets)
 
-    def _on_report(self, connection: Connection, report: Request) -> None:
+    def _on_report(self, connection: PamConnection, report: Request) -> None:
         step = next_stage(connection.stage, connection.kind, report.operation)
         if report.user != connection.user or connection.opening:
             step = Stage.ENDED
@@ -275,7 +275,7 @@ class PamServer:
 
         self._desk.prepare(connection, go_on)
 
-    def _take(self, connection: Connection, report: Request, step: Stage) -> None:
+    def _take(self, connection: PamConnection, report: Request, step: Stage) -> None:
         # The yes comes first: a step that the module does not hear of is none.
         if step is not Stage.ENDED and not records.send(
             connection._link, Reply(Kind.IDENTITY, 0, connection.user)
@@ -283,14 +283,14 @@ class PamServer:
             step = Stage.ENDED
         self._step(connection, step, report.path)
 
-    def _step(self, connection: Connection, stage: Stage, path: str = "") -> None:
+    def _step(self, connection: PamConnection, stage: Stage, path: str = "") -> None:
         before, connection.stage = connection.stage, stage
         if stage is Stage.ENDED:
             self._drop(connection)
         if before not in (Stage.WAITING, Stage.ENDED, stage):
             self._desk.moved(connection, before, path)
 
-    def _pending(self, connection: Connection) -> Request | None:
+    def _pending(self, connection: PamConnection) -> Request | None:
         """The next good request that is in the queue."""
         try:
             received = records.receive(connection._link, Request)
@@ -298,12 +298,12 @@ class PamServer:
             return None
         return received[0] if received and received[0].user == connection.user else None
 
-    def _drop(self, connection: Connection) -> None:
+    def _drop(self, connection: PamConnection) -> None:
         """Hang up, and report nothing."""
         connection.stage = Stage.ENDED
         self._hang_up(connection)
 
-    def _hang_up(self, connection: Connection) -> None:
+    def _hang_up(self, connection: PamConnection) -> None:
         connection._timer.cancel()
         if connection in self._connections:
             self._connections.remove(connection)

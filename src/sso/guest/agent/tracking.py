@@ -6,9 +6,9 @@ Whether the screen shows it, logind tells; until then it is nobody's who could b
 from collections.abc import Callable
 
 from sso.daemon.reactor import Reactor
-from sso.guest.agent.leaving import Console
+from sso.guest.agent.leaving import Leaving
 from sso.guest.agent.opening import Opening, SignedIn, close
-from sso.guest.agent.pam_socket import Connection, Stage
+from sso.guest.agent.pam_socket import PamConnection, Stage
 from sso.guest.agent.ticket import Tickets
 from sso.guest.log import note
 from sso.guest.seat.logind import Seated
@@ -20,20 +20,20 @@ SWITCH_SECONDS = 10.0  # for a screen to come to the end of an unlocking that wa
 class Tracker:
     """At most one session, and its ticket."""
 
-    def __init__(self, reactor: Reactor, console: Console, tickets: Tickets) -> None:
+    def __init__(self, reactor: Reactor, console: Leaving, tickets: Tickets) -> None:
         self._reactor, self._console, self._tickets = reactor, console, tickets
         self._switching = float("-inf")
         self.session: SignedIn | None = None
         console.expects = self._expects
 
-    def begin(self, login: Opening, connection: Connection) -> None:
+    def begin(self, login: Opening, connection: PamConnection) -> None:
         """PAM has opened the login's session."""
         claim, now = login.claim, self._reactor.clock()
         who = login.user, login.uid, claim.principal
         self.session = SignedIn(connection, *who, login.guess.digest, claim.expires, now, login.path)
         login.opened = True
 
-    def moved(self, connection: Connection, path: str) -> bool:
+    def moved(self, connection: PamConnection, path: str) -> bool:
         """A step of PAM: whether it was one of the session."""
         session = self.session
         if session is None or session.connection is not connection:

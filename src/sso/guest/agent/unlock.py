@@ -10,7 +10,7 @@ from typing import Protocol
 from sso.daemon.forked import Forked
 from sso.daemon.reactor import Reactor
 from sso.guest.agent.account import Checked
-from sso.guest.agent.leaving import Console
+from sso.guest.agent.leaving import Leaving
 from sso.guest.agent.opening import Opening
 from sso.guest.config import GuestConfig
 from sso.guest.records import Kind, Verdict
@@ -40,7 +40,7 @@ class Unlocker:
     `revoked` is called when the client has left: who got a yes is to hear no from then on.
     """
 
-    def __init__(self, reactor: Reactor, console: Console, checker: Checker, config: GuestConfig) -> None:
+    def __init__(self, reactor: Reactor, console: Leaving, checker: Checker, config: GuestConfig) -> None:
         self._reactor, self._console, self._checker, self._config = reactor, console, checker, config
         self._service = config.service or console.driver.service
         self._offer: tuple[int, str, float] | None = None  # uid, user, until when

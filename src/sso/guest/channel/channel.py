@@ -66,11 +66,11 @@ class Channel:
         agent: socket.socket,
         acceptor: socket.socket,
         serve: Callable[[socket.socket, int], int],
-        log: Callable[..., None],
+        note: Callable[..., None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._port, self._watch, self._agent, self._acceptor = port, watch, agent, acceptor
-        self._serve, self._log, self._clock = serve, log, clock
+        self._serve, self._note, self._clock = serve, note, clock
         self._rate = Rate(clock)
         self._life: Life | None = None
         self._number = 0
@@ -149,11 +149,11 @@ class Channel:
     def _on_time(self) -> None:
         now = self._clock()
         if self._life is not None and now >= self._heard + PULSE_TIME:
-            self._log("child-stopped", "its pulse stopped")
+            self._note("child-stopped", "its pulse stopped")
             self._end_child("child-stopped")
             self._flush()
         if self._confirming is not None and now >= self._confirming:
-            self._log("agent-late", "the end of a session was not confirmed: nobody is served until it is")
+            self._note("agent-late", "the end of a session was not confirmed: nobody is served until it is")
             self._confirming = now + CONFIRM_TIME
         if self._wanted and self._life is None and self._confirming is None and now >= self._due:
             wait = self._rate.wait()
@@ -168,7 +168,7 @@ class Channel:
                 # Counted, it would stand for the end of the next session, whose grants are still there.
                 raise RemoteProtocolError("a confirmation that nobody waits for")
         except RemoteProtocolError as error:
-            self._log("record-malformed", str(error))
+            self._note("record-malformed", str(error))
             return False
         if received is None:
             return False
@@ -186,12 +186,12 @@ class Channel:
         try:
             self._life = self._fork()
         except OSError as error:  # processes or descriptors are short: a moment later there may be some
-            self._log("child-not-made", errno.errorcode.get(error.errno or 0, "OSError"))
+            self._note("child-not-made", errno.errorcode.get(error.errno or 0, "OSError"))
             self._wanted, self._due = True, self._clock() + 1 / PER_SECOND
             self._tell(records.End(self._number))
             return
         self._heard = self._clock()
-        self._log("session-begin", session=self._number)
+        self._note("session-begin", session=self._number)
 
     def _fork(self) -> Life:
         """Make the child, its socket to the acceptor and its pulse; on OSError nothing of them is left."""
@@ -223,14 +223,14 @@ class Channel:
             status = self._serve(acceptor, beat)
         except BaseException as error:
             # The type alone: a traceback could carry what the peer sent.
-            self._log("child-failed", type(error).__name__)
+            self._note("child-failed", type(error).__name__)
         finally:
             os._exit(status)
 
     def _child_ended(self, life: Life) -> None:
         status = os.waitstatus_to_exitcode(os.waitpid(life.pid, 0)[1])
         self._forget(life)
-        self._log("session-end", session=life.id, status=status)
+        self._note("session-end", session=life.id, status=status)
         if status not in (child.DONE, child.SILENT):
             self._flush()
         self._wanted = status == child.RESET
@@ -244,7 +244,7 @@ class Channel:
             signal.pidfd_send_signal(life.pidfd, signal.SIGKILL)
             os.waitpid(life.pid, 0)
             self._forget(life)
-            self._log("session-end", session=life.id, reason=reason)
+            self._note("session-end", session=life.id, reason=reason)
 
     def _forget(self, life: Life) -> None:
         """Close what belonged to a child, and have the agent revoke what it was granted."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sso.errors import MechanismError, PortClosed
-from sso.guest.channel.conversation import Claim, Conversation
+from sso.guest.channel.conversation import Claim, GuestConversation
 from sso.guest.channel.remote import Acceptance
 from sso.mech import Mechanism
 from sso.policy import GuestPolicy
@@ -24,7 +24,7 @@ BEAT_EVERY = 0.5  # seconds; the channel process ends a child that is silent for
 DONE, ENDED, RESET, SILENT = 0, 10, 11, 12
 
 
-class Child(Conversation):
+class ChildConversation(GuestConversation):
     """The guest's conversation with a pulse: `beat` is called while it lives."""
 
     def __init__(
@@ -86,7 +86,7 @@ def run(
     policy: GuestPolicy,
     tls: Callable[[], Mechanism],
     info: Callable[[str], str | None],
-    log: Callable[..., None],
+    note: Callable[..., None],
     confined: Callable[[], None] = lambda: None,
 ) -> int:
     """Hold one conversation on the port and return how it ended, as an exit code.
@@ -94,7 +94,7 @@ def run(
     `confined` is called when the first words are written, before an octet of the peer is read.
     """
     acceptance = Acceptance(acceptor)
-    child = Child(policy, acceptance, tls, lambda: _beat(pulse), info=info, log=log)
+    child = ChildConversation(policy, acceptance, tls, lambda: _beat(pulse), info=info, note=note)
     pump = Pump(port, child)
 
     def verdict() -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sso.credential import Credential
 from sso.errors import ConfigError, MechanismError
-from sso.guest.lines import ending
+from sso.guest.log import ending
 from sso.mech import Mechanism
 from sso.policy import GuestPolicy
 from sso.protocol.events import Closed, LayerFailed, LayerStarted, Reset
@@ -44,12 +44,12 @@ class Claim(NamedTuple):
     credential: Credential | None
 
 
-class Conversation:
+class GuestConversation:
     """One peer session of the guest; a Pump drives it, or a test.
 
     `make(name, **arguments)` gives the accepting half of a mechanism (the acceptor's stand-in in the
     running guest); `judge(claim)` is told once what to decide and answers later through `verdict`;
-    `info(attribute)` gives a value or None; `log(id, detail, **fields)` takes what happened.
+    `info(attribute)` gives a value or None; `note(id, detail, **fields)` takes what happened.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Conversation:
         judge: Callable[[Claim], None],
         *,
         info: Callable[[str], str | None] = lambda attribute: None,
-        log: Callable[..., None] = lambda id, detail="", **fields: None,
+        note: Callable[..., None] = lambda id, detail="", **fields: None,
         **session: Any,
     ) -> None:
         self.session = Session(Role.GUEST, mechanisms=policy.sasl, **session)
@@ -68,7 +68,7 @@ class Conversation:
         self.was_reset = False
         self.asking = False  # no person is asked in the guest
         self.greeted = False
-        self._policy, self._make, self._judge, self._info, self._log = policy, make, judge, info, log
+        self._policy, self._make, self._judge, self._info, self._note = policy, make, judge, info, note
         self._failed_sasl = False
         self._asked: tuple[str, ...] = ()
         self._judging = False
@@ -99,7 +99,7 @@ class Conversation:
         if self.session.state is State.SYNC:
             self._end("peer-silent", "no client spoke")
             return
-        self._log("peer-late", state=self.session.state.name)
+        self._note("peer-late", state=self.session.state.name)
         if self._judging:
             self.verdict(Code.TOO_LATE, now)
         else:
@@ -133,7 +133,7 @@ class Conversation:
             self._layer_started(event)
         elif isinstance(event, LayerFailed):
             self._failed_sasl = True
-            self._log("not-authenticated", event.detail, mechanism=event.name)
+            self._note("not-authenticated", event.detail, mechanism=event.name)
         elif isinstance(event, Info):
             value = self._info(event.attribute)
             self.session.send(Error(Code.NO_VALUE) if value is None else Ok(value))
@@ -143,7 +143,7 @@ class Conversation:
             self._refused()
 
     def _closed(self, event: Closed) -> None:
-        self._log(ending(event.cause), event.detail, cause=event.cause)
+        self._note(ending(event.cause), event.detail, cause=event.cause)
         self.finished = True
 
     def _start_tls(self, event: StartTLS) -> None:
@@ -163,7 +163,7 @@ class Conversation:
         try:
             half = self._make(event.mechanism, in_tls=in_tls)
         except (ConfigError, MechanismError) as error:
-            self._log("mechanism-unavailable", str(error), mechanism=event.mechanism)
+            self._note("mechanism-unavailable", str(error), mechanism=event.mechanism)
             self.session.send(Error(Code.UNSUPPORTED))
             return
         self.session.accept_layer(event, half)
@@ -173,7 +173,7 @@ class Conversation:
             self._ask(self._policy.asked())
             return
         mechanism = event.mechanism
-        self._log("authenticated", principal=mechanism.peer, mechanism=event.name)
+        self._note("authenticated", principal=mechanism.peer, mechanism=event.name)
         credential, mechanism.credential = mechanism.credential, None
         if not self._policy.may_sign_in(
             in_tls=self.session.tls is not None, confidential=self.session.confidential
@@ -206,7 +206,7 @@ class Conversation:
             half = self._make(event.type, **arguments)
             half.step(event.secret)  # type: ignore[arg-type]  # a bytearray, so that it can be wiped
         except (ConfigError, MechanismError) as error:
-            self._log("credential-refused", str(error), type=event.type)
+            self._note("credential-refused", str(error), type=event.type)
             self._conclude(Code.CREDENTIAL_REFUSED)
             return
         finally:
@@ -241,6 +241,6 @@ class Conversation:
         self.deadline = self._now + seconds
 
     def _end(self, id: str, text: str) -> None:
-        self._log(id, text)
+        self._note(id, text)
         self.session.close()
         self.finished = True

@@ -16,8 +16,8 @@ from sso.errors import ConfigError
 from sso.guest.channel import child
 from sso.guest.channel.channel import Channel
 from sso.guest.config import GuestConfig
-from sso.guest.lines import log_as
 from sso.guest.links import Join, joined
+from sso.guest.log import note, open_as
 from sso.mech import Mechanism, load
 from sso.policy import GuestPolicy
 from sso.ports.port import open_port
@@ -26,7 +26,7 @@ from sso.ports.watch import PortWatch
 
 def run(config: GuestConfig, join: Join) -> int:
     """Serve until the other processes are gone for good; 0 then, and at SIGTERM. `join` finds them."""
-    log = log_as("sso-channel")
+    open_as("sso-channel")
     port = open_port(config.port, listen=True)
     tls = _tls(config)
     # Everything that a child needs is imported before it is forked: it may not be able to read it later.
@@ -34,11 +34,11 @@ def run(config: GuestConfig, join: Join) -> int:
 
     fence, owner = Fence(), os.getpid()
     if fence.why_not:
-        log("no-fence", fence.why_not)
+        note("no-fence", fence.why_not)
 
     def serve(connection: socket.socket, pulse: int) -> int:
         die_with_parent(owner)
-        said = _info(config), log, fence.close_behind
+        said = _info(config), note, fence.close_behind
         return child.run(port, connection, pulse, _policy(config, pairs), tls, *said)
 
     try:
@@ -49,7 +49,7 @@ def run(config: GuestConfig, join: Join) -> int:
                 port.flush_input()  # what the client said to the session that was lost is for no other one
             notify.ready("at the port")
             with closing(PortWatch(port)) as watch:
-                Channel(port, watch, links.agent, links.other, serve, log).run()
+                Channel(port, watch, links.agent, links.other, serve, note).run()
     finally:
         port.close()
     return 0

@@ -34,9 +34,9 @@ class Acceptance:
         """The stand-in for the accepting half of a mechanism; raises MechanismError as the half would."""
         pair = load(name)
         if pair.kind == "credential":
-            return _CredentialStandIn(self, name)
+            return RemoteCredential(self, name)
         self.ask(MAKE + bytes([in_tls]) + name.encode())
-        return _SASLStandIn(self, pair.resume)
+        return RemoteSASL(self, pair.resume)
 
     def judge(self, claim: Claim) -> None:
         """Ask for the verdict; it comes when `fileno` is readable, by `verdict`."""
@@ -72,7 +72,7 @@ class Acceptance:
             self._inbox.wipe()
 
 
-class _SASLStandIn(Mechanism):
+class RemoteSASL(Mechanism):
     """Steps go to the acceptor; the layer, once it stands, is here."""
 
     def __init__(self, acceptance: Acceptance, resume: Callable[[bytes], Mechanism] | None) -> None:
@@ -113,7 +113,7 @@ class _SASLStandIn(Mechanism):
             self._layer.dispose()
 
 
-class _CredentialStandIn(Mechanism):
+class RemoteCredential(Mechanism):
     """The blob goes to the acceptor whole, and without a copy here; only the principal comes back."""
 
     def __init__(self, acceptance: Acceptance, type: str) -> None:

@@ -9,7 +9,7 @@ from jeepney import DBusAddress
 
 from sso.daemon.reactor import Reactor
 from sso.doctor import Finding, not_checked, ok, warning, wrong
-from sso.guest.checks.guest import Guest, sentence, start
+from sso.guest.checks.guest import ExaminedGuest, sentence, start
 from sso.guest.screens.gdm import NAME
 from sso.guest.seat.bus import Bus, Reply
 from sso.guest.seat.logind import SEAT, Found, Seat
@@ -22,7 +22,7 @@ POLICIES = tuple(
 _DAEMON = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
 
 
-class Line:
+class BusLine:
     """The agent's own bus, one question at a time."""
 
     def __init__(self, reactor: Reactor, bus: Bus) -> None:
@@ -51,11 +51,11 @@ class Line:
 
 
 @contextmanager
-def dial(address: str) -> Iterator[Line | None]:
+def dial(address: str) -> Iterator[BusLine | None]:
     """The bus, None when it does not answer."""
     reactor = Reactor()
     bus = Bus(reactor, address)
-    line = Line(reactor, bus)
+    line = BusLine(reactor, bus)
     try:
         bus.open()
         yield line if line.wait(lambda: bus.ready) else None
@@ -64,7 +64,7 @@ def dial(address: str) -> Iterator[Line | None]:
         reactor.close()
 
 
-def bus(guest: Guest) -> Iterator[Finding]:
+def bus(guest: ExaminedGuest) -> Iterator[Finding]:
     """The bus answers, logind knows the seat, and the agent has GDM's name where it needs it."""
     system = guest.system
     if not system.bus and not system.path(SOCKET).is_socket():
@@ -90,18 +90,18 @@ def bus(guest: Guest) -> Iterator[Finding]:
         yield _policy(guest)
 
 
-def _start(guest: Guest, unit: str) -> str:
+def _start(guest: ExaminedGuest, unit: str) -> str:
     return sentence(start(guest.system, unit, anew=True))
 
 
-def _without(guest: Guest, found: str, mend: str) -> Finding:
+def _without(guest: ExaminedGuest, found: str, mend: str) -> Finding:
     """A text console gets along by utmp; no other screen does."""
     if guest.screen == "getty":
         return warning(f"{found}: utmp tells who is signed in, and no screen is locked", mend)
     return wrong(found, mend)
 
 
-def _name(guest: Guest, line: Line) -> Finding:
+def _name(guest: ExaminedGuest, line: BusLine) -> Finding:
     owner = line.ask("GetNameOwner", "s", NAME)
     uid = line.ask("GetConnectionUnixUser", "s", *owner) if owner else None
     if uid is None:
@@ -114,7 +114,7 @@ def _name(guest: Guest, line: Line) -> Finding:
     return ok(f"root's agent owns {NAME}")
 
 
-def _policy(guest: Guest) -> Finding:
+def _policy(guest: ExaminedGuest) -> Finding:
     for path in POLICIES:
         if NAME in guest.system.read(path):
             return ok(f"{path} lets root own {NAME}")

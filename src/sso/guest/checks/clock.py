@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 from sso.doctor import Finding, System, ok, warning, wrong
-from sso.guest.checks.guest import Guest
+from sso.guest.checks.guest import ExaminedGuest
 
 SKEW_MAX = 300.0  # seconds (RFC 4120 section 5.2.3, clockskew in krb5.conf)
 SKEW_WARN = 60.0
@@ -51,7 +51,7 @@ def hardware(system: System) -> float | None:
     return time.time() - int(said) if said.isdigit() else None
 
 
-def clock(guest: Guest) -> Iterator[Finding]:
+def clock(guest: ExaminedGuest) -> Iterator[Finding]:
     """Somebody keeps the clock, or it agrees with one that is not ours."""
     kept = is_kept()
     try:

@@ -6,8 +6,7 @@ from sso.daemon.reactor import Reactor
 from sso.doctor import System
 from sso.errors import ConfigError
 from sso.guest.config import GuestConfig
-from sso.guest.screens import driver as login
-from sso.guest.screens.driver import LoginDriver
+from sso.guest.screens.driver import AUTO, DISPLAY_MANAGER, LoginDriver, find_driver, load_driver
 from sso.guest.seat.bus import Bus
 from sso.guest.seat.logind import Seat
 
@@ -15,7 +14,7 @@ AGENT = "console-sso-agent.service"
 
 
 @dataclass(frozen=True)
-class Guest:
+class ExaminedGuest:
     """The guest that is looked at; `driver` is None, and `why` says the reason, when it cannot be loaded.
 
     `screen` is the driver's name. The driver is not started: only its words are read.
@@ -51,16 +50,16 @@ def sentence(words: str) -> str:
     return f"Run: {words}" if words.startswith("systemctl") else words[:1].upper() + words[1:]
 
 
-def of(system: System, config: GuestConfig, path: str) -> Guest:
+def of(system: System, config: GuestConfig, path: str) -> ExaminedGuest:
     """The guest of a configuration; nothing is opened."""
     screen = config.login
-    if screen == login.AUTO:
-        screen = login.find(str(system.path(login.DISPLAY_MANAGER)))
+    if screen == AUTO:
+        screen = find_driver(str(system.path(DISPLAY_MANAGER)))
     reactor = Reactor()
     try:
-        driver = login.load(screen)(config, reactor, Seat(reactor, Bus(reactor), config.tty))
+        driver = load_driver(screen)(config, reactor, Seat(reactor, Bus(reactor), config.tty))
     except ConfigError as error:
-        return Guest(system, config, path, screen, None, str(error))
+        return ExaminedGuest(system, config, path, screen, None, str(error))
     finally:
         reactor.close()
-    return Guest(system, config, path, screen, driver)
+    return ExaminedGuest(system, config, path, screen, driver)

@@ -24,7 +24,7 @@ from sso.doctor import (
     wrong,
 )
 from sso.guest.acceptor.main import STATE
-from sso.guest.checks.guest import Guest
+from sso.guest.checks.guest import ExaminedGuest
 
 ENTRIES_MAX = 1000
 AES = (17, 18, 19, 20)
@@ -48,7 +48,7 @@ class Key(NamedTuple):
     enctype: int
 
 
-def kerberos_file(guest: Guest) -> Iterator[Finding]:
+def kerberos_file(guest: ExaminedGuest) -> Iterator[Finding]:
     """What krb5.conf includes is there: else libkrb5 reads nothing of it, and no ticket is accepted."""
     if "GSSAPI" not in guest.config.mechanisms:
         yield ok("not needed: GSSAPI is not among the mechanisms")
@@ -56,7 +56,7 @@ def kerberos_file(guest: Guest) -> Iterator[Finding]:
     yield from include_findings(list(broken_includes(guest.system)), KRB5_CONF)
 
 
-def keytab(guest: Guest) -> Iterator[Finding]:
+def keytab(guest: ExaminedGuest) -> Iterator[Finding]:
     """The keytab is the acceptor's alone, and holds an AES key of the service that is configured."""
     system, path = guest.system, guest.config.keytab
     if "GSSAPI" not in guest.config.mechanisms:
@@ -81,7 +81,7 @@ def keytab(guest: Guest) -> Iterator[Finding]:
     yield from _service(guest, keys)
 
 
-def _access(guest: Guest, found: os.stat_result) -> Iterator[Finding]:
+def _access(guest: ExaminedGuest, found: os.stat_result) -> Iterator[Finding]:
     path, owner = guest.config.keytab, guest.config.acceptor_user
     user = guest.system.user(owner)
     if user is None:
@@ -97,7 +97,7 @@ def _access(guest: Guest, found: os.stat_result) -> Iterator[Finding]:
         )
 
 
-def _service(guest: Guest, keys: list[Key]) -> Iterator[Finding]:
+def _service(guest: ExaminedGuest, keys: list[Key]) -> Iterator[Finding]:
     path, spn = guest.config.keytab, guest.config.spn
     if not spn:
         yield not_checked("which key is needed: no spn is configured")
@@ -128,7 +128,7 @@ def _service(guest: Guest, keys: list[Key]) -> Iterator[Finding]:
         yield warning(f"the host in {name} has no dot, and clients name guests by their full names")
 
 
-def _other_keys(guest: Guest, name: str, keys: list[Key]) -> Finding:
+def _other_keys(guest: ExaminedGuest, name: str, keys: list[Key]) -> Finding:
     path = guest.config.keytab
     names = sorted({key.principal for key in keys})
     service = name.partition("@")[0]
@@ -195,7 +195,7 @@ def _text(file: io.FileIO, end: int) -> str:
 # What else hangs on the key
 
 
-def replay_cache(guest: Guest) -> Iterator[Finding]:
+def replay_cache(guest: ExaminedGuest) -> Iterator[Finding]:
     """The folder in which the acceptor remembers what it has seen: its own, and nobody else's."""
     path, owner, system = str(STATE), guest.config.acceptor_user, guest.system
     user = system.user(owner)
@@ -227,7 +227,7 @@ def _cache_files(system: System, path: str, owner: str, uid: int) -> Iterator[Fi
         yield ok(f"{path} is {owner}'s alone")
 
 
-def clone(guest: Guest) -> Iterator[Finding]:
+def clone(guest: ExaminedGuest) -> Iterator[Finding]:
     """Signs that this machine is a copy of another one, with its key. They are signs and no proof."""
     system, host = guest.system, guest.config.spn.partition("/")[2].partition("@")[0].lower()
     identity = system.read("/etc/machine-id").strip()

@@ -48,15 +48,15 @@ class Ran(NamedTuple):
 
 
 def run(
-    service: str, files: Mapping[str, bytes], modules: Path, stand_ins: Mapping[str, str]
+    service: str, files: Mapping[str, bytes], modules: Path, substitutes: Mapping[str, str]
 ) -> dict[str, Ran]:
     """Ask a service to let somebody in ("auth"), to account for that ("account") and to open a "session".
 
-    `files` are the PAM files of the machine that is meant, by name; `stand_ins` says for each module's file
+    `files` are the PAM files of the machine that is meant, by name; `substitutes` says for each module's file
     name which module of ours takes its place, and there are no others; `modules` is the folder where this
     machine's libpam looks. Needs root. Raises TrialError when that cannot be done, or not in SECONDS.
     """
-    answer = _forked(lambda: _trial(service, files, modules, stand_ins))
+    answer = _forked(lambda: _trial(service, files, modules, substitutes))
     told: dict[str, Any] = json.loads(answer or '{"error": "the trial took too long"}')
     if "error" in told:
         raise TrialError(told["error"])
@@ -101,12 +101,12 @@ def _tell(pipe: int, work: Callable[[], object]) -> NoReturn:
 
 
 def _trial(
-    service: str, files: Mapping[str, bytes], modules: Path, stand_ins: Mapping[str, str]
+    service: str, files: Mapping[str, bytes], modules: Path, substitutes: Mapping[str, str]
 ) -> dict[str, tuple[int, list[tuple[str, str]]]]:
     libpam = ctypes.CDLL("libpam.so.0")
-    for name in set(stand_ins.values()):
+    for name in set(substitutes.values()):
         ctypes.CDLL(str(modules / name))  # with the libraries that it needs
-    _set_stage(files, modules, stand_ins)
+    _set_stage(files, modules, substitutes)
     log = os.memfd_create("log")
     os.dup2(log, 2)
     ctypes.CDLL(None).openlog(None, _LOG_PERROR, _LOG_AUTHPRIV)
@@ -126,17 +126,17 @@ def _trial(
     return ran
 
 
-def _set_stage(files: Mapping[str, bytes], modules: Path, stand_ins: Mapping[str, str]) -> None:
+def _set_stage(files: Mapping[str, bytes], modules: Path, substitutes: Mapping[str, str]) -> None:
     """Put the files and the stand-ins where libpam looks; nothing reaches the machine's log."""
-    content = {name: (modules / name).read_bytes() for name in set(stand_ins.values())}
+    content = {name: (modules / name).read_bytes() for name in set(substitutes.values())}
     _call("unshare", _NEWNS)
     _mount("none", "/", "", _REC | _PRIVATE)
     for folder in (modules, Path(_FOLDER)):
         _mount("tmpfs", str(folder), "tmpfs", 0)
     for name, text in files.items():
         (Path(_FOLDER) / name).write_bytes(text)
-    for name, stand_in in stand_ins.items():
-        (modules / name).write_bytes(content[stand_in])
+    for name, substitute in substitutes.items():
+        (modules / name).write_bytes(content[substitute])
         (modules / name).chmod(0o755)
     for named in {os.fsdecode(path) for text in files.values() for path in _MODULE_PATH.findall(text)}:
         stand = modules / os.path.basename(named)

@@ -6,7 +6,7 @@ from functools import partial
 from sso.doctor import Finding, Step, System
 from sso.guest.checks import bus, clock, guest, keytab, pam, port, screen, settings, sockets, tls, units
 
-STEPS: tuple[tuple[str, Callable[[guest.Guest], Iterable[Finding]]], ...] = (
+STEPS: tuple[tuple[str, Callable[[guest.ExaminedGuest], Iterable[Finding]]], ...] = (
     ("users", settings.users),
     ("mechanisms", settings.mechanisms),
     ("port", port.port),

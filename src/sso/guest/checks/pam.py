@@ -6,11 +6,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sso.doctor import Finding, State, System, not_checked, ok, warning, wrong
+from sso.doctor import Finding, FindingState, System, not_checked, ok, warning, wrong
 from sso.errors import ConfigError
 from sso.guest.agent import faillock
 from sso.guest.checks import pam_trial
-from sso.guest.checks.guest import Guest
+from sso.guest.checks.guest import ExaminedGuest
 from sso.guest.config import GuestConfig
 from sso.guest.pam_files.install_pam import BACKUP, SCREENS, command, pam_folder, skips_of, written
 from sso.guest.pam_files.pam_stack import (
@@ -38,7 +38,7 @@ def ours(text: str) -> list[str]:
     return [code for code in codes if "pam_sso" in code]
 
 
-def service(guest: Guest) -> Iterator[Finding]:
+def service(guest: ExaminedGuest) -> Iterator[Finding]:
     """The lines in the file of the login screen's service, or of the one that it includes."""
     if not guest.service:
         yield not_checked("the login screen's PAM service is not known")
@@ -56,7 +56,7 @@ def service(guest: Guest) -> Iterator[Finding]:
         found = _marked(guest, name, text, install) if by_us else _by_hand(guest, path, text, install)
         yield found
         # Our own reading is content: is libpam, too?
-        if found.state != State.WRONG:
+        if found.state != FindingState.WRONG:
             yield pam_trial.tried(guest, install)
     yield from _socket(guest, path, text, install)
 
@@ -80,7 +80,7 @@ def _text(system: System, name: str) -> str:
         return ""
 
 
-def _marked(guest: Guest, name: str, text: str, install: str) -> Finding:
+def _marked(guest: ExaminedGuest, name: str, text: str, install: str) -> Finding:
     """Lines that sso install-pam wrote are right when it would write the same again."""
     path = f"{FOLDER}/{name}"
     try:
@@ -96,7 +96,7 @@ def _marked(guest: Guest, name: str, text: str, install: str) -> Finding:
     return wrong(f"our lines in {path} are not in the right places, or not all there", f"Run: {install}")
 
 
-def _skipping(guest: Guest, path: str, text: str, install: str) -> Finding:
+def _skipping(guest: ExaminedGuest, path: str, text: str, install: str) -> Finding:
     """The checks that hold for a login by hand hold for a sign-on, or an administrator has said otherwise."""
     checks = skips_of(guest.system.root, guest.system.path(path), text)
     noted = noted_skips(text)
@@ -111,7 +111,7 @@ def _skipping(guest: Guest, path: str, text: str, install: str) -> Finding:
     return ok(f"{path} has our lines in their places{meant}")
 
 
-def _by_hand(guest: Guest, path: str, text: str, install: str) -> Finding:
+def _by_hand(guest: ExaminedGuest, path: str, text: str, install: str) -> Finding:
     """Lines that a person or a package wrote: where the screen has a token ours begins auth."""
     try:
         found = list(lines(text))
@@ -162,7 +162,7 @@ def _unguarded(found: list[Line]) -> str:
     return ""
 
 
-def _socket(guest: Guest, path: str, text: str, install: str) -> Iterator[Finding]:
+def _socket(guest: ExaminedGuest, path: str, text: str, install: str) -> Iterator[Finding]:
     """The module has to ask where the agent listens."""
     default = GuestConfig().pam_socket
     for line in ours(text):
@@ -175,7 +175,7 @@ def _socket(guest: Guest, path: str, text: str, install: str) -> Iterator[Findin
             return
 
 
-def module(guest: Guest) -> Iterator[Finding]:
+def module(guest: ExaminedGuest) -> Iterator[Finding]:
     """The module's file: where PAM looks, root's alone, and it can be loaded."""
     text = _deciding(guest.system, guest.service)[1] if guest.service else ""
     name = next((word for line in ours(text) for word in line.split() if "pam_sso" in word), MODULE)
@@ -206,7 +206,7 @@ def _loads(system: System, path: Path, shown: str) -> Finding:
     return ok(f"{shown} can be loaded")
 
 
-def elsewhere(guest: Guest) -> Iterator[Finding]:
+def elsewhere(guest: ExaminedGuest) -> Iterator[Finding]:
     """Our lines are in no file that other services include, nor in one by which nobody logs in here."""
     good = []
     for file in sorted(guest.system.path(FOLDER).glob("*")):
@@ -228,7 +228,7 @@ def elsewhere(guest: Guest) -> Iterator[Finding]:
     yield ok(f"services with our lines: {', '.join(good) or 'none'}")
 
 
-def lockout(guest: Guest) -> Iterator[Finding]:
+def lockout(guest: ExaminedGuest) -> Iterator[Finding]:
     """What pam_faillock is told, for a person to know; the agent never makes the failure that locks."""
     text = guest.system.read(faillock.CONF)
     settings = faillock.read(str(guest.system.path(faillock.CONF)))

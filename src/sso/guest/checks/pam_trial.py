@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sso.doctor import Finding, not_checked, ok, wrong
 from sso.errors import ConfigError
-from sso.guest.checks.guest import Guest
+from sso.guest.checks.guest import ExaminedGuest
 from sso.guest.checks.libpam import CALLS, SAYS_NO, SAYS_NOTHING, SAYS_YES, Call, Ran, TrialError, run
 from sso.guest.pam_files.install_pam import pam_folder
 from sso.guest.pam_files.pam_stack import MARK, MODULE, remove_lines
@@ -16,7 +16,7 @@ KNOWN = {"pam_deny.so": SAYS_NO, "pam_group.so": SAYS_NOTHING}  # as those thems
 FOLDERS = ("usr/lib/pam.d", "etc/pam.d")  # the later one wins
 
 
-def tried(guest: Guest, install: str) -> Finding:
+def tried(guest: ExaminedGuest, install: str) -> Finding:
     """One finding about the service of the login screen, by trials of it."""
     if os.geteuid():
         return not_checked("what libpam makes of it: only root can try")
@@ -37,13 +37,13 @@ def pam_files(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
 
-def _faults(guest: Guest, files: Mapping[str, bytes]) -> Iterator[str]:
+def _faults(guest: ExaminedGuest, files: Mapping[str, bytes]) -> Iterator[str]:
     names = {path.name for path in pam_folder(guest.system.root).glob("*.so")} | {MODULE}
     here = pam_folder(Path("/"))
 
     def trial(files: Mapping[str, bytes], ours: str, others: str) -> dict[str, Ran]:
-        stand_ins = dict.fromkeys(names, others) | KNOWN | {MODULE: ours}
-        return run(guest.service, files, here, stand_ins)
+        substitutes = dict.fromkeys(names, others) | KNOWN | {MODULE: ours}
+        return run(guest.service, files, here, substitutes)
 
     signed_on = [trial(files, SAYS_YES, others) for others in (SAYS_YES, SAYS_NOTHING)]
     yield from sorted({fault for ran in signed_on for fault in _misplaced(ran)})

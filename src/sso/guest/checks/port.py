@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sso.doctor import Finding, System, not_checked, ok, warning, wrong
-from sso.guest.checks.guest import Guest
+from sso.guest.checks.guest import ExaminedGuest
 from sso.guest.checks.sockets import listening
 from sso.guest.config import GuestConfig
 from sso.ports.port import DEVICES
@@ -24,13 +24,13 @@ class Holder(NamedTuple):
     name: str
 
 
-def device(guest: Guest) -> str:
+def device(guest: ExaminedGuest) -> str:
     """The path of the device; "" when the port is none."""
     port = guest.config.port
     return DEVICES + port.removeprefix("virtio:") if port.startswith("virtio:") else port * (port[0] == "/")
 
 
-def port(guest: Guest) -> Iterator[Finding]:
+def port(guest: ExaminedGuest) -> Iterator[Finding]:
     """The port that guest.toml names."""
     path = device(guest)
     if path:
@@ -43,7 +43,7 @@ def port(guest: Guest) -> Iterator[Finding]:
         yield ok(f"{guest.config.port}, which is no virtio port")
 
 
-def _device(guest: Guest, path: str) -> Iterator[Finding]:
+def _device(guest: ExaminedGuest, path: str) -> Iterator[Finding]:
     system = guest.system
     if not system.path(path).exists():
         yield _missing(system, path)
@@ -72,7 +72,7 @@ def _missing(system: System, path: str) -> Finding:
     )
 
 
-def _held(guest: Guest, path: str, uid: int) -> Finding:
+def _held(guest: ExaminedGuest, path: str, uid: int) -> Finding:
     try:
         held = holders(guest.system, path)
     except PermissionError:
@@ -116,7 +116,7 @@ def _holder(process: Path) -> Holder:
     return Holder(int(process.name), int(fields["Uid"].split()[1]), fields["Name"].strip())
 
 
-def rule(guest: Guest) -> Iterator[Finding]:
+def rule(guest: ExaminedGuest) -> Iterator[Finding]:
     """The udev rule that gives the port to the channel's user."""
     if not guest.config.port.startswith("virtio:"):
         yield ok(f"not needed: {guest.config.port} is no virtio port by name")

@@ -5,9 +5,9 @@ import tomllib
 from collections.abc import Iterator
 
 from sso.doctor import Finding, System, not_checked, ok, warning, wrong
-from sso.guest.checks.guest import Guest, start
+from sso.guest.checks.guest import ExaminedGuest, start
 from sso.guest.checks.units import show
-from sso.guest.screens import driver as login
+from sso.guest.screens.driver import DISPLAY_MANAGER, find_driver
 
 SHARE = "/usr/share/console-sso"
 GREETD = "/etc/greetd/config.toml"
@@ -23,21 +23,21 @@ _VIRTUAL = re.compile(r"tty\d+")
 SDDM_KNOWN = "0.19"  # its greeter's link is private, and bound to the version
 
 
-def screen(guest: Guest) -> Iterator[Finding]:
+def screen(guest: ExaminedGuest) -> Iterator[Finding]:
     """The driver can be loaded and is the one of the display manager that is used."""
     if guest.driver is None:
         mend = f'Write login = "auto", or the name of one that is there, in {guest.path}'
         yield wrong(guest.why, mend)
         return
     chosen = f"login = {guest.config.login}" + (f": {guest.screen}" if guest.config.login == "auto" else "")
-    link = guest.system.path(login.DISPLAY_MANAGER)
+    link = guest.system.path(DISPLAY_MANAGER)
     enabled = link.readlink().name if link.is_symlink() else ""
     if enabled and not _is_known(enabled) and guest.config.login == "auto":
         yield warning(
             f"the display manager {enabled} is not known, so the agent serves the text console",
             f"If that is not meant, write the right login in {guest.path}",
         )
-    elif enabled and guest.screen != login.find(str(link)) and _is_known(enabled):
+    elif enabled and guest.screen != find_driver(str(link)) and _is_known(enabled):
         found = f"{chosen}, but the display manager of this machine is {enabled}"
         mend = f'Write login = "auto" in {guest.path}'
         yield warning(found, mend) if guest.screen == "getty" else wrong(found, mend)
@@ -51,7 +51,7 @@ def _is_known(unit: str) -> bool:
     return any(unit in units for units in MANAGERS.values())
 
 
-def _running(guest: Guest, chosen: str) -> Finding:
+def _running(guest: ExaminedGuest, chosen: str) -> Finding:
     names = MANAGERS.get(guest.screen)
     if not names or not guest.system.has_systemd:
         return ok(chosen)
@@ -68,7 +68,7 @@ def _running(guest: Guest, chosen: str) -> Finding:
 # What each of them needs
 
 
-def getty(guest: Guest) -> Iterator[Finding]:
+def getty(guest: ExaminedGuest) -> Iterator[Finding]:
     """The drop-in that makes a text console wait for the agent."""
     tty = guest.config.tty
     if not guest.system.has_systemd:
@@ -103,7 +103,7 @@ def drop_ins(system: System, unit: str) -> str:
     return "\n".join(file.read_text(errors="replace") for file in files)
 
 
-def greetd(guest: Guest) -> Iterator[Finding]:
+def greetd(guest: ExaminedGuest) -> Iterator[Finding]:
     """greetd starts sso-greetd, as the user whom the agent expects."""
     try:
         session = tomllib.loads(guest.system.read(GREETD)).get("default_session", {})
@@ -128,7 +128,7 @@ def greetd(guest: Guest) -> Iterator[Finding]:
         yield ok(f"{GREETD} starts sso-greetd as {user}")
 
 
-def gdm(guest: Guest) -> Iterator[Finding]:
+def gdm(guest: ExaminedGuest) -> Iterator[Finding]:
     """GNOME Shell listens to the agent in every version but one."""
     found = version(guest.system, "gnome-shell")
     if not found:
@@ -142,7 +142,7 @@ def gdm(guest: Guest) -> Iterator[Finding]:
         yield ok(f"GNOME Shell {found}")
 
 
-def sddm(guest: Guest) -> Iterator[Finding]:
+def sddm(guest: ExaminedGuest) -> Iterator[Finding]:
     """SDDM's greeter link is its own affair; the driver speaks that of one version."""
     found = version(guest.system, "sddm")
     if not found:

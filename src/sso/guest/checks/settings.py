@@ -5,7 +5,7 @@ from shlex import quote
 
 from sso.doctor import Finding, System, ok, warning, wrong
 from sso.errors import ConfigError, MechanismError
-from sso.guest.checks.guest import AGENT, Guest, start
+from sso.guest.checks.guest import AGENT, ExaminedGuest, start
 from sso.guest.config import GuestConfig, load
 from sso.mech import load as load_mechanism
 
@@ -44,7 +44,7 @@ def _cure(system: System, path: str) -> str:
     return f"Correct that key or line of {path}, then: {start(system, AGENT, anew=True)}"
 
 
-def users(guest: Guest) -> Iterator[Finding]:
+def users(guest: ExaminedGuest) -> Iterator[Finding]:
     """The two system users: they exist, are not root, and are not the same."""
     system, config = guest.system, guest.config
     uids: dict[int, str] = {}
@@ -65,7 +65,7 @@ def users(guest: Guest) -> Iterator[Finding]:
         yield ok(" and ".join(f"{name} (uid {uid})" for uid, name in uids.items()))
 
 
-def rules(guest: Guest) -> Iterator[Finding]:
+def rules(guest: ExaminedGuest) -> Iterator[Finding]:
     """Who may be signed in: the groups have to exist, since one that does not allows nobody."""
     config = guest.config
     missing = [name for name in config.allowed_groups if not guest.system.has_group(name)]
@@ -77,7 +77,7 @@ def rules(guest: Guest) -> Iterator[Finding]:
         yield ok(f"uids from {config.min_uid} on, of {groups}; never root")
 
 
-def mechanisms(guest: Guest) -> Iterator[Finding]:
+def mechanisms(guest: ExaminedGuest) -> Iterator[Finding]:
     """Each mechanism of the list is installed and can be loaded."""
     good = []
     for name in guest.config.mechanisms:

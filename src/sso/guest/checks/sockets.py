@@ -4,7 +4,7 @@ import stat
 from collections.abc import Iterator
 
 from sso.doctor import Finding, System, ok, wrong
-from sso.guest.checks.guest import Guest, sentence
+from sso.guest.checks.guest import ExaminedGuest, sentence
 
 LISTENS = 0x10000  # __SO_ACCEPTCON in the flags of /proc/net/unix (proc(5))
 
@@ -15,7 +15,7 @@ def listening(system: System) -> set[str]:
     return {fields[7] for fields in entries if len(fields) == 8 and int(fields[3], 16) & LISTENS}
 
 
-def sockets(guest: Guest) -> Iterator[Finding]:
+def sockets(guest: ExaminedGuest) -> Iterator[Finding]:
     """The sockets that have to be there: PAM's always, a login screen's where it is that one."""
     heard = listening(guest.system)
     good, silent = [], []
@@ -42,7 +42,7 @@ def sockets(guest: Guest) -> Iterator[Finding]:
             )
 
 
-def _wanted(guest: Guest) -> Iterator[tuple[str, str, int]]:
+def _wanted(guest: ExaminedGuest) -> Iterator[tuple[str, str, int]]:
     """Each socket's key, whose it has to be, and the most that its mode may be."""
     yield "pam_socket", "root", 0o600
     if guest.screen == "getty":

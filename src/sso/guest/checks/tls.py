@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from sso.doctor import Finding, ok, warning, wrong
-from sso.guest.checks.guest import Guest
+from sso.guest.checks.guest import ExaminedGuest
 
 SOON = 14 * 86400  # seconds before its end that are worth a warning
 ROUNDS = 10
 NOT_YET, EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED (openssl-verify(1))
 
 
-def certificate(guest: Guest) -> Iterator[Finding]:
+def certificate(guest: ExaminedGuest) -> Iterator[Finding]:
     """The certificate and the key that guest.toml names."""
     config = guest.config
     if not config.tls_certificate:
@@ -45,7 +45,7 @@ def _no_password() -> str:
     raise ValueError("the key is locked by a password")
 
 
-def _access(guest: Guest, key: str) -> Iterator[Finding]:
+def _access(guest: ExaminedGuest, key: str) -> Iterator[Finding]:
     """The channel process reads the key as its own user; nobody else may."""
     found, name = guest.system.path(key).stat(), guest.config.channel_user
     user = guest.system.user(name)
@@ -56,7 +56,7 @@ def _access(guest: Guest, key: str) -> Iterator[Finding]:
         yield wrong(f"{name} cannot read {key}", f"Run: chown {name} {key} && chmod 600 {key}")
 
 
-def _validity(guest: Guest, server: ssl.SSLContext, file: str) -> Iterator[Finding]:
+def _validity(guest: ExaminedGuest, server: ssl.SSLContext, file: str) -> Iterator[Finding]:
     path, host = guest.config.tls_certificate, guest.config.spn.partition("/")[2].partition("@")[0]
     try:
         known = _shake_hands(server, file, None)

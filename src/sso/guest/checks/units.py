@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sso.doctor import Finding, System, not_checked, ok, warning, wrong
-from sso.guest.checks.guest import AGENT, Guest
+from sso.guest.checks.guest import AGENT, ExaminedGuest
 from sso.guest.config import GuestConfig
 
 SERVICES = ("console-sso-agent", "console-sso-channel", "console-sso-acceptor")
@@ -29,7 +29,7 @@ def show(system: System, *names: str) -> dict[str, Unit]:
     return {unit["Id"]: unit for unit in units if "Id" in unit}
 
 
-def units(guest: Guest) -> Iterator[Finding]:
+def units(guest: ExaminedGuest) -> Iterator[Finding]:
     """Each service runs and each socket is held."""
     if not guest.system.has_systemd:
         yield not_checked("systemd does not run here")
@@ -56,7 +56,7 @@ def units(guest: Guest) -> Iterator[Finding]:
         yield from _sockets(found, sockets)
 
 
-def _problem(guest: Guest, name: str, unit: Unit) -> Finding | None:
+def _problem(guest: ExaminedGuest, name: str, unit: Unit) -> Finding | None:
     """What is wrong with a service, without its name: often it is the same with all of them."""
     load, state = unit.get("LoadState", "not-found"), unit.get("ActiveState", "")
     if load == "not-found":

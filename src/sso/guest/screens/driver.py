@@ -85,7 +85,7 @@ _OURS = {
 _MANAGERS = {"gdm": "gdm", "gdm3": "gdm", "lightdm": "lightdm", "sddm": "sddm", "greetd": "greetd"}
 
 
-def find(link: str = DISPLAY_MANAGER) -> str:
+def find_driver(link: str = DISPLAY_MANAGER) -> str:
     """The driver for this machine: that of its display manager if we know it, else getty."""
     try:
         unit = os.path.basename(os.readlink(link)).removesuffix(".service")
@@ -94,12 +94,12 @@ def find(link: str = DISPLAY_MANAGER) -> str:
     return _MANAGERS.get(unit, "getty")
 
 
-def load(name: str) -> Make:
-    """The driver of that name, "auto" for what `find` says; only this one is imported.
+def load_driver(name: str) -> Make:
+    """The driver of that name, "auto" for what `find_driver` says; only this one is imported.
 
     Raises ConfigError when there is none.
     """
-    name = find() if name == AUTO else name
+    name = find_driver() if name == AUTO else name
     value = _OURS.get(name) or _installed(name)
     if value is None:
         raise ConfigError(f"login: no login driver {name} is installed")

@@ -26,10 +26,9 @@ from sso.daemon import local
 from sso.daemon.reactor import Reactor, Timer
 from sso.errors import ConfigError, RemoteProtocolError
 from sso.guest import records
-from sso.guest.agent.account import is_login_name
 from sso.guest.config import GuestConfig
 from sso.guest.log import note
-from sso.guest.records import Hello, SignIn, Taken
+from sso.guest.records import Hello, SignIn, Taken, is_login_name
 from sso.guest.refusals import Refusals
 from sso.guest.seat.logind import Seat, Seated
 

@@ -26,10 +26,9 @@ from sso.daemon.confine import confine
 from sso.errors import RemoteProtocolError, SSOError
 from sso.framing import wipe
 from sso.guest import records
-from sso.guest.agent.account import is_login_name
-from sso.guest.records import Hello, SignIn, Taken
+from sso.guest.records import Hello, SignIn, Taken, is_login_name
 from sso.guest.screens.ending import Ending
-from sso.guest.screens.greetd_ipc import Greetd, Reply
+from sso.guest.screens.greetd_ipc import Greetd, GreetdReply
 from sso.guest.screens.typed import LINE_MAX, forget_typed
 from sso.printable import escaped
 
@@ -114,7 +113,7 @@ class Word:
 # The terminal
 
 
-class Terminal:
+class GreeterTerminal:
     """Whole lines from a terminal. Ctrl-C ends a line too: nothing of it counts.
 
     Raises OSError or termios.error when it is no terminal, or has hung up.
@@ -215,7 +214,7 @@ class Prompt:
     code = 1
 
     def __init__(self) -> None:
-        self._terminal = Terminal()
+        self._terminal = GreeterTerminal()
 
     def wait(self, word: Word) -> Login | None:
         """The login of who types a name, or the one that the agent wants."""
@@ -329,7 +328,7 @@ class Greeter:
             greetd.ask("cancel_session")
             return False
 
-    def _converse(self, greetd: Greetd, login: Login) -> Reply:
+    def _converse(self, greetd: Greetd, login: Login) -> GreetdReply:
         """All questions of one login; ends with success, an error, or a question without an answer."""
         reply = greetd.ask("create_session", username=login.user)
         for _ in range(ROUNDS_MAX):

@@ -16,7 +16,7 @@ TEXT_MAX = 4096  # characters of what it shows
 _LENGTH = struct.Struct("=I")
 
 
-class Reply(NamedTuple):
+class GreetdReply(NamedTuple):
     """success; error with its type and description; auth_message with its type and text."""
 
     kind: str
@@ -58,11 +58,11 @@ class Greetd:
     def __exit__(self, *error: object) -> None:
         self._link.close()
 
-    def ask(self, type: str, **values: object) -> Reply:
+    def ask(self, type: str, **values: object) -> GreetdReply:
         """Send a request and wait for the reply."""
         return self._exchange(bytearray(json.dumps({"type": type, **values}).encode()))
 
-    def answer(self, answer: memoryview | None) -> Reply:
+    def answer(self, answer: memoryview | None) -> GreetdReply:
         """Answer a question, and wipe the answer; None goes on after a message that is no question."""
         head, tail = b'{"type":"post_auth_message_response","response":', b"}"
         word = bytearray(b"null") if answer is None else _quoted(answer)
@@ -73,7 +73,7 @@ class Greetd:
                 wipe(secret)
         return self._exchange(message)
 
-    def _exchange(self, message: bytearray) -> Reply:
+    def _exchange(self, message: bytearray) -> GreetdReply:
         try:
             self._link.sendall(_LENGTH.pack(len(message)))
             self._link.sendall(message)
@@ -109,11 +109,11 @@ def _quoted(answer: memoryview) -> bytearray:
     return quoted
 
 
-def _reply(data: bytes) -> Reply:
+def _reply(data: bytes) -> GreetdReply:
     try:
         message = json.loads(data)
         kind = message["type"]
-        reply = Reply(kind, *(message[name][:TEXT_MAX] for name in _FIELDS[kind]))
+        reply = GreetdReply(kind, *(message[name][:TEXT_MAX] for name in _FIELDS[kind]))
         if isinstance(reply.text, str) and reply.style in _STYLES[kind]:
             return reply
     except (ValueError, LookupError, TypeError, RecursionError):

@@ -14,7 +14,7 @@ LINES = 4096  # records of utmp that are looked at: one for each line that was e
 _RECORD = struct.Struct("=h2xi32s4s32s256shhiii16s20s")
 
 
-class Entry(NamedTuple):
+class UtmpEntry(NamedTuple):
     """Somebody's login on a line (a tty without /dev/, or a display)."""
 
     user: str
@@ -31,12 +31,12 @@ def signed_in_since(user: str, since: float, path: str = WTMP) -> bool:
     return any(name == kept and seconds > since for _, name, _, seconds in _logins(path, TAIL))
 
 
-def on_line(line: str, path: str = UTMP) -> Entry | None:
+def on_line(line: str, path: str = UTMP) -> UtmpEntry | None:
     """Who is signed in on a line now: the last record whose process still lives, None for nobody."""
     found = None
     for pid, name, at, seconds in _logins(path, LINES):
         if line in ("", at) and os.path.isdir(f"/proc/{pid}"):
-            found = Entry(name, at, seconds)
+            found = UtmpEntry(name, at, seconds)
     return found
 
 

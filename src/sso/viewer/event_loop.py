@@ -1,0 +1,9 @@
+"""The old path of sso.plug.event_loop: programs that were written against it go on working."""
+
+import warnings
+
+from sso.plug.event_loop import Callback, EventLoop, PollLoop, Watch
+
+__all__ = ["Callback", "EventLoop", "PollLoop", "Watch"]
+
+warnings.warn("sso.viewer.event_loop is now sso.plug.event_loop", DeprecationWarning, stacklevel=2)

@@ -1,0 +1,19 @@
+"""The old path of sso.plug.plug: programs that were written against it go on working."""
+
+import warnings
+
+from sso.plug.plug import BACKLOG_MAX, CHUNK, CLOSED_TIME, Permit, Plug, PlugEvent, PlugInPoint, Remote, Start
+
+__all__ = [
+    "BACKLOG_MAX",
+    "CHUNK",
+    "CLOSED_TIME",
+    "Permit",
+    "Plug",
+    "PlugEvent",
+    "PlugInPoint",
+    "Remote",
+    "Start",
+]
+
+warnings.warn("sso.viewer.plug is now sso.plug.plug", DeprecationWarning, stacklevel=2)
