@@ -12,9 +12,9 @@ from statistics import median
 from typing import Any
 
 import pytest
+from beds_viewer import Desktop, wait_until_left
 from beds_vm import Machines
 from interleave import show
-from viewer_bed import Desktop, wait_until_left
 from vm_console import NOBODY, TIME, set_up, wait_for_event
 
 from sso.demo.realm import Realm

@@ -1,3 +1,3 @@
 """The benchmarks use the test bed."""
 
-pytest_plugins = ["beds", "beds_vm", "viewer_bed"]
+pytest_plugins = ["beds", "beds_vm", "beds_viewer"]

@@ -114,6 +114,9 @@ REACH: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
 }
 
+# Folders of tests that are not a room of the source: what spans rooms, the project itself, and the C sources.
+NO_MIRROR = ("flows", "project", "support", "pam")
+
 # Words that had a second meaning, or a better one: none of them is a name in the code any more.
 GONE = (*("stand_in", "StandIn", "log_as", "VerdictServer"),)
 
@@ -310,6 +313,40 @@ def old_words() -> list[str]:
     ]
 
 
+# The halves are named alike in every mechanism (RFC 4752).
+ALIKE = ("Initiator", "Acceptor")
+
+
+def namesakes() -> dict[str, list[str]]:
+    """Public classes of one name in more than one module: a word would have two meanings."""
+    found: dict[str, list[str]] = {}
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and node.name not in ALIKE and node.name[0] != "_":
+                found.setdefault(node.name, []).append(name)
+    return {word: names for word, names in found.items() if len(names) > 1}
+
+
+def strangers() -> list[str]:
+    """Tests beside the source's rooms that bear no module's name of their room."""
+    folders = {
+        "core": [name for name in MODULES if name in CORE or room(name) in ("sso.cli", "sso.doctor")],
+        "mechs": [name for name in MODULES if name.startswith("sso_mechs")],
+    }
+    found = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        folder = path.parent.relative_to(ROOT / "tests").as_posix()
+        if folder.split("/")[0] in NO_MIRROR:
+            continue
+        inside = folders.get(folder) or [n for n in MODULES if room(n) == f"sso.{folder.replace('/', '.')}"]
+        words = {name.rpartition(".")[2].strip("_") for name in inside}
+        words |= {"arena", "base64"} if folder == "core" else set()  # of the C core
+        said = path.stem.removeprefix("test_") + "_"
+        if not any(said.startswith(f"{word}_") for word in words):
+            found.append(path.relative_to(ROOT).as_posix())
+    return found
+
+
 def defects() -> list[str]:
     """One line for each thing that does not hold."""
     found = [f"{name} has no place in a room" for name in homeless()]
@@ -320,6 +357,8 @@ def defects() -> list[str]:
     ]
     found += [f"too large: {large}" for path in sources() for large in too_large(path)]
     found += [f"an old word: {word}" for word in old_words()]
+    found += [f"one name, several classes: {word} in {where}" for word, where in namesakes().items()]
+    found += [f"a test without a module: {path}" for path in strangers()]
     found += [f"a catch-all: {path.name}" for path in sources() if path.stem.strip("_") in CATCH_ALLS]
     found += [f"a circle of rooms: {' -> '.join(circle)}" for circle in circles(arrows())]
     if not circles(arrows()):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["beds", "beds_guest", "beds_vm", "flows", "viewer_bed", "beds_console", "beds_spice"]
+pytest_plugins = ["beds", "beds_guest", "beds_vm", "flows", "beds_viewer", "beds_console", "beds_spice"]
 
 CHECKLIST = Path(__file__).parent.parent / "docs" / "checklist.md"
 

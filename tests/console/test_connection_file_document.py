@@ -20,7 +20,7 @@ from sso.console.signed import FILE_MAX, Asked, Signatures, check
 from sso.console.signing import entry_group, with_entry, with_opening
 from sso.console.trust import trusted_key
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/connection-file.md").read_text(encoding="utf-8")
 VECTORS: dict[str, Any] = json.loads((ROOT / "tests/vectors/connection-file.json").read_text())
 CASES: dict[str, dict[str, Any]] = {case["name"]: case for case in VECTORS["cases"]}

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import signed_files as files
-from test_framing import copies
+from lines import copies
 
 from sso.console.ed25519 import is_signature, key_text, pem, public_key, public_of, seed_of, sign
 from sso.demo.programs import find_program
 from sso.errors import ConfigError
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 FIELD = 2**255 - 19
 # RFC 8032 section 7.1: private key, public key, message, signature
 RFC_8032 = [

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from acceptor_bed import AcceptorBed
+from beds_acceptor import AcceptorBed
 from beds_agent import FakeDriver, Stage, open_fds, raise_stage
-from channel_bed import Bed as ChannelBed
+from beds_channel import Bed as ChannelBed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from pam_bed import BARE, CALLER, COUNTED, SOURCE
+from beds_pam import BARE, CALLER, COUNTED, SOURCE
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
 from sso.guest.pam_files.pam_stack import add_lines

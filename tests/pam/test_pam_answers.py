@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pam_agent import ESTABLISHED, GET, HELD, IDENTITY, KERBEROS, NONE, OPENED, PASSWORD, Answer
-from pam_bed import (
+from beds_pam import (
     AUTH_ERR,
     BARE,
     CRED_ERR,
@@ -24,6 +23,7 @@ from pam_bed import (
     listen,
     ticket,
 )
+from fake_pam_agent import ESTABLISHED, GET, HELD, IDENTITY, KERBEROS, NONE, OPENED, PASSWORD, Answer
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
 

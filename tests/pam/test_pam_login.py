@@ -5,8 +5,19 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from pam_agent import CLOSED, ESTABLISHED, GET, IDENTITY, KERBEROS, OPENED, PASSED, PASSWORD, TRIED, Answer
-from pam_bed import SOURCE, answer_of, caches, listen, ticket
+from beds_pam import SOURCE, answer_of, caches, listen, ticket
+from fake_pam_agent import (
+    CLOSED,
+    ESTABLISHED,
+    GET,
+    IDENTITY,
+    KERBEROS,
+    OPENED,
+    PASSED,
+    PASSWORD,
+    TRIED,
+    Answer,
+)
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
 from sso.demo.terminal import Terminal, spawn

@@ -6,8 +6,8 @@ import stat
 from dataclasses import replace
 
 import pytest
-from pam_agent import CLOSED, ESTABLISHED, GET, HELD, IDENTITY, OPENED, PASSED, PASSWORD, TRIED, Answer
-from pam_bed import TICKET, UNAVAILABLE, caches, call, failures, listen, password, ticket
+from beds_pam import TICKET, UNAVAILABLE, caches, call, failures, listen, password, ticket
+from fake_pam_agent import CLOSED, ESTABLISHED, GET, HELD, IDENTITY, OPENED, PASSED, PASSWORD, TRIED, Answer
 
 from sso.demo.sandbox import Sandbox
 

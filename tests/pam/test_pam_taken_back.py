@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from beds_agent import ATTEMPT, FakeDriver, raise_stage, secret_file
-from pam_bed import CALLER, SOCKET, SOURCE, TICKET, caches
+from beds_pam import CALLER, SOCKET, SOURCE, TICKET, caches
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
 from sso.guest import log, records

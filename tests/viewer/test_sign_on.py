@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import signed_files
 from beds import Certificates
-from door_bed import AGENT, ALICE, CA, PORT, SPN, Bed, make_door, ovirt, pve
+from beds_door import AGENT, ALICE, CA, PORT, SPN, Bed, make_door, ovirt, pve
 
 from sso.console.authority import fingerprints
 from sso.console.entry import ShownAt

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from door_bed import AGENT, PORT, Bed, make_door, ovirt
+from beds_door import AGENT, PORT, Bed, make_door, ovirt
 
 from sso import doctor
 from sso.viewer import settings

@@ -6,7 +6,7 @@ from time import time
 from typing import Any
 
 from sso.client import exits
-from sso.client.exits import Ending, Exit
+from sso.client.exits import Exit, RunResult
 from sso.client.halves import NO_SERVICE, Load, own_name, password_blob, ticket_blob
 from sso.client.parties import NOBODY, Person, Service, Shown
 from sso.credential import Credential
@@ -60,7 +60,7 @@ class ClientConversation:
         patient: bool = False,
     ) -> None:
         self.policy = policy
-        self.outcome: Ending | None = None
+        self.outcome: RunResult | None = None
         self.deadline: float | None = None
         self.shown: Shown | None = None
         self.handed_over = False
@@ -145,7 +145,7 @@ class ClientConversation:
         elif self.session.state is State.SYNC:
             self._finish(exits.NO_ANSWER)
         else:
-            self._finish(Ending(Exit.LOST, "the guest does not answer any more"))
+            self._finish(RunResult(Exit.LOST, "the guest does not answer any more"))
 
     # Events
 
@@ -172,7 +172,7 @@ class ClientConversation:
         self._restarts += 1
         old = exits.older_guest(self.session.unanswered)
         if old is not None or self._restarts > RESTARTS_MAX:
-            self._finish(old or Ending(Exit.LOST, "the guest began anew too often"))
+            self._finish(old or RunResult(Exit.LOST, "the guest began anew too often"))
             return
         self._progress("the guest began anew")
         self._begin()
@@ -199,7 +199,7 @@ class ClientConversation:
         elif isinstance(message, Error):
             self._refused(request, message.code)
         elif isinstance(message, Ok) and self.session.state is State.DONE:
-            self._finish(Ending(Exit.SIGNED_IN, "signed in"))
+            self._finish(RunResult(Exit.SIGNED_IN, "signed in"))
         elif isinstance(message, Ok):
             self._answered(request, message.value)
 
@@ -272,7 +272,7 @@ class ClientConversation:
         if self.policy.goes_on_without_tls:
             self._start_kerberos()
         else:
-            self._finish(Ending(Exit.LAYER, "the guest refuses TLS, which is required"))
+            self._finish(RunResult(Exit.LAYER, "the guest refuses TLS, which is required"))
 
     def _start_kerberos(self) -> None:
         if self._sasl_tried or "GSSAPI" not in self.session.peer_mechanisms:
@@ -317,7 +317,7 @@ class ClientConversation:
         # Not `principal`'s realm: of several tickets the guest is not to choose one by a realm of its choice.
         realm = own_name(self._load, "", self._ccache).rpartition("@")[2]
         if not self.policy.may_use_spn(spn, realm, source=Source.GUEST):
-            self._finish(Ending(Exit.NOT_ALLOWED, "the guest names a service that is not allowed"))
+            self._finish(RunResult(Exit.NOT_ALLOWED, "the guest names a service that is not allowed"))
             return
         if self.policy.trust_any_spn:
             self._accept_spn(spn, agreed=False)
@@ -332,7 +332,7 @@ class ClientConversation:
         if self._person.accept_spn(spn, principal):
             self._accept_spn(spn, agreed=bool(self._person.console))
             return
-        self._finish(Ending(Exit.NOT_ALLOWED, f"the service {spn} was not accepted", "name it with --spn"))
+        self._finish(RunResult(Exit.NOT_ALLOWED, f"the service {spn} was not accepted", "name it with --spn"))
 
     def _hand_over_ticket(self) -> None:
         """After GSSAPI without a forwarded TGT: a KRB-CRED, where our side allows it (design step 10)."""
@@ -349,7 +349,7 @@ class ClientConversation:
     def _start_password(self, reason: str, hint: str = "") -> None:
         if "password" not in self._types or not self._may_send("password"):
             cause = self._kerberos_cause
-            nothing = Ending(Exit.NO_CREDENTIAL, f"nothing to sign in with: {reason}", hint)
+            nothing = RunResult(Exit.NO_CREDENTIAL, f"nothing to sign in with: {reason}", hint)
             self._finish(exits.by_cause(cause.cause, str(cause)) if cause else nothing)
             return
         self._progress("a password is needed")
@@ -358,7 +358,7 @@ class ClientConversation:
     def _hand_over_password(self) -> None:
         credential = self._password = self._password or self._person.password()
         if credential is None or credential.secret is None:
-            self._finish(Ending(Exit.NO_CREDENTIAL, "no password was given"))
+            self._finish(RunResult(Exit.NO_CREDENTIAL, "no password was given"))
             return
         self._say_who(credential.principal)
         blob = password_blob(self._load, credential)
@@ -413,7 +413,7 @@ class ClientConversation:
         self.session.data_to_send()  # it would be taken for the next client
         self._resting, self.deadline = True, self._now + ASK_AGAIN
 
-    def _finish(self, outcome: Ending) -> None:
+    def _finish(self, outcome: RunResult) -> None:
         if self.outcome is not None:
             return
         self.outcome, self.deadline = outcome, None

@@ -55,7 +55,7 @@ MEANING = {
 }
 
 
-class Ending(NamedTuple):
+class RunResult(NamedTuple):
     """The end of a run: code, one line for a person, and a second one that helps, if any."""
 
     exit: Exit
@@ -123,18 +123,18 @@ _CODES = {
 }
 
 
-def by_cause(cause: str, detail: str = "") -> Ending:
+def by_cause(cause: str, detail: str = "") -> RunResult:
     """The outcome for a mechanism's cause; what we do not know is a protocol error."""
     exit, line, hint = _CAUSES.get(cause, (Exit.PROTOCOL, "the protocol was broken", ""))
     detail = "" if detail == cause else detail.removeprefix(f"{cause}: ")
     if cause.startswith(SAID):
         unknown = (Exit.NOT_ACCEPTED, detail or "it does not take the ticket", "")
         exit, line, hint = _CLAIMS.get(cause.removeprefix(SAID), unknown)
-        return Ending(exit, f"the guest says: {line}", hint)
-    return Ending(exit, f"{line} ({detail})" if detail and exit is not Exit.LOST else line, hint)
+        return RunResult(exit, f"the guest says: {line}", hint)
+    return RunResult(exit, f"{line} ({detail})" if detail and exit is not Exit.LOST else line, hint)
 
 
-def by_code(code: int, unnamed: bool = False, ticket: bool = False) -> Ending:
+def by_code(code: int, unnamed: bool = False, ticket: bool = False) -> RunResult:
     """The outcome for an error code of the guest; its text is never shown.
 
     `unnamed`: nobody but the guest has said which service it is, so no option of ours hands it a ticket.
@@ -144,39 +144,41 @@ def by_code(code: int, unnamed: bool = False, ticket: bool = False) -> Ending:
         return TICKET_REFUSED
     exit, line, hint = _CODES.get(Code(code) if code in list(Code) else Code.INTERNAL, (None, "", ""))
     if exit is None:
-        return Ending(Exit.PROTOCOL, f"the guest ended it with error {code}")
+        return RunResult(Exit.PROTOCOL, f"the guest ended it with error {code}")
     if exit is Exit.TICKET_WANTED and unnamed:
         hint = "only a guest that --spn names gets a ticket"
-    return Ending(exit, line, hint)
+    return RunResult(exit, line, hint)
 
 
-def by_clock(value: str, now: float) -> Ending:
+def by_clock(value: str, now: float) -> RunResult:
     """The outcome for wrong clocks: `value` is the guest's answer to `info time`, `now` our own time."""
     seconds = round(int(value) - now) if value.isdigit() and len(value) < 12 else 0
     ahead = f"the guest's clock is {abs(seconds)} s {'ahead' if seconds > 0 else 'behind'}"
-    return Ending(Exit.CLOCK, ahead, "set the guest's clock, for example after a resume")
+    return RunResult(Exit.CLOCK, ahead, "set the guest's clock, for example after a resume")
 
 
-def another_person(wanted: str) -> Ending:
+def another_person(wanted: str) -> RunResult:
     """The outcome where what started us is meant for the principal `wanted`, who is not ours."""
-    return Ending(Exit.NOT_ALLOWED, f"this console was opened for {wanted}", "your ticket is somebody else's")
+    return RunResult(
+        Exit.NOT_ALLOWED, f"this console was opened for {wanted}", "your ticket is somebody else's"
+    )
 
 
-def service_not_allowed(spn: str) -> Ending:
+def service_not_allowed(spn: str) -> RunResult:
     """The outcome where local policy does not let us talk to that service."""
-    return Ending(Exit.NOT_ALLOWED, f"the service {spn} is not allowed", "see allowed-spn in client.toml")
+    return RunResult(Exit.NOT_ALLOWED, f"the service {spn} is not allowed", "see allowed-spn in client.toml")
 
 
-def older_guest(size: int) -> Ending | None:
+def older_guest(size: int) -> RunResult | None:
     """The outcome of a guest that ended without a word to a first token of that size, if that says why."""
     if size <= OLD_TOKEN_MAX:
         return None
     line = f"the guest ended without a word to a token of {size} octets"
     hint = f"an older guest takes {OLD_TOKEN_MAX}: upgrade it, or use a ticket with fewer groups"
-    return Ending(Exit.TOO_LARGE, line, hint)
+    return RunResult(Exit.TOO_LARGE, line, hint)
 
 
-TICKET_REFUSED = Ending(
+TICKET_REFUSED = RunResult(
     Exit.NOT_ACCEPTED, "the guest did not accept the ticket", f"{NEW_TICKET}, or its keytab does not fit"
 )
-NO_ANSWER = Ending(Exit.NO_GUEST, "no guest answers on the port", "does its sso-guest-agent run?")
+NO_ANSWER = RunResult(Exit.NO_GUEST, "no guest answers on the port", "does its sso-guest-agent run?")

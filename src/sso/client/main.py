@@ -5,7 +5,7 @@ import sys
 from contextlib import suppress
 
 from sso.client.conversation import ClientConversation
-from sso.client.exits import Ending, Exit
+from sso.client.exits import Exit, RunResult
 from sso.client.options import Options, complain, parse
 from sso.client.parties import Person
 from sso.client.prompts import Prompts
@@ -27,11 +27,11 @@ def main(arguments: list[str] | None = None) -> int:
         verbose, status = options.verbose, Status(options.status_fd)
         outcome = preview(options, status) if options.preview else sign_in(options, status)
     except ConfigError as error:
-        outcome = Ending(Exit.USAGE, str(error))
+        outcome = RunResult(Exit.USAGE, str(error))
     except PortClosed as error:
-        outcome = Ending(Exit.LOST, str(error))
+        outcome = RunResult(Exit.LOST, str(error))
     except KeyboardInterrupt:
-        outcome = Ending(Exit.LOST, "interrupted")
+        outcome = RunResult(Exit.LOST, "interrupted")
     finally:
         signal.signal(signal.SIGTERM, before)
     if outcome.exit is not Exit.SIGNED_IN:
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     return int(outcome.exit)
 
 
-def preview(options: Options, status: Status) -> Ending:
+def preview(options: Options, status: Status) -> RunResult:
     """Say as whom we would sign in, and how far the ticket would go along, without a port."""
     from sso.client.exits import by_cause
     from sso.client.halves import own_name
@@ -55,10 +55,10 @@ def preview(options: Options, status: Status) -> Ending:
     if ticket != ALWAYS and policy.spn and policy.send_ticket:
         ticket = ALWAYS
     status(f"preview {ticket} {name}")
-    return Ending(Exit.SIGNED_IN, f"{name} would sign in")
+    return RunResult(Exit.SIGNED_IN, f"{name} would sign in")
 
 
-def sign_in(options: Options, status: Status) -> Ending:
+def sign_in(options: Options, status: Status) -> RunResult:
     """Open the port, hold the conversation, and say how it ended."""
     port = open_port(options.port)
 
@@ -78,7 +78,7 @@ def sign_in(options: Options, status: Status) -> Ending:
             return staying.run(port, _conversation(options, status), options, status, meanwhile)
         conversation = _conversation(options, status)
         Pump(port, conversation).run(meanwhile=meanwhile)
-        outcome = conversation.outcome or Ending(Exit.LOST, "the connection ended in the middle")
+        outcome = conversation.outcome or RunResult(Exit.LOST, "the connection ended in the middle")
         if outcome.exit is Exit.SIGNED_IN:
             status("signed-in")
         return outcome

@@ -11,7 +11,7 @@ from math import inf
 from typing import Any
 
 from sso.client.conversation import ClientConversation
-from sso.client.exits import Ending, Exit, by_cause
+from sso.client.exits import Exit, RunResult, by_cause
 from sso.client.options import Options, complain
 from sso.client.parties import Shown
 from sso.errors import FramingError, MechanismError, RemoteProtocolError
@@ -25,8 +25,8 @@ LOOK_EVERY = 60.0  # seconds between two looks at the cache, and at least betwee
 PAUSE_MAX = 600.0  # seconds: the pause after a failure begins with a minute and doubles up to here
 LATER = 5.0  # seconds by which a ticket has to end later: the library rounds
 
-LEFT = Ending(Exit.SIGNED_IN, "signed in, and the console was left")
-LOST = Ending(Exit.LOST, "the connection ended in the middle")
+LEFT = RunResult(Exit.SIGNED_IN, "signed in, and the console was left")
+LOST = RunResult(Exit.LOST, "the connection ended in the middle")
 
 
 class Staying:
@@ -46,7 +46,7 @@ class Staying:
         say: Callable[[str, str], None],
         status: Callable[[str], None],
     ) -> None:
-        self.outcome: Ending | None = None
+        self.outcome: RunResult | None = None
         self.signed_in = False
         self._again, self._ends, self._say, self._status = again, ends, say, status
         self._talk: ClientConversation | None = first
@@ -131,7 +131,7 @@ class Staying:
             self._tried = self._shown.until
             self._look_at = now + LOOK_EVERY
 
-    def _went_on(self, good: bool, outcome: Ending, now: float) -> None:
+    def _went_on(self, good: bool, outcome: RunResult, now: float) -> None:
         """After a renewal or an answer: rest, the longer the more often something was wrong."""
         if good:
             self._status("signed-in" if self._given == inf else f"renewed until={self._given:.0f}")
@@ -184,7 +184,7 @@ def run(
     options: Options,
     status: Callable[[str], None],
     meanwhile: Callable[[], None],
-) -> Ending:
+) -> RunResult:
     """Sign in, stay until the port is closed or we are told to end, and say how it ended.
 
     Nobody is asked anything after the login, and no password leaves again; a ticket goes to the service

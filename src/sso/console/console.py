@@ -4,7 +4,6 @@ All of it is somebody else's word: a web page's, mostly. Nothing here opens or s
 """
 
 import ipaddress
-import os
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -89,7 +88,7 @@ class Console(NamedTuple):
     @property
     def name(self) -> str:
         """What a person calls it: one line without control characters, never empty."""
-        for text in (self.title, self.host, os.path.basename(self.unix_path)):
+        for text in (self.title, self.host, self.unix_path.rpartition("/")[2]):
             if line := printable(text):
                 return line
         return self.kind

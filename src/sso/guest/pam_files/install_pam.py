@@ -274,7 +274,7 @@ def _module(options: Namespace, build: Path) -> bytes:
     """The module's octets: of a built one, or compiled from the source."""
     path: Path = options.module or build / MODULE
     if not options.module:
-        source = options.source or Path(__file__).resolve().parents[3] / "pam"
+        source = options.source or Path(__file__).resolve().parents[4] / "pam"
         if not (source / "pam_sso.c").is_file():
             raise ConfigError(f"{source} does not hold the module's source; give --source or --module")
         try:
