@@ -160,8 +160,7 @@ class Log:
         self._journal = open_journal()
 
     def say(self, id: str, text: str, values: Fields) -> None:
-        entry = self._entry(id, text, values)
-        if self._journal is None or not self._journal.send(entry):
+        if self._journal is None or not self._journal.send(self._entry(id, text, values)):
             print(f"{self._program}: {text}", file=sys.stderr, flush=True)
 
     def _entry(self, id: str, text: str, values: Fields) -> Fields:
