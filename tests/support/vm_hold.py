@@ -206,8 +206,10 @@ FOLDERS = {
         f"umount {FOLDER}",
     ),
     "missing": Folder(f"mv {FOLDER} {FOLDER}.away", f"mv {FOLDER}.away {FOLDER}"),
+    # It stays mounted: an umount would take the agent's own mount of ReadWritePaths= along.
     "read-only": Folder(
-        f"mount --bind {FOLDER} {FOLDER} && mount -o remount,bind,ro {FOLDER}", f"umount {FOLDER}"
+        f"mount --bind {FOLDER} {FOLDER} && mount -o remount,bind,ro {FOLDER}",
+        f"mount -o remount,bind,rw {FOLDER}",
     ),
 }
 

@@ -125,6 +125,21 @@ def test_what_a_killed_pam_process_left_is_removed(folder: Path) -> None:
     bed.wait(lambda: not bed.path.exists())
 
 
+@pytest.mark.parametrize("left", [True, False])
+def test_a_ticket_that_stays_behind_is_told(folder: Path, events: list[str], left: bool) -> None:
+    bed = Bed(folder, park=False)
+    if left:
+        folder.chmod(0o755)  # root's: the user cannot remove a file there
+    else:
+        bed.path.unlink()  # as the PAM module does
+    bed.tickets.session_over(bed.session)
+    over: list[None] = []
+    bed.tickets.client_gone(bed.session, lambda: over.append(None))  # waits for the removal
+    bed.wait(lambda: over)
+    assert bed.path.exists() == left
+    assert events == (["ticket-not-removed user=daemon"] if left else [])
+
+
 @pytest.mark.parametrize("make", ["symlink", "hard link", "another's"])
 def test_only_the_users_own_file_is_removed(folder: Path, make: str) -> None:
     bed = Bed(folder, park=True)

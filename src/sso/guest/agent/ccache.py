@@ -41,16 +41,27 @@ def refresh(
     )
 
 
-def remove(reactor: Reactor, path: str, uid: int, done: Callable[[bool], None]) -> Forked:
-    """Remove the cache `path` of user `uid`; `done` says if it was there and is gone."""
-    return Forked(reactor, lambda: _remove(path, uid), lambda answer: done(answer == DONE), REFRESH_SECONDS)
+def remove(
+    reactor: Reactor, path: str, uid: int, done: Callable[[bool], None], *, missing_ok: bool = False
+) -> Forked:
+    """Remove the cache `path` of user `uid`; `done` says if it was there (or may be missing) and is gone."""
+    return Forked(
+        reactor,
+        lambda: _remove(path, uid, missing_ok),
+        lambda answer: done(answer == DONE),
+        REFRESH_SECONDS,
+    )
 
 
-def _remove(path: str, uid: int) -> bytes:
+def _remove(path: str, uid: int, missing_ok: bool) -> bytes:
     become(uid)
-    directory, name = _enter(path)
-    _check_own(directory, name, uid)
-    os.unlink(name, dir_fd=directory)
+    try:
+        directory, name = _enter(path)
+        _check_own(directory, name, uid)
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        if not missing_ok:
+            raise
     return DONE
 
 

@@ -118,15 +118,27 @@ class Tickets:
             self._waiting.append(lambda: self.session_over(session))
             return
 
+        # The module has removed a file, mostly, and nothing is worth a line; a default cache is ours to remove.
+        is_file = session.path.startswith("/")
+
         def removed(good: bool) -> None:
-            note("ticket-removed" if good else "ticket-not-removed", user=session.user)
+            if not good or not is_file:
+                note("ticket-removed" if good else "ticket-not-removed", user=session.user)
 
         if session.path and not session.parked:
-            # A file the module has removed already; a default cache is ours to remove.
-            self.remove(session, removed if not session.path.startswith("/") else lambda good: None)
+            self.remove(session, removed, missing_ok=is_file)
 
-    def remove(self, holder: SignedIn | Opening, done: Callable[[bool], None] = lambda good: None) -> None:
-        """Remove the cache of a session, or of a login that has come to none; `done` says if it is gone."""
+    def remove(
+        self,
+        holder: SignedIn | Opening,
+        done: Callable[[bool], None] = lambda good: None,
+        *,
+        missing_ok: bool = False,
+    ) -> None:
+        """Remove the cache of a session, or of a login that has come to none.
+
+        `done` says if it is gone; a file that was not there counts as gone with `missing_ok` only.
+        """
         path, uid = holder.path, holder.uid
 
         def removed(good: bool) -> None:
@@ -134,7 +146,7 @@ class Tickets:
             self._done()
 
         if path.startswith("/"):
-            ccache.remove(self._reactor, path, uid, removed)
+            ccache.remove(self._reactor, path, uid, removed, missing_ok=missing_ok)
         else:
             default_cache.remove(self._reactor, path, uid, holder.principal, removed)
         self._busy += 1
