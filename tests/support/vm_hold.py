@@ -252,12 +252,17 @@ def session_seconds(vm: Machine) -> float | None:
     return round(float(ends[0]) - max(begins), 2) if begins else None
 
 
+def empty_journal(vm: Machine) -> None:
+    """Forget what the guest's journal says so far."""
+    vm.run("journalctl -q --rotate --vacuum-time=1us", timeout=TIME)
+
+
 def cleaned(vm: Machine, *units: str) -> None:
     """Bring the guest back to nobody signed in and no cache, with a new agent, journal and login screen."""
     users = "loginctl terminate-user alice; loginctl terminate-user bob"
     vm.run(f"rm -f /run/hold/*; {users}", timeout=TIME)
     until(vm, f"{{ {NOBODY} && ! ls {FOLDER}/krb5cc_*; }}")
     vm.set_clock()
-    emptied = "journalctl -q --rotate --vacuum-time=1us"
-    vm.run(f"{emptied}; systemctl restart {' '.join((AGENT, *units))}", timeout=TIME, check=True)
+    empty_journal(vm)
+    vm.run(f"systemctl restart {' '.join((AGENT, *units))}", timeout=TIME, check=True)
     event(vm, "^links-joined")
