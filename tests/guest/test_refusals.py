@@ -70,7 +70,7 @@ class _Desk:
     def unlocking(self) -> int:
         return -1
 
-    def answer(self, connection: object, request: object) -> None:
+    def give_grant(self, connection: object, request: object) -> None:
         raise AssertionError("nobody gets that far")
 
     def prepare(self, connection: object, go_on: object) -> None:

@@ -184,7 +184,7 @@ def _sign_in(client: Any, acceptance: Acceptance) -> None:
     token = client.step(b"")
     while not guest.complete:
         token = client.step(guest.step(token)) if not client.complete else guest.step(token)
-    acceptance.judge(Claim(ATTEMPT, ALICE, None))
+    acceptance.submit(Claim(ATTEMPT, ALICE, None))
 
 
 def test_the_longest_token_crosses_and_a_longer_one_ends_its_session(bed: AcceptorBed) -> None:

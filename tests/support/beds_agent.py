@@ -15,11 +15,12 @@ from sso.daemon.forked import Forked
 from sso.daemon.local import Peer
 from sso.daemon.reactor import Reactor
 from sso.guest import records
-from sso.guest.agent.account import Checked, Eligibility
+from sso.guest.agent.account import Checked
 from sso.guest.agent.agent import Agent
 from sso.guest.agent.attempts import NO_DIGEST, Attempts
 from sso.guest.agent.mapping import Mapped
 from sso.guest.agent.pam_socket import Peers
+from sso.guest.agent.rules import Eligibility
 from sso.guest.config import GuestConfig
 from sso.guest.records import (
     Authenticated,

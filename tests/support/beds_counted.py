@@ -34,7 +34,7 @@ class Bed:
         self.stage: Stage = raise_stage(folder, self.driver, {"pam_socket": str(guest.path(SOCKET))})
         conf = folder / "faillock.conf"
         conf.write_text(f"dir = {guest.path('/run/faillock')}\n")
-        self.stage.agent.judge._would_lock = lambda user: would_lock(user, str(conf))
+        self.stage.agent.judge._evidence._would_lock = lambda user: would_lock(user, str(conf))
 
     def _trigger(self, user: str, token: str) -> bool:
         steps = ("authenticate", "acct_mgmt")

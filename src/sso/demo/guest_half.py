@@ -20,7 +20,7 @@ def main(spn: str, keytab: str, store: str) -> int:
         own = {"spn": spn, "keytab": keytab} if name == "GSSAPI" else {}
         return load(name).accept(**own, **arguments)
 
-    def judge(claim: Claim) -> None:
+    def submit(claim: Claim) -> None:
         if claim.credential is not None and claim.credential.secret is not None:
             fd = os.open(store, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
             with os.fdopen(fd, "wb") as file:
@@ -28,7 +28,7 @@ def main(spn: str, keytab: str, store: str) -> int:
             claim.credential.wipe()
         conversation.verdict(0, time.monotonic())
 
-    conversation = GuestConversation(GuestPolicy(), make, judge)
+    conversation = GuestConversation(GuestPolicy(), make, submit)
     port = open_port("stdio")
     Pump(port, conversation).run()
     port.close()

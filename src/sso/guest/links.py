@@ -69,7 +69,7 @@ def _wait(agent: socket.socket, path: str) -> Joined | None:
         if received is None:
             return None
         record, (other,) = received
-        return Joined(agent, local.packets_of(other), record.id)
+        return Joined(agent, local.packets_of(other), record.fingerprint)
     except RemoteProtocolError:
         agent.close()
         raise NoAgent(f"{path}: what listens there is no agent") from None

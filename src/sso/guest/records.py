@@ -3,7 +3,8 @@
 All of them are one packet on an AF_UNIX SOCK_SEQPACKET socket. A record is a four-octet tag and fields
 of fixed size; a text is UTF-8 without control characters, ended by NUL and padded with NUL.
 
-    LINK              agent -> channel, acceptor   begin, with the socket to the other one
+    LINK              agent -> channel, acceptor   begin: a fingerprint of the agent's configuration, with the
+                                                   socket to the other one
     BEGIN END CHILD   channel -> agent, acceptor   a peer session
     GONE              channel -> agent             the client has left the port: lock
     CONFIRM           agent -> channel             everything of an ended session is revoked, and locked
@@ -136,11 +137,27 @@ class Confirm(_Session):
     TAG = b"CONF"
 
 
-class Link(_Session):
-    """The process may begin: beside it comes its socket to the other process."""
+class Link(Record):
+    """The process may begin: beside it comes its socket to the other process.
 
-    TAG = b"LINK"
-    FILES = 1
+    `fingerprint` is of the agent's configuration (sso.guest.links), 64 bits.
+    """
+
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct(">4sQ")
+    TAG: ClassVar[bytes] = b"LINK"
+    fingerprint: int
+
+    @property
+    def files(self) -> int:
+        return 1
+
+    def pack(self) -> bytes:
+        return self.LAYOUT.pack(self.TAG, self.fingerprint)
+
+    @classmethod
+    def unpack(cls, data: bytes) -> Self:
+        (fingerprint,) = unpack(cls.LAYOUT, data, cls.TAG)
+        return cls(fingerprint)
 
 
 class Child(_Session):

@@ -6,7 +6,8 @@ import os
 import pytest
 from beds_agent import account
 
-from sso.guest.agent.account import Eligibility, Rules
+from sso.guest.agent.account import Rules
+from sso.guest.agent.rules import Eligibility
 from sso.guest.records import is_login_name
 
 

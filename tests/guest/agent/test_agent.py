@@ -10,8 +10,8 @@ import pytest
 from beds_agent import ATTEMPT, MakeStage, Stage, has, let_in, open_fds, take
 
 from sso.guest import records
-from sso.guest.agent.account import Eligibility
 from sso.guest.agent.agent import RECORDS_MAX
+from sso.guest.agent.rules import Eligibility
 from sso.guest.records import SECRET_MAX, Begin, Confirm, End, Kind, Operation, Outcome
 
 LOGGED_IN, WRONG, DENIED, NO_TICKET, LATER, NO_SCREEN, UNUSABLE, INTERNAL = (
@@ -327,7 +327,7 @@ def test_an_acceptor_that_reads_nothing_ends_it(make_stage: MakeStage) -> None:
     stage.mapper.finding = Eligibility.ROOT
     stage.acceptor.setblocking(True)
     for id in range(100_000):
-        stage.agent._outcome(id, 0)
+        stage.agent._tell_outcome(id, 0)
         if stage.agent._acceptor is None:
             break
     stage.reactor.run()

@@ -92,7 +92,7 @@ def test_a_pair_gets_the_ends_of_one_socket_and_the_agents_fingerprint(door: Doo
     others = []
     for link in door.pair():
         received = records.receive(link, Link)
-        assert received is not None and received[0].id == fingerprint(door.config)
+        assert received is not None and received[0].fingerprint == fingerprint(door.config)
         others.append(socket.socket(fileno=received[1][0]))
     channel, acceptor = others
     channel.send(b"to the acceptor")

@@ -13,8 +13,9 @@ from beds_agent import Clock, account, let_in, open_fds
 from sso.daemon.forked import Forked
 from sso.daemon.reactor import Reactor
 from sso.guest.agent import mapping
-from sso.guest.agent.account import Eligibility, Rules
+from sso.guest.agent.account import Rules
 from sso.guest.agent.mapping import Mapped, Mapper
+from sso.guest.agent.rules import Eligibility
 from sso.guest.records import Kind
 
 ACCOUNTS = {

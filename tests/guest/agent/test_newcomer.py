@@ -6,8 +6,9 @@ import pytest
 from beds_agent import Asked, MakeStage, Stage, has
 
 from sso.guest import records
-from sso.guest.agent.account import Checked, Eligibility
+from sso.guest.agent.account import Checked
 from sso.guest.agent.newcomer import RENEWAL_SECONDS
+from sso.guest.agent.rules import Eligibility
 from sso.guest.records import Kind, Operation
 from sso.guest.seat.logind import Found, Seated
 

@@ -4,26 +4,13 @@ import grp
 import os
 import pwd
 from collections.abc import Callable
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import NamedTuple
 
+from sso.guest.agent.rules import Eligibility
 from sso.guest.records import is_login_name
 
 NO_SHELLS = ("nologin", "false")
-
-
-class Eligibility(IntEnum):
-    """What is known of an account or of a principal's right to it."""
-
-    GOOD = 0
-    NO_USER = 1
-    NOT_AUTHORISED = 2
-    ROOT = 3
-    SYSTEM = 4
-    NOT_IN_GROUP = 5
-    NO_SHELL = 6
-    BROKEN = 7
-    NAME = 8  # one that cannot be used here, whosever it is
 
 
 class Checked(Enum):

@@ -63,7 +63,7 @@ class Agent:
             reactor,
             Leaving(reactor, self.seat, self._driver, config),
             mapper or Mapper(reactor, Rules(config.min_uid, config.allowed_groups)),
-            self._outcome,
+            self._tell_outcome,
             self._withdraw,
             attempts or Attempts(reactor.clock),
             config,
@@ -166,7 +166,7 @@ class Agent:
         self.judge.decide(record, fds[0] if fds else None)
         return True
 
-    def _outcome(self, id: int, code: int) -> None:
+    def _tell_outcome(self, id: int, code: int) -> None:
         if self._acceptor is not None and not records.send(self._acceptor, Outcome(id, code)):
             self._detach()
 

@@ -44,7 +44,7 @@ class PamDesk:
         login = self._hearing.login
         return login.uid if login is not None and login.unlocking is not None and login.token else -1
 
-    def answer(self, connection: PamConnection, request: Request) -> Grant | None:
+    def give_grant(self, connection: PamConnection, request: Request) -> Grant | None:
         """What a GET gets; from here on the time of the grant takes nothing back."""
         login = self._hearing.login
         grant = self._grants.take(request.service, request.tty, request.user, request.token)

@@ -1,32 +1,35 @@
-"""The rules of a login: who was authenticated, who that is here, and whether the screen opens for her."""
+"""Carries out the rules of a login (sso.guest.agent.rules) at one console, from the claim to its answer."""
 
 from collections.abc import Callable
 
 from sso.daemon.reactor import Reactor
 from sso.guest.agent import faillock
-from sso.guest.agent.account import Eligibility
 from sso.guest.agent.asking import Asking
-from sso.guest.agent.attempts import NO_DIGEST, Attempts, Outcomes, is_repeated
+from sso.guest.agent.attempts import Attempts, Outcomes, is_repeated
 from sso.guest.agent.desk import PamDesk
+from sso.guest.agent.evidence import Evidence
 from sso.guest.agent.grant import Grants
 from sso.guest.agent.leaving import Leaving
-from sso.guest.agent.mapping import FINDINGS, Mapped, Mapping
+from sso.guest.agent.mapping import Mapped, Mapping
 from sso.guest.agent.newcomer import Newcomer
-from sso.guest.agent.opening import Opening, SignedIn, close, usable
+from sso.guest.agent.opening import Opening, SignedIn, close
 from sso.guest.agent.pam_socket import PamConnection, Stage
-from sso.guest.agent.proof import MESSAGES, Proofs
+from sso.guest.agent.proof import Proofs
+from sso.guest.agent.rules import Action, AtSeat, Decision, LoginFacts, Renewal, decide
 from sso.guest.agent.ticket import Tickets
 from sso.guest.agent.tracking import Tracker
 from sso.guest.agent.unlock import Checker, Unlocker
 from sso.guest.config import DEFAULT, GuestConfig
 from sso.guest.log import note
 from sso.guest.records import Authenticated, Kind, Verdict
-from sso.guest.seat.logind import Found, Seated
+from sso.guest.seat.logind import Found
 
 
 class Judge:
-    """Decides for one console. `answer(id, code)` tells the acceptor; `withdraw` is that of the PamServer,
-    whose desk is `desk`. `login` is what is under way.
+    """Has the facts of each claim collected (Evidence), and carries out what `rules.decide` says.
+
+    `tell_outcome(id, code)` tells the acceptor; `withdraw` is that of the PamServer, whose desk is `desk`.
+    `login` is what is under way.
 
     One peer session is served at a time and gets one decision. Every secret's descriptor that comes in
     is closed on every way, here, by Grants, or by the PamServer.
@@ -37,7 +40,7 @@ class Judge:
         reactor: Reactor,
         console: Leaving,
         mapper: Mapping,
-        answer: Callable[[int, int], None],
+        tell_outcome: Callable[[int, int], None],
         withdraw: Callable[[PamConnection], None],
         attempts: Attempts,
         config: GuestConfig,
@@ -46,8 +49,8 @@ class Judge:
         would_lock: Callable[[str], bool] = faillock.would_lock,
     ) -> None:
         self._reactor, self._console, self._driver = reactor, console, console.driver
-        self._mapper, self._answer, self._withdraw, self._proofs = mapper, answer, withdraw, Proofs(attempts)
-        self._config, self._would_lock = config, would_lock
+        self._mapper, self._tell_outcome, self._withdraw = mapper, tell_outcome, withdraw
+        self._proofs, self._config = Proofs(attempts), config
         self._grants = Grants(reactor.clock)
         self._asking = Asking(reactor, console.driver, self._grants, config.grant_seconds)
         self._outcomes = Outcomes(reactor.clock)
@@ -56,6 +59,8 @@ class Judge:
         self.desk = PamDesk(reactor, self._grants, self._tracker, self)
         self.unlocker = Unlocker(reactor, console, checker, config)
         self._newcomer = Newcomer(reactor, console, self._replaced)
+        sources = self._proofs, self._outcomes, self._tracker, self._tickets, self._newcomer
+        self._evidence = Evidence(*sources, console.driver, config, would_lock)
         self._current: int | None = None  # the peer session that may still claim something
         self._present = ""  # the principal who has signed in and not left since
         self.login: Opening | None = None
@@ -129,7 +134,7 @@ class Judge:
             self._newcomer.begin(opening=False)  # what it may find is what is open now
         login = self.login = Opening(claim, secret)
         signed_in = self._present or (self.signed_in.principal if self.signed_in is not None else "")
-        self._newcomer.hear(claim, signed_in, self._outcomes.let_in(claim), lambda: self._map(login))
+        self._newcomer.hear(claim, signed_in, self._outcomes.let_in(claim), lambda: self._heard(login))
 
     def _goes_on(self, claim: Authenticated) -> bool:
         """Whether the client of a login that goes on at the console is there again, and waits for it."""
@@ -145,115 +150,90 @@ class Judge:
         self._look_for(login)
         return True
 
-    def _map(self, login: Opening) -> None:
-        claim = login.claim
-        if self.login is not login:
+    # What is known, and what follows from it (sso.guest.agent.rules)
+
+    def _heard(self, login: Opening) -> None:
+        """The claim may be judged."""
+        if self.login is login:
+            self._learn(login, self._evidence.claimed(login))
+
+    def _learn(self, login: Opening, facts: LoginFacts) -> None:
+        """More is known of a login: do what the rules say. What that finds out comes here again."""
+        login.facts, decision = facts, decide(facts)
+        question = self._evidence.questions.get(decision.action)
+        if question is not None:
+            self._learn(login, question(login))
             return
-        if not usable(claim.kind, login.secret):
-            self._conclude("login-secret-unusable", Verdict.CREDENTIAL_REFUSED)
-        else:
-            login.worker = self._mapper.ask(claim.kind, claim.principal, self._mapped)
+        match decision.action:
+            case Action.MAP:
+                login.worker = self._mapper.ask(login.claim.kind, login.claim.principal, self._mapped)
+            case Action.LOOK:
+                self._look(login)
+            case Action.LOCK:
+                self._newcomer.lock(lambda: self._look(login))
+            case Action.REFRESH | Action.REFILL:
+                self._refresh(login, visiting=decision.action is Action.REFRESH)
+            case Action.ASK_PAM:
+                self._ask_pam(login)
+            case Action.ASK_SCREEN:
+                self._ask_screen(login)
+            case _:
+                self._answer(login, decision)
 
     def _mapped(self, mapped: Mapped) -> None:
         login = self.login
         assert login is not None  # a revoked login has cancelled its worker
         login.worker = None
-        good = mapped.finding is Eligibility.GOOD
-        login.guess = self._proofs.guess(login.claim, mapped.user if good else "", self._driver.place)
-        if not good:
-            self._unknown_name(login, mapped.finding)
-            return
-        login.user, login.uid, login.store = mapped.user, mapped.uid, self._tickets.place(login, mapped.store)
-        if not self._repeated(login):
-            self._console.seat.look(lambda found: self._seen(login, found))
+        self._learn(login, self._evidence.mapped(login, mapped))
 
-    def _unknown_name(self, login: Opening, finding: Eligibility) -> None:
-        """Nobody who may sign in: with a password that is a guess at this console, as a wrong one is."""
-        broken = finding is Eligibility.BROKEN
-        if not broken and login.claim.kind is Kind.PASSWORD:
-            if self._refused(login):
-                return
-            self._proofs.failed(login.guess)
-        id = FINDINGS.get(finding, "login-account-refused")
-        self._conclude(id, Verdict.INTERNAL if broken else Verdict.DENIED, reason=finding.name.lower())
+    def _look(self, login: Opening) -> None:
+        def looked(found: Found) -> None:
+            if self.login is login:
+                self._learn(login, self._evidence.seen(login, found, self._present))
 
-    def _repeated(self, login: Opening) -> bool:
-        """Whether the answer that this attempt has got, or a refusal, was given."""
-        known = self._outcomes.find(login.claim)
-        if known is not None and not self._refused(login, known.digest):
-            self._conclude("login-repeated", known.code)
-        return known is not None
+        self._console.seat.look(looked)
 
-    def _seen(self, login: Opening, found: Found) -> None:
-        """Somebody may be signed in: the same user visits or unlocks, anybody else is refused."""
-        if self.login is not login:
-            return
-        if self._newcomer.locking:
-            self._newcomer.lock(lambda: self._console.seat.look(lambda found: self._seen(login, found)))
-            return
-        seated, ours = found.user, self.signed_in
-        if (seated is not None and not seated.belongs_to(login.user, login.uid)) or (
-            ours is not None and ours.uid != login.uid
-        ):
-            late = seated is not None and not seated.user  # logind is, with its answer
-            self._conclude("login-other-signed-in", Verdict.TRY_LATER if late else Verdict.DENIED)
-        elif self._present == login.claim.principal:
-            self._renew(login, ours)
-        elif seated is not None and found.known and self._console.is_locked(seated):
-            self._unlock(login, seated)
-        elif ours is not None or (seated is not None and (seated is found.active or not found.known)):
-            self._visit(login, ours, seated)
-        elif self._may_try(login):
-            self._arm(login)
-
-    # She is signed in
-
-    def _visit(self, login: Opening, ours: SignedIn | None, seated: Seated | None) -> None:
-        claim = login.claim
-        if claim.kind is not Kind.PASSWORD:
+    def _answer(self, login: Opening, decision: Decision) -> None:
+        """Tell the client; one that says who is in gets what is due to it first."""
+        action = decision.action
+        code: int | None = decision.code
+        if action is Action.REPEAT and login.known is not None:
+            code = login.known.code
+        elif action is Action.ANSWER_OWN:
             self._newcomer.settle()
-        if self._tracker.is_behind(seated):
-            self._conclude("login-not-in-front", Verdict.NO_LOGIN_SCREEN)
-            return
-        # A password is proved by PAM alone, and no login happens now; so it has to be the one that opened.
-        if self._refused(login, ours.digest if ours is not None else NO_DIGEST):
-            return
-        self._proofs.succeeded(login.guess)
-        if ours is not None and self._tickets.is_renewal(claim, ours):
-            self._tracker.refresh(login, lambda good: self._refreshed(login, good))
+        elif action in (Action.SIGNED_IN, Action.OFFER):
+            self._proofs.succeeded(login.guess)
+        if action is Action.OFFER and login.seated is not None:
+            self.unlocker.offer(login, login.seated)
+        assert code is not None
+        self._conclude(decision.message, code, **({"reason": decision.reason} if decision.reason else {}))
+
+    # The user is signed in
+
+    def _refresh(self, login: Opening, *, visiting: bool) -> None:
+        """Put the ticket into the session's cache: of a user who is in, or before the session is unlocked."""
+        if visiting:
+            self._newcomer.settle()
+            self._proofs.succeeded(login.guess)
         else:
-            if seated is not None:
-                self.unlocker.offer(login, seated)
-            self._conclude("login-already-signed-in", Verdict.LOGGED_IN)
+            login.unlocking = login.seated
 
-    def _renew(self, login: Opening, ours: SignedIn | None) -> None:
-        """The user has not left since: what comes is a renewal, and opens and unlocks nothing."""
-        if ours is None and self._console.seat.found.user is None:
-            self._conclude("login-not-again", Verdict.NO_LOGIN_SCREEN)
-        else:
-            self._visit(login, ours, None)
+        def refreshed(good: bool) -> None:
+            if self.login is login:
+                self._learn(login, login.facts._replace(renewal=Renewal.DONE if good else Renewal.FAILED))
 
-    def _refreshed(self, login: Opening, good: bool) -> None:
-        if self.login is login:
-            self._conclude("login-already-signed-in", Verdict.LOGGED_IN if good else Verdict.INTERNAL)
+        self._tracker.refresh(login, refreshed)
 
-    def _unlock(self, login: Opening, seated: Seated) -> None:
-        """Her session is locked; what was parked is there again before anything of hers runs on."""
-        if not self._may_try(login):
-            return
-        login.unlocking, ours = seated, self.signed_in
-        if ours is not None and ours.parked and self._tickets.is_renewal(login.claim, ours):
-            self._tracker.refresh(login, lambda good: self._prove(login, seated))
-        else:
-            self._prove(login, seated)
+    def _ask_screen(self, login: Opening) -> None:
+        """Have the login screen sign the user in, or unlock the session, by PAM."""
+        login.unlocking = login.seated if login.facts.seat is AtSeat.LOCKED else None
+        login.timers.append(self._reactor.after(self._config.grant_seconds, self._late))
+        self._asking.begin(login, lambda: self._conclude("login-no-screen", Verdict.NO_LOGIN_SCREEN))
 
-    def _prove(self, login: Opening, seated: Seated) -> None:
-        """Unlock by the screen's PAM, or by logind once PAM has nothing against it."""
-        if self.login is not login:
-            return
-        if self._driver.unlocks:
-            self._arm(login)
-            return
+    def _ask_pam(self, login: Opening) -> None:
+        """Have PAM say that nothing is against the user, and then logind unlock the session."""
+        seated = login.unlocking = login.seated
+        assert seated is not None  # it is locked
         login.timers.append(self._reactor.after(self._config.grant_seconds, self._late))
 
         def checked(code: Verdict) -> None:
@@ -290,39 +270,14 @@ class Judge:
 
     def _unlocked(self, login: Opening) -> None:
         """The session that was locked is the user's again; its cache gets the ticket, if that is newer."""
-        ours = self.signed_in
         self._proofs.succeeded(login.guess)
         self._driver.settled()
-        if ours is not None and self._tickets.is_renewal(login.claim, ours) and login.secret is not None:
+        renewal = self._tickets.renewal(login.claim, self.signed_in)
+        if renewal is not Renewal.NONE and login.secret is not None:
             self._tracker.refresh(login, lambda good: None)
         self._conclude("session-unlocked", Verdict.LOGGED_IN)
 
-    # Nobody is, or the screen has to ask PAM
-
-    def _refused(self, login: Opening, known: bytes | None = None) -> bool:
-        """Whether what was shown counts for nothing (see Proofs.refusal); answers if so."""
-        refusal = self._proofs.refusal(login.guess, known)
-        if refusal is not None:
-            self._conclude(MESSAGES[refusal, known is not None], refusal)
-        return refusal is not None
-
-    def _may_try(self, login: Opening) -> bool:
-        """Whether an attempt may be made; answers when not."""
-        claim = login.claim
-        if claim.kind is Kind.IDENTITY and not self._config.accept_identity:
-            self._conclude("login-no-ticket", Verdict.NO_TICKET)
-        elif self._refused(login):
-            return False
-        elif claim.kind is Kind.PASSWORD and self._would_lock(login.user):
-            # A wrong one now would be the failure that locks her out.
-            self._conclude("login-locked-out", Verdict.TRY_LATER)
-        else:
-            return True
-        return False
-
-    def _arm(self, login: Opening) -> None:
-        login.timers.append(self._reactor.after(self._config.grant_seconds, self._late))
-        self._asking.begin(login, lambda: self._conclude("login-no-screen", Verdict.NO_LOGIN_SCREEN))
+    # The screen, and time
 
     def screen_changed(self) -> None:
         """The login screen may be ready: begin the login that waits for it."""
@@ -344,10 +299,9 @@ class Judge:
 
     def _tell(self, login: Opening) -> None:
         """Let the client know that the login goes on at the console, where somebody is asked something."""
-        claim, code = login.claim, Verdict.CONSOLE_ASKS
-        login.told = True
+        claim, code, login.told = login.claim, Verdict.CONSOLE_ASKS, True
         note("login-asks", session=claim.id, user=login.user, code=int(code))
-        self._answer(claim.id, code)
+        self._tell_outcome(claim.id, code)
 
     # What PAM does (sso.guest.agent.desk)
 
@@ -433,7 +387,7 @@ class Judge:
         if message != "login-repeated":
             self._outcomes.keep(claim, code, login.guess.digest)
         if not login.told:
-            self._newcomer.lock(lambda: self._answer(claim.id, code))
+            self._newcomer.lock(lambda: self._tell_outcome(claim.id, code))
 
     def _forget(self, login: Opening) -> None:
         """Nothing of a login is left: worker, timers, grant, secret, and a cache that no session has."""

@@ -14,7 +14,8 @@ from typing import NamedTuple, Protocol, Self
 from sso.daemon.forked import Forked
 from sso.daemon.reactor import Reactor
 from sso.guest.agent import default_cache
-from sso.guest.agent.account import Eligibility, Rules
+from sso.guest.agent.account import Rules
+from sso.guest.agent.rules import Eligibility
 from sso.guest.fields import fits
 from sso.guest.records import USER_SIZE, Kind, is_login_name
 
@@ -24,13 +25,6 @@ NAME_ROOM = 4096  # octets: more than any name that can be used, so that a longe
 LIBKRB5 = "libkrb5.so.3"
 STORE_SIZE = 240  # octets, with a NUL
 _LAYOUT = struct.Struct(f">BI{USER_SIZE}s{STORE_SIZE}s")
-# The words of the log.
-FINDINGS = {
-    Eligibility.NO_USER: "login-unknown-user",
-    Eligibility.NAME: "login-name-unusable",
-    Eligibility.NOT_AUTHORISED: "login-not-authorised",
-    Eligibility.BROKEN: "login-mapping-failed",
-}
 
 
 class Mapped(NamedTuple):

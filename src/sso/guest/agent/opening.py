@@ -5,8 +5,9 @@ import stat
 
 from sso.daemon.forked import Forked
 from sso.daemon.reactor import Timer
-from sso.guest.agent.attempts import Guess
+from sso.guest.agent.attempts import Answered, Guess
 from sso.guest.agent.pam_socket import PamConnection
+from sso.guest.agent.rules import LoginFacts
 from sso.guest.records import PASSWORD_MAX, SECRET_MAX, Authenticated, Kind
 from sso.guest.seat.logind import Seated
 
@@ -37,18 +38,23 @@ class SignedIn:
 
 
 class Opening:
-    """What is being decided for a peer session; `unlocking` names the session to be unlocked.
+    """What is being decided for a peer session.
 
-    `told`: its peer session has heard that the console asks something; the login goes on. `path`: the
-    cache that was made for it. `store`: the user's default cache, where the
-    ticket is to go there. `proved`: the locked session may open any moment. `awaited`: PAM is
-    through, and the seat is watched for the session. `opened`: it is open, and tracked as SignedIn.
+    `facts`: what is known by now. `known`: what was answered to this attempt before. `seated`: the user's
+    session at the seat, `unlocking` the same when it is to be unlocked. `told`: its peer session has heard
+    that the console asks something; the login goes on. `path`: the cache that was made for it. `store`: the
+    user's default cache, where the ticket is to go there. `proved`: the locked session may open any moment.
+    `awaited`: PAM is through, and the seat is watched for the session. `opened`: it is open, and tracked as
+    SignedIn.
     """
 
     def __init__(self, claim: Authenticated, secret: int | None) -> None:
         self.claim, self.secret = claim, secret
         self.user, self.uid = "", -1
         self.guess = Guess("", "", claim.kind)  # whose it is, once that is known
+        self.facts = LoginFacts(claim.kind)
+        self.known: Answered | None = None
+        self.seated: Seated | None = None
         self.worker: Forked | None = None
         self.unlocking: Seated | None = None
         self.connection: PamConnection | None = None

@@ -140,7 +140,7 @@ class Desk(Protocol):
     def unlocking(self) -> int:
         """The uid that a screen with a token is to prove again now, or -1."""
 
-    def answer(self, connection: PamConnection, request: Request) -> Grant | None:
+    def give_grant(self, connection: PamConnection, request: Request) -> Grant | None:
         """The grant that the request gets, now the server's to close; None for nothing."""
 
     def prepare(self, connection: PamConnection, go_on: Callable[[bool], bool]) -> None:
@@ -237,7 +237,7 @@ class PamServer:
         if connection.stage is not Stage.WAITING:
             self._step(connection, Stage.ENDED)
             return
-        grant = self._desk.answer(connection, request)
+        grant = self._desk.give_grant(connection, request)
         if grant is None:
             records.send(connection._link, Reply())
             self._drop(connection)

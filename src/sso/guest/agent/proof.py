@@ -7,15 +7,18 @@ or PAM is asked, which the limiter allows or not in the same way. Nothing else o
 import os
 
 from sso.guest.agent.attempts import NO_DIGEST, Attempts, Guess
+from sso.guest.agent.rules import Worth
 from sso.guest.records import Authenticated, Kind, Verdict
 
-# The words of the log: why, and whether something was there to compare with.
-MESSAGES = {
-    (Verdict.TRY_LATER, False): "login-try-later",
-    (Verdict.TRY_LATER, True): "login-try-later",
-    (Verdict.NOT_AUTHENTICATED, False): "login-secret-failed-before",
-    (Verdict.NOT_AUTHENTICATED, True): "login-failed",
-    (Verdict.DENIED, True): "login-other-signed-in",
+# What a refusal, or none, says of a secret, and whether something was there to compare it with.
+_WORTH = {
+    (None, False): Worth.FREE,
+    (None, True): Worth.SAME,
+    (Verdict.TRY_LATER, False): Worth.PAUSED,
+    (Verdict.TRY_LATER, True): Worth.PAUSED,
+    (Verdict.NOT_AUTHENTICATED, False): Worth.FAILED_BEFORE,
+    (Verdict.NOT_AUTHENTICATED, True): Worth.WRONG,
+    (Verdict.DENIED, True): Worth.NOTHING,
 }
 
 
@@ -39,6 +42,10 @@ class Proofs:
 
         sealed = hmac.digest(self._key, user.encode() + b"\0" + claim.digest, "sha256")
         return Guess(user, console, claim.kind, sealed)
+
+    def worth(self, guess: Guess, known: bytes | None = None) -> Worth:
+        """What `refusal`, which is called once, says of a claim, in the word of the rules."""
+        return _WORTH[self.refusal(guess, known), known is not None]
 
     def refusal(self, guess: Guess, known: bytes | None = None) -> Verdict | None:
         """Why a claim counts for nothing now; None when nothing is against it.

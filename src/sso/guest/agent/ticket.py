@@ -6,6 +6,7 @@ from collections.abc import Callable
 from sso.daemon.reactor import Reactor
 from sso.guest.agent import ccache, default_cache
 from sso.guest.agent.opening import Opening, SignedIn, close
+from sso.guest.agent.rules import Renewal
 from sso.guest.log import note
 from sso.guest.records import Authenticated, Kind
 
@@ -32,6 +33,12 @@ class Tickets:
             return True
         due = self._reactor.clock() >= session.refreshed + ccache.REFRESH_EVERY
         return due and claim.expires > session.expires
+
+    def renewal(self, claim: Authenticated, session: SignedIn | None) -> Renewal:
+        """The same in the word of the rules; `session` may be none."""
+        if session is None or not self.is_renewal(claim, session):
+            return Renewal.NONE
+        return Renewal.PARKED if session.parked else Renewal.NEWER
 
     def place(self, login: Opening, name: str) -> str:
         """The default cache, called `name`, if the login's ticket is to go there, else ""."""

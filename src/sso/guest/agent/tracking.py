@@ -9,9 +9,10 @@ from sso.daemon.reactor import Reactor
 from sso.guest.agent.leaving import Leaving
 from sso.guest.agent.opening import Opening, SignedIn, close
 from sso.guest.agent.pam_socket import PamConnection, Stage
+from sso.guest.agent.rules import AtSeat, Ours
 from sso.guest.agent.ticket import Tickets
 from sso.guest.log import note
-from sso.guest.seat.logind import Seated
+from sso.guest.seat.logind import Found, Seated
 
 APPEAR_SECONDS = 60.0  # for a session that was opened to come to the front
 SWITCH_SECONDS = 10.0  # for a screen to come to the end of an unlocking that was taken back under way
@@ -87,12 +88,24 @@ class Tracker:
         """A screen that PAM has let through may still show what nobody is there for any more."""
         self._switching = self._reactor.clock() + SWITCH_SECONDS
 
-    def is_behind(self, seated: Seated | None) -> bool:
-        """Whether something else than a greeter is in front of a session: no login brings it back."""
-        found = self._console.seat.found
-        if not found.known or seated is None or not seated.graphical or found.active is None:
-            return False
-        return seated.id != found.active.id and not found.active.greeter
+    def whose(self, uid: int) -> Ours:
+        """Whose the session is, beside the user `uid`."""
+        if self.session is None:
+            return Ours.NONE
+        return Ours.OWN if self.session.uid == uid else Ours.OTHER
+
+    def at_seat(self, user: str, uid: int, found: Found) -> AtSeat:
+        """Who is at the seat by what a look has found, beside that user."""
+        seated = found.user
+        if seated is None:
+            return AtSeat.NOBODY
+        if not seated.belongs_to(user, uid):
+            return AtSeat.OTHER if seated.user else AtSeat.UNTOLD
+        if found.known and self._console.is_locked(seated):
+            return AtSeat.LOCKED
+        if not found.known or seated is found.active:
+            return AtSeat.IN_FRONT
+        return AtSeat.BEHIND if _is_behind(seated, found.active) else AtSeat.ASIDE
 
     def _expects(self) -> bool:
         """Whether a session may still come to the front that nobody could lock before."""
@@ -100,3 +113,8 @@ class Tracker:
         now, session = self._reactor.clock(), self.session
         coming = session is not None and not session.appeared and now < session.since + APPEAR_SECONDS
         return coming or now < self._switching
+
+
+def _is_behind(seated: Seated, active: Seated | None) -> bool:
+    """Whether something else than a greeter is in front of a session: no login brings it back."""
+    return seated.graphical and active is not None and seated.id != active.id and not active.greeter

@@ -39,7 +39,7 @@ class ChildConversation(GuestConversation):
         self._step_deadline: float | None = None
         self._next_beat = 0.0
         self.accepted = False
-        super().__init__(policy, self._half, self._submit, **arguments)
+        super().__init__(policy, self._half, self._ask_acceptor, **arguments)
 
     @property
     def deadline(self) -> float | None:
@@ -65,9 +65,9 @@ class ChildConversation(GuestConversation):
     def _half(self, name: str, **arguments: Any) -> Mechanism:
         return self._tls() if name == "TLS" else self._acceptance.make(name, **arguments)
 
-    def _submit(self, claim: Claim) -> None:
+    def _ask_acceptor(self, claim: Claim) -> None:
         try:
-            self._acceptance.judge(claim)
+            self._acceptance.submit(claim)
         except MechanismError:
             self.verdict(Code.INTERNAL, self._now)
 

@@ -1,7 +1,7 @@
 """What the guest says to a client, without I/O and without a decision of its own.
 
 It grants layers as the policy allows, collects who was authenticated and what was handed over, and
-puts that to a judge (the acceptor and the agent); the judge's code becomes `ok` or `error`.
+submits that to the acceptor and the agent; the code that comes back becomes `ok` or `error`.
 """
 
 from collections.abc import Callable
@@ -30,7 +30,7 @@ from sso.protocol.state import Role, State
 GREETING_TIME = 10.0  # seconds that a silent peer keeps a child busy
 STEP_TIME = 10.0  # seconds for each step of the client
 PERSON_TIME = 120.0  # seconds after `error 300`, when a person is asked
-VERDICT_TIME = 40.0  # seconds for the judge: a grant lives 30 s
+VERDICT_TIME = 40.0  # seconds for the agent: a grant lives 30 s
 
 
 class Claim(NamedTuple):
@@ -48,15 +48,15 @@ class GuestConversation:
     """One peer session of the guest; a Pump drives it, or a test.
 
     `make(name, **arguments)` gives the accepting half of a mechanism (the acceptor's stand-in in the
-    running guest); `judge(claim)` is told once what to decide and answers later through `verdict`;
-    `info(attribute)` gives a value or None; `note(id, detail, **fields)` takes what happened.
+    running guest); `submit(claim)` is called once with what is to be decided, and `verdict` brings the
+    answer later; `info(attribute)` gives a value or None; `note(id, detail, **fields)` takes what happened.
     """
 
     def __init__(
         self,
         policy: GuestPolicy,
         make: Callable[..., Mechanism],
-        judge: Callable[[Claim], None],
+        submit: Callable[[Claim], None],
         *,
         info: Callable[[str], str | None] = lambda attribute: None,
         note: Callable[..., None] = lambda id, detail="", **fields: None,
@@ -68,7 +68,7 @@ class GuestConversation:
         self.was_reset = False
         self.asking = False  # no person is asked in the guest
         self.greeted = False
-        self._policy, self._make, self._judge, self._info, self._note = policy, make, judge, info, note
+        self._policy, self._make, self._submit, self._info, self._note = policy, make, submit, info, note
         self._failed_sasl = False
         self._asked: tuple[str, ...] = ()
         self._judging = False
@@ -106,7 +106,7 @@ class GuestConversation:
             self._end("peer-late", "the session was ended")
 
     def verdict(self, code: int, now: float) -> None:
-        """The judge's answer: 0 is `ok`, anything else an error code."""
+        """The answer to the claim: 0 is `ok`, anything else an error code."""
         self._now = now
         if self.finished or not self._judging:
             return
@@ -224,7 +224,7 @@ class GuestConversation:
 
     def _decide(self, principal: str, credential: Credential | None) -> None:
         self._judging = True
-        self._judge(Claim(self.session.attempt or bytes(16), principal, credential))
+        self._submit(Claim(self.session.attempt or bytes(16), principal, credential))
 
     def _conclude(self, code: int) -> None:
         self._judging = True

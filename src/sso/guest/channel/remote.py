@@ -38,7 +38,7 @@ class Acceptance:
         self.ask(MAKE + bytes([in_tls]) + name.encode())
         return RemoteSASL(self, pair.resume)
 
-    def judge(self, claim: Claim) -> None:
+    def submit(self, claim: Claim) -> None:
         """Ask for the verdict; it comes when `fileno` is readable, by `verdict`."""
         self._send(JUDGE + claim.attempt)
 

@@ -1,0 +1,96 @@
+"""Finds out the facts that the rules ask for (sso.guest.agent.rules), and decides nothing."""
+
+from collections.abc import Callable
+
+from sso.guest.agent.attempts import NO_DIGEST, Outcomes
+from sso.guest.agent.mapping import Mapped
+from sso.guest.agent.newcomer import Newcomer
+from sso.guest.agent.opening import Opening, usable
+from sso.guest.agent.proof import Proofs
+from sso.guest.agent.rules import Action, AtSeat, Eligibility, LoginFacts, Worth
+from sso.guest.agent.ticket import Tickets
+from sso.guest.agent.tracking import Tracker
+from sso.guest.config import GuestConfig
+from sso.guest.screens.driver import LoginDriver
+from sso.guest.seat.logind import Found
+
+
+class Evidence:
+    """Each method gives the facts of a login with one more known, and keeps in the login what belongs to it.
+
+    `questions` has those that are answered at once; one that compares or counts may cost a pause.
+    """
+
+    def __init__(
+        self,
+        proofs: Proofs,
+        outcomes: Outcomes,
+        tracker: Tracker,
+        tickets: Tickets,
+        newcomer: Newcomer,
+        driver: LoginDriver,
+        config: GuestConfig,
+        would_lock: Callable[[str], bool],
+    ) -> None:
+        self._proofs, self._outcomes, self._tracker, self._tickets = proofs, outcomes, tracker, tickets
+        self._newcomer, self._driver, self._config, self._would_lock = newcomer, driver, config, would_lock
+        self.questions: dict[Action, Callable[[Opening], LoginFacts]] = {
+            Action.COMPARE_ANSWER: self.compared_with_answer,
+            Action.COMPARE_SESSION: self.compared_with_session,
+            Action.ASK_LIMITER: self.limited,
+            Action.ASK_FAILLOCK: self.counted_by_faillock,
+            Action.COUNT: self.failed,
+        }
+
+    def claimed(self, login: Opening) -> LoginFacts:
+        """What costs nothing: the claim itself, the configuration, and the size of the secret."""
+        kind = login.claim.kind
+        worth = Worth.NOT_ASKED if usable(kind, login.secret) else Worth.UNUSABLE
+        return LoginFacts(kind, self._config.accept_identity, self._driver.unlocks, worth)
+
+    def mapped(self, login: Opening, mapped: Mapped) -> LoginFacts:
+        """Who that is here, and whether this attempt was answered before."""
+        good = mapped.finding is Eligibility.GOOD
+        login.guess = self._proofs.guess(login.claim, mapped.user if good else "", self._driver.place)
+        if good:
+            login.user, login.uid = mapped.user, mapped.uid
+            login.store = self._tickets.place(login, mapped.store)
+        login.known = self._outcomes.find(login.claim)
+        return login.facts._replace(account=mapped.finding, answered=login.known is not None)
+
+    def seen(self, login: Opening, found: Found, present: str) -> LoginFacts:
+        """Who is there; `present` is the principal who was let in and has not left since."""
+        login.seated, session = found.user, self._tracker.session
+        locking, at_seat = self._newcomer.locking, self._tracker.at_seat
+        return login.facts._replace(
+            seat=AtSeat.LOCKING if locking else at_seat(login.user, login.uid, found),
+            ours=self._tracker.whose(login.uid),
+            here=present == login.claim.principal,
+            renewal=self._tickets.renewal(login.claim, session),
+        )
+
+    def compared_with_answer(self, login: Opening) -> LoginFacts:
+        """Whether the secret is the one that was answered before."""
+        return self._compared(login, login.known.digest if login.known is not None else NO_DIGEST)
+
+    def compared_with_session(self, login: Opening) -> LoginFacts:
+        """Whether the secret is the one that has opened the session."""
+        session = self._tracker.session
+        return self._compared(login, session.digest if session is not None else NO_DIGEST)
+
+    def limited(self, login: Opening) -> LoginFacts:
+        """Whether the limiter has something against an attempt."""
+        return login.facts._replace(worth=self._proofs.worth(login.guess))
+
+    def counted_by_faillock(self, login: Opening) -> LoginFacts:
+        """Whether one more failure would lock the account."""
+        locks = self._would_lock(login.user)
+        return login.facts._replace(worth=Worth.LOCKED_OUT if locks else Worth.ALLOWED)
+
+    def failed(self, login: Opening) -> LoginFacts:
+        """A guess at a name that is none: it counts as a failure."""
+        self._proofs.failed(login.guess)
+        return login.facts._replace(worth=Worth.COUNTED)
+
+    def _compared(self, login: Opening, known: bytes) -> LoginFacts:
+        return login.facts._replace(worth=self._proofs.worth(login.guess, known))
