@@ -1,4 +1,7 @@
-"""Reads docs/api.md, and the same out of the source: each public name with its signature and its members."""
+"""Reads docs/api.md and docs/login-screens.md, and the same out of the source.
+
+That is each public name, with its signature and its members.
+"""
 
 import ast
 import re
@@ -6,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-DOCUMENT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+DOCUMENT = "\n".join((ROOT / "docs" / name).read_text("utf-8") for name in ("api.md", "login-screens.md"))
 
 
 def written() -> dict[str, list[str]]:
@@ -30,7 +33,7 @@ def caps() -> list[tuple[str, str]]:
 
 
 def links() -> list[str]:
-    """What the page links to in this repository, from its own folder."""
+    """What the pages link to in this repository, from their own folder."""
     return re.findall(r"\]\(([^):#]+)\)", DOCUMENT)
 
 
