@@ -14,7 +14,7 @@ from builds import compiled
 
 from sso.errors import FramingError
 
-ARENA = 64 * 4096  # octets: what is locked at once
+ARENA = 64 * 4096  # bytes: what is locked at once
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def framer() -> Any:
 
 
 def secret(framer: Any, octets: bytes, chunk: int = 1 << 22) -> memoryview:
-    """Those octets, as they come out of a line."""
+    """Those bytes, as they come out of a line."""
     line = b"credentials kerberos " + b64encode(octets) + b"\n"
     found = [message for at in range(0, len(line), chunk) for message in framer.feed(line[at : at + chunk])]
     ((_, _, view),) = found
@@ -132,7 +132,7 @@ def test_all_of_the_arena_comes_back(framer: Any) -> None:
 
 @pytest.mark.parametrize("cap", range(4096 - 64, 4097, 3))
 def test_what_a_kernel_writes_too_far_is_nobody_elses(framer: Any, cap: int) -> None:
-    """The longest secret of a cap fills the last octets of a block; the next one is another secret's."""
+    """The longest secret of a cap fills the last bytes of a block; the next one is another secret's."""
     before, behind = secret(framer, b"b"), secret(framer, b"n" * 64)
     del before
     found = secret(compiled().MessageFramer(1 << 16, cap), b"s" * cap)

@@ -133,7 +133,7 @@ def test_a_long_line_octet_by_octet(build: Any, head: bytes, size: int) -> None:
 
 
 class Counting(bytearray):
-    """Counts the octets that are searched."""
+    """Counts the bytes that are searched."""
 
     searched = 0
 

@@ -22,7 +22,7 @@ MORE += [b"credentials x " + b"QUJD" * 9 + end + b"\n" for end in (b"QR==", b"="
 @pytest.mark.parametrize("before", [b"", b"\r", b"\n", b"ok\n"])
 @pytest.mark.parametrize("line", [octets for octets, _ in LINES] + MORE)
 def test_each_line_at_each_cap(line: bytes, before: bytes) -> None:
-    """Both builds see the octet too many at the same one."""
+    """Both builds see the byte too many at the same one."""
     octets = before + line
     for size in (1, 2, 7, len(octets)):
         chunks = [octets[at : at + size] for at in range(0, len(octets), size)]
@@ -137,7 +137,7 @@ signal.pause()
 )
 @pytest.mark.parametrize("end", [b"\n", b"A" * 131072])
 def test_a_secret_in_no_good_line_stays_nowhere(name: str, head: bytes, end: bytes) -> None:
-    """It lies among the other octets of its line then, which grows and is moved."""
+    """It lies among the other bytes of its line then, which grows and is moved."""
     text = b64encode(random.Random(5).randbytes(3000))
     argv = [sys.executable, "-c", CHILD, build_of(name).__name__]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as child:
