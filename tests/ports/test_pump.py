@@ -1,4 +1,4 @@
-"""The pump: no octet lost or doubled, no busy turn, and an end for every way a peer can behave."""
+"""The pump: no byte lost or doubled, no busy turn, and an end for every way a peer can behave."""
 
 import os
 import socket
@@ -41,7 +41,7 @@ def _nothing_leaks() -> Iterator[None]:
     assert open_files() == before
 
 
-# Octets
+# Bytes
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 4096])

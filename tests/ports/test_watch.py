@@ -93,7 +93,7 @@ def test_who_came_and_went_unseen_is_not_told(device: PtyDevice, watch: PortWatc
     host = device.attach()
     os.write(host, b"knock")
     os.close(host)
-    for _ in range(3):  # the terminal brings its octets late, and the hang-up with them
+    for _ in range(3):  # the terminal brings its bytes late, and the hang-up with them
         assert watch.events() == []
         if not woken(watch, 20):
             return

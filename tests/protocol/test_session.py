@@ -1,4 +1,4 @@
-"""Session: the exact octet of each layer, what is refused, and how it ends."""
+"""Session: the exact byte of each layer, what is refused, and how it ends."""
 
 import pytest
 from ends import ATTEMPT, Ends, Secretless, closed, feed
@@ -130,7 +130,7 @@ def test_no_second_authentication_behind_sasl(ticket_flow: Flow, second: StartSA
     assert pair.judge.claims == []
 
 
-# Octets behind the request for a layer, or behind its answer
+# Bytes behind the request for a layer, or behind its answer
 
 
 LINES = b"info time\ncredentials password YWxpY2UAeA==\n"
