@@ -138,7 +138,7 @@ def outcomes(agent_socket: str, path: str, report: int) -> None:
 
 
 def take_over(path: str, agent_socket: str) -> None:
-    """Replace what reads a peer's octets in both kinds of process."""
+    """Replace what reads a peer's bytes in both kinds of process."""
     report = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.fchmod(report, 0o666)  # for who it becomes
     session = child.ChildConversation.receive_data

@@ -175,7 +175,7 @@ def connected(taken: Taken) -> socket.socket:
 
 
 def provoke(taken: Taken) -> dict[str, str]:
-    """Bring the role to fork a process for a peer, and let that hear an octet: what it achieved then."""
+    """Bring the role to fork a process for a peer, and let that hear a byte: what it achieved then."""
     if taken.role == "channel":
         with connected(taken) as client:
             client.settimeout(SECONDS)
