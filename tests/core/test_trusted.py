@@ -63,7 +63,7 @@ def test_a_part_that_is_somebody_elses(
 
 @pytest.mark.e2e  # root alone can give something away
 def test_a_strangers_link_in_a_sticky_folder(deep: Path, tmp_path: Path) -> None:
-    """As /tmp lets everybody make one: it leads to good folders, and where he likes."""
+    """Any user can make such a link in /tmp: it leads to good folders, and then where that user likes."""
     shared = tmp_path / "tmp"
     shared.mkdir()
     shared.chmod(0o1777)

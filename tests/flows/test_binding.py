@@ -130,7 +130,7 @@ def test_without_its_folder_the_protection_is_gone(kerberos: Kerberos, tmp_path:
 
 
 def test_a_replayed_session_signs_in_nobody(gss_flow: Flow) -> None:
-    """All octets of a good session once more: the guest's nonce is new, so the binding does not fit."""
+    """All bytes of a good session once more: the guest's nonce is new, so the binding does not fit."""
     pair = gss_flow.pair().run()
     judge = Judge()
     again = gss_flow.pair(judge=judge)
@@ -229,7 +229,7 @@ def test_a_relayed_ap_req_is_good_for_nobody(
 
 
 def test_a_man_in_the_middle_of_the_whole_talk(gss_flow: Flow, kerberos: Kerberos) -> None:
-    """He hands on every octet but the nonces, which he has to choose for one side: nothing fits."""
+    """The attacker relays every byte except the nonces, chosen anew for one side: nothing matches."""
 
     def change(direction: str, data: bytes) -> bytes:
         nonce = pair.guest.session._greeting.own().words()[5].encode()

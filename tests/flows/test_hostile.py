@@ -18,7 +18,7 @@ MEMORY_MAX = 1024 * 1024  # what one session may hold in the worst case
 GIB = 1 << 30
 BLOCK = 1 << 16
 
-# input, in a fresh session (False) or behind the greeting (True), log id, last line, octets taken at most
+# input, in a fresh session (False) or behind the greeting (True), log id, last line, bytes taken at most
 TABLE: list[tuple[str, bytes, int, bool, str, bytes, int]] = [
     (
         "1 GiB of noise",
@@ -153,7 +153,7 @@ def test_one_outcome_for_each_input(
 
 
 def test_the_same_signature_for_ever(capsys: pytest.CaptureFixture[str]) -> None:
-    """10^6 SIGNATUREs: a repeat is answered, and the cap on octets ends it."""
+    """10^6 SIGNATUREs: a repeat is answered, and the cap on bytes ends it."""
     target = greeted().feed(blocks(SIGNATURE % NONCE * 100, 10**6 * len(SIGNATURE)))
     assert target.guest.finished
     assert target.taken < CLEAR_MAX + 100 * len(SIGNATURE % NONCE)
@@ -222,7 +222,7 @@ def test_lines_inside_a_layer(request: pytest.FixtureRequest, name: str, plain: 
 @pytest.mark.parametrize(
     ("frame", "id"),
     [
-        (b"\x00\x01\x00\x00", "session-protocol"),  # 65536 octets: over what both sides advertise
+        (b"\x00\x01\x00\x00", "session-protocol"),  # 65536 bytes: over what both sides advertise
         (b"\xff\xff\xff\xff", "session-protocol"),
         (b"\x00\x00\x00\x00", "session-gssapi"),
         (b"\x00\x00\x00\x04abcd", "session-gssapi"),
@@ -237,7 +237,7 @@ def test_frames_of_a_sasl_layer(gss_flow: Flow, frame: bytes, id: str) -> None:
 
 
 def test_a_layer_full_of_octets_ends_at_the_cap(tls_flow: Flow) -> None:
-    """Empty lines for ever, inside TLS: TOTAL_MAX octets, then 413."""
+    """Empty lines for ever, inside TLS: TOTAL_MAX bytes, then 413."""
     pair = at_verdict(tls_flow)
     taken = 0
     while not pair.guest.finished:

@@ -39,7 +39,7 @@ def canaries(pair: Pair, kerberos: Kerberos) -> list[bytes]:
 
 
 def shows(text: str, secrets: list[bytes]) -> bool:
-    """Whether a text holds a piece of a secret: clear, base64, hexadecimal, or as Python writes octets."""
+    """Whether a text holds a piece of a secret: clear, base64, hexadecimal, or as Python writes bytes."""
     octets = text.encode(errors="replace")
     escaped = [
         repr(secret[start : start + 8])[2:-1].encode()

@@ -30,7 +30,7 @@ MANAGER = "/etc/systemd/system/display-manager.service"
 DROP_IN = "/etc/systemd/system/getty@tty1.service.d/console-sso.conf"
 AGENT, ACCEPTOR, ALICE, GREETER = 4010, 4011, 4001, 4020
 SPN, REALM = "host/guest.test.example", "TEST.EXAMPLE"
-SECRET = bytes(range(200, 232))  # the octets of every key
+SECRET = bytes(range(200, 232))  # the bytes of every key
 LOGIN = (
     "auth requisite pam_nologin.so\n@include common-auth\n@include common-account\n@include common-session\n"
 )

@@ -32,7 +32,7 @@ auth required pam_permit.so
 
 @dataclass
 class Run:
-    """One run of spice-client-sso: exit code, its lines, and all octets that crossed the port."""
+    """One run of spice-client-sso: exit code, its lines, and all bytes that crossed the port."""
 
     code: int
     lines: list[str]
@@ -42,7 +42,7 @@ class Run:
 
 @dataclass
 class Wire:
-    """Relays between a client and the guest's port; `cut` ends it at an octet of one direction."""
+    """Relays between a client and the guest's port; `cut` ends it at a byte of one direction."""
 
     cut: tuple[str, int] | None = None
     seen: dict[str, bytearray] = field(default_factory=lambda: {"guest": bytearray(), "client": bytearray()})

@@ -196,7 +196,7 @@ def console(logind: LogindMock, daemon: Daemon, tmp_path: Path) -> Iterator[Cons
 
 
 class Stranger:
-    """What is at the port instead of the viewer, octet by octet."""
+    """What is at the port instead of the viewer, byte by byte."""
 
     def __init__(self, console: Console) -> None:
         self.link = socket.socket(socket.AF_UNIX)
@@ -220,7 +220,7 @@ class Stranger:
         return heard
 
     def greet(self, before: bytes = b"") -> None:
-        """Echo the guest's hello, after some octets."""
+        """Echo the guest's hello, after some bytes."""
         _, nonce = hello_of(self.hear())
         self.link.sendall(before + echo(nonce))
 

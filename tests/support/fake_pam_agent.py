@@ -33,7 +33,7 @@ class Heard:
 
 
 def read_request(packet: bytes) -> Heard:
-    """Parse a request; every octet outside the texts must be as the contract says."""
+    """Parse a request; every byte outside the texts must be as the contract says."""
     assert len(packet) == _REQUEST.size == 704
     magic, version, operation, zero, *texts = _REQUEST.unpack(packet)
     assert (magic, version, zero) == (b"SSOP", VERSION, b"\0\0")

@@ -68,7 +68,7 @@ class Stream:
 
 
 class Screen:
-    """Her session at the seat: it locks and unlocks when logind says so."""
+    """Alice's session at the seat: it locks and unlocks when logind tells it to."""
 
     def __init__(self, logind: LogindMock) -> None:
         self._logind = logind
@@ -130,7 +130,7 @@ class Console:
             select.select([], [], [], 0.05)
 
     def her_screen(self) -> Screen:
-        """She is in by the login screen, and her session is the one in front."""
+        """Alice has signed in at the login screen, and alice's session is in front."""
         self.guest.screen.expect("$ ")
         return Screen(self._logind)
 
@@ -168,7 +168,7 @@ def make_console(realm: Realm, make_guest: MakeGuest, tmp_path: Path) -> Iterato
 
 @pytest.fixture
 def console(realm: Realm, make_console: Callable[[], Console]) -> Console:
-    """She has signed in by her ticket, and her client has said its word."""
+    """Alice has signed in with a ticket, and the client has ended."""
     realm.kinit("alice", "-f")
     console = make_console()
     assert console.run("--spn", SPN) == Exit.SIGNED_IN
