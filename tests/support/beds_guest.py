@@ -177,7 +177,7 @@ def count_failures(sandbox: Sandbox) -> None:
 
 
 def failures(sandbox: Sandbox, user: str) -> int:
-    """How many it has counted."""
+    """Number of failures that it has counted."""
     return len(re.findall(r"(?m)^\d{4}-.* V$", sandbox.run(["faillock", "--user", user]).stdout))
 
 

@@ -30,7 +30,7 @@ def build_of(name: str) -> Any:
 
 
 def chunkings(octets: bytes) -> Iterator[list[bytes]]:
-    """Whole, byte by byte, in threes, and cut once at each place."""
+    """Yield the data whole, byte by byte, in threes, and cut once at each place."""
     yield [octets]
     yield [octets[i : i + 1] for i in range(len(octets))]
     yield [octets[i : i + 3] for i in range(0, len(octets), 3)]

@@ -100,7 +100,7 @@ class FakePort(Port):
         self._show()
 
     def take(self, size: int = READ_MAX) -> bytes:
-        """What the guest has written."""
+        """Return what the guest has written."""
         data = bytes(self._out[:size])
         del self._out[: len(data)]
         self._show()
@@ -133,7 +133,7 @@ class PtyDevice:
         os.close(self.attach())
 
     def attach(self) -> int:
-        """A raw, non-blocking descriptor of the host's client; to close it is to leave."""
+        """Return a raw, non-blocking descriptor of the host's client; closing it is the hang-up."""
         fcntl.ioctl(self.port.fileno(), UNLOCK, struct.pack("i", 0))
         (number,) = struct.unpack("i", fcntl.ioctl(self.port.fileno(), NUMBER, struct.pack("i", 0)))
         fd = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
