@@ -56,7 +56,7 @@ Deeds = dict[str, Callable[[], Any]]
 
 
 def against(parent: int) -> Deeds:
-    """Signals and other violence."""
+    """Try signals and other attacks on processes."""
     return {
         "kill": lambda: os.kill(parent, signal.SIGKILL),
         "stop": lambda: os.kill(parent, signal.SIGSTOP),
@@ -76,7 +76,7 @@ def against(parent: int) -> Deeds:
 
 
 def around(agent_socket: str) -> Deeds:
-    """A way out: new connections, new processes, fewer limits."""
+    """Try to escape: new connections, new processes, weaker limits."""
     return {
         "socket": lambda: socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET),
         "internet": lambda: socket.socket(socket.AF_INET),
@@ -112,7 +112,7 @@ def in_files(folder: str) -> Deeds:
 
 
 def needed() -> Deeds:
-    """What has to go on working."""
+    """Do what must go on working."""
     return {
         "read a file": lambda: os.read(os.open("/etc/passwd", os.O_RDONLY), 9),
         "time": lambda: os.times(),

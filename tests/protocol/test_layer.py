@@ -10,7 +10,7 @@ from sso.protocol.layer import ABORT, FrameReader, SASLLayer, TLSLayer, frame
 
 
 class Mirror(Mechanism):
-    """Wraps by turning every byte over; `frames` keeps what crossed."""
+    """Wraps by inverting every byte; `frames` records the frames."""
 
     def __init__(self, plain_max: int = 7) -> None:
         self.plain_max = plain_max
