@@ -35,7 +35,7 @@ def follower(flow: Flow, request: pytest.FixtureRequest) -> Flow:
 
 
 class Silent(Pair):
-    """A pair whose line carries nothing more behind the cut, and nobody is told."""
+    """A pair whose connection loses everything after the cut, without a hang-up."""
 
     def hang_up(self) -> None:
         self._cut = (self._cut or ("", 0))[0], 0
@@ -166,7 +166,7 @@ def putting_before(direction: str, stale: bytes) -> Callable[[str, bytes], bytes
 @pytest.mark.parametrize("direction", ["to_guest", "to_client"])
 @pytest.mark.parametrize("flow", ["tls_flow", "gss_flow", "refused_flow"], indirect=True)
 def test_every_prefix_of_an_older_session(flow: Flow, follower: Flow, direction: str) -> None:
-    """The kernel still holds what was written before: both find their way within the client's repeats."""
+    """The kernel still has bytes written before: both ends recover within the client's repetitions."""
     stale = bytes(getattr(flow.pair().run(), direction))
 
     def begin_behind(octets: int) -> None:

@@ -174,7 +174,7 @@ def test_another_signature_each_time_is_another_session_each_time() -> None:
     "block", [b"x" * BLOCK, b"\n" * BLOCK, SIGNATURE % NONCE * 600, b"info spn\n" * 1000, b"a b\n" * 1000]
 )
 def test_memory_is_bounded(block: bytes, behind: bool) -> None:
-    """A port that takes nothing back: even what waits to be written stays below the cap."""
+    """A peer that reads nothing: the unsent output stays below the cap."""
     target = greeted() if behind else fresh()
     tracemalloc.start()
     try:
@@ -209,7 +209,7 @@ def at_verdict(flow: Flow) -> Pair:
 )
 @pytest.mark.parametrize("name", ["tls_flow", "gss_flow", "tls_gss_flow"])
 def test_lines_inside_a_layer(request: pytest.FixtureRequest, name: str, plain: bytes, detail: str) -> None:
-    """The client is who it is, and breaks the rules all the same: an end, and nobody is signed in."""
+    """An authenticated client that breaks the rules: the session ends, and no one is signed in."""
     pair = at_verdict(request.getfixturevalue(name))
     pair.client.session._wire.write(plain)
     pair.guest.receive_data(pair.client.session._wire.take(), 0.0)

@@ -1,4 +1,4 @@
-"""Noise in every state and peers that drip: only Closed comes of it, and each state has its end."""
+"""Noise in every state and very slow peers: the result is always Closed, and each state times out."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -92,7 +92,7 @@ def test_a_guest_that_drips_behind_its_greeting_does_not_hold_the_client(tls_flo
 
 
 def reachable(flow: Flow) -> dict[tuple[str, State], int]:
-    """For each state of each role, after how many bytes from the peer it is first there."""
+    """For each state of each role, the number of bytes from the peer after which it is first reached."""
     pair = flow.pair(chunk=1)
     found: dict[tuple[str, State], int] = {}
 

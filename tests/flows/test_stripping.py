@@ -77,7 +77,7 @@ class Puppet:
 
 
 def inside(puppet: Puppet, line: bytes) -> bytes:
-    """ok, and the next greeting in the clear, as if the layer stood."""
+    """Answer ok, and send the next greeting in the clear, as if there were a layer."""
     return b"ok\n" + puppet.signature() + b"authenticate password\n"
 
 
@@ -265,7 +265,7 @@ CHANGES: dict[str, Callable[[str, bytes], bytes]] = {
 def test_a_changed_word_ends_it(
     request: pytest.FixtureRequest, kerberos: Kerberos, name: str, change: str
 ) -> None:
-    """Both heard the same lines, or nobody is judged: GSS binds them, inside TLS the guest confirms them."""
+    """Both ends saw the same lines, or no login: GSS binds them; inside TLS the guest confirms them."""
     flow: Flow = request.getfixturevalue(name)
     altered: list[bool] = []
 

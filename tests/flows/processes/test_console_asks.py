@@ -25,7 +25,7 @@ OLD = "urrent password: "
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait for something outside that tells nobody."""
+    """Poll until a condition outside this process is true."""
     limit = time.monotonic() + 40
     while not condition():
         assert time.monotonic() < limit, "it did not happen"

@@ -77,11 +77,11 @@ class Screen:
         self.told: list[str] = []
 
     def heard(self) -> list[str]:
-        """All that logind was told by the agent so far."""
+        """All calls of the agent that logind received so far."""
         return self._logind.calls()
 
     def obey(self) -> None:
-        """Do what it was told since."""
+        """Carry out the calls received since the last time."""
         calls = self.heard()
         new, self._seen = calls[self._seen :], len(calls)
         for call in new:
@@ -116,7 +116,7 @@ class Console:
                 process.wait()
 
     def run(self, *arguments: str, obey: Callable[[], None] = lambda: None) -> int:
-        """Run a client to its end, and give its exit code."""
+        """Run a client to its end, and return its exit code."""
         with self.client(*arguments) as process:
             self.until(lambda: process.poll() is not None, obey)
             return process.wait()

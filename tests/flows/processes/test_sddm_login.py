@@ -79,7 +79,7 @@ class Screen:
         self.guest, self.sandbox = guest, guest.sandbox
 
     def until(self, happened: Callable[[], object], often: Callable[[], None] = lambda: None) -> None:
-        """Wait for something outside that tells nobody."""
+        """Poll until a condition outside this process is true."""
         limit = time.monotonic() + TIME
         life = os.pidfd_open(self.guest.screen.pid)
         try:

@@ -54,7 +54,7 @@ class Question:
 
     @property
     def asked(self) -> int:
-        """How often it has asked."""
+        """Number of times it has asked."""
         return len(self._asked.read_text().splitlines())
 
     def answer(self, text: str) -> None:
@@ -141,7 +141,7 @@ class Host:
 
 
 def ended(process: "subprocess.Popen[bytes]") -> int:
-    """The exit code, soon."""
+    """Wait for the exit code."""
     process.communicate(timeout=SECONDS)
     return process.returncode
 
