@@ -1,4 +1,4 @@
-"""From the port that opens in the viewer to the session that is open in the guest, over SPICE, in the VM.
+"""Times a login over SPICE in the VM, from the opening of the viewer's port to the open session in the guest.
 
 Three parts: the client's start, up to the ticket for the guest, which is got before the line is taken; the
 handshake, up to the guest's decision; and PAM with login, by the guest's own journal. The machine is

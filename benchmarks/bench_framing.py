@@ -1,6 +1,6 @@
-"""The framing core beside its peers: small messages and secrets, whole and in chunks.
+"""Times the framing core and its peers: small messages and secrets, whole and in chunks.
 
-4096 octets are what a virtio port usually gives at a time, 64 an unusually small read. Every result is
+4096 bytes are what a virtio port usually gives at a time, 64 an unusually small read. Every result is
 compared with the right one before anything is timed, and the peers of a case are timed in turns.
 """
 
@@ -17,7 +17,7 @@ from peers_lines import FLOORS, PEERS
 
 from sso import _framing
 
-# The core knows the first two as whole lines, and of the third the verb alone.
+# The core has the first two in its table of lines; of the third only the verb is in its table of words.
 SMALL = {
     "authenticate": ("authenticate", "kerberos", "password"),
     "ok": ("ok",),
@@ -30,7 +30,7 @@ SECRETS = [
     *(("1K", WHOLE), ("16K", WHOLE), ("64K", WHOLE), ("1M", WHOLE)),
     *(("64K", 4096), ("1M", 4096), ("64K", 64), ("16K", 1), ("64K", 1)),
 ]
-SLOW = "pure Python"  # it takes milliseconds for a large secret, in which the others would wait
+SLOW = "pure Python"  # it takes milliseconds for a large secret; the others would have to wait
 WIPE, MEMCPY, MEMCHR = "the wipe alone", "floor: memcpy", "floor: memchr"
 
 

@@ -1,4 +1,4 @@
-"""From a credential that was accepted to the first prompt of the shell, by greetd and by login.
+"""Times a login from the accepted credential to the shell's first prompt, with greetd and with login.
 
 Whole processes: agent, screen, PAM, shell. The clock runs from the agent's `login-asked` until the terminal
 shows the shell's prompt. The peer is the same screen where a name is typed and PAM asks for nothing.
@@ -50,7 +50,7 @@ class Log:
         threading.Thread(target=self._read, args=(reader,), daemon=True).start()
 
     def at(self, word: str, count: int = 1) -> float:
-        """When a line with that word came for the `count`th time; waits for it."""
+        """Wait for the `count`th line with that word, and return the time at which it came."""
         with self._changed:
             assert self._changed.wait_for(lambda: len(self._with(word)) >= count, TIME), self.lines
             return self._with(word)[count - 1]
@@ -84,7 +84,7 @@ def guest_with(screen: str, realm: Realm, keytab: Path) -> Iterator[tuple[Guest,
 
 
 def prompt_after(guest: Guest) -> float:
-    """When the shell's prompt is shown; then the shell is ended, and the screen is back."""
+    """Return when the shell's prompt is shown; then end the shell and wait for the login screen."""
     guest.screen.expect("$ ")
     moment = time.perf_counter()
     guest.screen.send("exit")

@@ -1,4 +1,4 @@
-"""What the guest's processes cost while nothing happens: wake-ups a second, and memory.
+"""Measures the guest's processes while nothing happens: wake-ups per second, and memory.
 
 Agent, channel and acceptor run as the units start them, with the watchdog that they have to tell that they
 live, and the login screen beside them. A wake-up is a context switch of any of their threads.
@@ -36,7 +36,7 @@ Pids = dict[str, int]
 
 @contextmanager
 def as_units(realm: Realm, keytab: Path) -> Iterator[tuple[Guest, Pids]]:
-    """The guest's processes, all ready; the first moments of their lives are over."""
+    """Start the guest's processes and wait until they are ready and quiet."""
     with ExitStack() as stack:
         sandbox = stack.enter_context(Sandbox())
         sandbox.use_realm(realm)
@@ -77,7 +77,7 @@ def _start(stack: ExitStack, guest: Guest, role: str) -> int:
 
 
 def _screen(guest: Guest) -> int:
-    """sso-getty is the one child of what starts it anew."""
+    """Return the pid of sso-getty: the only child of the process that restarts it."""
     (pid,) = Path(f"/proc/{guest.screen.pid}/task/{guest.screen.pid}/children").read_text().split()
     return int(pid)
 
@@ -140,7 +140,7 @@ def test_wakeups(benchmark: Any, realm: Realm, keytabs: dict[str, Path], client:
     with as_units(realm, keytabs["deleg"]) as (guest, pids), client(guest, realm):
         case = f"wake-ups a second of all processes, client: {client.__name__}"
         if client is stays:
-            del pids["login screen"]  # it has become login, and hers
+            del pids["login screen"]  # it has become alice's login
             case += " (without the login screen)"
         time.sleep(SETTLE)
         show(benchmark, case, "console-sso", "a second", lambda: a_second(pids), WINDOWS)

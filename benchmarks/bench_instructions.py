@@ -1,4 +1,4 @@
-"""Instructions of the framing core for a message, counted by callgrind: the same in every run on a machine.
+"""Counts the framing core's instructions per message with callgrind; each run on a machine gives the same.
 
 The count is marginal: what 2 N messages take more than N, over N, so that the start of the interpreter is
 not in it.
@@ -38,7 +38,7 @@ def count(case: str, kernel: str, times: int) -> int:
 
 @cache
 def counts() -> dict[tuple[str, str], float]:
-    """All of them, two processes at a time: a count is no time."""
+    """Count all cases, two processes at a time, since load does not change a count."""
     wanted = [(case, kernel, more) for case in LINES for kernel in COUNTED for more in (1, 2)]
     with ThreadPoolExecutor(2) as pool:
         found = list(pool.map(lambda one: count(one[0], one[1], TIMES[one[0]] * one[2]), wanted))

@@ -1,4 +1,4 @@
-"""How long the guest is without one of its processes after SIGKILL, as installed, in the virtual machine.
+"""Measures how long the installed guest lacks one of its processes after SIGKILL, in the virtual machine.
 
 From the signal until all three are joined again, by the guest's own journal. The machine is emulated, so
 everything takes some ten times as long as on hardware; nothing else runs in it meanwhile. Beside them, in the

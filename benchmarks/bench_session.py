@@ -1,4 +1,4 @@
-"""Whole sessions in one process, beside the same work done by the bare libraries.
+"""Times whole sessions in one process, and the same work done by the libraries alone.
 
 Every row ends with the same result, checked once before it is timed: the guest holds the password, or
 alice's TGT in a file. The guest's announcement finds nobody, as on a port that no client holds open.
@@ -117,7 +117,7 @@ def test_gssapi_checked(benchmark: Any, realm: Realm, alice: Path, tmp_path: Pat
 
 
 def _check(client: gssapi.SecurityContext, guest: gssapi.SecurityContext) -> None:
-    """Whose ticket it is and how long it lives, which service, which key, and whose ticket came along."""
+    """Query the names, the lifetime, the service, the key, and the owner of the delegated ticket."""
     assert (client.initiator_name, str(client.target_name)) and client.lifetime > 0
     assert str(client.target_name) == str(gssapi.Name(SPN, PRINCIPAL).canonicalize(KRB5))
     for context in (client, guest):

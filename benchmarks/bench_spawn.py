@@ -1,7 +1,7 @@
-"""A spawned client that delivers a delegated TGT, as installed, beside `ssh -K` without a shell.
+"""Times an installed, spawned client that sends a delegated TGT, and `ssh -K` without a shell.
 
 Whole processes, started by the same means in the same sandbox, in turns, so that a slow moment of the machine
-meets all. The client's time to its first octet is a row of its own, and so is what it cannot be without: a
+meets all. The client's time to its first byte is a row of its own, and so is what it cannot be without: a
 Python that does nothing, and one that imports the Kerberos library and ends as Pythons do.
 """
 
@@ -47,7 +47,7 @@ class Guest:
     def __init__(self, keytab: Path) -> None:
         self.keytab = str(keytab)
         self.tickets = 0
-        self.first = 0.0  # when the first octet came
+        self.first = 0.0  # when the first byte came
 
     def serve(self, end: socket.socket) -> None:
         conversation: GuestConversation
@@ -79,7 +79,7 @@ def _process(argv: list[str], env: dict[str, str], stdio: int = subprocess.DEVNU
 
 
 def _client(argv: list[str], env: dict[str, str], guest: Guest) -> tuple[float, float]:
-    """Seconds to the first octet, and to the end."""
+    """Seconds to the first byte, and to the end."""
     client, end = socket.socketpair()
     thread = threading.Thread(target=guest.serve, args=(end,))
     thread.start()
@@ -133,7 +133,7 @@ def _contenders(
 
 
 def _measure(contenders: dict[str, Callable[[], Any]], realm: Realm) -> Times:
-    """All in turns; the first turn is for caches, the second is looked at by the KDC."""
+    """Time all in turns; the first turn fills the caches, the second is checked against the KDC's log."""
     found: Times = {peer: [] for peer in PEERS}
     for turn in range(-2, ROUNDS):
         for peer, run in contenders.items():

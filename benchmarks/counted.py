@@ -1,4 +1,4 @@
-"""What callgrind counts: CASE so many times, in a process that does nothing else. See bench_instructions.py.
+"""The process that callgrind measures: it runs CASE so many times. See bench_instructions.py.
 
 python benchmarks/counted.py CASE TIMES; the kernel is chosen by SSO_BASE64.
 """

@@ -1,4 +1,4 @@
-"""The figures to reach: what we want, beside the strongest peer of the same run. A gate is another thing.
+"""The figures that we want to reach, relative to the strongest peer of the same run; gates.py is separate.
 
 A figure that is not reached breaks nothing; docs/performance.md says what the limit is.
 """
@@ -6,7 +6,7 @@ A figure that is not reached breaks nothing; docs/performance.md says what the l
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-# Our row of a case is the first of these that it has.
+# Our row of a case: the first of these names that the case has.
 OURS = ("console-sso", "spice-client-sso", "compiled")
 
 # Added to a case with a secret: ours when the wipe, which no peer does, is a row of its own.
@@ -21,7 +21,7 @@ MEMCPY = ("floor: memcpy",)
 
 
 class Figure(NamedTuple):
-    """Ours over the best of the peers is at most so much; `peers` and `but` (not these) are patterns."""
+    """The highest ratio of our time to the best peer's; `peers` and `but` (excluded) are patterns."""
 
     case: str
     peers: tuple[str, ...]
@@ -37,7 +37,7 @@ class Figure(NamedTuple):
 
 
 class Value(NamedTuple):
-    """Our own row, no ratio: at most or at least so much."""
+    """A limit, at most or at least, for our own row, without a ratio."""
 
     case: str
     limit: float
@@ -88,7 +88,7 @@ FIGURES: list[Figure] = [
     *(figure for size in ("1K", "16K", "64K") for figure in _whole(size)),
     *(figure for step in (4096, 64, 1) for figure in _chunked("64K", step)),
     *_chunked("1M", 4096),
-    # Four times the octets in at most four times the time, and a tenth for the machine.
+    # Four times the bytes in at most four times the time, and a tenth for the machine.
     Figure(
         "secret of 64K, in chunks of 1",
         OURS,

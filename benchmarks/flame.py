@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> int:
 
 
 class Logins:
-    """Logins one after the other at one guest; each ends with the shell's prompt and her session's end."""
+    """Runs logins one after another at one guest; each ends with the shell's prompt and the session's end."""
 
     def __init__(self, guest: Guest, log: Log, realm: Realm) -> None:
         self.guest, self._log, self._realm = guest, log, realm
@@ -135,7 +135,7 @@ def sampled(login: Logins) -> Stacks:
     record = [SPY, "record", "--format", "raw", "--rate", RATE, "--function", "--nonblocking"]
     watch = [*record, "--pid", str(login.guest.pid), "--subprocesses", "--output", str(output)]
     watcher = subprocess.Popen(watch, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(1.0)  # it has found all three
+    time.sleep(1.0)  # by then it has found all three processes
     stacks: Stacks = Counter()
     for number in range(SAMPLED):
         own = BUILD / f"client-{number}.folded"
@@ -161,7 +161,7 @@ def folded(path: Path, process: str = "") -> Stacks:
 
 
 def role(commands: list[str]) -> str:
-    """Whose stack it is, by the command line of each process from the agent down."""
+    """Return the part to which a stack belongs, by the command lines from the agent down."""
     for name in ("channel", "acceptor"):
         if f"--role {name}" in commands[-1]:
             forked = sum(f"--role {name}" in command for command in commands) > 1

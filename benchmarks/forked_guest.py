@@ -78,7 +78,7 @@ def accept(agent: socket.socket, link: socket.socket, spn: str, keytab: str) -> 
 
 
 def say_yes(channel: socket.socket, acceptor: socket.socket, store: str) -> None:
-    """Confirm every end, store every ticket, and say that everybody is signed in."""
+    """Confirm every end, store every ticket, and answer that the user is signed in."""
     poll = select.poll()
     for link in (channel, acceptor):
         poll.register(link, select.POLLIN)
@@ -101,7 +101,7 @@ def say_yes(channel: socket.socket, acceptor: socket.socket, store: str) -> None
 
 
 def _silent(id: str, detail: str = "", /, **fields: object) -> None:
-    """Its lines are for nobody."""
+    """Drop the log lines."""
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What must not be lost: (case, our row, the peer's row, the most that ours / peer may be).
+"""Gates, which a run must hold: (case, our row, the peer's row, the highest ratio of ours to the peer's).
 
 CEILINGS are of rows that are no ratios: what is promised in seconds, and what is no time at all. They are
 (case, our row, the most that it may be).

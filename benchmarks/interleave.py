@@ -1,6 +1,6 @@
-"""Times of several peers at the same work, taken in turns, so that a slow moment of the machine meets all.
+"""Times several peers at the same work in turns, so that a slow moment of the machine affects all.
 
-The clock is the processor's time of this thread: what others do on its core meanwhile is nobody's time.
+The clock is this thread's processor time: other work on its core does not count.
 
 A peer's row is then shown by pytest-benchmark as any other: `show` gives it the times one by one.
 """

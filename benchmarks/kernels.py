@@ -1,4 +1,4 @@
-"""The compiled core once for each base64 kernel that this CPU runs, all in one process.
+"""Loads the compiled core once for each base64 kernel that this CPU supports, all in one process.
 
 A kernel is chosen when the core is imported (SSO_BASE64), and a process imports an extension once; so the
 file is copied, and each copy is a core of its own.

@@ -7,7 +7,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def give_back(*paths: Path) -> None:
-    """Each of the paths, and all that is in it where it is a folder."""
+    """Give each path, and everything inside a folder, to the owner of the tree."""
     if os.geteuid():
         return
     owner = HERE.stat()

@@ -1,7 +1,7 @@
 """The framing core and its peers for secrets: tuned framing in Python around a fast base64 library.
 
 `make()` gives `read(chunk)`, which returns the messages that the chunk completes, equal for all:
-("credentials", type, octets). Each library decodes as strictly as it can; how strict that is, and what else
+("credentials", type, bytes). Each library decodes as strictly as it can; how strict that is, and what else
 differs, says docs/performance.md. docs/performance.md also says why there are two framings.
 """
 
@@ -50,7 +50,7 @@ def framed(build: Any) -> Read:
 def tuned(decode: Decode) -> Read:
     """The fastest framing in Python that we know: `send` of a generator keeps its state in local variables.
 
-    A chunk without LF is kept as it is, and all are joined once. A line whose octets lie in one chunk is
+    A chunk without LF is kept as it is, and all are joined once. A line whose bytes lie in one chunk is
     copied by nobody; a run of small lines is decoded and split at once.
     """
     lines = _tuned(decode)
@@ -107,7 +107,7 @@ def _secret(chunk: bytes, start: int, end: int, decode: Decode) -> tuple[str, st
 
 
 class Buffered:
-    """Framing as most write it, tuned: one bytearray, no octet searched twice, the secret through a view."""
+    """Framing as most write it, tuned: one bytearray, no byte searched twice, the secret through a view."""
 
     def __init__(self, decode: Decode) -> None:
         self._decode = decode

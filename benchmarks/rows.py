@@ -1,4 +1,4 @@
-"""What was measured: for each case the median of each peer."""
+"""The measurements: for each case the median of each peer."""
 
 import json
 from pathlib import Path

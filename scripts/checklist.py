@@ -31,7 +31,7 @@ class Collector:
         self.proofs: dict[str, list[str]] = {}
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Read the markers of what was collected; the cases of one test count once."""
+        """Read the markers of the collected tests; the cases of one test count once."""
         for item in session.items:
             test = item.nodeid.partition("[")[0]
             for marker in item.iter_markers("proves"):

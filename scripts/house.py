@@ -216,7 +216,7 @@ def graph() -> dict[str, set[str]]:
 
 
 def wrong_imports(name: str) -> set[str]:
-    """What a module imports although its room may not."""
+    """Return what a module imports although its room must not."""
     return ours(name) - may_import(name)
 
 
@@ -236,13 +236,13 @@ def reached(first: Iterable[str]) -> set[str]:
 
 
 def out_of_reach(process: str) -> set[str]:
-    """What a process of REACH would load although it may not."""
+    """Return what a process of REACH would load although it must not."""
     first, allowed = REACH[process]
     return {name for name in reached(first) if name not in allowed and room(name) not in allowed}
 
 
 def circles(graph: Mapping[str, set[str]]) -> list[list[str]]:
-    """What comes back to itself in a graph of modules or rooms."""
+    """Find circles in a graph of modules or rooms."""
     waiting, found = dict(graph), list[list[str]]()
     while waiting:
         free = [name for name, needs in waiting.items() if not needs & waiting.keys()]
@@ -273,7 +273,7 @@ def arrows() -> dict[str, set[str]]:
 
 @cache
 def floor(one: str) -> int:
-    """How many rooms stand on one another below and with this one; only without circles."""
+    """Return a room's floor: the longest chain of imports from it; the graph must have no circles."""
     return 1 + max((floor(below) for below in arrows().get(one, ())), default=0)
 
 
@@ -288,7 +288,7 @@ def sources() -> list[Path]:
 
 
 def too_large(path: Path) -> list[str]:
-    """What of a file has more lines than it may; docstrings do not count."""
+    """Return the functions of a file, or the file, that are too long; docstrings do not count."""
     text = path.read_text(encoding="utf-8")
     lines = len(text.splitlines())
     if path.suffix == ".pyx":  # not Python to ast
@@ -313,7 +313,7 @@ def _docstring_lines(node: ast.AST) -> int:
 
 
 def old_words() -> list[str]:
-    """Where the code still says a word of GONE."""
+    """Find names in the code that use a word of GONE."""
     pattern = re.compile(r"(?<![a-z])(?:" + "|".join(map(re.escape, GONE)) + r")(?![a-z])")
     return [
         f"{path.relative_to(ROOT)}: {word}"
@@ -327,7 +327,7 @@ ALIKE = ("Initiator", "Acceptor")
 
 
 def namesakes() -> dict[str, list[str]]:
-    """Public classes of one name in more than one module: a word would have two meanings."""
+    """Find public classes with the same name in several modules: one word would have two meanings."""
     found: dict[str, list[str]] = {}
     for name, path in MODULES.items():
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -357,7 +357,7 @@ def strangers() -> list[str]:
 
 
 def defects() -> list[str]:
-    """One line for each thing that does not hold."""
+    """Return one line for each rule that does not hold."""
     found = [f"{name} has no place in a room" for name in homeless()]
     found += [f"{name} must not import {wrong}" for name in MODULES for wrong in sorted(wrong_imports(name))]
     found += [f"a circle: {' -> '.join(circle)}" for circle in circles(graph())]
@@ -376,7 +376,7 @@ def defects() -> list[str]:
 
 
 def main() -> int:
-    """Print the house in figures, then what does not hold."""
+    """Print the figures, then the rules that do not hold."""
     found = arrows()
     for one in sorted(found):
         inside = sum(room(name) == one for name in MODULES)

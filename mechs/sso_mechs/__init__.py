@@ -1,1 +1,1 @@
-"""The mechanisms that come with Console SSO, built on its public interface as a stranger's would be."""
+"""The mechanisms that come with Console SSO; they use only its public interface, as any plug-in must."""

@@ -7,8 +7,8 @@ from sso.errors import MechanismError
 from sso_mechs.principal import COMPONENTS_MAX, Principal
 
 VERSION = 0x0504
-DATA_MAX = 128 * 1024  # octets of one field: some KDCs make larger tickets than can be handed over
-FILE_MAX = 1024 * 1024  # octets that are read of a cache with all its tickets
+DATA_MAX = 128 * 1024  # bytes of one field; some KDCs issue tickets larger than 64 KiB, which we cannot send
+FILE_MAX = 1024 * 1024  # bytes of a cache file with all its tickets
 
 
 class Ticket(NamedTuple):
@@ -30,7 +30,7 @@ class Ticket(NamedTuple):
 
 
 def write(ticket: Ticket) -> bytearray:
-    """A whole cache file with one credential, its client as the default principal."""
+    """Build a cache file with one credential; its client is the default principal."""
     times = (ticket.auth_time, ticket.start_time, ticket.end_time, ticket.renew_till)
     out = bytearray(struct.pack(">HH", VERSION, 0))
     out += _principal(ticket.client) + _principal(ticket.client) + _principal(ticket.server)
@@ -40,7 +40,7 @@ def write(ticket: Ticket) -> bytearray:
 
 
 def joined(entries: list[bytearray]) -> bytearray:
-    """A whole cache file of credentials in its form, which are wiped; the first one's client owns it."""
+    """Join encoded credentials to a cache file and wipe them; the first client is the default principal."""
     head = struct.pack(">HH", VERSION, 0) + entries[0][: _principal_size(entries[0])]
     whole = bytearray(len(head) + sum(map(len, entries)))
     whole[: len(head)] = head
@@ -53,7 +53,7 @@ def joined(entries: list[bytearray]) -> bytearray:
 
 
 def _principal_size(octets: bytearray) -> int:
-    """How long the principal at the front is: its type, its parts, and as many of those and a realm."""
+    """Length in bytes of the principal at the front: type, number of components, realm and components."""
     end = 8
     for _ in range(1 + min(int.from_bytes(octets[4:8], "big"), COMPONENTS_MAX)):
         end += 4 + int.from_bytes(octets[end : end + 4], "big")
@@ -61,7 +61,7 @@ def _principal_size(octets: bytearray) -> int:
 
 
 def read(cache: bytes | bytearray) -> list[Ticket]:
-    """Every credential of a cache file; MechanismError("no-ticket") when it cannot be read."""
+    """Parse every credential of a cache file. Raises MechanismError("no-ticket") when it is malformed."""
     try:
         reader = _Reader(cache)
         if reader.number(2) != VERSION:
@@ -77,7 +77,7 @@ def read(cache: bytes | bytearray) -> list[Ticket]:
 
 
 def ticket_granting(tickets: list[Ticket]) -> Ticket:
-    """The TGT of the client's own realm; MechanismError("no-ticket") when there is none."""
+    """Return the TGT of the client's own realm. Raises MechanismError("no-ticket") when there is none."""
     for ticket in tickets:
         server = Principal(ticket.server)
         if server.is_own_tgt and server.realm == Principal(ticket.client).realm:
@@ -96,7 +96,7 @@ def _principal(text: str) -> bytes:
 
 
 class _Reader:
-    """Takes fields off the front; ValueError past the end or over a cap."""
+    """Reads fields from the front. Raises ValueError past the end or over a cap."""
 
     def __init__(self, octets: bytes | bytearray) -> None:
         self._octets, self._at = bytes(octets), 0
@@ -129,7 +129,7 @@ class _Reader:
         auth, start, end, renew = (self.number(4) for _ in range(4))
         self.number(1)
         flags = self.number(4)
-        for _ in range(2):  # addresses, then authorisation data: of no use here
+        for _ in range(2):  # skip addresses and authorisation data
             for _ in range(self.number(4)):
                 self.number(2)
                 self.data()

@@ -1,7 +1,7 @@
-"""Which cache of a collection (DIR, KCM, KEYRING) holds the ticket for a service.
+"""Chooses the cache of a collection (DIR, KCM, KEYRING) that holds the ticket for a service.
 
-GSS-API takes the primary cache as soon as anybody asks whose ticket it is. So the choice is made before that,
-as MIT krb5 makes it itself: by .k5identity(5), then by the service's realm, else the primary cache
+GSS-API settles on the primary cache as soon as a caller asks for the owner's name. So we choose before that,
+in the same order as MIT krb5: by .k5identity(5), then by the service's realm, else the primary cache
 (krb5_cc_select, MIT krb5 Application Developer Reference).
 """
 
@@ -12,8 +12,8 @@ from typing import Any
 
 from sso.errors import MechanismError
 
-ALONE = ("FILE:", "MEMORY:", "/")  # a cache that is no collection, as its name already says
-HOST_SERVICE = 3  # KRB5_NT_SRV_HST: without it the rules host= and service= of .k5identity never fit
+ALONE = ("FILE:", "MEMORY:", "/")  # names of caches that cannot be collections
+HOST_SERVICE = 3  # KRB5_NT_SRV_HST; the rules host= and service= of .k5identity match only this type
 NOT_FOUND = -1765328243  # KRB5_CC_NOTFOUND
 
 
@@ -36,11 +36,11 @@ class _Principal(ctypes.Structure):
 
 
 def chosen(spn: str, named: str | None, own: str = "") -> str | None:
-    """The cache for the service `spn`, or with `own` the one of that principal.
+    """Return the cache for the service `spn` or, with `own`, the cache of that principal.
 
-    `named` is the cache or collection to look in, None for the default one; where that is no collection it is
-    the answer, too. Raises MechanismError("no-ticket") when .k5identity, or `own`, names a principal who has
-    no cache. No KDC is asked, and where the name says FILE, not even the library.
+    `named` is the cache or collection to search, None for the default one; if it is not a collection, it is
+    the result. Raises MechanismError("no-ticket") when .k5identity, or `own`, names a principal without a
+    cache. This asks no KDC, and for a FILE cache it does not even load the library.
     """
     if (named or os.environ.get("KRB5CCNAME", "")).startswith(ALONE):
         return named
@@ -53,7 +53,7 @@ def chosen(spn: str, named: str | None, own: str = "") -> str | None:
 
 
 class _Library:
-    """libkrb5 with one context, whose default cache is `named`; `stack` frees what is made."""
+    """libkrb5 with one context whose default cache is `named`; `stack` frees all its objects."""
 
     def __init__(self, named: str | None, stack: ExitStack) -> None:
         self._krb5: Any = ctypes.CDLL("libkrb5.so.3")
@@ -67,7 +67,7 @@ class _Library:
             self._krb5.krb5_cc_set_default_name(self._context, named.encode())
 
     def primary(self) -> str | None:
-        """The full name of the primary cache; None when the default is one cache and no collection."""
+        """Return the full name of the primary cache; None when the default is not a collection."""
         krb5, context, cache = self._krb5, self._context, ctypes.c_void_p()
         if krb5.krb5_cc_default(context, ctypes.byref(cache)):
             return None
@@ -78,7 +78,7 @@ class _Library:
         return None if name == (krb5.krb5_cc_default_name(context) or b"").decode() else name
 
     def of_service(self, spn: str) -> str | None:
-        """The cache that the user's rules or the realm choose; None when nothing does."""
+        """Return the cache that the user's rules or the realm select; None if they select none."""
         krb5, context, server = self._krb5, self._context, self._parsed(spn)
         ctypes.cast(server, ctypes.POINTER(_Principal)).contents.type = HOST_SERVICE
         cache, principal = ctypes.c_void_p(), ctypes.c_void_p()
@@ -94,7 +94,7 @@ class _Library:
         return None
 
     def of_principal(self, own: str) -> str:
-        """The cache of that principal."""
+        """Return the cache of that principal. Raises MechanismError("no-ticket")."""
         krb5, context, cache = self._krb5, self._context, ctypes.c_void_p()
         if krb5.krb5_cc_cache_match(context, self._parsed(own), ctypes.byref(cache)):
             raise MechanismError("no-ticket", f"{own} has no ticket")
@@ -115,7 +115,7 @@ class _Library:
         return self._string(self._krb5.krb5_unparse_name, principal)
 
     def _string(self, call: Any, about: ctypes.c_void_p) -> str:
-        """What a call of the library says about something, as a text of ours."""
+        """Call a library function that returns a C string, and return it as str."""
         said = ctypes.c_void_p()
         if call(self._context, about, ctypes.byref(said)) or not said.value:
             raise MechanismError("no-ticket", "the credential cache cannot be named")

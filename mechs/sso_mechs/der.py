@@ -1,26 +1,26 @@
-"""DER (X.690 section 10) as far as Kerberos needs it: what a hostile peer sends is bounded as it is read.
+"""Reads the part of DER (X.690 section 10) that Kerberos needs, with limits against hostile peers.
 
-Tags of one octet and definite lengths in their shortest form; everything else raises ValueError.
+Tags have one octet, lengths are definite and in their shortest form; everything else raises ValueError.
 """
 
 INTEGER, OCTET_STRING, OBJECT, SEQUENCE = 0x02, 0x04, 0x06, 0x30
 CONSTRUCTED = 0x20
-CREDENTIAL_MAX = 64 * 1024  # octets of a KRB-CRED, the largest message that is read
-LENGTH_OCTETS_MAX = 3  # of a long length: 16 MiB, more than any message of ours
+CREDENTIAL_MAX = 64 * 1024  # octets of a KRB-CRED, the largest message that we read
+LENGTH_OCTETS_MAX = 3  # of a long length: up to 16 MiB, more than any of our messages
 
 
 def application(number: int) -> int:
-    """The tag [APPLICATION number], constructed."""
+    """Return the tag [APPLICATION number], constructed."""
     return 0x60 | number
 
 
 def context(number: int) -> int:
-    """The tag [number], constructed."""
+    """Return the tag [number], constructed."""
     return 0xA0 | number
 
 
 class Reader:
-    """Takes values off the front of some octets, each by the tag that is due there."""
+    """Reads values from the front of some octets; the caller names the expected tag of each."""
 
     __slots__ = ("_at", "_end", "_octets")
 
@@ -36,7 +36,7 @@ class Reader:
         return self.left > 0 and self._octets[self._at] == tag
 
     def take(self, tag: int) -> "Reader":
-        """What is inside the next value, which has that tag."""
+        """Return a reader for the contents of the next value, which must have that tag."""
         if not self.starts_with(tag):
             raise ValueError("another tag was due")
         start, size = _contents(self._octets, self._at, self._end)
@@ -44,7 +44,7 @@ class Reader:
         return Reader(self._octets, start, self._at)
 
     def only(self, *tags: int) -> "Reader":
-        """What is inside values of these tags, each of which is all that the one around it holds."""
+        """Return a reader for the innermost of nested values with these tags, each alone in the outer one."""
         inner = self
         for tag in tags:
             outer, inner = inner, inner.take(tag)
@@ -52,7 +52,7 @@ class Reader:
         return inner
 
     def skip(self, size: int) -> bytes:
-        """That many octets as they are."""
+        """Read that many octets without interpreting them."""
         if size > self.left:
             raise ValueError("it ends early")
         self._at += size
@@ -62,20 +62,20 @@ class Reader:
         return self.skip(self.left)
 
     def integer(self) -> int:
-        """All of it as the contents of an INTEGER of at most 5 octets: a UInt32 may need one for its sign."""
+        """Read all octets as an INTEGER of at most 5 octets, since a UInt32 may need one for its sign."""
         octets = self.rest()
         if not 0 < len(octets) <= 5:
             raise ValueError("no small integer")
         return int.from_bytes(octets, "big", signed=True)
 
     def finish(self) -> None:
-        """Nothing is left."""
+        """Raise ValueError if octets are left."""
         if self.left:
             raise ValueError("octets behind the end")
 
 
 def _contents(octets: bytes | bytearray, at: int, end: int) -> tuple[int, int]:
-    """Where the contents of the value at `at` begin, and how long they are."""
+    """Return the offset and the length of the contents of the value at `at`."""
     if end - at < 2 or octets[at] & 0x1F == 0x1F:
         raise ValueError("no value of a short tag")
     size, start = octets[at + 1], at + 2
@@ -93,9 +93,9 @@ def _contents(octets: bytes | bytearray, at: int, end: int) -> tuple[int, int]:
 
 
 def check_count(octets: bytes | bytearray, most: int) -> None:
-    """Refuse octets that are no whole values, or more than `most` of them at all depths together.
+    """Raise ValueError unless the octets are complete values, at most `most` at all depths together.
 
-    A decoder that builds an object for each value has a bounded amount of work then, however many octets.
+    This bounds the work of a decoder that builds an object for each value.
     """
     ends, at = [len(octets)], 0
     while ends:

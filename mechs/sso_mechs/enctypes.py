@@ -1,15 +1,15 @@
-"""Which kinds of Kerberos keys are taken: AES alone, in every part of an AP-REQ (PROTOCOL.md section 8.1).
+"""Accepts only AES keys, in every part of an AP-REQ (PROTOCOL.md section 8.1).
 
-An initial token says in the clear by which kind of key each part is encrypted: an AP-REQ (RFC 4120 section
-5.5.1) inside the frame of RFC 4121 section 4.1. The authenticator is encrypted with the ticket's session key,
-so its type is that key's. The context's own key says less: both ends may agree on an AES subkey below an RC4
-session key (RFC 4537).
+An initial token names in the clear the key type of each encrypted part: it is an AP-REQ (RFC 4120 section
+5.5.1) in the frame of RFC 4121 section 4.1. The authenticator is encrypted with the ticket's session key, so
+its type is that key's type. The type of the context's own key is not enough: both ends may agree on an AES
+subkey although the session key is RC4 (RFC 4537).
 """
 
 from sso.errors import MechanismError
 from sso_mechs.der import INTEGER, OBJECT, OCTET_STRING, SEQUENCE, Reader, application, context
 
-KEY_SIZES = {17: 16, 18: 32, 19: 16, 20: 32}  # octets of a key by its type (RFC 3962, RFC 8009)
+KEY_SIZES = {17: 16, 18: 32, 19: 16, 20: 32}  # key type to key size in bytes (RFC 3962, RFC 8009)
 AES = frozenset(KEY_SIZES)
 NAMES = {1: "DES", 2: "DES", 3: "DES", 16: "3DES", 23: "RC4", 24: "RC4"}
 
@@ -18,8 +18,8 @@ AP_REQ, AP_ERROR = b"\x01\x00", b"\x03\x00"  # TOK_ID (RFC 4121 section 4.1)
 FRAME, TICKET, MESSAGE = application(0), application(1), application(14)
 
 
-class Encrypted:  # no NamedTuple: making one is half of what the client spends on this module
-    """By which types of keys ticket and authenticator are encrypted; `version` is the service key's, or 0."""
+class Encrypted:  # not a NamedTuple: creating that class takes half the module's load time
+    """The key types of ticket and authenticator; `version` is the service key's version, 0 if not given."""
 
     __slots__ = ("authenticator", "ticket", "version")
 
@@ -28,7 +28,7 @@ class Encrypted:  # no NamedTuple: making one is half of what the client spends 
 
 
 def read(token: bytes) -> Encrypted:
-    """The clear part of an initial token; MechanismError("gssapi") when it is no AP-REQ."""
+    """Parse the clear part of an initial token. Raises MechanismError("gssapi") if it is not an AP-REQ."""
     try:
         return _read(token)
     except ValueError:
@@ -36,7 +36,7 @@ def read(token: bytes) -> Encrypted:
 
 
 def check(token: bytes) -> Encrypted:
-    """What an initial token says; MechanismError("weak-key") when its ticket or session key is no AES."""
+    """Parse an initial token. Raises MechanismError("weak-key") if ticket or session key is not AES."""
     found = read(token)
     if found.ticket not in AES:
         raise MechanismError("weak-key", f"the service's ticket is encrypted with {name_of(found.ticket)}")
@@ -46,19 +46,19 @@ def check(token: bytes) -> Encrypted:
 
 
 def of_key(oid: bytes) -> int:
-    """A key's type by its 1.2.840.113554.1.2.2.5.5.ETYPE: the last arc, which AES needs one octet for."""
+    """Return the key type in the OID 1.2.840.113554.1.2.2.5.5.ETYPE: its last arc, one byte for AES."""
     return oid[-1] if oid and oid[-1] < 0x80 else 0
 
 
 def name_of(type: int) -> str:
-    """The word for a kind of key that is no AES."""
+    """Return the name of a key type that is not AES."""
     return NAMES.get(type, f"of encryption type {type}")
 
 
 def is_error(token: bytes) -> bool:
-    """Whether a token is a KRB-ERROR, which anybody on the way can write.
+    """Whether a token is a KRB-ERROR, which anybody between the two ends can forge.
 
-    The frame's length may have any form: libkrb5 reads what is longer than it need be, too.
+    The frame's length may have any form: libkrb5 also accepts lengths that are not in the shortest form.
     """
     long = token[1:2] > b"\x80"
     start = 2 + (token[1] - 0x80 if long else 0)
@@ -71,11 +71,11 @@ def _read(token: bytes) -> Encrypted:
     if frame.take(OBJECT).rest() != KERBEROS or frame.skip(2) != AP_REQ:
         raise ValueError("another mechanism, or another token")
     message = frame.only(MESSAGE, SEQUENCE)
-    for number in range(3):  # pvno, msg-type and ap-options, which the library checks
+    for number in range(3):  # skip pvno, msg-type and ap-options; the library checks them
         message.take(context(number))
     ticket, authenticator = message.take(context(3)).only(TICKET, SEQUENCE), message.take(context(4))
     message.finish()
-    for number in range(3):  # tkt-vno, realm and sname
+    for number in range(3):  # skip tkt-vno, realm and sname
         ticket.take(context(number))
     type, version = _encrypted(ticket.take(context(3)))
     ticket.finish()
@@ -83,7 +83,7 @@ def _read(token: bytes) -> Encrypted:
 
 
 def _encrypted(field: Reader) -> tuple[int, int]:
-    """Type and version of the key of an EncryptedData; a version that is left out is 0."""
+    """Return (key type, key version) of an EncryptedData; a missing version is 0."""
     data = field.only(SEQUENCE)
     type, version = data.take(context(0)).only(INTEGER).integer(), 0
     if data.starts_with(context(1)):

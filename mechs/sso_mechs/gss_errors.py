@@ -1,4 +1,4 @@
-"""The errors of GSSAPI and Kerberos as ours: a word for the cause, the library's text as the detail."""
+"""Turns errors of GSS-API and Kerberos into MechanismError: a cause of ours, the library's text as detail."""
 
 from types import TracebackType
 from typing import Any
@@ -7,16 +7,16 @@ import gssapi
 
 from sso.errors import MechanismError
 
-SAID = "said-"  # before a cause that only the peer names, in a KRB-ERROR (RFC 4120 section 5.9.1)
+SAID = "said-"  # prefix of a cause that the peer reports in a KRB-ERROR (RFC 4120 section 5.9.1)
 
-# Kerberos error numbers (krb5_err.et, counted from its base) to the words that exit codes use.
+# Kerberos error numbers (krb5_err.et, relative to its base) and our words, which have exit codes.
 _ERROR_BASE = 2529638912
 _CAUSES = {
     7: "unknown-service",
     14: "weak-key",
     31: "wrong-key",
     32: "ticket-expired",
-    33: "clock-skew",  # not yet valid: whoever says so is behind
+    33: "clock-skew",  # not yet valid: the clock of the side that reports it is behind
     34: "replay",
     35: "wrong-key",
     37: "clock-skew",
@@ -34,10 +34,10 @@ _CAUSES = {
 }
 
 
-class gss_errors:  # a statement, and named like one
-    """Every error of the library as ours; `otherwise` is the cause where its number says nothing.
+class gss_errors:  # lower case, because it is used in `with`
+    """Context manager that turns GSSError into MechanismError; `otherwise` is the cause of unknown numbers.
 
-    `said`: the peer has said so, and nobody can tell whether that is true: the cause begins with SAID.
+    `said`: the error comes from the peer and cannot be verified, so the cause begins with SAID.
     """
 
     __slots__ = ("_otherwise", "_said")
@@ -53,8 +53,9 @@ class gss_errors:  # a statement, and named like one
             raise _failure(error, self._otherwise, SAID if self._said else "") from None
 
 
-class expiry_as_skew:  # a statement, and named like one
-    """A client sends no ticket that has expired by its own clock: then ours is ahead."""
+class expiry_as_skew:  # lower case, because it is used in `with`
+    """Context manager that reports an expired ticket as clock-skew: a client sends only tickets that are
+    valid by its own clock, so our clock is ahead."""
 
     def __enter__(self) -> None:
         pass
@@ -65,7 +66,7 @@ class expiry_as_skew:  # a statement, and named like one
 
 
 def _failure(error: Any, otherwise: str, prefix: str) -> MechanismError:
-    """A GSS error as ours: a word for the cause, the library's text as the detail."""
+    """Build a MechanismError from a GSSError: our word as the cause, the library's text as the detail."""
     minor = int(getattr(error, "min_code", 0) or 0)
     known = {
         gssapi.exceptions.ExpiredCredentialsError: "ticket-expired",
@@ -75,5 +76,5 @@ def _failure(error: Any, otherwise: str, prefix: str) -> MechanismError:
     }
     cause = _CAUSES.get(minor - _ERROR_BASE) or known.get(type(error), otherwise)
     detail = " ".join(str(error.get_all_statuses(minor, False)[0]).split()) if minor else type(error).__name__
-    detail = "" if detail == "Success" else detail  # a number that the library itself cannot name
+    detail = "" if detail == "Success" else detail  # the library has no text for this number
     return MechanismError(prefix + cause, detail, minor=minor)

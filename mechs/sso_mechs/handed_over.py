@@ -1,6 +1,6 @@
-"""What a ticket has to be that a client hands over, whichever way it came (PROTOCOL.md sections 8.4 and 9.1).
+"""Checks a ticket that a client sends, by delegation or by `credentials` (PROTOCOL.md sections 8.4 and 9.1).
 
-A KRB-CRED is the client's own word, inside an AP-REQ too: no KDC has signed what it says of the ticket.
+Only the client vouches for the contents of a KRB-CRED, also inside an AP-REQ: no KDC has signed them.
 """
 
 import time
@@ -11,11 +11,11 @@ from sso_mechs.ccache import Ticket
 from sso_mechs.enctypes import KEY_SIZES, name_of
 from sso_mechs.principal import Principal
 
-SKEW_MAX = 300  # seconds that the KDC's clock may be ahead of ours (RFC 4120 section 5.2.3)
+SKEW_MAX = 300  # seconds by which the KDC's clock may be ahead of ours (RFC 4120 section 5.2.3)
 
 
 def check(ticket: Ticket, realm: str) -> None:
-    """MechanismError unless it is a TGT of that realm with an AES key, and good now."""
+    """Raise MechanismError unless the ticket is a TGT of that realm, has an AES key, and is valid now."""
     now = time.time()
     server = Principal(ticket.server)
     if not server.is_own_tgt or server.realm != realm:
@@ -33,6 +33,6 @@ def check(ticket: Ticket, realm: str) -> None:
 
 
 def check_cache(octets: bytearray, realm: str) -> None:
-    """The same for each ticket in a cache; MechanismError."""
+    """Check each ticket in a cache file in the same way. Raises MechanismError."""
     for ticket in ccache.read(octets):
         check(ticket, realm)

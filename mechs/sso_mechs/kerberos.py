@@ -1,8 +1,8 @@
 """SASL GSSAPI (RFC 4752) on Kerberos 5, with TGT delegation and channel bindings (PROTOCOL.md section 8).
 
-The functions of `gssapi.raw` alone are used. The classes above them defer the errors of a step to the next
-look at the context, so that a replay seems to pass; and each of their calls costs as much again as the
-library behind it. A second trap is the library's own: an acceptor with bindings accepts an initiator that
+Only the functions of `gssapi.raw` are used. The classes built on them delay the errors of a step until the
+context is used again, so that a replay seems to succeed; also, each of their calls takes as long again as
+the library itself. The library has a trap too: an acceptor with channel bindings accepts an initiator that
 sent none.
 """
 
@@ -26,11 +26,11 @@ LAYERS = {NO_LAYER: 1, INTEGRITY: 2, CONFIDENTIALITY: 4}  # RFC 4752 section 3.3
 KRB5 = gssapi.MechType.kerberos
 PRINCIPAL = gssapi.NameType.kerberos_principal
 Flag = gssapi.RequirementFlag
-FORWARDED_MAX = 65507  # octets of a KRB-CRED in an AP-REQ, whose length has 16 bits (RFC 4121 section 4.1.1)
+FORWARDED_MAX = 65507  # bytes of a KRB-CRED in an AP-REQ; the length has 16 bits (RFC 4121 section 4.1.1)
 CHANNEL_BOUND = 0x800  # GSS_C_CHANNEL_BOUND_FLAG
 SESSION_KEY = gssapi.OID.from_int_seq("1.2.840.113554.1.2.2.5.5")  # GSS_C_INQ_SSPI_SESSION_KEY
 
-# What a context has to have, as one number: an enumeration of flags is slow to calculate with.
+# The flags that a context must have, as one number, because arithmetic on enum flags is slow.
 PROTECTION = int(
     Flag.mutual_authentication
     | Flag.integrity
@@ -45,7 +45,7 @@ _DELEGATION = {NO: 0, POLICY: int(Flag.ok_as_delegate), ALWAYS: DELEGATED}
 
 
 class _Layered(Mechanism):
-    """What remains of GSSAPI when the exchange is over: wrap and unwrap."""
+    """Base of the three classes below: `wrap` and `unwrap` after the exchange."""
 
     _context: Any = None
 
@@ -62,14 +62,14 @@ class _Layered(Mechanism):
 
     def _unwrap(self, data: bytes, confidential: bool) -> bytes:
         with gss_errors():
-            # unwrap writes into the octets of an integrity-only token: give it a copy of its own.
+            # unwrap modifies the bytes of an integrity-only token, so pass a copy.
             done = raw.unwrap(self._context, bytes(bytearray(data)))
         if confidential and not done.encrypted:
             raise MechanismError("layer", "a frame came without confidentiality")
         return done.message
 
     def _wrap_clear(self, data: bytes) -> bytes:
-        """The offer of layers and its answer, which RFC 4752 wraps for integrity alone."""
+        """Wrap the offer of layers or the answer, which RFC 4752 sends with integrity only."""
         with gss_errors():
             return raw.wrap(self._context, data, False).message
 
@@ -83,7 +83,7 @@ class _Layered(Mechanism):
         self.complete = True
 
     def _check_established(self, flags: int, mech: Any) -> None:
-        """Everything that has to hold before anything is decided on an established context."""
+        """Check what every established context must have, before any decision depends on it."""
         if flags & PROTECTION != PROTECTION or mech != KRB5:
             raise MechanismError("gssapi", "the context lacks a protection that is required")
         key = raw.inquire_sec_context_by_oid(self._context, SESSION_KEY)
@@ -99,12 +99,12 @@ class Initiator(_Layered):
     """The client's half.
 
     `spn` is service/host, with @REALM or in the default realm. `delegate` is "no", "policy" (forward the
-    TGT only where the KDC says ok-as-delegate) or "always". `layer` is what is chosen from the guest's
-    offer. `ccache` names a credential cache or a collection of them other than the default one; of a
-    collection the cache for the service is taken, or the one of the principal `own` (sso_mechs.collection).
-    `own_name` is who we are, by the cache `ccache`; `delegated` says, once the context stands, whether a TGT
-    went along; `key_version` is that of the service's key, once its ticket is there.
-    Raises MechanismError("no-ticket") and the like from here on.
+    TGT only if the KDC sets ok-as-delegate) or "always". `layer` is the layer to choose from the guest's
+    offer. `ccache` names a credential cache or a collection, None the default one; in a collection the cache
+    for the service is used, or the cache of the principal `own` (sso_mechs.collection). `own_name` is the
+    principal of that cache. After the context is established, `delegated` says whether a TGT was sent.
+    `key_version` is the version of the service's key, once we have its ticket.
+    The constructor and `step` raise MechanismError, for example "no-ticket".
     """
 
     def __init__(
@@ -155,12 +155,12 @@ class Initiator(_Layered):
             if not done.more_steps:
                 self._establish(int(done.flags), done.mech)
         if first:
-            self.key_version = enctypes.check(done.token or b"").version  # before anything leaves
+            self.key_version = enctypes.check(done.token or b"").version  # before any byte is sent
         return done.token or b""
 
     @contextmanager
     def _named_size(self) -> Iterator[None]:
-        """Where a TGT is too large to be forwarded (RFC 4121 section 4.1.1), say how large it is."""
+        """Context manager: report the size of a TGT that is too large to forward (RFC 4121 section 4.1.1)."""
         try:
             yield
         except MechanismError as error:
@@ -174,7 +174,7 @@ class Initiator(_Layered):
             raise MechanismError("too-long", detail, minor=error.minor) from None
 
     def _establish(self, flags: int, mech: Any) -> None:
-        """The guest has proven its key: what else has to hold, and that it is the one we asked for."""
+        """Check the context after the guest proved its key; the guest must be the service we asked for."""
         self._check_established(flags, mech)
         target = raw.inquire_context(
             self._context,
@@ -192,8 +192,8 @@ class Initiator(_Layered):
         self._established = True
 
     def newest_key(self) -> int:
-        """The version of the service's key at the KDC: `key_version` is that of the ticket that is sent."""
-        from sso_mechs import own_tgt  # late: only sso doctor asks
+        """Ask the KDC for the version of the service's key; `key_version` is that of the ticket we send."""
+        from sso_mechs import own_tgt  # here, because only sso doctor needs it
 
         with gss_errors("kdc-refused"), own_tgt.alone(self._credentials) as (cache, _):
             other = Initiator(spn=self._spn, delegate=NO, ccache=cache)
@@ -210,7 +210,7 @@ class Initiator(_Layered):
         if len(offer) != 4 or not offer[0] & LAYERS[self._wanted]:
             raise MechanismError("layer", f"the guest does not offer the layer {self._wanted}")
         maximum = 0 if self._wanted == NO_LAYER else FRAME_MAX
-        # The authzid behind it stays empty: the authcid's own.
+        # The authzid after it is empty: we act as the authenticated principal itself.
         answer = self._wrap_clear(bytes([LAYERS[self._wanted]]) + maximum.to_bytes(3, "big"))
         self._start_layer(self._wanted, int.from_bytes(offer[1:], "big"))
         return answer
@@ -219,10 +219,10 @@ class Initiator(_Layered):
 class Acceptor(_Layered):
     """The guest's half, with the keytab.
 
-    `spn` names the only key that is accepted (None: any key of the keytab, for tests), `layers` what is
-    offered. `require_binding` False is for conformance tests with peers that set none. After
-    `complete`, `peer` is the principal and `credential` its forwarded TGT as the octets of a FILE
-    ccache, or None.
+    `spn` names the only key that is accepted (None: any key of the keytab, for tests); `layers` are those to
+    offer. `require_binding` False is for conformance tests with peers that send no channel binding. After
+    `complete`, `peer` is the principal, and `credential` is its forwarded TGT as the bytes of a FILE ccache,
+    or None.
     """
 
     def __init__(
@@ -263,7 +263,7 @@ class Acceptor(_Layered):
             )
         if done.more_steps:
             raise MechanismError("gssapi", "Kerberos needs one token only")
-        enctypes.check(token)  # behind the library, which alone can tell whether it is one
+        enctypes.check(token)  # after the library has checked that the token is an AP-REQ
         with gss_errors():
             self._check_established(int(done.flags), done.mech)
         if self._require_binding and not int(done.flags) & CHANNEL_BOUND:
@@ -272,7 +272,7 @@ class Acceptor(_Layered):
         return done.token or self._offer(b"")
 
     def _offer(self, token: bytes) -> bytes:
-        """The empty token of the client, then our layers and frame size (RFC 4752 section 3.2)."""
+        """Answer the client's empty token with our layers and frame size (RFC 4752 section 3.2)."""
         if token:
             raise MechanismError("gssapi", "a token where an empty one was due")
         self._offered = True
@@ -280,7 +280,7 @@ class Acceptor(_Layered):
         return self._wrap_clear(bytes([mask]) + (FRAME_MAX if mask > 1 else 0).to_bytes(3, "big"))
 
     def _conclude(self, token: bytes) -> bytes:
-        """The client's choice: only now the session key is proven, and the login may be believed."""
+        """Process the client's choice of a layer: only this proves the session key and ends the exchange."""
         if self.complete:
             raise MechanismError("gssapi", "a token after the last one")
         choice = self._unwrap(token, confidential=False)
@@ -304,7 +304,7 @@ class Acceptor(_Layered):
         credentials, self._forwarded = self._forwarded, None
         if credentials is None:
             return None
-        from sso_mechs.handed_over import check_cache  # late: only this needs them
+        from sso_mechs.handed_over import check_cache  # here, because only this needs it
         from sso_mechs.krb5_memory import octets_of
         from sso_mechs.principal import Principal
 
@@ -323,7 +323,7 @@ class Acceptor(_Layered):
         return credential
 
     def export(self) -> bytes:
-        """layer mask, peer's maximum, length and text of the principal, exported context (RFC 2743)."""
+        """Return layer mask, peer's maximum, length and text of the principal, the context (RFC 2743)."""
         if not self.complete:
             raise MechanismError("not-exportable")
         name = self.peer.encode()
@@ -333,9 +333,9 @@ class Acceptor(_Layered):
 
 
 class Resumed(_Layered):
-    """The layer in the process that talks to the peer; it holds the session key and nothing else.
+    """The layer in the process that talks to the peer; its only key is the session key.
 
-    Raises MechanismError("not-exportable") for what `export` did not write.
+    Raises MechanismError("not-exportable") for data that `export` did not write.
     """
 
     def __init__(self, exported: bytes) -> None:
@@ -354,7 +354,7 @@ class Resumed(_Layered):
 
 
 def _acquire(usage: str, store: dict[bytes | str, bytes | str] | None, name: Any = None) -> Any:
-    """Credentials of Kerberos alone, out of a cache or a keytab, or the default one."""
+    """Acquire Kerberos credentials from a cache or a keytab, or from the default one."""
     if store is None:
         return raw.acquire_cred(name, mechs=[KRB5], usage=usage).creds
     coded: dict[bytes | str, bytes | str] = {
@@ -366,7 +366,7 @@ def _acquire(usage: str, store: dict[bytes | str, bytes | str] | None, name: Any
 
 
 def _text_of(name: Any) -> str:
-    """A name as text; MechanismError("gssapi") for one in another code than UTF-8, as old KDCs have."""
+    """Return a name as text. Raises MechanismError("gssapi") if it is not UTF-8, as in old KDCs."""
     try:
         return raw.display_name(name, name_type=False).name.decode()
     except UnicodeDecodeError:
@@ -374,7 +374,7 @@ def _text_of(name: Any) -> str:
 
 
 def prepare() -> None:
-    """Load what taking a ticket needs: the process that calls it may not be able to read it later."""
+    """Load what Acceptor needs now: a confined process may not be able to read the files later."""
     from sso_mechs.krb5_memory import hold_configuration
 
     hold_configuration()

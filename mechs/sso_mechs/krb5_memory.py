@@ -1,9 +1,9 @@
-"""A forwarded TGT as the octets of a FILE ccache, without a file.
+"""Converts a forwarded TGT to the bytes of a FILE ccache, without a file.
 
-GSS-API hands a ticket out into a credential cache only. That is a MEMORY cache here, which libkrb5 itself
-writes out entry by entry (krb5_marshal_credentials, MIT 1.20), and which is destroyed: nothing touches a
-disk, and what is left of the ticket is one buffer that can be wiped. With an older library it is stored into
-a file, read back and removed.
+GSS-API can store a ticket only in a credential cache. We use a MEMORY cache, let libkrb5 encode its entries
+(krb5_marshal_credentials, MIT 1.20), and destroy it: nothing is written to disk, and the only copy of the
+ticket is a buffer that can be wiped. With an older library the ticket is stored in a file, read, and the file
+removed.
 """
 
 import ctypes
@@ -18,8 +18,8 @@ from gssapi import raw
 from sso.errors import MechanismError
 from sso_mechs import ccache
 
-ENTRIES_MAX = 16  # a forwarded TGT is one; what a client forwards beyond is dropped
-CREDS_SIZE = 512  # octets: more than a krb5_creds takes, which nobody here looks into
+ENTRIES_MAX = 16  # a forwarded TGT is one entry; more than this many are dropped
+CREDS_SIZE = 512  # bytes; larger than a krb5_creds, whose fields we never read
 
 
 class _Data(ctypes.Structure):
@@ -29,7 +29,7 @@ class _Data(ctypes.Structure):
 
 
 def octets_of(credentials: Any) -> bytearray:
-    """What a FILE ccache with these credentials holds; GSSError or MechanismError("delegation")."""
+    """Return a FILE ccache with these credentials. Raises GSSError or MechanismError("delegation")."""
     if not hasattr(_library(), "krb5_marshal_credentials"):
         return _through_a_file(credentials)
     name = b"MEMORY:sso-" + os.urandom(16).hex().encode()
@@ -43,10 +43,10 @@ def octets_of(credentials: Any) -> bytearray:
 
 @cache
 def hold_configuration() -> ctypes.c_void_p:
-    """Keep one krb5 context for good, and use it for nothing.
+    """Create a krb5 context and keep it, only to make other calls faster.
 
-    Most GSS-API calls make a context of their own. While none is alive, each reads and parses krb5.conf anew;
-    with one, libkrb5 only looks whether the file has changed.
+    Most GSS-API calls create a context of their own. If no other context exists, each one parses krb5.conf
+    again; otherwise libkrb5 only checks whether the file has changed.
     """
     context = ctypes.c_void_p()
     _library().krb5_init_context(ctypes.byref(context))
@@ -55,13 +55,13 @@ def hold_configuration() -> ctypes.c_void_p:
 
 @cache
 def _library() -> Any:
-    # The one that the GSS-API library has loaded: another copy would not know its MEMORY caches.
+    # Use the copy that the GSS-API library has loaded: another copy would not see its MEMORY caches.
     return ctypes.CDLL("libkrb5.so.3")
 
 
 @contextmanager
 def _cache(name: bytes) -> Iterator[tuple[ctypes.c_void_p, ctypes.c_void_p]]:
-    """A krb5 context and the cache of that name in it, which is destroyed at the end."""
+    """Yield a krb5 context and the cache of that name; destroy the cache at the end."""
     krb5 = _library()
     context, store = ctypes.c_void_p(), ctypes.c_void_p()
     _check(krb5.krb5_init_context(ctypes.byref(context)))
@@ -76,7 +76,7 @@ def _cache(name: bytes) -> Iterator[tuple[ctypes.c_void_p, ctypes.c_void_p]]:
 
 
 def _entries(context: ctypes.c_void_p, store: ctypes.c_void_p) -> list[bytearray]:
-    """The credentials of a cache, each in the form of the FILE cache."""
+    """Return the credentials of a cache, each encoded as in a FILE cache."""
     krb5, entries = _library(), list[bytearray]()
     cursor, creds = ctypes.c_void_p(), ctypes.create_string_buffer(CREDS_SIZE)
     at = ctypes.byref(cursor)
@@ -90,7 +90,7 @@ def _entries(context: ctypes.c_void_p, store: ctypes.c_void_p) -> list[bytearray
 
 
 def _entry(context: ctypes.c_void_p, creds: Any) -> bytearray:
-    """One credential, in the only buffer that is left of it: the library's own are wiped."""
+    """Encode one credential into a buffer that is then its only copy: the library's copies are wiped."""
     krb5, data = _library(), ctypes.POINTER(_Data)()
     failed = krb5.krb5_marshal_credentials(context, creds, ctypes.byref(data))
     krb5.krb5_free_cred_contents(context, creds)
@@ -109,7 +109,7 @@ def _check(failed: int) -> None:
 
 
 def _through_a_file(credentials: Any) -> bytearray:
-    """Store into a folder of our own (0700), read back, overwrite, remove."""
+    """Store the credentials in a folder of our own (0700), read them, then overwrite and remove the file."""
     import tempfile
 
     try:

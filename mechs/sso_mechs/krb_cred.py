@@ -1,7 +1,7 @@
 """The credential type `kerberos`: one TGT as a KRB-CRED (RFC 4120 section 5.8, PROTOCOL.md section 9.1).
 
-The encrypted part has etype 0: it travels only inside a confidential layer, after GSSAPI. A KRB-CRED
-never authenticates; whoever accepts one says whose it has to be.
+The encrypted part has etype 0 (plain), so it is sent only inside a confidential layer, after GSSAPI. A
+KRB-CRED does not authenticate anybody; the caller of `accept` says whose ticket it must be.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from sso_mechs.collection import chosen
 from sso_mechs.der import CREDENTIAL_MAX
 from sso_mechs.principal import Principal
 
-if find_spec("pyasn1") is None:  # imported late, and known to be missing at once
+if find_spec("pyasn1") is None:  # it is imported later; report now if it is missing
     raise ImportError("No module named 'pyasn1'", name="pyasn1")
 
 
@@ -35,7 +35,7 @@ class Initiator(Mechanism):
             raise MechanismError("kerberos", "already given")
         blob = _forwarded(self._spn, self._cache)
         if blob is None:
-            from sso_mechs.krb_cred_codec import encode  # late: most clients never need it
+            from sso_mechs.krb_cred_codec import encode  # here, because most clients never need it
 
             blob = encode(ccache.ticket_granting(ccache.read(_copy_of(self._cache))))
         if len(blob) > CREDENTIAL_MAX:
@@ -47,9 +47,9 @@ class Initiator(Mechanism):
 
 
 class Acceptor(Mechanism):
-    """The guest's half: `principal` is the GSS initiator, whose ticket it has to be.
+    """The guest's half: `principal` is the GSS initiator, who must own the ticket.
 
-    After the one step, `credential` holds the TGT as the octets of a FILE ccache.
+    After its only step, `credential` holds the TGT as the bytes of a FILE ccache.
     """
 
     def __init__(self, *, principal: str) -> None:
@@ -68,7 +68,7 @@ class Acceptor(Mechanism):
 
 
 def _copy_of(cache: str | None) -> bytearray:
-    """Whatever kind of cache it is (FILE, KCM, DIR, KEYRING): the library copies it to a file of ours."""
+    """Let the library copy any cache (FILE, KCM, DIR, KEYRING) to a file of ours; return its bytes."""
     import tempfile
 
     import gssapi
@@ -92,10 +92,10 @@ class _Data(ctypes.Structure):
 
 
 def _forwarded(spn: str, cache: str | None) -> bytearray | None:
-    """A forwarded copy of the TGT as libkrb5 makes it (krb5_fwd_tgt_creds), or None.
+    """Return a forwarded copy of the TGT, made by libkrb5 (krb5_fwd_tgt_creds), or None.
 
-    No Python package offers that call. Without a session key in the auth context the library leaves
-    the encrypted part plain, which is the form this protocol sends.
+    No Python package has that call. Without a session key in the auth context the library does not encrypt
+    the inner part, which is the form that this protocol sends.
     """
     import ctypes.util
 
@@ -136,7 +136,7 @@ def _forwarded(spn: str, cache: str | None) -> bytearray | None:
 
 
 def prepare() -> None:
-    """Import what Acceptor.step needs: the process that calls it may not be able to read it later."""
+    """Import what Acceptor.step needs now: a confined process may not be able to read the files later."""
     import sso_mechs.krb_cred_codec  # noqa: F401
 
 

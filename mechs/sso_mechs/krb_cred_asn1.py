@@ -1,4 +1,4 @@
-"""The ASN.1 of KRB-CRED (RFC 4120 sections 5.2, 5.3 and 5.8), as much of it as a TGT needs."""
+"""The part of the ASN.1 of KRB-CRED that a TGT needs (RFC 4120 sections 5.2, 5.3 and 5.8)."""
 
 from time import gmtime, strftime
 from typing import Any
@@ -20,7 +20,7 @@ def _application(number: int, base: Any) -> Any:
     return base.tagSet.tagExplicitly(outer)
 
 
-# Its octets as libkrb5 and Active Directory take them: UTF-8, whatever RFC 4120 section 5.2.1 says.
+# UTF-8, unlike RFC 4120 section 5.2.1, because libkrb5 and Active Directory use it.
 KERBEROS_STRING = char.GeneralString(encoding="utf-8")
 
 
@@ -100,7 +100,7 @@ class EncKrbCredPart(univ.Sequence):  # type: ignore[misc]
 
 
 def principal_name(text: str, field: str) -> tuple[str, PrincipalName]:
-    """Realm and name of a principal, tagged for that field of a KrbCredInfo."""
+    """Return realm and name of a principal, tagged for that field of a KrbCredInfo."""
     principal = Principal(text)
     number = {"pname": 2, "sname": 9}[field]
     outer = tag.Tag(tag.tagClassContext, tag.tagFormatConstructed, number)
@@ -112,7 +112,7 @@ def principal_name(text: str, field: str) -> tuple[str, PrincipalName]:
 
 
 def times_of(ticket: Ticket) -> dict[str, str]:
-    """The times of a ticket as GeneralizedTime; a time of 0 is left out."""
+    """Return the times of a ticket as GeneralizedTime, without those that are 0."""
     times = {
         "authtime": ticket.auth_time,
         "starttime": ticket.start_time,

@@ -1,4 +1,4 @@
-"""KRB-CRED to one ticket and back, by DER (RFC 4120 section 5.8); strict, for a peer that may be hostile."""
+"""Encodes and decodes a KRB-CRED with one ticket (DER, RFC 4120 section 5.8); strict, for hostile peers."""
 
 import calendar
 import time
@@ -14,15 +14,15 @@ from sso_mechs.krb_cred_asn1 import EncKrbCredPart, KrbCred, KrbCredInfo, princi
 from sso_mechs.principal import COMPONENTS_MAX, Principal
 
 VERSION, MESSAGE_TYPE = 5, 22
-# Values in a KRB-CRED, and in its inner part. Three names of 16 components and 16 addresses make 170.
+# Caps on DER values in a KRB-CRED and in its inner part; 3 names of 16 components and 16 addresses have 170.
 VALUES_MAX = 192
 
 
 def encode(ticket: Ticket) -> bytearray:
-    """One ticket as the DER of a KRB-CRED with a plain (etype 0) encrypted part."""
+    """Encode one ticket as a KRB-CRED whose encrypted part is plain (etype 0)."""
     try:
         return _encode(ticket)
-    except PyAsn1Error:  # its text would hold octets of the key
+    except PyAsn1Error:  # its text could contain bytes of the key
         raise MechanismError("kerberos", "the ticket cannot be written as a KRB-CRED") from None
 
 
@@ -46,7 +46,7 @@ def _encode(ticket: Ticket) -> bytearray:
 
 
 def decode(blob: bytes) -> Ticket:
-    """The one ticket of a KRB-CRED of at most 64 KiB; MechanismError for anything else in it."""
+    """Decode a KRB-CRED of at most 64 KiB with exactly one ticket; MechanismError for anything else."""
     if len(blob) > CREDENTIAL_MAX:
         raise MechanismError("kerberos", "the KRB-CRED is too long")
     try:
@@ -88,17 +88,16 @@ def _name(realm: Any, name: Any) -> Principal:
 
 
 def _small(value: Any) -> int:
-    """An Int32 that is not negative: a longer one cannot even be written into a message."""
+    """Return an Int32 that is not negative. Raises ValueError; larger numbers fit into no message anyway."""
     number = int(value)
     _need(0 <= number < 2**31)
     return number
 
 
 def _time(value: Any) -> int:
-    """KerberosTime (RFC 4120 section 5.2.3): UTC to the second, here within 32 bits; 0 when left out.
+    """Parse a KerberosTime (RFC 4120 section 5.2.3): UTC, in seconds, within 32 bits; 0 when it is missing.
 
-    Not by strptime: the library would import a module of its own at that moment, which a process that
-    has given up its privileges may not be able to read.
+    strptime would import another module now, which a confined process may not be able to read.
     """
     if not value.hasValue():
         return 0

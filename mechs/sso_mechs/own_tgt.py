@@ -1,8 +1,7 @@
-"""The user's own TGT out of a cache of any kind: how long it is, and a cache in which it is alone.
+"""Reads the user's TGT from a cache of any kind, and makes a cache that contains only that TGT.
 
-A service's ticket stays in the cache until it ends. When the service gets a new key meanwhile (a guest that
-is set up anew, a keytab that is written anew), the ticket is of use to nobody, and only a cache without it
-shows that.
+A service ticket stays in the cache until it expires. If the service gets a new key before that (the guest or
+its keytab was set up again), the ticket is useless; a cache without it makes the KDC issue a new one.
 """
 
 import os
@@ -19,10 +18,10 @@ from sso_mechs.ccache import Ticket
 
 @contextmanager
 def alone(credentials: Any) -> Iterator[tuple[str, Ticket]]:
-    """The name of a cache with the TGT of these credentials and nothing else, and that TGT.
+    """Yield the name of a cache that contains only the TGT of these credentials, and that TGT.
 
-    It lies in a folder of our own (0700), which goes at the end, with whatever is got meanwhile. Raises
-    GSSError, and MechanismError("no-ticket") where no TGT is.
+    The cache is in a folder of our own (0700), which is removed at the end with all later tickets. Raises
+    GSSError, and MechanismError("no-ticket") if there is no TGT.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "ccache")

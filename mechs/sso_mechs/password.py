@@ -1,6 +1,6 @@
 """The credential type `password`: one blob, user NUL password, in UTF-8 (PROTOCOL.md section 9.2).
 
-Only inside a verified TLS; whether the password is right is decided by the guest's PAM, not here.
+It is sent only inside verified TLS. The guest's PAM checks the password, not this module.
 """
 
 from sso.credential import Credential
@@ -12,7 +12,7 @@ PASSWORD_MAX = 511  # PAM_MAX_RESP_SIZE - 1
 
 
 class Initiator(Mechanism):
-    """The client's half: gives the blob once; `password` is wiped with it."""
+    """The client's half: its only step returns the blob and wipes `password`."""
 
     def __init__(self, *, user: str, password: bytearray) -> None:
         self.credential = Credential("password", user, password)
@@ -34,7 +34,7 @@ class Initiator(Mechanism):
 
 
 class Acceptor(Mechanism):
-    """The guest's half: takes the blob apart; the claim proves itself only at PAM."""
+    """The guest's half: splits the blob into user and password, which only PAM can verify."""
 
     def step(self, token: bytes | bytearray | memoryview) -> bytes:
         with memoryview(token) as view:

@@ -1,6 +1,6 @@
-"""A Kerberos name: its text with Kerberos' own escaping, and the components, realm and name type behind it.
+"""A Kerberos name: its text with Kerberos' own escaping, and its components, realm and name type.
 
-An enterprise name is one component that holds an @. So a text is never split by hand:
+An enterprise name is one component that contains an @, so never split a name's text by hand:
 "alice\\@corp.example@CORP.EXAMPLE" has one component (krb5_unparse_name(), MIT krb5).
 """
 
@@ -13,7 +13,7 @@ _SPECIAL = "/@\\"
 
 
 class Principal(str):
-    """One name, equal by its text, as libkrb5 compares: `type` is a hint alone (RFC 4120 section 6.2)."""
+    """One name. As in libkrb5, equal texts make equal names; `type` is only a hint (RFC 4120 section 6.2)."""
 
     type: int
 
@@ -24,7 +24,7 @@ class Principal(str):
 
     @classmethod
     def of(cls, components: Iterable[str], realm: str, type: int = NT_PRINCIPAL) -> Self:
-        """The name of these parts, which may hold any letter."""
+        """Build a name from its parts, which may contain any character."""
         return cls("/".join(map(_escaped, components)) + "@" + _escaped(realm), type)
 
     @property
@@ -37,21 +37,21 @@ class Principal(str):
 
     @property
     def is_own_tgt(self) -> bool:
-        """Whether it is the ticket-granting service of its own realm."""
+        """Whether this is the ticket-granting service of its own realm."""
         return self.components == ["krbtgt", self.realm]
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can stand in a log and a record: 1 to COMPONENTS_MAX components, and all printable.
+        """Whether logs and records may contain it: 1 to COMPONENTS_MAX components, all characters printable.
 
-        No realm holds an @ (RFC 4120 section 6.1), so what stands behind the last one is always the realm.
+        A realm never contains an @ (RFC 4120 section 6.1), so the text after the last @ is always the realm.
         """
         words = self._parts()
         some = 1 < len(words) <= COMPONENTS_MAX + 1
         return some and "@" not in words[-1] and all(word and word.isprintable() for word in words)
 
     def _parts(self) -> list[str]:
-        """The components, and the realm behind them."""
+        """Return the components, followed by the realm."""
         parts, letters = [""], iter(self)
         for letter in letters:
             if letter in "/@":

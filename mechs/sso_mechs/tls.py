@@ -1,7 +1,7 @@
 """TLS 1.3 over ssl.MemoryBIO; the guest is the server (PROTOCOL.md section 7.1).
 
-The client verifies the guest by a CA and a name, or by a pinned SPKI SHA-256; a CA without a name is
-an error. ALPN is `sso/1`; no session tickets, so nothing of a session outlives it.
+The client verifies the guest by a CA and a name, or by a pinned SHA-256 of its SPKI; a CA without a name is
+an error. ALPN is `sso/1`. There are no session tickets, so no secret of a session is kept after its end.
 """
 
 import ssl
@@ -13,11 +13,11 @@ from sso.mech import CONFIDENTIALITY, Mechanism, Pair
 
 ALPN = "sso/1"
 READ_SIZE = 16384  # one TLS record
-CLEANSE_PLAINTEXT = 0x2  # SSL_OP_CLEANSE_PLAINTEXT: OpenSSL wipes what it handed out; ssl has no name for it
+CLEANSE_PLAINTEXT = 0x2  # SSL_OP_CLEANSE_PLAINTEXT: OpenSSL wipes plaintext after use; ssl has no name for it
 
-# Hash of tls-server-end-point (RFC 5929 section 4.1) by the certificate's signature algorithm, as DER.
+# A certificate's signature algorithm (OID in DER) to the hash of tls-server-end-point (RFC 5929 section 4.1).
 _SIGNATURE_HASHES = {
-    "2a864886f70d010104": sha256,  # md5WithRSAEncryption: MD5 and SHA-1 count as SHA-256
+    "2a864886f70d010104": sha256,  # md5WithRSAEncryption: SHA-256 takes the place of MD5 and SHA-1
     "2a864886f70d010105": sha256,
     "2a864886f70d01010b": sha256,
     "2a864886f70d01010c": sha384,
@@ -30,7 +30,7 @@ _SIGNATURE_HASHES = {
 
 
 class _Stream(Mechanism):
-    """What both halves share: a TLS object between two memory buffers."""
+    """Base of both halves: a TLS object between two memory buffers."""
 
     layer = CONFIDENTIALITY
 
@@ -59,7 +59,7 @@ class _Stream(Mechanism):
         return self._outgoing.read()
 
     def _verify(self) -> None:
-        """What is left to check when the handshake is through."""
+        """Make the last checks after the handshake."""
 
     def wrap(self, data: bytes) -> bytes:
         self._tls.write(data)
@@ -69,7 +69,7 @@ class _Stream(Mechanism):
         self._incoming.write(data)
         plain = bytearray()
         try:
-            # Without octets left nothing can come: an attempt would only fail, and cost more than a record.
+            # Without input an attempt to read would only fail, which takes longer than to decrypt a record.
             while self._incoming.pending or self._tls.pending():
                 record = bytearray(min(READ_SIZE, self._incoming.pending + self._tls.pending()))
                 count = self._tls.read(len(record), record)
@@ -81,7 +81,7 @@ class _Stream(Mechanism):
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
-            pass  # close_notify: the hang-up follows, and decides
+            pass  # close_notify: wait for the hang-up, which ends the session
         except ssl.SSLError as error:
             raise MechanismError("tls", error.reason or "record refused") from None
         return plain
@@ -90,11 +90,11 @@ class _Stream(Mechanism):
         try:
             self._tls.unwrap()
         except ssl.SSLError:
-            pass  # the peer's own close_notify is not waited for
+            pass  # we do not wait for the peer's close_notify
         return self._outgoing.read()
 
     def dispose(self) -> None:
-        """The keys go with the TLS object, at once and not whenever the session is forgotten."""
+        """Drop the TLS object and its keys now, before the session itself is garbage-collected."""
         super().dispose()
         self._tls = None
 
@@ -102,9 +102,9 @@ class _Stream(Mechanism):
 class Initiator(_Stream):
     """The client's half.
 
-    `name` is the guest's name, checked against the certificate's SAN with the CAs of `ca_file`
-    (PEM), or of the system when that is None. `pins` are SHA-256 of acceptable SPKIs, which need no
-    CA. With neither, `unverified=True` has to be said: then `peer` stays "".
+    `name` is the guest's name, which must be in the certificate's SAN; the CAs are those in `ca_file` (PEM),
+    None for the system's. `pins` are SHA-256 hashes of acceptable SPKIs and need no CA. Without name and pins
+    the caller must pass `unverified=True`; `peer` then stays "".
     """
 
     def __init__(
@@ -141,8 +141,8 @@ class Initiator(_Stream):
 
 
 class Acceptor(_Stream):
-    """The guest's half: `certificate` (PEM chain, the guest's own first) and `key` are files, or a
-    `context` that `server_context` made before, so that a forked child opens no key file."""
+    """The guest's half. Pass the files `certificate` (PEM chain, the guest's own first) and `key`, or the
+    `context` that `server_context` returned, so that a forked child needs no access to the key file."""
 
     def __init__(
         self,
@@ -156,7 +156,7 @@ class Acceptor(_Stream):
 
 
 def server_context(certificate: str, key: str | None = None) -> tuple[ssl.SSLContext, bytes]:
-    """The guest's SSL context and its tls-server-end-point; ConfigError names the file to mend."""
+    """Return the guest's SSL context and its tls-server-end-point; ConfigError names the wrong file."""
     context = _context(ssl.PROTOCOL_TLS_SERVER)
     context.num_tickets = 0
     try:
@@ -172,7 +172,7 @@ def server_context(certificate: str, key: str | None = None) -> tuple[ssl.SSLCon
 
 
 def end_point(certificate: bytes) -> bytes:
-    """tls-server-end-point of a DER certificate: its hash by its own signature's hash (RFC 5929 4)."""
+    """Hash a DER certificate with its signature's hash: tls-server-end-point (RFC 5929 section 4)."""
     hash = _SIGNATURE_HASHES.get(_signature_algorithm(certificate).hex())
     if hash is None:
         raise MechanismError("certificate", "its signature algorithm has no tls-server-end-point (RFC 5929)")
@@ -180,7 +180,7 @@ def end_point(certificate: bytes) -> bytes:
 
 
 def spki_pin(certificate: bytes) -> bytes:
-    """SHA-256 of the SubjectPublicKeyInfo of a DER certificate (as RFC 7469 section 2.4 pins it)."""
+    """Return SHA-256 of the SubjectPublicKeyInfo of a DER certificate (the pin of RFC 7469 section 2.4)."""
     return sha256(_public_key(certificate)).digest()
 
 
@@ -189,7 +189,7 @@ def _context(protocol: int) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols([ALPN])
     context.options |= ssl.OP_NO_TICKET | CLEANSE_PLAINTEXT
-    # A name counts in the SAN alone (RFC 9525 section 2): a CA checks there what it signs as a host's name.
+    # Only names in the SAN count (RFC 9525 section 2), because a CA verifies only those as host names.
     context.hostname_checks_common_name = False
     return context
 
@@ -212,7 +212,7 @@ def _first_certificate(pem: str) -> str:
 
 
 def _signature_algorithm(certificate: bytes) -> bytes:
-    """The octets of the signature algorithm's OID (RFC 5280 section 4.1)."""
+    """Return the bytes of the signature algorithm's OID (RFC 5280 section 4.1)."""
     try:
         body, _, _ = _element(certificate)
         _, _, rest = _element(body)
@@ -222,7 +222,7 @@ def _signature_algorithm(certificate: bytes) -> bytes:
 
 
 def _public_key(certificate: bytes) -> bytes:
-    """The whole DER of the SubjectPublicKeyInfo (RFC 5280 section 4.1)."""
+    """Return the DER of the SubjectPublicKeyInfo (RFC 5280 section 4.1)."""
     try:
         to_be_signed = _element(_element(certificate)[0])[0]
         fields = []
@@ -235,7 +235,7 @@ def _public_key(certificate: bytes) -> bytes:
 
 
 def _element(der: bytes) -> tuple[bytes, bytes, bytes]:
-    """One DER element: its contents, the whole of it, and what follows."""
+    """Split off one DER element: return its contents, the whole element, and the rest."""
     length, start = der[1], 2
     if length & 0x80:
         start = 2 + (length & 0x7F)

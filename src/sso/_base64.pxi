@@ -1,4 +1,4 @@
-# A part of _framing.pyx: base64 and the memory that secrets are decoded into.
+# Part of _framing.pyx: base64, and the memory into which secrets are decoded.
 
 b64_find_kernels()
 cdef int _each = 0
@@ -16,10 +16,10 @@ cdef const b64_kernel *_kernel = &b64_kernels[KERNELS.index(KERNEL)]
 @cython.final
 @cython.freelist(4)
 cdef class Block:
-    """A secret in the arena; wiped when nobody looks at it any more."""
+    """A secret in the arena; it is wiped when the last reference goes."""
 
     cdef unsigned char *data
-    cdef size_t room, size, touched  # octets: held; of the secret; that may hold a part of it
+    cdef size_t room, size, touched  # bytes: allocated; of the secret; possibly written
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         PyBuffer_FillInfo(view, self, self.data, <Py_ssize_t>self.size, 0, flags)
@@ -30,7 +30,7 @@ cdef class Block:
 
 
 cdef Block _block(Py_ssize_t octets):
-    """Room for so many octets, and what a kernel may write behind them."""
+    """Allocate a block of so many bytes, plus the slack that a kernel may write after them."""
     cdef Block block = Block.__new__(Block)
     block.room = <size_t>octets + B64_SLACK
     block.data = arena_take(block.room)
@@ -40,7 +40,7 @@ cdef Block _block(Py_ssize_t octets):
 
 
 def b64encode(const unsigned char[::1] data not None):
-    """Canonical base64 (RFC 4648 section 4) of any octets, in a buffer that the caller may wipe."""
+    """Encode bytes as canonical base64 (RFC 4648 section 4), in a buffer that the caller may wipe."""
     cdef Py_ssize_t size = data.shape[0]
     cdef bytearray result = PyByteArray_FromStringAndSize(NULL, (size + 2) // 3 * 4)
     if size:
@@ -69,14 +69,14 @@ def b64decode(const unsigned char[::1] data not None, Py_ssize_t max_length=6553
 
 
 def wipe(unsigned char[::1] buffer not None):
-    """Overwrite a writable buffer with zeros, and what the registers hold of it."""
+    """Overwrite a writable buffer with zeros, and clear the vector registers."""
     if buffer.shape[0]:
         explicit_bzero(&buffer[0], <size_t>buffer.shape[0])
         registers_clear()
 
 
 def credentials_line(str type not None, const unsigned char[::1] secret not None):
-    """The line that hands a secret over, in a buffer that the caller wipes; it is made in its place."""
+    """Build the `credentials` line in a buffer that the caller wipes; base64 is written directly into it."""
     cdef bytes head = f"credentials {type} ".encode()
     cdef Py_ssize_t begin = len(head), size = secret.shape[0], end = begin + (size + 2) // 3 * 4
     cdef bytearray line = PyByteArray_FromStringAndSize(NULL, end + 1)

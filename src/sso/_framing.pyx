@@ -1,9 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
 # cython: nonecheck=False, auto_pickle=False
-"""Lines of the protocol out of octets, compiled; `_framing_py` says what is right.
+"""Cuts a byte stream into the lines of the protocol; compiled. `_framing_py` defines the correct behaviour.
 
-A secret is decoded straight out of the chunk into memory that is locked and wiped (`_core/arena.h`). The kernel
-for that is chosen once, at import: the best that runs here, or the one that SSO_BASE64 names.
+A secret is decoded directly from the chunk into memory that is locked and wiped (`_core/arena.h`). The base64
+kernel is chosen once, at import: the best that this CPU supports, or the one that SSO_BASE64 names.
 """
 
 from os import environ
@@ -55,8 +55,8 @@ cdef enum:
     LF = 0x0A
     CR = 0x0D
     SPACE = 0x20
-    ROUND = 9  # octets above the cap of a secret: one that is longer shows, and whole groups fit
-    KNOWN = 64  # places for the known words, and for the known lines
+    ROUND = 9  # extra bytes after max_secret: a longer secret is noticed, and whole groups fit
+    KNOWN = 64  # entries in the table of known words, and in that of known lines
 
 ctypedef const unsigned char *Octets
 
@@ -65,16 +65,16 @@ include "_base64.pxi"
 
 @cython.final
 cdef class MessageFramer:
-    """Whole lines as tuples of words, out of chunks of any size; a secret is decoded as it arrives.
+    """Cuts chunks of any size into lines, and lines into tuples of words; decodes a secret while it arrives.
 
-    Nothing of a chunk is kept but words, secrets, and the line that has not ended.
+    Between calls it keeps only the line that has not ended. Caps and errors as in the Python twin.
     """
 
     cdef readonly str error
     cdef Py_ssize_t _max_line, _max_secret
-    cdef Py_ssize_t _length  # octets of the line so far, without a CR that may end it
-    cdef Py_ssize_t _skipped  # octets of the empty lines behind the last message of this chunk
-    cdef line _line  # in the line of a secret: what stands before that
+    cdef Py_ssize_t _length  # bytes of the line so far, without a CR that may belong to its end
+    cdef Py_ssize_t _skipped  # bytes of the empty lines after the last message of this chunk
+    cdef line _line  # in a line with a secret: the text before the secret
     cdef bint _cr, _blob, _octet, _space, _many, _over, _reading
     cdef Block _secret
     cdef b64_decoder _decoder
@@ -97,14 +97,14 @@ cdef class MessageFramer:
 
     @property
     def unread(self):
-        """Octets behind the last message: of a line that has not ended, of empty ones in the last chunk."""
+        """Bytes after the last message: of a line that has not ended, of empty lines in the last chunk."""
         return self._skipped + self._length + self._cr
 
     def feed(self, chunk not None):
-        """The messages that these octets complete, each a tuple of words, all str but a decoded secret.
+        """Return the lines that these bytes complete: tuples of words, all str except a decoded secret.
 
-        Empty lines are skipped. What is malformed is the end: what stood before it is returned, `error` says
-        why, and the next call raises FramingError.
+        Empty lines are skipped. A malformed line ends the framer: the lines before it are returned, `error`
+        has the reason, and the next call raises FramingError.
         """
         cdef Py_buffer view
         if type(chunk) is bytes:
@@ -116,8 +116,8 @@ cdef class MessageFramer:
             PyBuffer_Release(&view)
 
     cdef object _feed(self, Octets data, Py_ssize_t size):
-        """Nobody else comes in meanwhile: what allocates may collect garbage, and that may run anything. What
-        fails half way leaves a dead framer."""
+        """Not re-entrant: an allocation may run the garbage collector, which may call feed. After an
+        exception in the middle the framer refuses further input."""
         found = None
         if self._reading:
             raise RuntimeError("feed is running already")
@@ -167,7 +167,7 @@ cdef class MessageFramer:
         return found
 
     cdef tuple _plain_message(self, Octets octets, Py_ssize_t size):
-        """The short way: a line whose octets all lie in one chunk is never copied."""
+        """Handle a line that is complete in one chunk, without copying it."""
         cdef PyObject *known
         if octets[size - 1] == CR:
             size -= 1
@@ -181,7 +181,7 @@ cdef class MessageFramer:
         return <tuple>known if known != NULL else self._words(octets, <size_t>size)
 
     cdef int _begin_secret(self, Octets head, size_t size) except -1:
-        """All that stands before a secret is there, and nothing else in the line."""
+        """Start a secret: the chunk begins with the complete text before it."""
         self._line.size = 0
         if not line_reserve(&self._line, size):
             raise MemoryError
@@ -196,7 +196,7 @@ cdef class MessageFramer:
         return 0
 
     cdef Py_ssize_t _read_words(self, Octets data, Py_ssize_t size) except -1:
-        """Collect octets up to a LF; stop early where a secret begins."""
+        """Copy bytes up to a LF; stop early where a secret begins."""
         cdef const void *found = memchr(data, LF, <size_t>size)
         cdef Py_ssize_t i, taken = 0, count = size if found == NULL else <Octets>found - data
         cdef bint head = self._length < LINE_HEAD
@@ -221,14 +221,14 @@ cdef class MessageFramer:
         return taken
 
     cdef void _take_cr(self) noexcept:
-        """A CR that was not the end of a line is an octet outside the grammar."""
+        """Count a pending CR as a byte outside the grammar, because no LF follows it."""
         if self._cr:
             self._cr = False
             self._octet = True
             self._length += 1
 
     cdef Py_ssize_t _read_blob(self, Octets data, Py_ssize_t size) except -1:
-        """Decode straight out of the chunk; what is no base64 is remembered and judged at the line's end."""
+        """Decode directly from the chunk; remember bytes that are not base64 until the end of the line."""
         cdef Py_ssize_t taken = 0
         if not self._cr and not self._decoder.pads:
             size = min(size, self._max_line - self._length + 1)
@@ -247,8 +247,8 @@ cdef class MessageFramer:
         return taken
 
     cdef Py_ssize_t _decode(self, Octets data, Py_ssize_t size) noexcept:
-        """Up to the first octet outside the alphabet. Over the cap the octets only have to be right, so that
-        each piece may take the place of the one before."""
+        """Decode up to the first byte outside the alphabet. Past max_secret only validate; the pieces
+        overwrite one another."""
         cdef Py_ssize_t taken = 0, piece, count
         while taken < size:
             piece = min(size - taken, (self._max_secret + ROUND - <Py_ssize_t>self._written) // 3 * 4 - 4)
@@ -266,7 +266,7 @@ cdef class MessageFramer:
         return taken
 
     cdef void _odd(self, unsigned char c) noexcept:
-        """An octet inside a blob that is not of the alphabet, or one behind the padding."""
+        """Classify a byte in a blob that is outside the alphabet or comes after the padding."""
         if c == SPACE:
             self._octet = self._octet or self._space
             self._many = True
@@ -310,8 +310,8 @@ cdef class MessageFramer:
         return None
 
     cdef tuple _words(self, Octets octets, size_t size):
-        """The words of a line that is not empty. All is judged before the first str is made: a secret in a
-        malformed line gets into none."""
+        """Split a line that is not empty into words. The whole line is checked before the first str is made,
+        so that no str holds a secret from a malformed line."""
         cdef uint32_t ends[LINE_ENDS]
         cdef size_t i, end, begin = 0, count = line_words(octets, size, ends)
         if count == 0 or line_verb_is_secret(octets, size):
@@ -327,9 +327,9 @@ cdef class MessageFramer:
         return words
 
     def wipe(self):
-        """Wipe all that is inside; the framer is dead afterwards."""
+        """Wipe all contents; later calls of feed raise FramingError."""
         self.error = self.error or "octet"
-        if self._reading:  # whoever reads still needs it, and wipes at the end
+        if self._reading:  # feed is still running; it wipes when it ends
             return
         self._reset()
         line_clear(&self._line)
@@ -353,7 +353,7 @@ cdef struct Known:
 
 cdef Known _known_words[KNOWN]
 cdef Known _known_lines[KNOWN]
-cdef list _kept = []  # holds what these point to
+cdef list _kept = []  # owns the objects that the tables point to
 
 
 cdef inline Known *_place(Known *table, Octets octets, size_t size) noexcept:
@@ -368,7 +368,7 @@ cdef inline PyObject *_look_up(Known *table, Octets octets, size_t size) noexcep
 
 
 cdef inline object _word(Octets octets, size_t size):
-    """A word as str; those of the protocol itself are made once and shared."""
+    """Return a word as str; the protocol's own words are made once and shared."""
     cdef PyObject *known = _look_up(_known_words, octets, size)
     if known != NULL:
         return <object>known
@@ -387,7 +387,7 @@ cdef int _know(Known *table, str text, object meaning) except -1:
     return 0
 
 
-# The lines that most sessions consist of, and the words of the others.
+# The most frequent lines, and the words of the other lines.
 for _text in ("ok", "error 300 delay", "startTLS", "startSASL GSSAPI", "authenticate kerberos",
               "authenticate password", "authenticate kerberos password", "info spn"):
     _know(_known_lines, _text, tuple([intern(each) for each in _text.split()]))

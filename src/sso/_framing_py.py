@@ -1,7 +1,7 @@
-"""Lines of the protocol out of octets, in Python: the source of truth for the compiled twin.
+"""Cuts a byte stream into the lines of the protocol, in Python; it defines what the compiled twin must do.
 
-Nothing here knows a message; `credentials TYPE BLOB` alone is told apart, because its secret goes into
-a buffer that can be wiped (PROTOCOL.md section 2).
+This module does not interpret messages. Only `credentials TYPE BLOB` is special, because its secret goes
+into a buffer that can be wiped (PROTOCOL.md section 2).
 """
 
 import binascii
@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from sso.errors import FramingError
 
 LF, CR = 0x0A, 0x0D
-Words = tuple[str | bytearray | memoryview, ...]  # the last of `credentials` is its secret, all else is str
+Words = tuple[str | bytearray | memoryview, ...]  # all are str, except the secret at the end of `credentials`
 _WORDS = re.compile(rb"[!-~]++(?: [!-~]++)*+")
 _VERB = re.compile(rb"[A-Za-z0-9-]{1,32}(?: |\Z)")
 _SECRET_VERB = re.compile(rb"credentials(?: |\Z)")
 _SECRET = re.compile(rb"credentials ([a-z0-9-]{1,32}) ([!-~]+)")
-_FIRST_SIZE = 4096  # octets: most sessions never need more
+_FIRST_SIZE = 4096  # bytes; most sessions never need more
 
-# With a length that 4 divides: the characters before the padding leave no bit over that is not zero.
+# For a length that is a multiple of 4: the unused bits before the padding are zero.
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]*+(?:(?<=[AQgw])==|(?<=[AEIMQUYcgkosw048])=)?")
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 _VALUES = bytes(max(_ALPHABET.find(octet), 0) for octet in range(256))
@@ -31,12 +31,12 @@ def wipe(buffer: bytearray | memoryview) -> None:
 
 
 def b64encode(data: bytes | bytearray | memoryview) -> bytearray:
-    """Canonical base64 (RFC 4648 section 4) of any octets, in a buffer that the caller may wipe."""
+    """Encode bytes as canonical base64 (RFC 4648 section 4), in a buffer that the caller may wipe."""
     return bytearray(binascii.b2a_base64(data, newline=False))
 
 
 def credentials_line(type: str, secret: bytearray | memoryview) -> bytearray:
-    """The line that hands a secret over, in a buffer that the caller wipes."""
+    """Build the `credentials` line in a buffer that the caller wipes."""
     line = bytearray(f"credentials {type} ".encode())
     encoded = b64encode(secret)
     line += encoded
@@ -49,7 +49,7 @@ def b64decode(data: bytes | bytearray | memoryview, max_length: int = 65536) -> 
     """Decode canonical base64 into a buffer that the caller wipes.
 
     Raises FramingError("base64") for anything that `b64encode` would not have written, and
-    FramingError("secret") for more than `max_length` octets.
+    FramingError("secret") for more than `max_length` bytes.
     """
     view = memoryview(data).cast("B")
     if len(view) % 4 or not _BASE64.fullmatch(view):
@@ -58,8 +58,8 @@ def b64decode(data: bytes | bytearray | memoryview, max_length: int = 65536) -> 
     size = len(view) // 4 * 3 - pads
     if size > max_length:
         raise FramingError("secret")
-    # binascii would be 20 times as fast and leave the secret in a bytes object that nobody can wipe.
-    # Here no value is above 255, so none is more than one of the integers that Python keeps anyway.
+    # binascii is 20 times as fast, but it leaves the secret in a bytes object that cannot be wiped.
+    # Here no value is above 255: Python caches all these integers, so no object holds a part of the secret.
     groups = bytearray(size + pads)
     values = map(_VALUES.__getitem__, view)
     at = 0
@@ -74,36 +74,37 @@ def b64decode(data: bytes | bytearray | memoryview, max_length: int = 65536) -> 
 
 
 class MessageFramer:
-    """Whole lines as tuples of words, out of chunks of any size.
+    """Cuts chunks of any size into lines, and lines into tuples of words.
 
-    Caps: `max_line` octets of a line without its end, `max_secret` octets of a decoded secret.
+    Caps: `max_line` bytes of a line without its end, `max_secret` bytes of a decoded secret. `feed` raises
+    FramingError.
     """
 
     def __init__(self, max_line: int = 4096, max_secret: int = 65536) -> None:
         self._max_line, self._max_secret = max_line, max_secret
         self._buffer = bytearray(_FIRST_SIZE)
-        self._start = 0  # where the line that is being read begins
-        self._searched = 0  # up to where no LF is
-        self._end = 0  # behind the last octet that was fed
-        self._skipped = 0  # octets of the empty lines behind the last message of this chunk
+        self._start = 0  # where the current line begins
+        self._searched = 0  # there is no LF before this offset
+        self._end = 0  # after the last byte that was fed
+        self._skipped = 0  # bytes of the empty lines after the last message of this chunk
         self.error = ""
 
     @property
     def unread(self) -> int:
-        """Octets behind the last message: of a line that has not ended, of empty ones in the last chunk."""
+        """Bytes after the last message: of a line that has not ended, of empty lines in the last chunk."""
         return self._skipped + self._end - self._start
 
     def feed(self, chunk: bytes | bytearray | memoryview) -> Sequence[Words]:
-        """The messages that these octets complete, each a tuple of words, all str but a decoded secret.
+        """Return the lines that these bytes complete: tuples of words, all str except a decoded secret.
 
-        Empty lines are skipped. What is malformed is the end: what stood before it is returned, `error` says
-        why, and the next call raises FramingError.
+        Empty lines are skipped. A malformed line ends the framer: the lines before it are returned, `error`
+        has the reason, and the next call raises FramingError.
         """
         if self.error:
             raise FramingError(self.error)
         if self._end + len(chunk) > len(self._buffer):
             self._make_room(len(chunk))
-        # Through a view: a bytearray would copy the octets into one more bytearray first.
+        # Slice assignment from a bytearray would first copy it into another bytearray; a view avoids that.
         with memoryview(self._buffer) as view:
             view[self._end : self._end + len(chunk)] = chunk
         self._end += len(chunk)
@@ -129,8 +130,8 @@ class MessageFramer:
         self._check_length()
 
     def _make_room(self, size: int) -> None:
-        """Move what is unread into a buffer of twice its size: a bytearray that grows by itself may
-        leave a copy of a secret behind, so the old one is wiped here."""
+        """Copy the unread bytes into a larger buffer and wipe the old one: a bytearray that grows by itself
+        may leave a copy of a secret behind."""
         old, unread = self._buffer, self._end - self._start
         self._buffer = bytearray(max(_FIRST_SIZE, 2 * (unread + size)))
         with memoryview(self._buffer) as new, memoryview(old) as view:
@@ -140,14 +141,14 @@ class MessageFramer:
         self._start, self._end = 0, unread
 
     def _check_length(self) -> None:
-        """A line is too long before its end has come; a CR may still belong to that end."""
+        """Raise FramingError as soon as an unfinished line is too long; a CR may still belong to its end."""
         length = self._end - self._start
         ends_in_cr = length > 0 and self._buffer[self._end - 1] == CR
         if length - ends_in_cr > self._max_line:
             raise FramingError("line")
 
     def wipe(self) -> None:
-        """Wipe all that is inside; the framer is dead afterwards."""
+        """Wipe all contents; later calls of feed raise FramingError."""
         wipe(self._buffer)
         self._buffer = bytearray()
         self._start = self._searched = self._end = self._skipped = 0

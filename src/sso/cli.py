@@ -1,4 +1,4 @@
-"""`sso`: one name for the commands that are not programs of their own; each is imported when called."""
+"""`sso`: runs the commands that are not programs of their own; it imports only the one that is called."""
 
 import sys
 from argparse import REMAINDER, SUPPRESS, ArgumentParser, RawDescriptionHelpFormatter
@@ -17,7 +17,7 @@ COMMANDS = {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code; 2 when no such command was given."""
+    """Run one command and return its exit code; 2 without a known command."""
     width = max(map(len, COMMANDS))
     parser = ArgumentParser(
         prog="sso",

@@ -1,16 +1,15 @@
-"""Credential: what is handed over, and the only place where its secret lives."""
+"""Credential: a ticket or a password to send to the peer; the only class that holds such a secret."""
 
 from sso.framing import wipe
 
 
 class Credential:
-    """One credential: its type, whose it is, and the secret in a wipeable buffer.
+    """One credential: its type, its owner, and the secret in a buffer that can be wiped.
 
-    `type` is the word of the wire ("kerberos", "password"), `principal` the name that the secret
-    belongs to, `secret` a bytearray of at most 64 KiB in the type's own form (PROTOCOL.md section 9),
-    or None for an identity that comes without anything to hand over; `expires` is the end of a ticket
-    in seconds since the epoch, 0 where nothing expires.
-    The secret never shows in `repr`, `str`, comparison or pickling.
+    `type` is the protocol's word ("kerberos", "password"); `principal` is the owner's name. `secret` is a
+    bytearray of at most 64 KiB in the form of its type (PROTOCOL.md section 9), or None for an identity
+    without a secret. `expires` is the end of a ticket in seconds since the epoch, 0 if it does not expire.
+    The secret never appears in `repr`, `str` or comparison, and pickling raises TypeError.
     """
 
     __slots__ = ("expires", "principal", "secret", "type")
@@ -22,7 +21,7 @@ class Credential:
         self.secret = secret
 
     def wipe(self) -> None:
-        """Overwrite the secret and forget it; may be called twice."""
+        """Overwrite the secret and drop it; a second call does no harm."""
         if self.secret is not None:
             wipe(self.secret)
             self.secret = None

@@ -1,8 +1,7 @@
-"""`sso doctor`: look at a guest or a client step by step, and say for everything wrong how to mend it.
+"""`sso doctor`: check a guest or a client step by step, and say how to correct everything that is wrong.
 
-The checks themselves are in sso.guest.checks, sso.client.checks and sso.viewer.checks; here is what they
-share: what a finding is, the machine that is looked at, and how it is told. Nothing is changed and no secret
-is shown.
+The checks are in sso.guest.checks, sso.client.checks and sso.viewer.checks; this module has what they share:
+findings, access to the machine under test, and the output. It changes nothing and shows no secret.
 """
 
 import grp
@@ -24,15 +23,15 @@ from typing import NamedTuple, Protocol, cast
 
 from sso.printable import one_line
 
-RUN_SECONDS = 5.0  # for a program that is asked
+RUN_SECONDS = 5.0  # limit for a program that a check runs
 KRB5_CONF = "/etc/krb5.conf"
-NESTED_MAX = 8  # files that include one another
-TEXT_MAX = 400  # characters of what a line says
+NESTED_MAX = 8  # depth of files that include one another
+TEXT_MAX = 400  # characters of one line of output
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 GUEST, CLIENT = "guest", "client"
-_CHECKS = {GUEST: "sso.guest.checks", CLIENT: "sso.client.checks"}  # each imported only when it is asked for
+_CHECKS = {GUEST: "sso.guest.checks", CLIENT: "sso.client.checks"}  # imported only when needed
 _MORE = {CLIENT: "sso.viewer.checks"}  # the viewer belongs to the client's machine
-# What tells that one of them is installed here, or configured.
+# Files that show that the guest or the client is installed or configured here.
 _TRACES = {
     GUEST: ("/etc/console-sso/guest.toml", "/lib/systemd/system/console-sso-agent.service"),
     CLIENT: ("/etc/console-sso/client.toml", "/usr/bin/spice-client-sso"),
@@ -40,7 +39,7 @@ _TRACES = {
 
 
 class FindingState(StrEnum):
-    """How one thing was found."""
+    """The result of looking at one thing."""
 
     OK = "ok"
     WARNING = "warning"
@@ -49,7 +48,7 @@ class FindingState(StrEnum):
 
 
 class Finding(NamedTuple):
-    """What was found, and in one sentence what mends it; only `wrong` always has that."""
+    """What was found, and in one sentence how to correct it; `mend` is always set if `state` is WRONG."""
 
     state: FindingState
     found: str
@@ -57,7 +56,7 @@ class Finding(NamedTuple):
 
 
 Check = Callable[[], Iterable[Finding]]
-Step = tuple[str, Check]  # its name, and what looks
+Step = tuple[str, Check]  # its name, and the function that checks
 Line = tuple[str, Finding]
 
 
@@ -78,7 +77,7 @@ def not_checked(why: str) -> Finding:
 
 
 def examine(steps: Iterable[Step]) -> Iterator[Line]:
-    """Take the steps; one that may not look, or fails itself, is told and ends nothing."""
+    """Run the steps. A step that lacks permission, or fails itself, is reported; the next one still runs."""
     for name, check in steps:
         try:
             for finding in check():
@@ -89,25 +88,25 @@ def examine(steps: Iterable[Step]) -> Iterator[Line]:
             yield name, not_checked(f"the check itself failed, please report it ({type(error).__name__})")
 
 
-# The machine that is looked at
+# The machine under test
 
 
 class Answer(NamedTuple):
-    """What a program said."""
+    """The exit code and the output of a program."""
 
     code: int
     output: str
 
 
 class Account(NamedTuple):
-    """A user, by what counts here."""
+    """The parts of a user account that the checks need."""
 
     uid: int
     gid: int
 
 
 def ask(argv: Sequence[str]) -> Answer | None:
-    """Run a program that only tells something; None when it is not there, or too slow."""
+    """Run a program that only reports something; None when it is missing or takes over RUN_SECONDS."""
     kept = {name: os.environ[name] for name in ("KRB5CCNAME", "KRB5_CONFIG") if name in os.environ}
     environment = {"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8", **kept}
     try:
@@ -121,9 +120,9 @@ def ask(argv: Sequence[str]) -> Answer | None:
 
 @dataclass(frozen=True)
 class System:
-    """A machine: its folders below `root`, a way to `ask` its programs, its system bus ("" for the usual).
+    """A machine: its folders below `root`, a way to `ask` its programs, its system bus ("" for the default).
 
-    Tests look at a folder of their own; then users and groups are those of its /etc.
+    Tests pass a folder of their own as `root`; users and groups then come from its /etc.
     """
 
     root: Path = Path("/")
@@ -131,11 +130,11 @@ class System:
     bus: str = ""
 
     def path(self, inside: str) -> Path:
-        """Where a file of the machine is for us."""
+        """Return our path of a file of that machine."""
         return self.root / inside.lstrip("/")
 
     def read(self, inside: str) -> str:
-        """A text file; "" when there is none."""
+        """Read a text file; "" when there is none."""
         try:
             return self.path(inside).read_text(errors="replace")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -155,7 +154,7 @@ class System:
         return socket.gethostname() if self.is_ours else self.read("/etc/hostname").strip()
 
     def user(self, name: str) -> Account | None:
-        """An account by name; None when there is none."""
+        """Find an account by name; None when there is none."""
         if self.is_ours:
             try:
                 entry = pwd.getpwnam(name)
@@ -174,7 +173,7 @@ class System:
             return False
 
     def user_name(self, uid: int) -> str:
-        """Who that is; the number when nobody has it."""
+        """Return the name of a uid, or the number if no account has it."""
         if self.is_ours:
             try:
                 return pwd.getpwuid(uid).pw_name
@@ -189,7 +188,7 @@ class System:
 
 
 def default_realm(system: System, path: str = KRB5_CONF, depth: int = 0) -> str:
-    """What krb5.conf and the files that it includes say first; "" when they say nothing."""
+    """Return the first default_realm in krb5.conf and the files that it includes; "" if there is none."""
     section = ""
     for line in system.read(path).splitlines():
         line = line.strip()
@@ -205,7 +204,7 @@ def default_realm(system: System, path: str = KRB5_CONF, depth: int = 0) -> str:
 
 
 def broken_includes(system: System, path: str = KRB5_CONF, depth: int = 0) -> Iterator[str]:
-    """What krb5.conf includes and is not there: with one such line libkrb5 reads nothing at all."""
+    """Yield paths that krb5.conf includes and that do not exist: one such line makes libkrb5 read nothing."""
     for line in system.read(path).splitlines():
         if not (match := re.match(r"include(dir)?\s+(\S+)", line)):
             continue
@@ -219,7 +218,7 @@ def broken_includes(system: System, path: str = KRB5_CONF, depth: int = 0) -> It
 
 
 def include_findings(broken: Sequence[str], path: str) -> Iterator[Finding]:
-    """What `broken_includes` has found, with its cure."""
+    """Turn the result of `broken_includes` into findings."""
     for found in broken:
         yield wrong(found, "Make it, or remove that line: libkrb5 takes no part of such a file")
     if not broken:
@@ -235,20 +234,20 @@ def _included(system: System, path: str, is_folder: bool) -> list[str]:
 
 
 class Checks(Protocol):
-    """What sso.guest.checks, sso.client.checks and sso.viewer.checks have."""
+    """The interface of the modules sso.guest.checks, sso.client.checks and sso.viewer.checks."""
 
     def add_options(self, parser: ArgumentParser) -> None:
-        """The options of its own."""
+        """Add the options of these checks."""
 
     def steps(self, system: System, options: Namespace, rest: list[str]) -> Iterable[Step]:
-        """The steps in their order; `rest` is what the parser did not know. Wrong usage exits with 2."""
+        """Return the steps in order. `rest` has arguments unknown to the parser; wrong usage exits with 2."""
 
 
-# Telling it
+# Output
 
 
 def text(line: Line) -> str:
-    """One line for a person."""
+    """Format one finding as a line of text."""
     step, finding = line
     found, mend = _plain(finding.found), _plain(finding.mend)
     stop = "" if not mend else " " if found.endswith(".") else ". "
@@ -261,7 +260,7 @@ def as_json(line: Line) -> dict[str, str]:
 
 
 def _plain(said: str) -> str:
-    """Files and logs are quoted here: nothing that steers a terminal, no end of a line, no long text."""
+    """Make quoted text of files and logs safe: no terminal controls, no line ends, at most TEXT_MAX."""
     shown = one_line(said)
     return shown if len(shown) <= TEXT_MAX else f"{shown[:TEXT_MAX]}..."
 
@@ -270,7 +269,7 @@ def _plain(said: str) -> str:
 
 
 def main(arguments: list[str] | None = None, system: System | None = None) -> int:
-    """Look, tell, and return 0 when nothing is wrong, 1 when something is; wrong usage exits with 2."""
+    """Check, print, and return 0 if nothing is wrong, else 1; wrong usage exits with 2."""
     system = system or System()
     words = list(sys.argv[1:] if arguments is None else arguments)
     given = _role(words)
@@ -295,9 +294,9 @@ def main(arguments: list[str] | None = None, system: System | None = None) -> in
 
 
 def here(system: System, uid: int | None = None) -> list[str]:
-    """What is installed or configured on the machine, what is meant first; a client where nothing is.
+    """Return the roles that are installed or configured here, the likely one first; client if there is none.
 
-    Where both are, root means the guest: it is a person who has a ticket.
+    If both are, root means the guest, since tickets belong to other users.
     """
     found = [role for role, traces in _TRACES.items() if any(system.path(path).exists() for path in traces)]
     root = (os.geteuid() if uid is None else uid) == 0
@@ -305,7 +304,7 @@ def here(system: System, uid: int | None = None) -> list[str]:
 
 
 def _role(words: list[str]) -> str:
-    """Take the role out of the arguments, where it is the first of them but for --json."""
+    """Remove the role from the arguments; it is the first one, apart from --json."""
     for index, word in enumerate(words):
         if word in _CHECKS:
             return words.pop(index)
@@ -315,7 +314,7 @@ def _role(words: list[str]) -> str:
 
 
 def _parse(words: list[str], role: str, given: bool) -> tuple[Namespace, Checks, list[str]]:
-    """The options, what checks the role, and the arguments that only the client's own parser knows."""
+    """Return the options, the module with the role's checks, and arguments for the client's own parser."""
     parser = ArgumentParser(
         prog="sso doctor",
         usage="sso doctor [guest | client] [OPTION ...]",
@@ -327,7 +326,7 @@ def _parse(words: list[str], role: str, given: bool) -> tuple[Namespace, Checks,
         allow_abbrev=False,
     )
     parser.add_argument("--json", action="store_true", help="say it as one JSON object (default: off)")
-    # Without a role, --help is about both.
+    # Without a role, --help describes both.
     both = not given and {"-h", "--help"} & set(words)
     checks = {name: cast(Checks, import_module(_CHECKS[name])) for name in (_CHECKS if both else [role])}
     for each in checks.values():

@@ -1,26 +1,26 @@
-"""The exceptions of Console SSO; imports nothing.
+"""The exceptions of Console SSO; this module imports nothing.
 
     SSOError
-      FramingError          octets that are no line of the protocol
+      FramingError          bytes that are not a line of the protocol
       LocalProtocolError    our own caller broke the state table
       RemoteProtocolError   the peer broke the protocol
       MechanismError        a mechanism refused or failed
-      PolicyError           local policy forbids what was about to happen
-      ConfigError           a configuration or an argument that a person can mend
+      PolicyError           local policy forbids the next step
+      ConfigError           a wrong setting or argument, which a person can correct
       PortClosed            the port is gone or cannot be opened
-        NoAgent             a process of the guest finds no agent
+        NoAgent             a process of the guest cannot reach the agent
       LoginDenied           the guest refused the login, with an error code
 
-No message of these carries a secret or raw text of a peer.
+Their messages never contain a secret or the peer's raw text.
 """
 
 
 class SSOError(Exception):
-    """Root of all errors that this software raises on purpose."""
+    """Base class of all errors that this software raises on purpose."""
 
 
 class FramingError(SSOError):
-    """Octets that break the line grammar (PROTOCOL.md section 2).
+    """The bytes break the line grammar (PROTOCOL.md section 2).
 
     `reason` is one of "octet", "line", "secret", "base64", "credentials".
     """
@@ -31,11 +31,11 @@ class FramingError(SSOError):
 
 
 class LocalProtocolError(SSOError):
-    """The local caller sent a message that the state table does not allow now."""
+    """The caller tried to send a message that the state table does not allow now."""
 
 
 class RemoteProtocolError(SSOError):
-    """The peer broke the protocol; `code` is the error code to answer with."""
+    """The peer broke the protocol; `code` is the error code for the answer."""
 
     def __init__(self, message: str, code: int = 406) -> None:
         super().__init__(message)
@@ -45,8 +45,8 @@ class RemoteProtocolError(SSOError):
 class MechanismError(SSOError):
     """A mechanism failed; `cause` is a short stable word for exit codes and logs.
 
-    `minor` is the mechanism's own status number where it has one (GSS-API minor status), else 0.
-    `token` is what the peer may still be sent so that it learns of the failure.
+    `minor` is the mechanism's own status number if it has one (GSS-API minor status), else 0.
+    `token` may still be sent to the peer, so that it learns of the failure.
     """
 
     def __init__(self, cause: str, detail: str = "", *, minor: int = 0, token: bytes = b"") -> None:
@@ -57,7 +57,7 @@ class MechanismError(SSOError):
 
 
 class PolicyError(SSOError):
-    """Local policy says no; `cause` is a short stable word."""
+    """Local policy forbids the next step; `cause` is a short stable word."""
 
     def __init__(self, cause: str, detail: str = "") -> None:
         super().__init__(detail or cause)
@@ -65,7 +65,7 @@ class PolicyError(SSOError):
 
 
 class ConfigError(SSOError):
-    """A configuration value or an argument is wrong; the message says what to mend."""
+    """A configuration value or an argument is wrong; the message says what to correct."""
 
 
 class PortClosed(SSOError):
@@ -73,7 +73,7 @@ class PortClosed(SSOError):
 
 
 class NoAgent(PortClosed):
-    """Nobody listens for this process of the guest, or who does is no agent."""
+    """No process listens on the agent's socket, or the one that listens is not the agent."""
 
 
 class LoginDenied(SSOError):

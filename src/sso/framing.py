@@ -1,7 +1,7 @@
-"""The only place that chooses between the compiled core and its Python twin.
+"""Chooses between the compiled core and its Python twin; no other module does.
 
-Both offer the same: `b64encode`, `b64decode`, `credentials_line`, `wipe`, `MessageFramer`. `SSO_PURE=1` in
-the environment takes the twin even where the compiled core is there.
+Both have the same names: `b64encode`, `b64decode`, `credentials_line`, `wipe`, `MessageFramer`. With
+`SSO_PURE=1` in the environment the twin is used even if the compiled core is installed.
 """
 
 from os import environ

@@ -1,8 +1,9 @@
 """The Mechanism interface, and the registry that finds mechanisms by name without importing them.
 
-TLS, Kerberos and passwords all fit one exchange: `step` tokens until `complete`, then `wrap` and
-`unwrap` if there is a layer, and a `credential` if one was handed over (RFC 4422 section 3; GSS-API's
-words initiate and accept). An entry point of the group `sso.mechs` names a Pair of halves.
+All mechanisms (TLS, Kerberos, passwords) work alike: pass tokens to `step` until `complete`, then use `wrap`
+and `unwrap` if there is a layer, and `credential` if the peer sent one (RFC 4422 section 3; the words
+initiate and accept are GSS-API's). An entry point of the group `sso.mechs` names a Pair: the initiator's
+half and the acceptor's half.
 """
 
 from collections.abc import Callable, Collection
@@ -12,18 +13,18 @@ from sso.credential import Credential
 from sso.errors import ConfigError, MechanismError
 
 ENTRY_POINTS = "sso.mechs"
-FRAME_MAX = 65535  # octets of a wrapped frame: what both sides advertise (RFC 4752)
-# Octets of a token in the exchange. An AP-REQ may hold two tickets of 64 KiB: the service's and a TGT.
+FRAME_MAX = 65535  # bytes of a wrapped frame; both sides advertise this cap (RFC 4752)
+# Cap in bytes of a token in the exchange. An AP-REQ may hold two tickets of 64 KiB: the service's and a TGT.
 TOKEN_MAX = 192 * 1024
 NO_LAYER, INTEGRITY, CONFIDENTIALITY = "none", "int", "conf"
 
 
 class Mechanism:
-    """One half of a mechanism for one session; a mechanism never holds the session.
+    """One half of a mechanism for one session; it has no reference to the session.
 
-    After `complete`: `layer` is "none", "int" or "conf"; `peer` names who was authenticated ("" if
-    nobody); `credential` is what was handed over, or None; `binding` is what an inner mechanism
-    binds itself to (b"" if this one gives nothing). Every failure is a MechanismError.
+    Once `complete` is true: `layer` is "none", "int" or "conf"; `peer` names the authenticated peer ("" if
+    there is none); `credential` is the credential that the peer sent, or None; `binding` is the channel
+    binding for an inner mechanism (b"" if there is none). Every method reports failure by MechanismError.
     """
 
     complete: bool = False
@@ -31,50 +32,50 @@ class Mechanism:
     peer: str = ""
     credential: Credential | None = None
     binding: bytes = b""
-    plain_max: int = 16384  # octets that one `wrap` takes
+    plain_max: int = 16384  # cap in bytes of the data for one `wrap`
 
     def bind(self, binding: bytes) -> None:
-        """Receive the channel binding before the first step; a mechanism without one ignores it."""
+        """Set the channel binding, before the first step; a mechanism that has no use for it ignores it."""
 
     def step(self, token: bytes) -> bytes | bytearray:
-        """Take the peer's token (b"" at the initiator's start) and return the answer, b"" for none.
+        """Process the peer's token (b"" in the initiator's first step) and return the answer, b"" for none.
 
         Raises MechanismError; its `token`, if any, may still be sent to the peer.
         """
         raise MechanismError("not-implemented")
 
     def wrap(self, data: bytes) -> bytes:
-        """Protect at most `plain_max` octets; only after `complete` and with a layer."""
+        """Protect at most `plain_max` bytes; allowed only after `complete`, if there is a layer."""
         raise MechanismError("no-layer")
 
     def unwrap(self, data: bytes) -> bytes | bytearray:
-        """Undo the peer's `wrap`: one frame for SASL, any chunk of the stream for TLS."""
+        """Reverse the peer's `wrap`: `data` is one frame for SASL, any chunk of the stream for TLS."""
         raise MechanismError("no-layer")
 
     def export(self) -> bytes:
-        """After `complete`: what Pair.resume needs to go on with the layer in another process."""
+        """After `complete`: return the state that Pair.resume needs to continue the layer elsewhere."""
         raise MechanismError("not-exportable")
 
     def finish(self) -> bytes:
-        """What tells the peer that the stream ends here on purpose (TLS close_notify)."""
+        """Return the bytes that tell the peer that the stream ends on purpose (TLS close_notify), or b""."""
         return b""
 
     def dispose(self) -> None:
-        """Wipe and drop what is secret; may be called twice."""
+        """Wipe and drop all secrets; a second call does no harm."""
         if self.credential is not None:
             self.credential.wipe()
 
 
 class Pair(NamedTuple):
-    """What an entry point names: the two halves and, as data, what they need and provide.
+    """The object that an entry point names: the two halves, and data about what they need and provide.
 
     `kind` is "tls", "sasl" or "credential" (one token, the blob of `credentials TYPE`).
-    `initiate` and `accept` make the halves; their keyword arguments are the mechanism's own.
-    `confidential` says that the tokens themselves are secret: only inside a conf layer.
-    `provides` names the credential types that `credential` may have. `resume` turns what `export` gave
-    into a mechanism that is complete and knows the layer, but no long-term key. `prepare` is called once,
-    before privileges are dropped: for TLS with its key files, and `accept(context=...)` takes what it
-    gives; for others without arguments, to import what they import late.
+    `initiate` and `accept` create the halves; each mechanism defines their keyword arguments.
+    `confidential` says that the tokens themselves are secret, so they need a conf layer around them.
+    `provides` names the credential types that `credential` may have. `resume` turns the result of `export`
+    into a complete mechanism that has the layer but no long-term key. `prepare` is called once, before
+    privileges are dropped. TLS gets its key files as arguments, and `accept(context=...)` takes the result;
+    other mechanisms get no arguments and import what they would import later.
     """
 
     name: str
@@ -87,8 +88,8 @@ class Pair(NamedTuple):
     prepare: Callable[..., Any] | None = None
 
 
-# Ours by name, so that the spawned client never scans the installed distributions: that scan alone
-# costs as much start-up as GSS-API itself.
+# Our own mechanisms by name, so that the spawned client never scans the installed distributions: the scan
+# alone takes as long as loading GSS-API.
 _OURS = {
     "TLS": "sso_mechs.tls:TLS",
     "GSSAPI": "sso_mechs.kerberos:GSSAPI",
@@ -98,7 +99,7 @@ _OURS = {
 
 
 def names() -> dict[str, str]:
-    """Every mechanism that is installed, name to "module:attribute", without importing any."""
+    """Map the name of every installed mechanism to "module:attribute", without importing any."""
     from importlib.metadata import entry_points
 
     found = {point.name: point.value for point in entry_points(group=ENTRY_POINTS)}
@@ -108,9 +109,9 @@ def names() -> dict[str, str]:
 def load(name: str, allowed: Collection[str] | None = None) -> Pair:
     """Import one mechanism by name.
 
-    `allowed` is the guest's allow-list: a name outside it is never imported. Raises ConfigError for
-    a name that is not allowed or not installed, MechanismError("unavailable") with the reason when
-    its library is missing.
+    `allowed` is the guest's allow-list: a name outside it is never imported. Raises ConfigError for a name
+    that is not allowed or not installed, and MechanismError("unavailable", reason) when its library is
+    missing.
     """
     if allowed is not None and name not in allowed:
         raise ConfigError(f"mechanism {name} is not in the list of allowed mechanisms")

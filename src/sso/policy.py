@@ -1,7 +1,8 @@
-"""Policy: every yes-or-no question that security hangs on, for both ends (SECURITY.md says why).
+"""Policy: every yes-or-no decision that security depends on, for both ends (SECURITY.md gives the reasons).
 
-Nothing here asks a person or the peer; what a peer offers or refuses never widens an answer. Every question
-to ClientPolicy takes where the guest's service name came from, without a default: no path can forget it.
+This module asks neither the user nor the peer, and nothing that a peer offers or refuses makes it allow more.
+The methods of ClientPolicy require the source of the guest's service name and have no default for it, so that
+no caller can forget it.
 """
 
 from enum import StrEnum
@@ -12,25 +13,25 @@ from sso.spn import is_spn
 
 TLS, SASL_CONF = "tls", "sasl-conf"
 NO, AS_KDC_SAYS, ALWAYS = "no", "policy", "always"
-WEAK_SERVICES = ("host", "sso")  # what a guest may name as its own service by `info spn`
+WEAK_SERVICES = ("host", "sso")  # services that a guest may name as its own in `info spn`
 
 
 class Source(StrEnum):
-    """Where the name of the guest's service came from."""
+    """The source of the guest's service name."""
 
     TYPED = "typed"
     CONFIGURED = "configured"
-    FILE = "file"  # a connection file or a link, for which somebody has vouched
-    SIGNED = "signed"  # such a file with signatures that count
-    GUEST = "guest"  # its own word, asked outside any protection
+    FILE = "file"  # a connection file or a link, which a person vouched for
+    SIGNED = "signed"  # a connection file with signatures that count
+    GUEST = "guest"  # the guest itself, asked outside any protection
 
 
 class ClientPolicy(NamedTuple):
-    """What the client's own side allows; all defaults are the strict ones.
+    """Decides what the client may send and accept; all defaults are strict.
 
-    `require` is "tls" or "sasl-conf": the least protection under which anything secret leaves. `named` says
-    where `spn` came from. `only_for` is the one principal that may sign in, "" for any.
-    `spn_patterns` are shell patterns; "host/*" without a realm means our own realm.
+    `require` is "tls" or "sasl-conf": the least protection for sending any secret. `named` is the source of
+    `spn`. `only_for` is the only principal that may sign in, "" for any. `spn_patterns` are shell patterns;
+    "host/*" without a realm means our own realm.
     """
 
     require: str = ""
@@ -52,19 +53,19 @@ class ClientPolicy(NamedTuple):
 
     @property
     def wants_tls(self) -> bool:
-        """Only a TLS that can be verified is worth asking for."""
+        """Whether to ask for TLS: only if the certificate can be verified, by name or by pin."""
         return bool(self.tls_name or self.tls_pins)
 
     @property
     def goes_on_without_tls(self) -> bool:
-        """A refusal or a missing offer never lowers what is required."""
+        """Whether to continue after the guest refuses TLS or does not offer it: never if TLS is required."""
         return self.required == SASL_CONF
 
     def may_use_spn(self, spn: str, own_realm: str, *, source: Source) -> bool:
-        """Whether a ticket for that service may be shown; `own_realm` is that of the user's own ticket.
+        """Whether a ticket for that service may be sent; `own_realm` is the realm of the user's ticket.
 
-        A name of our own side has to match the allow-list. The guest's own is weak: a host or sso service of
-        our own realm, nothing else; that a person agrees, or `trust_any_spn` is set, has to come on top.
+        A name from our own side must match the allow-list. A name from the guest is weak: it must be a host
+        or sso service of our own realm. The caller also checks that the user agrees or `trust_any_spn` is on.
         """
         name, at, realm = spn.partition("@")
         if source is Source.GUEST:
@@ -76,25 +77,25 @@ class ClientPolicy(NamedTuple):
         return any(fnmatchcase(f"{name}@{realm or own_realm}", pattern) for pattern in patterns)
 
     def delegation(self, *, source: Source, agreed: bool) -> str:
-        """Whether the TGT may go along: not at all, as the KDC says, or always.
+        """Whether to delegate the TGT: never, if the KDC allows it, or always.
 
-        `agreed`: a person has said yes to a question that named console, service and ticket. Without it the
-        guest's own word for its name gets nothing, whatever the KDC says of that name.
+        `agreed`: the user said yes to a question that named console, service and ticket. If only the guest
+        named the service, nothing is delegated without that answer, even if the KDC allows it.
         """
         if source is Source.GUEST:
             return AS_KDC_SAYS if agreed and not self.trust_any_spn else NO
         return ALWAYS if self.offer_tgt else AS_KDC_SAYS
 
     def sasl_layer(self, tls_verified: bool, *, source: Source) -> str:
-        """Confidentiality, unless there is a verified TLS around it and the name is not the guest's own."""
+        """The layer to require in SASL: confidentiality, or none inside verified TLS if we know the name."""
         return NO_LAYER if tls_verified and source is not Source.GUEST else CONFIDENTIALITY
 
     def may_send(
         self, type: str, *, source: Source, tls_verified: bool, authenticated: bool, confidential: bool
     ) -> bool:
-        """Whether a credential of that type may leave in the session as it stands.
+        """Whether to send a credential of that type in the present state of the session.
 
-        A ticket never goes to a service that only the guest has named; a password goes by TLS alone.
+        A ticket is never sent to a service that only the guest named; a password is sent only inside TLS.
         """
         if not confidential or (self.required == TLS and not tls_verified):
             return False
@@ -104,7 +105,7 @@ class ClientPolicy(NamedTuple):
 
 
 class GuestPolicy(NamedTuple):
-    """What the guest's configuration allows a peer to try."""
+    """Decides what a peer may try, from the guest's configuration."""
 
     tls: bool = False
     sasl: tuple[str, ...] = ("GSSAPI",)
@@ -118,15 +119,15 @@ class GuestPolicy(NamedTuple):
         return name in self.sasl and (in_tls or not self.require_tls)
 
     def asked(self) -> tuple[str, ...]:
-        """The types that `authenticate` names, outside and inside a layer alike."""
+        """The types to name in `authenticate`; they are the same inside and outside a layer."""
         return self.types
 
     def may_take(self, type: str, *, in_tls: bool, authenticated: bool, confidential: bool) -> bool:
-        """Whether a credential of that type counts in the session as it stands."""
+        """Whether to accept a credential of that type in the present state of the session."""
         if type not in self.types or not confidential or (self.require_tls and not in_tls):
             return False
         return in_tls if type == "password" else authenticated
 
     def may_sign_in(self, *, in_tls: bool, confidential: bool) -> bool:
-        """Whether an authentication counts at all: inside TLS, or under a confidential layer of its own."""
+        """Whether to accept an authentication: it needs TLS around it or its own confidential layer."""
         return confidential and (in_tls or not self.require_tls)

@@ -1,17 +1,17 @@
-"""Texts of others as a log, a terminal or a line for a person may show them; imports nothing.
+"""Makes foreign text safe to show in a log, on a terminal or in a message; this module imports nothing.
 
-A peer, a file, a KDC, a certificate, PAM or the system may say anything. What str.isprintable() does not take
-would steer a terminal, end a line or turn its direction: control characters, escape sequences, U+2028 and
-U+2029, bidirectional and other format characters, lone surrogates, private use.
+Text from a peer, a file, a KDC, a certificate, PAM or the system may hold any character. Those that
+str.isprintable() rejects could control a terminal, end a line or change its direction: control characters,
+escape sequences, U+2028 and U+2029, bidirectional and other format characters, lone surrogates, private use.
 """
 
 TEXT_MAX = 1024  # characters of one text
 
 
 def escaped(text: str, keep: str = "") -> str:
-    """The text with every character that is not printable written as in Python ("\\x1b", "\\u202e").
+    """Replace every character that is not printable by its Python escape ("\\x1b", "\\u202e").
 
-    Those in `keep` stay as they are. The result has at most TEXT_MAX characters, unless `keep` allows lines.
+    Characters in `keep` stay. The result has at most TEXT_MAX characters; with `keep` there is no cap.
     """
     if not text.isprintable():
         text = "".join(one if one.isprintable() or one in keep else _escape(one) for one in text)
@@ -19,12 +19,12 @@ def escaped(text: str, keep: str = "") -> str:
 
 
 def one_line(text: str) -> str:
-    """The same, with every stretch of white space as one blank."""
+    """Do the same, and replace every run of white space by one blank."""
     return escaped(" ".join(text.split()))
 
 
 def word(value: object) -> str:
-    """A value as one word of a log line: as it is, or quoted where that could be read as something else."""
+    """Format a value as one word of a log line, quoted if it could be read as something else."""
     text = str(value)[:TEXT_MAX]
     plain = text and text.isprintable() and " " not in text and text[0] not in "'\""
     return text if plain else ascii(text)

@@ -1,17 +1,18 @@
-"""What crosses the ssh-agent's port: many connections of the OpenSSH agent protocol in one stream; no I/O.
+"""The protocol of the ssh-agent's port: many connections of OpenSSH's agent protocol in one stream; no I/O.
 
-draft-ietf-sshm-ssh-agent: uint32 length, an octet of type, the rest. One request, one answer, in turn, on
-each connection. The port has the same outer form; its types are of the private range (240 to 255):
+The agent protocol (draft-ietf-sshm-ssh-agent) has messages of a uint32 length, a type byte and contents; on
+each connection a request gets one answer before the next request. The port uses the same outer form, with
+types of the private range (240 to 255):
 
-    hello   27  string "hello@console-sso", octet FRAMING, 16 octets nonce   guest: an extension request
+    hello   27  string "hello@console-sso", byte FRAMING, 16 bytes nonce   guest: an extension request
     echo    29  the same                                                     client
     OPEN   240  uint64 number                      guest: a program connected; client: so is the agent
     DATA   241  uint64 number, one whole message   guest: a request; client: the answer to it
     CLOSE  242  uint64 number                      this connection is over
 
-A number is given once, in rising order from 1, until the next hello. A port of a console may still bring
-octets of an earlier viewer, so each of its openings begins with hello and echo; what comes before the echo is
-dropped. Who knows another framing answers a hello with FAILURE, as an agent does with an unknown extension.
+Numbers rise from 1 and are used once, until the next hello. A console's port may still hold bytes of an
+earlier viewer, so each time it is opened, hello and echo come first, and bytes before the echo are dropped.
+A peer with another framing answers the hello with FAILURE, as an agent does for an unknown extension.
 """
 
 from collections.abc import Iterator
@@ -19,38 +20,38 @@ from typing import NamedTuple
 
 from sso.errors import FramingError
 
-FRAMING = 2  # 1 had no numbers, and one connection
-MESSAGE_MAX = 256 * 1024  # octets without the length, as OpenSSH's AGENT_MAX_LEN
-HEAD = 9  # octets of a frame before its message: kind and number
+FRAMING = 2  # version 1 had one connection and no numbers
+MESSAGE_MAX = 256 * 1024  # bytes without the length, as OpenSSH's AGENT_MAX_LEN
+HEAD = 9  # bytes of a frame before its message: kind and number
 FRAME_MAX = HEAD + MESSAGE_MAX
 CONNECTIONS_MAX = 64
-PENDING_MAX = 256 * 1024  # octets waiting for the port, above which nobody is read any more
-STALE_MAX = 256 * 1024  # octets dropped before the echo, above which the viewer is no use
+PENDING_MAX = 256 * 1024  # bytes waiting for the port from which on no connection is read
+STALE_MAX = 256 * 1024  # bytes dropped before the echo from which on we give the viewer up
 NONCE_SIZE = 16
 FAILURE, REQUEST_IDENTITIES, SIGN_REQUEST, EXTENSION, EXTENSION_RESPONSE = 5, 11, 13, 27, 29
 OPEN, DATA, CLOSE = 240, 241, 242
 _HELLO = b"hello@console-sso"
-_BIND = b"session-bind@openssh.com"  # PROTOCOL.agent 1: which host a key is used for
+_BIND = b"session-bind@openssh.com"  # PROTOCOL.agent section 1: tells the agent the host
 
 
 class Frames:
-    """Cuts octets into messages of at most `most` octets, type and rest, at any chunking."""
+    """Cuts chunks of any size into messages (type and contents) of at most `most` bytes."""
 
     def __init__(self, most: int = MESSAGE_MAX) -> None:
         self._most = most
         self._waiting = bytearray()
 
     def feed(self, data: bytes | memoryview) -> Iterator[bytes]:
-        """Add octets, and give every message that is whole now. Raises as `next`."""
+        """Add bytes and yield every complete message. Raises FramingError as `next` does."""
         self.add(data)
         return iter(self.next, None)
 
     def add(self, data: bytes | memoryview) -> None:
-        """Keep octets for `next`."""
+        """Add bytes for `next`."""
         self._waiting += data
 
     def next(self) -> bytes | None:
-        """The next message that is whole. Raises FramingError for a length of 0 or above `most`."""
+        """Return the next complete message or None. Raises FramingError for a length of 0 or above `most`."""
         if len(self._waiting) < 4:
             return None
         size = int.from_bytes(self._waiting[:4], "big")
@@ -63,12 +64,12 @@ class Frames:
         return message
 
     def __len__(self) -> int:
-        """How many octets are kept."""
+        """Number of bytes not yet returned."""
         return len(self._waiting)
 
 
 class Frame(NamedTuple):
-    """One frame of the port: OPEN, DATA (with its message) or CLOSE, and whose."""
+    """One frame of the port: OPEN, DATA (with its message) or CLOSE, and the connection's number."""
 
     kind: int
     number: int
@@ -76,18 +77,18 @@ class Frame(NamedTuple):
 
 
 class GuestEnd:
-    """The guest's end of the port, from a hello with `nonce` on.
+    """The guest's end of the port; it starts with a hello that contains `nonce`.
 
-    Requests and openings go into `out`, which the caller sends from the front; `feed` gives what the client
-    says of connections that are open.
+    Output goes into `out`; the caller sends it and deletes it from the front. `feed` yields the client's
+    frames for open connections.
     """
 
     def __init__(self, nonce: bytes) -> None:
         self.out = bytearray()
         self._hello, self._echo = hello(nonce), echo(nonce)
         self._stale = bytearray()
-        self._frames: Frames | None = None  # of a client that has echoed
-        self._asking: dict[int, bool] = {}  # every open connection, and whether it waits for an answer
+        self._frames: Frames | None = None  # set after the client's echo
+        self._asking: dict[int, bool] = {}  # open connections: whether each waits for an answer
         self._last = 0
 
     @property
@@ -97,18 +98,18 @@ class GuestEnd:
 
     @property
     def refused(self) -> bool:
-        """Whether something at the other end has refused the hello: it knows another framing, or none."""
+        """Whether the other end refused the hello: it uses another framing, or none."""
         return not self.ready and self._stale.endswith(REFUSED)
 
     def greet(self) -> None:
-        """Say hello, once more with the same nonce."""
+        """Send the hello; a repeated call sends the same nonce."""
         self.out += self._hello
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """OPEN, DATA and CLOSE of the client, about connections that are open.
+        """Yield the client's OPEN, DATA and CLOSE for open connections.
 
-        Raises FramingError when it speaks another language, answers what nobody has asked, or sends more than
-        STALE_MAX octets without an echo.
+        Raises FramingError when the client uses another protocol, answers without a request, or sends more
+        than STALE_MAX bytes without an echo.
         """
         if self._frames is None:
             data = self._after_echo(data)
@@ -117,24 +118,24 @@ class GuestEnd:
                 yield frame
 
     def open(self) -> int:
-        """Open a connection; its number."""
+        """Open a connection and return its number."""
         self._last += 1
         self._asking[self._last] = False
         self.out += framed(_head(OPEN, self._last))
         return self._last
 
     def ask(self, number: int, request: bytes) -> None:
-        """Send one request; the next one of this connection has to wait for the answer."""
+        """Send one request; the next request of this connection must wait for the answer."""
         self._asking[number] = True
         self.out += framed(_head(DATA, number) + request)
 
     def close(self, number: int) -> None:
-        """End a connection; its answer, which may be on its way, is dropped. Harmless when it has ended."""
+        """Close a connection; a late answer is dropped. Does nothing if it is closed already."""
         if self._asking.pop(number, None) is not None:
             self.out += framed(_head(CLOSE, number))
 
     def _after_echo(self, data: bytes) -> bytes:
-        known = max(0, len(self._stale) - len(self._echo) + 1)  # no echo begins before
+        known = max(0, len(self._stale) - len(self._echo) + 1)  # searched before: no echo begins there
         self._stale += data
         found = self._stale.find(self._echo, known)
         before = len(self._stale) if found < 0 else found
@@ -147,7 +148,7 @@ class GuestEnd:
         return after
 
     def _counts(self, frame: Frame) -> bool:
-        """Note what a frame changes; False when it is about a connection that we have ended meanwhile."""
+        """Update the state for a frame; False when we closed its connection in the meantime."""
         asking = self._asking.get(frame.number)
         if asking is None and not 0 < frame.number <= self._last:
             raise FramingError("a connection that was never opened")
@@ -161,43 +162,43 @@ class GuestEnd:
 
 
 class ClientEnd:
-    """The client's end: it echoes hellos, and gives what the guest may ask.
+    """The client's end: it echoes hellos, and yields only requests that the guest may make.
 
-    Each connection that `feed` opens has to be answered by `opened` or `close`, each request by `answer` or
-    `close`. What is to be sent goes into `out`.
+    The caller must answer each OPEN with `opened` or `close`, and each request with `answer` or `close`.
+    Output goes into `out`.
     """
 
     def __init__(self) -> None:
         self.out = bytearray()
         self._frames = Frames(FRAME_MAX)
         self._nonce = b""
-        self._asked: dict[int, bool] = {}  # every open connection, and whether a request waits for an answer
+        self._asked: dict[int, bool] = {}  # open connections: whether a request waits for an answer
         self._last = 0
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """OPEN, DATA with one request that may pass, and CLOSE, which a new hello brings for each connection.
+        """Yield OPEN, DATA (one allowed request) and CLOSE; a new hello closes every connection.
 
-        Raises FramingError when the guest speaks another language, or an older or newer framing.
+        Raises FramingError when the guest uses another protocol, or an older or newer framing.
         """
         for octets in self._frames.feed(data):
             if octets[0] == EXTENSION:
                 yield from self._greeted(octets)
             elif (frame := _frame(octets)) and self._nonce and self._counts(frame):
-                yield frame  # before a hello they are of a guest's earlier viewer
+                yield frame  # frames before a hello belong to an earlier viewer
 
     def opened(self, number: int) -> None:
-        """The agent has been dialled."""
+        """Tell the guest that we are connected to the agent."""
         self.out += framed(_head(OPEN, number))
 
     def answer(self, number: int, message: bytes) -> None:
-        """Send the agent's answer. Raises FramingError when nobody has asked."""
+        """Send the agent's answer. Raises FramingError when no request waits for one."""
         if not self._asked.get(number):
             raise FramingError("an answer that nobody has asked for")
         self._asked[number] = False
         self.out += framed(_head(DATA, number) + message)
 
     def close(self, number: int) -> None:
-        """The agent has hung up. Harmless when the guest has done so."""
+        """Tell the guest that the agent closed the connection. Does nothing if the guest closed it first."""
         if self._asked.pop(number, None) is not None:
             self.out += framed(_head(CLOSE, number))
 
@@ -206,14 +207,14 @@ class ClientEnd:
         if framing != FRAMING:
             self.out += REFUSED
             raise FramingError(f"it knows framing {framing}, and this one {FRAMING}")
-        if nonce != self._nonce:  # the guest has begun anew, and knows of no connection
+        if nonce != self._nonce:  # the guest started again and has no connections
             ended, self._asked = list(self._asked), {}
             self._nonce, self._last = nonce, 0
             yield from (Frame(CLOSE, number) for number in ended)
         self.out += echo(nonce)
 
     def _counts(self, frame: Frame) -> bool:
-        """Note what a frame changes, and refuse what may not pass; whether the caller has something to do."""
+        """Update the state for a frame and refuse forbidden requests; True when the caller must act on it."""
         kind, number, message = frame
         if kind == OPEN:
             return self._admits(number)
@@ -223,7 +224,7 @@ class ClientEnd:
         if asked:
             raise FramingError("two requests at once")
         if asked is None:
-            self.out += framed(_head(CLOSE, number))  # again: it has ended before the guest knew
+            self.out += framed(_head(CLOSE, number))  # once more: the guest sent this before it saw our CLOSE
         elif may_pass(message):
             self._asked[number] = True
         else:
@@ -242,7 +243,7 @@ class ClientEnd:
 
 
 def framed(message: bytes) -> bytes:
-    """A message with its length."""
+    """Put the uint32 length before a message."""
     return len(message).to_bytes(4, "big") + message
 
 
@@ -250,27 +251,27 @@ REFUSED = framed(bytes([FAILURE]))
 
 
 def may_pass(request: bytes) -> bool:
-    """Whether the console may ask that: for the keys' names, for signatures, and to say for which host.
+    """Whether the guest may send this request: list keys, sign, and bind the session to a host.
 
-    Nothing that adds, removes or locks keys, and no other extension.
+    Everything else is refused: adding, removing or locking keys, and all other extensions.
     """
     return request[0] in (REQUEST_IDENTITIES, SIGN_REQUEST) or _extension(request)[0] == _BIND
 
 
 def hello(nonce: bytes) -> bytes:
-    """The guest's first words to a viewer, framed."""
+    """Build the guest's first message to a viewer, with its length."""
     return framed(bytes([EXTENSION]) + _greeting(nonce))
 
 
 def echo(nonce: bytes) -> bytes:
-    """What the client answers to that, framed."""
+    """Build the client's answer to a hello, with its length."""
     return framed(bytes([EXTENSION_RESPONSE]) + _greeting(nonce))
 
 
 def hello_of(request: bytes) -> tuple[int, bytes]:
-    """Framing and nonce of a hello; the first framing had none of its number.
+    """Return framing and nonce of a hello; framing 1 did not send its number.
 
-    Raises FramingError for another message.
+    Raises FramingError for any other message.
     """
     name, rest = _extension(request)
     if name != _HELLO or len(rest) < NONCE_SIZE:
@@ -291,7 +292,7 @@ def _head(kind: int, number: int) -> bytes:
 
 
 def _frame(octets: bytes) -> Frame:
-    """A frame by its octets, without the length. Raises FramingError."""
+    """Parse a frame without its length. Raises FramingError."""
     frame = Frame(octets[0], int.from_bytes(octets[1:HEAD], "big"), octets[HEAD:])
     if (
         len(octets) < HEAD
@@ -303,7 +304,7 @@ def _frame(octets: bytes) -> Frame:
 
 
 def _extension(request: bytes) -> tuple[bytes, bytes]:
-    """Name and contents of an extension request; b"" for another message."""
+    """Return name and contents of an extension request; the name is b"" for any other message."""
     size = int.from_bytes(request[1:5], "big")
     if request[0] != EXTENSION or len(request) < 5 + size:
         return b"", b""

@@ -1,7 +1,6 @@
-"""A path that nobody can bend but root and we: each folder on the way to it is looked at, and each link.
+"""Checks that only root and we can change where a path leads: every folder and link on the way.
 
-Who may write to a folder may put another one in the place of what is below it: the owner of the last folder
-alone says nothing.
+Whoever may write to a folder can replace everything below it, so checking only the last folder is not enough.
 """
 
 import os
@@ -9,15 +8,15 @@ import stat
 
 from sso.errors import ConfigError
 
-LINKS_MAX = 40  # on the way, as the kernel has it (path_resolution(7))
+LINKS_MAX = 40  # links in one path; the kernel's own limit (path_resolution(7))
 
 
 def resolved(path: str) -> str:
-    """An absolute path without links, `.` and `..`, whose every part is root's or our own.
+    """Return the absolute path without links, `.` and `..`; every part must belong to root or to us.
 
-    A folder that others may write to counts where it is sticky (/tmp): what lies in it is checked as well.
-    The last part is not judged but for its owner. Raises ConfigError that names what others may change, and
-    OSError for what is not there.
+    A folder that others may write to is allowed if it is sticky (/tmp), since the part in it is checked too.
+    Of the last part only the owner is checked. Raises ConfigError that names the part that others may change,
+    and OSError for a part that does not exist.
     """
     done, todo, links = "", path.split("/"), 0
     _check(os.lstat("/"), "/")
@@ -32,7 +31,7 @@ def resolved(path: str) -> str:
         found = os.lstat(here)
         _check(found, here, last=not any(todo))
         if here.startswith("/proc/") and stat.S_ISLNK(found.st_mode):
-            found = os.stat(here)  # it leads where its text does not say (proc(5)): it stays
+            found = os.stat(here)  # its text is not its target (proc(5)), so keep the link itself
             _check(found, here, last=not any(todo))
         if not stat.S_ISLNK(found.st_mode):
             done = here

@@ -1,4 +1,4 @@
-"""The memory of the compiled core for secrets: locked, in no dump, in no child, wiped when given back."""
+"""The compiled core's memory for secrets: locked, not in dumps or children, wiped when it is freed."""
 
 import ctypes
 import os
@@ -14,7 +14,7 @@ from builds import compiled
 
 from sso.errors import FramingError
 
-ARENA = 64 * 4096  # octets: what is locked at once
+ARENA = 64 * 4096  # bytes: what is locked at once
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def framer() -> Any:
 
 
 def secret(framer: Any, octets: bytes, chunk: int = 1 << 22) -> memoryview:
-    """Those octets, as they come out of a line."""
+    """Return those bytes as the framer decodes them from a line."""
     line = b"credentials kerberos " + b64encode(octets) + b"\n"
     found = [message for at in range(0, len(line), chunk) for message in framer.feed(line[at : at + chunk])]
     ((_, _, view),) = found
@@ -36,7 +36,7 @@ def address(view: memoryview) -> int:
 
 
 def flags(place: int) -> set[str]:
-    """What the kernel says of the mapping around an address."""
+    """Return what the kernel reports about the mapping around an address."""
     inside = False
     with open("/proc/self/smaps") as maps:
         for line in maps:
@@ -87,7 +87,7 @@ def test_half_a_secret_is_wiped_too(framer: Any, end: bytes) -> None:
 
 
 def test_a_secret_over_its_cap_is_wiped_too() -> None:
-    """Its end takes the place of its beginning; what stands behind that end is a part of it too."""
+    """The end of the secret overwrites its beginning; the bytes after that end are part of the secret too."""
     framer = compiled().MessageFramer(1 << 16, 3000)
     place = address(secret(framer, b"s"))
     for chunk in (b"credentials kerberos ", b64encode(b"s" * 3000), b"c3Nz" * 20):
@@ -124,7 +124,7 @@ def test_more_secrets_than_the_arena_holds() -> None:
 
 
 def test_all_of_the_arena_comes_back(framer: Any) -> None:
-    """Blocks that were lost would end in a mapping outside, and then in no memory."""
+    """If blocks were lost, secrets would get mappings outside the arena, and in the end no memory."""
     first = address(secret(framer, b"s"))
     for size in range(1, 65536, 97):
         assert 0 <= address(secret(framer, b"s" * size)) - first < ARENA
@@ -132,7 +132,7 @@ def test_all_of_the_arena_comes_back(framer: Any) -> None:
 
 @pytest.mark.parametrize("cap", range(4096 - 64, 4097, 3))
 def test_what_a_kernel_writes_too_far_is_nobody_elses(framer: Any, cap: int) -> None:
-    """The longest secret of a cap fills the last octets of a block; the next one is another secret's."""
+    """The longest secret of a cap fills the last bytes of a block; the next one is another secret's."""
     before, behind = secret(framer, b"b"), secret(framer, b"n" * 64)
     del before
     found = secret(compiled().MessageFramer(1 << 16, cap), b"s" * cap)

@@ -43,7 +43,7 @@ def test_base64_agrees_with_the_standard_library(build: Any, octets: bytes) -> N
 
 
 def judged_alike(build: Any, text: bytes) -> bool:
-    """Whether our answer to a text is that of the standard library, once that has been made canonical."""
+    """Whether we answer like the standard library, apart from input that is not canonical."""
     try:
         decoded = binascii.a2b_base64(text, strict_mode=True)
         wanted = decoded if base64.b64encode(decoded) == text else None

@@ -1,4 +1,4 @@
-"""sso.doctor: how findings are told, what is looked at, and that a check that fails ends nothing."""
+"""sso.doctor: how findings are shown, what is examined, and that a failing check does not stop the others."""
 
 import json
 import sys
@@ -81,7 +81,7 @@ def test_without_a_word_it_is_what_is_here(
 
 
 class Some:
-    """Checks that find what they are given."""
+    """Checks that return the given findings."""
 
     def __init__(self, *findings: Finding) -> None:
         self.findings, self.rest = findings, ["not asked"]
@@ -172,7 +172,7 @@ def test_help(capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
     assert "exit codes: 0 nothing is wrong" in said
 
 
-# The machine that is looked at
+# The machine under test
 
 
 def test_a_program_is_asked_with_an_environment_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ def build(request: pytest.FixtureRequest) -> Any:
 
 
 def read(build: Any, chunks: list[bytes], max_line: int = 4096, max_secret: int = 65536) -> list[Any]:
-    """All messages, then the reason of the error or how much is unread."""
+    """Return all messages, then the reason of the error or the number of unread bytes."""
     framer = build.MessageFramer(max_line, max_secret)
     found: list[Any] = []
     for chunk in chunks:
@@ -117,7 +117,7 @@ def test_a_line_without_an_end_takes_no_memory(build: Any, chunk: int) -> None:
 @pytest.mark.parametrize("size", [1 << 16, pytest.param(1 << 18, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("head", [b"info ", b"credentials kerberos "])
 def test_a_long_line_octet_by_octet(build: Any, head: bytes, size: int) -> None:
-    """What grows is doubled, so a million chunks end soon; a copy at each would not end today."""
+    """Buffers grow by doubling, so a million chunks take little time; a copy per chunk would take hours."""
     framer = build.MessageFramer(2 << 20, 1 << 20)
     tracemalloc.start()
     try:
@@ -133,7 +133,7 @@ def test_a_long_line_octet_by_octet(build: Any, head: bytes, size: int) -> None:
 
 
 class Counting(bytearray):
-    """Counts the octets that are searched."""
+    """Counts the bytes that are searched."""
 
     searched = 0
 
@@ -203,7 +203,7 @@ def test_the_line_of_a_secret_is_read_as_it_was_written(build: Any, size: int) -
     assert line == b"credentials kerberos " + base64.b64encode(secret) + b"\n"
 
 
-# What is likely to meet a border of the grammar, of the block of the decoder, or of a cap.
+# Pieces that are likely to hit a limit of the grammar, of the decoder's block, or of a cap.
 ATOMS = [b"ok", b"info", b" ", b"  ", b"\r", b"\r\n", b"\n", b"credentials", b"credentials kerberos "]
 ATOMS += [b"credentials x ", b"QQ==", b"QUI=", b"QUJD", b"QR==", b"=", b"/+", b"-_", b"\0", b"\x80", b"Kk"]
 ATOMS += [b"k" * 32, b"k" * 33, b"A" * 31, b"A" * 32, b"A" * 33, b"A" * 64, b"A" * 200]

@@ -1,4 +1,4 @@
-"""The framer where it is used wrongly: odd caps, no memory, a caller that comes in again."""
+"""Wrong use of the framer: odd caps, no memory, a re-entrant call."""
 
 import gc
 import random
@@ -22,7 +22,7 @@ MORE += [b"credentials x " + b"QUJD" * 9 + end + b"\n" for end in (b"QR==", b"="
 @pytest.mark.parametrize("before", [b"", b"\r", b"\n", b"ok\n"])
 @pytest.mark.parametrize("line", [octets for octets, _ in LINES] + MORE)
 def test_each_line_at_each_cap(line: bytes, before: bytes) -> None:
-    """Both builds see the octet too many at the same one."""
+    """Both builds report a line that is too long at the same byte."""
     octets = before + line
     for size in (1, 2, 7, len(octets)):
         chunks = [octets[at : at + size] for at in range(0, len(octets), size)]
@@ -31,7 +31,7 @@ def test_each_line_at_each_cap(line: bytes, before: bytes) -> None:
 
 
 def test_a_secret_begins_behind_no_stray_cr() -> None:
-    """The CR counts as soon as it cannot be a line's end."""
+    """A CR counts as soon as it cannot belong to the line's end."""
     for name in BUILDS:
         framer = build_of(name).MessageFramer(14)
         framer.feed(b"\r")
@@ -42,7 +42,7 @@ def test_a_secret_begins_behind_no_stray_cr() -> None:
 @pytest.mark.parametrize("name", BUILDS)
 @pytest.mark.parametrize("cut", [1, 9, 18])
 def test_no_word_of_a_peer_is_interned(name: str, cut: int) -> None:
-    """What is interned may stay for ever."""
+    """Do not intern words of a peer: interned strings may stay for ever."""
     line = b"verb-of-%d word-of-a-peer-%d\n" % (cut, cut)
     framer = build_of(name).MessageFramer()
     for word in (*framer.feed(line[:cut]), *framer.feed(line[cut:]))[0]:
@@ -137,7 +137,7 @@ signal.pause()
 )
 @pytest.mark.parametrize("end", [b"\n", b"A" * 131072])
 def test_a_secret_in_no_good_line_stays_nowhere(name: str, head: bytes, end: bytes) -> None:
-    """It lies among the other octets of its line then, which grows and is moved."""
+    """The secret is then in the buffer of its line, which grows and is moved."""
     text = b64encode(random.Random(5).randbytes(3000))
     argv = [sys.executable, "-c", CHILD, build_of(name).__name__]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as child:

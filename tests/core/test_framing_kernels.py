@@ -31,7 +31,7 @@ def build(compiler: str, target: Path, *flags: str) -> Path:
 
 
 def right(command: list[str | Path], rounds: int) -> list[str]:
-    """The kernels that were found right; the seed is part of a failure's text."""
+    """Return the kernels that passed the check; a failure's text contains the seed."""
     done = subprocess.run([*command, SEED, str(rounds)], capture_output=True, text=True)
     assert done.returncode == 0, f"seed {SEED}: {done.stdout}{done.stderr}"
     return [line.removesuffix(": right") for line in done.stdout.splitlines()]

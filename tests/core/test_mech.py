@@ -30,7 +30,7 @@ GSSAPI = rogue_mechanism:ROGUE
 
 @pytest.fixture
 def sentinel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A distribution is installed whose module leaves a file behind when it is imported."""
+    """Install a distribution whose module writes a file when it is imported."""
     site = tmp_path / "site"
     info = site / "rogue-1.dist-info"
     info.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Every yes and no of both policies, as tables."""
+"""Every decision of both policies, as tables."""
 
 import inspect
 from collections.abc import Callable
@@ -208,5 +208,5 @@ def test_what_the_guest_begins(
 
 @pytest.mark.parametrize("code", Code)
 def test_no_code_is_a_yes(code: Code) -> None:
-    """0 is the judge's yes; no error code may be mistaken for it."""
+    """0 means yes; no error code may have that value."""
     assert code != 0

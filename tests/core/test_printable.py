@@ -1,4 +1,4 @@
-"""What others say, as it may be shown; and that every line of ours on standard error goes through it."""
+"""Escaping of foreign text; and that each of our lines on standard error is escaped."""
 
 import ast
 import sys
@@ -73,7 +73,7 @@ _WHOLE = {("guest/log.py", "self._program"), ("guest/log.py", "text")}
 
 
 def _unescaped(path: Path) -> list[tuple[str, str]]:
-    """What a file prints to standard error as it is, without a function of printable around it."""
+    """Find what a file prints to standard error without a function of printable around it."""
     found = []
     for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if not isinstance(call, ast.Call) or getattr(call.func, "id", "") != "print":
@@ -94,7 +94,7 @@ def _unescaped(path: Path) -> list[tuple[str, str]]:
 
 
 def _wrapped(call: ast.Call) -> list[ast.AST]:
-    """What stands inside of an escaping call."""
+    """Find what is inside an escaping call."""
     calls = [one for one in ast.walk(call) if isinstance(one, ast.Call) and one is not call]
     return [arg for one in calls if getattr(one.func, "id", "") in _ESCAPES for arg in one.args]
 

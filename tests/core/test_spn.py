@@ -1,4 +1,4 @@
-"""What the name of a guest's service looks like, in a file, a link or a guest's own words."""
+"""The form of a guest's service name, in a file, in a link or from the guest itself."""
 
 import pytest
 

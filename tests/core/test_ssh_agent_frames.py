@@ -1,4 +1,4 @@
-"""What crosses the ssh-agent's port: at any chunking, capped, filtered, numbered; hostile ends."""
+"""The protocol of the ssh-agent's port: any chunking, caps, filter, numbers; hostile ends."""
 
 from collections.abc import Iterable
 
@@ -44,7 +44,7 @@ def chunks(whole: bytes, size: int) -> Iterable[bytes]:
 
 
 def taken(end: GuestEnd | ClientEnd) -> bytes:
-    """What an end has to send, as if it were sent."""
+    """Take the output of an end, as if it were sent."""
     said = bytes(end.out)
     del end.out[:]
     return said
@@ -107,7 +107,7 @@ def test_what_comes_before_the_echo_is_dropped(stale: bytes, size: int) -> None:
 
 
 def test_what_comes_before_the_hello_asks_the_agent_nothing() -> None:
-    """It is of a program that asked by an earlier viewer: nobody waits for the answer."""
+    """The answer is for a program of an earlier viewer: no one waits for it."""
     client = ClientEnd()
     early = frame(OPEN, 1) + frame(DATA, 1, ASK) + frame(CLOSE, 1) + frame(OPEN, 2)
     assert list(client.feed(early)) == [] and not client.out

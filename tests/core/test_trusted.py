@@ -1,4 +1,4 @@
-"""The way to a file: whose every part is root's or our own, and no link of a stranger bends it."""
+"""The path to a file: every part belongs to root or to us, and no other user's link can redirect it."""
 
 import os
 from pathlib import Path
@@ -61,9 +61,9 @@ def test_a_part_that_is_somebody_elses(
         resolved(f"{tmp_path}/link")
 
 
-@pytest.mark.e2e  # root alone can give something away
+@pytest.mark.e2e  # only root can change an owner
 def test_a_strangers_link_in_a_sticky_folder(deep: Path, tmp_path: Path) -> None:
-    """As /tmp lets everybody make one: it leads to good folders, and where he likes."""
+    """Any user can make such a link in /tmp: it leads to good folders, and then where that user likes."""
     shared = tmp_path / "tmp"
     shared.mkdir()
     shared.chmod(0o1777)
@@ -75,7 +75,7 @@ def test_a_strangers_link_in_a_sticky_folder(deep: Path, tmp_path: Path) -> None
 
 
 def test_a_link_of_proc_leads_where_the_kernel_says(deep: Path, tmp_path: Path) -> None:
-    """Its text may name another file: such as that of another root."""
+    """The link's text may name another file, such as one in another root."""
     fd = os.open(deep.parent, os.O_PATH)
     deep.parent.rename(tmp_path / "moved")
     way = f"/proc/{os.getpid()}/fd/{fd}"

@@ -56,7 +56,7 @@ Deeds = dict[str, Callable[[], Any]]
 
 
 def against(parent: int) -> Deeds:
-    """Signals and other violence."""
+    """Try signals and other attacks on processes."""
     return {
         "kill": lambda: os.kill(parent, signal.SIGKILL),
         "stop": lambda: os.kill(parent, signal.SIGSTOP),
@@ -76,7 +76,7 @@ def against(parent: int) -> Deeds:
 
 
 def around(agent_socket: str) -> Deeds:
-    """A way out: new connections, new processes, fewer limits."""
+    """Try to escape: new connections, new processes, weaker limits."""
     return {
         "socket": lambda: socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET),
         "internet": lambda: socket.socket(socket.AF_INET),
@@ -112,7 +112,7 @@ def in_files(folder: str) -> Deeds:
 
 
 def needed() -> Deeds:
-    """What has to go on working."""
+    """Do what must go on working."""
     return {
         "read a file": lambda: os.read(os.open("/etc/passwd", os.O_RDONLY), 9),
         "time": lambda: os.times(),
@@ -138,7 +138,7 @@ def outcomes(agent_socket: str, path: str, report: int) -> None:
 
 
 def take_over(path: str, agent_socket: str) -> None:
-    """Replace what reads a peer's octets in both kinds of process."""
+    """Replace what reads a peer's bytes in both kinds of process."""
     report = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.fchmod(report, 0o666)  # for who it becomes
     session = child.ChildConversation.receive_data

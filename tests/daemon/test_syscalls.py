@@ -1,4 +1,4 @@
-"""What a forked process that a peer took over can do to the process that forked it: nothing."""
+"""A forked process that a peer controls can do nothing to its parent."""
 
 import os
 import pwd
@@ -31,7 +31,7 @@ FILES = {"write a file", "append", "unlink"}  # the acceptor's worker keeps the 
 
 
 def run(code: bytes, architecture: int, number: int, *arguments: int) -> int:
-    """What the kernel would answer: an interpreter of the few instructions that there are (bpf(4))."""
+    """Return the kernel's answer: interpret the few BPF instructions that we use (bpf(4))."""
     data = struct.pack("<iIQ6Q", number, architecture, 0, *arguments, *[0] * (6 - len(arguments)))
     lines, at, loaded = list(struct.iter_unpack("=HBBI", code)), 0, 0
     while True:
@@ -175,7 +175,7 @@ def connected(taken: Taken) -> socket.socket:
 
 
 def provoke(taken: Taken) -> dict[str, str]:
-    """Bring the role to fork a process for a peer, and let that hear an octet: what it achieved then."""
+    """Bring the role to fork a process for a peer, and let that hear a byte: what it achieved then."""
     if taken.role == "channel":
         with connected(taken) as client:
             client.settimeout(SECONDS)

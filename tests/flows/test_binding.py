@@ -78,7 +78,7 @@ def test_unbound_peers_only_by_an_option_for_conformance_tests(kerberos: Kerbero
 
 
 def accept_in_another_process(kerberos: Kerberos, token: bytes, rcache: Path) -> str:
-    """What a fresh acceptor process says to a token: "taken" or the cause of its refusal."""
+    """Return a new acceptor process's answer to a token: "taken" or the cause of its refusal."""
     program = (
         "import sys; from sso.errors import MechanismError; from sso_mechs.kerberos import Acceptor\n"
         "half = Acceptor(spn=sys.argv[1], keytab=sys.argv[2]); half.bind(bytes.fromhex(sys.argv[3]))\n"
@@ -111,7 +111,7 @@ def test_a_replay_in_the_same_process(kerberos: Kerberos) -> None:
 
 
 def test_a_replay_in_other_processes_and_after_a_restart(kerberos: Kerberos, tmp_path: Path) -> None:
-    """Each process begins with nothing but the folder of the replay cache; so does a restarted one."""
+    """Each process, also a restarted one, has only the folder of the replay cache."""
     token = first_token()
     said = [accept_in_another_process(kerberos, token, tmp_path) for _ in range(3)]
     assert said == ["taken", "replay", "replay"]
@@ -121,7 +121,7 @@ def test_a_replay_in_other_processes_and_after_a_restart(kerberos: Kerberos, tmp
 
 
 def test_without_its_folder_the_protection_is_gone(kerberos: Kerberos, tmp_path: Path) -> None:
-    """Why the folder is kept: this is the attack that a forgotten replay cache would allow."""
+    """The reason to keep the folder: without the old replay cache this attack succeeds."""
     token = first_token()
     folders = [tmp_path / name for name in ("one", "two")]
     for folder in folders:
@@ -130,7 +130,7 @@ def test_without_its_folder_the_protection_is_gone(kerberos: Kerberos, tmp_path:
 
 
 def test_a_replayed_session_signs_in_nobody(gss_flow: Flow) -> None:
-    """All octets of a good session once more: the guest's nonce is new, so the binding does not fit."""
+    """All bytes of a good session once more: the guest's nonce is new, so the binding does not fit."""
     pair = gss_flow.pair().run()
     judge = Judge()
     again = gss_flow.pair(judge=judge)
@@ -154,7 +154,7 @@ class Grab(Mechanism):
 
 
 class Canned(Mechanism):
-    """The attacker's half against the true guest: says a grabbed token."""
+    """The attacker's half against the real guest: sends a captured token."""
 
     def __init__(self, token: bytes) -> None:
         self._token = token
@@ -166,7 +166,7 @@ class Canned(Mechanism):
 
 
 def relay(token: bytes, guest: GuestConversation) -> list[Event]:
-    """Speak to a true guest with somebody else's AP-REQ; returns what it says in the end."""
+    """Use another user's AP-REQ at a real guest; return the guest's last answer."""
     session = Session(Role.CLIENT, attempt=bytes(16))
     guest.start(0.0)
     session.start()
@@ -229,7 +229,7 @@ def test_a_relayed_ap_req_is_good_for_nobody(
 
 
 def test_a_man_in_the_middle_of_the_whole_talk(gss_flow: Flow, kerberos: Kerberos) -> None:
-    """He hands on every octet but the nonces, which he has to choose for one side: nothing fits."""
+    """The attacker relays every byte except the nonces, chosen anew for one side: nothing matches."""
 
     def change(direction: str, data: bytes) -> bytes:
         nonce = pair.guest.session._greeting.own().words()[5].encode()
@@ -303,7 +303,7 @@ def test_every_step_looks_whether_it_was_the_last() -> None:
 
 
 def test_an_error_of_a_step_is_raised_by_the_step(kerberos: Kerberos) -> None:
-    """The trap itself: the library's own class returns an error token for a replay and says nothing."""
+    """The trap itself: the library's own class returns an error token for a replay and raises nothing."""
     token = first_token()
 
     def by_class(credentials: Any, binding: Any) -> None:

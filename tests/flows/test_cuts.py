@@ -1,4 +1,4 @@
-"""Cuts at every octet of real flows, in both directions: the next client signs in, once, as itself."""
+"""Cuts at every byte of real flows, in both directions: the next client signs in, once, as itself."""
 
 import os
 import traceback
@@ -16,9 +16,9 @@ from sso.protocol.state import State
 pytestmark = pytest.mark.slow
 
 FLOWS = ["tls_flow", "gss_flow", "tls_gss_flow", "refused_flow"]
-# Who comes next: the same user by the cheapest way, since every octet is cut.
+# Who comes next: the same user by the cheapest way, since every byte is cut.
 FOLLOWERS = {"tls_flow": "tls_flow", "refused_flow": "tls_flow"}
-SLACK = 8  # TLS signatures differ by a few octets from run to run
+SLACK = 8  # TLS signatures differ by a few bytes from run to run
 
 
 @pytest.fixture(params=FLOWS)
@@ -35,7 +35,7 @@ def follower(flow: Flow, request: pytest.FixtureRequest) -> Flow:
 
 
 class Silent(Pair):
-    """A pair whose line carries nothing more behind the cut, and nobody is told."""
+    """A pair whose connection loses everything after the cut, without a hang-up."""
 
     def hang_up(self) -> None:
         self._cut = (self._cut or ("", 0))[0], 0
@@ -81,7 +81,7 @@ def test_the_line_is_cut_at_every_octet(flow: Flow, follower: Flow, towards: str
     def cut_at(octets: int) -> None:
         judge = Judge()
         cut = flow.pair(cut=(towards, octets), judge=judge).run()
-        cut.hang_up()  # behind the last octet too
+        cut.hang_up()  # behind the last byte too
         assert cut.client.finished
         assert cut.guest.finished
         follow = follower.pair(judge=judge).run()
@@ -158,7 +158,7 @@ def test_a_guest_that_begins_anew_under_a_client(flow: Flow) -> None:
 
 
 def putting_before(direction: str, stale: bytes) -> Callable[[str, bytes], bytes]:
-    """Glue octets in front of the first ones that go that way."""
+    """Glue bytes in front of the first ones that go that way."""
     left = [stale]
     return lambda towards, data: left.pop() + data if left and towards == direction else data
 
@@ -166,7 +166,7 @@ def putting_before(direction: str, stale: bytes) -> Callable[[str, bytes], bytes
 @pytest.mark.parametrize("direction", ["to_guest", "to_client"])
 @pytest.mark.parametrize("flow", ["tls_flow", "gss_flow", "refused_flow"], indirect=True)
 def test_every_prefix_of_an_older_session(flow: Flow, follower: Flow, direction: str) -> None:
-    """The kernel still holds what was written before: both find their way within the client's repeats."""
+    """The kernel still has bytes written before: both ends recover within the client's repetitions."""
     stale = bytes(getattr(flow.pair().run(), direction))
 
     def begin_behind(octets: int) -> None:

@@ -1,4 +1,4 @@
-"""How a run ends, case by case: exit code, the client's one line, the guest's log, and who was judged."""
+"""The end of a run, case by case: exit code, the client's line, the guest's log, and who was judged."""
 
 import os
 import subprocess
@@ -27,7 +27,7 @@ from sso.protocol.state import State
 
 
 class Agent(Judge):
-    """Signs nobody in without a ticket, as the agent does by default."""
+    """Refuses a login without a ticket, as the agent does by default."""
 
     def outcome(self) -> int | None:
         if self.claims:
@@ -48,7 +48,7 @@ def said(pair: Pair) -> RunResult:
 
 
 def fresh_cache(kerberos: Kerberos, path: Path, *options: str) -> str:
-    """A cache with nothing but a TGT: the KDC has to be asked for the service."""
+    """A cache with only a TGT, so that the client must ask the KDC for the service's ticket."""
     return f"FILE:{kerberos.realm.kinit('alice', *options, ccache=path)}"
 
 
@@ -365,7 +365,7 @@ def test_a_judge_that_does_not_answer(gss_flow: Flow) -> None:
 
 
 def test_a_guest_that_asks_outside_and_not_inside(tls_flow: Flow) -> None:
-    """What was said before the layer stood counts no more: nothing is asked, so nothing is given."""
+    """Lines from before the layer no longer count: the guest asks for nothing, so nothing is sent."""
     pair = tls_flow.pair()
     pair.guest._layer_started = lambda event: pair.guest.session.send(Ok())
     pair.run()

@@ -18,7 +18,7 @@ MEMORY_MAX = 1024 * 1024  # what one session may hold in the worst case
 GIB = 1 << 30
 BLOCK = 1 << 16
 
-# input, in a fresh session (False) or behind the greeting (True), log id, last line, octets taken at most
+# input, in a fresh session (False) or behind the greeting (True), log id, last line, bytes taken at most
 TABLE: list[tuple[str, bytes, int, bool, str, bytes, int]] = [
     (
         "1 GiB of noise",
@@ -153,7 +153,7 @@ def test_one_outcome_for_each_input(
 
 
 def test_the_same_signature_for_ever(capsys: pytest.CaptureFixture[str]) -> None:
-    """10^6 SIGNATUREs: a repeat is answered, and the cap on octets ends it."""
+    """10^6 SIGNATUREs: a repeat is answered, and the cap on bytes ends it."""
     target = greeted().feed(blocks(SIGNATURE % NONCE * 100, 10**6 * len(SIGNATURE)))
     assert target.guest.finished
     assert target.taken < CLEAR_MAX + 100 * len(SIGNATURE % NONCE)
@@ -174,7 +174,7 @@ def test_another_signature_each_time_is_another_session_each_time() -> None:
     "block", [b"x" * BLOCK, b"\n" * BLOCK, SIGNATURE % NONCE * 600, b"info spn\n" * 1000, b"a b\n" * 1000]
 )
 def test_memory_is_bounded(block: bytes, behind: bool) -> None:
-    """A port that takes nothing back: even what waits to be written stays below the cap."""
+    """A peer that reads nothing: the unsent output stays below the cap."""
     target = greeted() if behind else fresh()
     tracemalloc.start()
     try:
@@ -209,7 +209,7 @@ def at_verdict(flow: Flow) -> Pair:
 )
 @pytest.mark.parametrize("name", ["tls_flow", "gss_flow", "tls_gss_flow"])
 def test_lines_inside_a_layer(request: pytest.FixtureRequest, name: str, plain: bytes, detail: str) -> None:
-    """The client is who it is, and breaks the rules all the same: an end, and nobody is signed in."""
+    """An authenticated client that breaks the rules: the session ends, and no one is signed in."""
     pair = at_verdict(request.getfixturevalue(name))
     pair.client.session._wire.write(plain)
     pair.guest.receive_data(pair.client.session._wire.take(), 0.0)
@@ -222,7 +222,7 @@ def test_lines_inside_a_layer(request: pytest.FixtureRequest, name: str, plain: 
 @pytest.mark.parametrize(
     ("frame", "id"),
     [
-        (b"\x00\x01\x00\x00", "session-protocol"),  # 65536 octets: over what both sides advertise
+        (b"\x00\x01\x00\x00", "session-protocol"),  # 65536 bytes: over what both sides advertise
         (b"\xff\xff\xff\xff", "session-protocol"),
         (b"\x00\x00\x00\x00", "session-gssapi"),
         (b"\x00\x00\x00\x04abcd", "session-gssapi"),
@@ -237,7 +237,7 @@ def test_frames_of_a_sasl_layer(gss_flow: Flow, frame: bytes, id: str) -> None:
 
 
 def test_a_layer_full_of_octets_ends_at_the_cap(tls_flow: Flow) -> None:
-    """Empty lines for ever, inside TLS: TOTAL_MAX octets, then 413."""
+    """Empty lines for ever, inside TLS: TOTAL_MAX bytes, then 413."""
     pair = at_verdict(tls_flow)
     taken = 0
     while not pair.guest.finished:

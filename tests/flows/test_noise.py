@@ -1,4 +1,4 @@
-"""Noise in every state and peers that drip: only Closed comes of it, and each state has its end."""
+"""Noise in every state and very slow peers: the result is always Closed, and each state times out."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +18,7 @@ from sso.protocol.state import State
 
 
 def drip(conversation: Any, octets: Iterator[bytes], seconds: float, limit: float = 1000.0) -> float:
-    """One octet each so many seconds; returns when the conversation ended."""
+    """One byte each so many seconds; returns when the conversation ended."""
     now = 0.0
     while now < limit and not conversation.finished:
         now += seconds
@@ -92,7 +92,7 @@ def test_a_guest_that_drips_behind_its_greeting_does_not_hold_the_client(tls_flo
 
 
 def reachable(flow: Flow) -> dict[tuple[str, State], int]:
-    """For each state of each role, after how many octets from the peer it is first there."""
+    """For each state of each role, the number of bytes from the peer after which it is first reached."""
     pair = flow.pair(chunk=1)
     found: dict[tuple[str, State], int] = {}
 
@@ -155,7 +155,7 @@ WORDS = [
 
 
 class StopAt(Pair):
-    """A pair that stops where one direction has carried so many octets, both ends alive."""
+    """A pair that stops where one direction has carried so many bytes, both ends alive."""
 
     def __init__(self, flow: Flow, towards: str, octets: int) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""What ends a session, and with which octets: PROTOCOL.md sections 4.2, 6.5 and 6.6."""
+"""How sessions end, and the bytes that are sent then: PROTOCOL.md sections 4.2, 6.5 and 6.6."""
 
 import pytest
 from actors import Actor, client_that_is_replaced, guest

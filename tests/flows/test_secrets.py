@@ -1,4 +1,4 @@
-"""Secrets: in no repr, no exception, no log, and in no buffer once they were handed over."""
+"""Secrets appear in no repr, exception or log, and in no buffer after they were sent."""
 
 import gc
 import sys
@@ -39,7 +39,7 @@ def canaries(pair: Pair, kerberos: Kerberos) -> list[bytes]:
 
 
 def shows(text: str, secrets: list[bytes]) -> bool:
-    """Whether a text holds a piece of a secret: clear, base64, hexadecimal, or as Python writes octets."""
+    """Whether a text holds a piece of a secret: clear, base64, hexadecimal, or as Python writes bytes."""
     octets = text.encode(errors="replace")
     escaped = [
         repr(secret[start : start + 8])[2:-1].encode()
@@ -96,7 +96,7 @@ def test_shows_finds_what_it_should() -> None:
 
 
 class Forced(Exception):
-    """The exception that comes out of nowhere."""
+    """An exception raised at an arbitrary line."""
 
 
 class Tracer:
@@ -132,7 +132,7 @@ def traced(flow: Flow, tracer: Tracer) -> Pair:
 
 @pytest.mark.slow
 def test_an_exception_at_any_line_shows_no_secret(flow: Flow, kerberos: Kerberos) -> None:
-    """Whatever breaks, wherever: the traceback holds nothing of what was in flight."""
+    """An exception at any line: the traceback contains no secret that was being sent."""
     flow.pair().run()  # what is only imported once is no line of a session
     plan = Tracer()
     secrets = canaries(traced(flow, plan), kerberos)
@@ -182,7 +182,7 @@ def test_what_a_client_held_is_wiped(flow: Flow, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("name", ["tls_flow", "ticket_flow"])
 def test_a_credential_that_is_refused_is_wiped(request: pytest.FixtureRequest, name: str) -> None:
-    """The guest's policy says no after the secret has come: nothing of it stays."""
+    """The guest's policy refuses after the secret arrived: no part of it stays in memory."""
     flow: Flow = request.getfixturevalue(name)
     held: list[bytearray | memoryview] = []
     pair = flow.pair(judge=Judge())

@@ -162,7 +162,7 @@ def test_a_name_that_a_guest_may_not_give_is_no_question(kerberos: Kerberos, nam
 
 
 def test_a_reset_does_not_stand_for_a_persons_yes(kerberos: Kerberos) -> None:
-    """The guest names itself and begins anew in one breath: the question has to be put all the same."""
+    """The guest names itself and resets in one write: the client must still ask the user."""
     asked: list[str] = []
 
     def accept(spn: str, principal: str) -> bool:

@@ -1,7 +1,7 @@
 """Stripping: whatever a guest or somebody in between hides, refuses or garbles, no secret leaves in clear.
 
 Every script runs against clients that would like to give all they have: a password, a TGT inside SASL, a
-ticket by KRB-CRED. The tap sees every octet on its way to the guest.
+ticket by KRB-CRED. The tap sees every byte on its way to the guest.
 """
 
 import re
@@ -28,7 +28,7 @@ class Puppet:
     """A guest that follows a script: `answers` maps the verb of a line to what is said to it.
 
     `greeting` is said behind its SIGNATURE; b"{}" in an answer stands for that SIGNATURE. A verb without
-    an answer gets silence, octets that are no line (TLS, SASL) get the answer for "".
+    an answer gets silence, bytes that are no line (TLS, SASL) get the answer for "".
     """
 
     finished = was_reset = False
@@ -77,7 +77,7 @@ class Puppet:
 
 
 def inside(puppet: Puppet, line: bytes) -> bytes:
-    """ok, and the next greeting in the clear, as if the layer stood."""
+    """Answer ok, and send the next greeting in the clear, as if there were a layer."""
     return b"ok\n" + puppet.signature() + b"authenticate password\n"
 
 
@@ -265,7 +265,7 @@ CHANGES: dict[str, Callable[[str, bytes], bytes]] = {
 def test_a_changed_word_ends_it(
     request: pytest.FixtureRequest, kerberos: Kerberos, name: str, change: str
 ) -> None:
-    """Both heard the same lines, or nobody is judged: GSS binds them, inside TLS the guest confirms them."""
+    """Both ends saw the same lines, or no login: GSS binds them; inside TLS the guest confirms them."""
     flow: Flow = request.getfixturevalue(name)
     altered: list[bool] = []
 

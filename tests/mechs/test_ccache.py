@@ -1,4 +1,4 @@
-"""The FILE ccache: ours and MIT's are the same octets to each other, and broken ones are one error."""
+"""The FILE ccache: we and MIT krb5 read each other's files, and broken files raise one error."""
 
 import subprocess
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Collections of caches, DIR, KEYRING and sssd's KCM: the service decides whose ticket is shown."""
+"""Collections of caches (DIR, KEYRING, sssd's KCM): the service decides whose ticket is sent."""
 
 import ctypes
 import re
@@ -48,7 +48,7 @@ class Desktop:
         realm.run(["kinit", *options, name], stdin=realm.password(user) + "\n", env=self.env)
 
     def prefer(self, principal: str) -> None:
-        """Make that one's cache the primary."""
+        """Make that principal's cache the primary one."""
         self.realm.run(["kswitch", "-p", principal], env=self.env)
 
     def rules(self, text: str) -> None:

@@ -59,7 +59,7 @@ def acceptor(realm: Realm, spn: str) -> Acceptor:
 
 
 def careless(spn: str) -> bytes:
-    """The first token of a client that looks at nothing."""
+    """Return the first token of a client that checks nothing."""
     context = gssapi.SecurityContext(
         name=gssapi.Name(spn, PRINCIPAL),
         flags=PROTECTION,
@@ -109,7 +109,7 @@ def test_the_guest_believes_nobody(weak: Realm, spn: str, monkeypatch: pytest.Mo
 
 
 def blind(monkeypatch: pytest.MonkeyPatch, check: Any) -> Any:
-    """The client has made its first token without a look; from here on the guest looks as ever."""
+    """Make the client's first token without the check; after that the guest checks as usual."""
     from sso.protocol.session import Session
 
     request_layer = Session.request_layer

@@ -175,7 +175,7 @@ def test_replayed_reordered_reflected_and_foreign_frames(kerberos: Kerberos, lay
 
 
 def test_a_frame_without_confidentiality_is_refused(kerberos: Kerberos) -> None:
-    """The library unwraps it and says so only by a flag; and it writes into the caller's octets."""
+    """The library unwraps it and says so only by a flag; and it writes into the caller's bytes."""
     client, guest = joined(kerberos)
     frame = bytes(raw.wrap(client._context, b"in the clear", False).message)
     kept = bytes(bytearray(frame))

@@ -32,7 +32,7 @@ MakeCache = Callable[[int], str]
 
 @pytest.fixture
 def large(kerberos: Kerberos, tmp_path: Path) -> MakeCache:
-    """A function that gives alice a TGT of so many octets, and returns its cache."""
+    """A function that gives alice a TGT of so many bytes, and returns its cache."""
 
     def make(size: int) -> str:
         cache = kerberos.realm.kinit("alice", "-f", ccache=tmp_path / f"cc-{size}")
@@ -114,7 +114,7 @@ def test_a_guest_that_says_too_long_is_asked_once(
 
 
 class OldReader(FrameReader):
-    """As it was: 65535 octets for a token too, and no word to a longer one."""
+    """As it was: 65535 bytes for a token too, and no word to a longer one."""
 
     def __init__(self, most: int) -> None:
         super().__init__(OLD_TOKEN_MAX)

@@ -71,7 +71,7 @@ def test_an_older_library_needs_a_file_and_leaves_none(
 
 
 def test_the_same_octets_with_and_without_a_file(kerberos: Kerberos) -> None:
-    """Several entries: the cache of alice with her TGT, a service ticket and the library's own notes."""
+    """Several entries: alice's cache with a TGT, a service ticket and the library's own notes."""
     store: Any = {"ccache": kerberos.cache("alice")}
     credentials = gssapi.Credentials(usage="initiate", store=store)
     through_a_file = krb5_memory._through_a_file(credentials)

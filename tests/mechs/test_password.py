@@ -23,7 +23,7 @@ def test_a_user_and_a_password_come_through(user: str, password: bytes) -> None:
     assert (theirs.credential.type, theirs.credential.principal) == ("password", user)
     assert bytes(theirs.credential.secret or b"") == password
     assert not any(secret)
-    assert theirs.peer == ""  # a password proves nothing before PAM says so
+    assert theirs.peer == ""  # a password proves nothing until PAM accepts it
 
 
 def test_a_password_is_given_once() -> None:

@@ -89,7 +89,7 @@ def test_what_is_a_realms_own_ticket_granting_service(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def enterprise(kerberos: Kerberos) -> str:
-    """The cache of somebody whose one component holds an @."""
+    """The cache of a principal whose only component contains an @."""
     kerberos.realm.principal(r"alice\@corp.example", "of-the-enterprise")
     kerberos.realm.kinit(r"alice\@corp.example", "-f", ccache=kerberos.realm.folder / "enterprise")
     return f"FILE:{kerberos.realm.folder}/enterprise"

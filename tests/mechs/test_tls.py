@@ -109,7 +109,7 @@ DNS, WILDCARD = x509.DNSName, x509.DNSName("*.test.example")
 def test_a_name_counts_in_the_san_alone(
     tmp_path: Path, common_name: str, sans: list[x509.GeneralName], name: str, fits: bool
 ) -> None:
-    """Real certificates: what a CA has let somebody write into a common name is nobody's name."""
+    """Real certificates: a common name that the CA did not verify is not a host name."""
     authority = Authority("Test CA")
     identity = authority.issue(tmp_path / "guest", common_name, sans=sans)
     ca = authority.save(tmp_path / "ca.pem")

@@ -45,7 +45,7 @@ def stdio(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def fill(port: Port) -> int:
-    """Write until it would block; how much that was."""
+    """Write until it would block; return how many bytes that were."""
     written = 0
     while taken := port.write(bytes(65536)):
         written += taken

@@ -1,4 +1,4 @@
-"""Devices: the virtio port of the guest, stood in for by the master of a pty; and the port in memory."""
+"""Devices: the master of a pty in place of the guest's virtio port; and the port in memory."""
 
 import errno
 import fcntl

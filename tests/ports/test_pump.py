@@ -1,4 +1,4 @@
-"""The pump: no octet lost or doubled, no busy turn, and an end for every way a peer can behave."""
+"""The pump: no byte lost or doubled, no busy turn, and an end for every way a peer can behave."""
 
 import os
 import socket
@@ -41,7 +41,7 @@ def _nothing_leaks() -> Iterator[None]:
     assert open_files() == before
 
 
-# Octets
+# Bytes
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 4096])
@@ -134,7 +134,7 @@ def _write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-# Back-pressure, and a port that lies
+# Back-pressure, and a port that is writable but accepts nothing
 
 
 def test_a_peer_that_does_not_read_is_not_read_from(world: World, port: FakePort) -> None:
@@ -265,7 +265,7 @@ def test_other_descriptors_are_served_until_the_end(world: World, port: FakePort
 
 
 def test_another_descriptor_is_left_alone_after_the_end(world: World, port: FakePort) -> None:
-    """Nobody would read it, so that to wait for it would be to spin until the peer has taken all."""
+    """No one would read it, so waiting for it would spin until the peer has read everything."""
     reader, writer = os.pipe()
     port.room = 4
     port.send(b"x")
@@ -292,7 +292,7 @@ def test_a_listening_port_needs_nothing_more(tmp_path: Path) -> None:
 
 
 class Keeper(FakePort):
-    """Keeps the buffers that it was given parts of."""
+    """Keeps the buffers whose parts were passed to it."""
 
     def __init__(self, **arguments: int) -> None:
         super().__init__(**arguments)

@@ -1,4 +1,4 @@
-"""The pump and time: deadlines are told when they have passed, and nobody can hold it for ever."""
+"""The pump and time: deadlines are reported after they pass, and no peer can block it for ever."""
 
 from collections.abc import Iterator
 from itertools import repeat

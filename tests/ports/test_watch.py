@@ -1,4 +1,4 @@
-"""Edges of a port: each is told once, nothing is read, and a hung-up port wakes nobody."""
+"""Edges of a port: each is reported once, nothing is read, and a hung-up port causes no wake-ups."""
 
 import os
 import select
@@ -16,7 +16,7 @@ PATIENCE = 5000  # milliseconds; only a failing test waits that long
 
 
 def wait(watch: PortWatch) -> list[str]:
-    """What the watch tells once its descriptor is readable."""
+    """Return the watch's events after its descriptor becomes readable."""
     assert woken(watch, PATIENCE), "the watch slept through it"
     return watch.events()
 
@@ -93,7 +93,7 @@ def test_who_came_and_went_unseen_is_not_told(device: PtyDevice, watch: PortWatc
     host = device.attach()
     os.write(host, b"knock")
     os.close(host)
-    for _ in range(3):  # the terminal brings its octets late, and the hang-up with them
+    for _ in range(3):  # the terminal brings its bytes late, and the hang-up with them
         assert watch.events() == []
         if not woken(watch, 20):
             return
@@ -117,7 +117,7 @@ def test_a_reopened_device_is_told_anew(device: PtyDevice, watch: PortWatch) -> 
 
 
 def test_a_child_reads_while_the_parent_watches(device: PtyDevice, watch: PortWatch) -> None:
-    """What the child leaves is told to the parent by `rearm`; what it took is not."""
+    """`rearm` reports to the parent the data that the child left, not the data it read."""
     host = device.attach()
     os.write(host, b"for the child")
     assert wait(watch) == [OPENED, DATA]
@@ -132,7 +132,7 @@ def test_a_child_reads_while_the_parent_watches(device: PtyDevice, watch: PortWa
             os._exit(status)
     os.write(going, b".")
     assert os.waitpid(pid, 0)[1] == 0
-    watch.events()  # whatever came meanwhile is not for the parent
+    watch.events()  # edges in the meantime are not for the parent
     watch.rearm()
     assert DATA not in wait(watch), "the child took all"
     os.write(host, b"for the next")
@@ -207,7 +207,7 @@ def test_a_client_is_watched_on_after_a_flush(guest: ListenPort) -> None:
 
 
 def test_a_copy_that_lives_on_tells_nothing(guest: ListenPort) -> None:
-    """A child's child may hold the old connection when the port has let it go."""
+    """A child's child may still hold the old connection after the port has closed it."""
     watch = PortWatch(guest)
     first = client_of(guest)
     assert wait(watch) == [OPENED]

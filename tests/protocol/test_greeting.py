@@ -1,4 +1,4 @@
-"""SIGNATURE: who begins, what repeats, what begins anew, what confirms."""
+"""SIGNATURE: greeting, repetition, reset and confirmation."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Frames of 4 octets of length: every split, the cap, the abort, and what a layer wraps."""
+"""Frames of 4 bytes of length: every split, the cap, the abort, and what a layer wraps."""
 
 import pytest
 from hypothesis import given
@@ -10,7 +10,7 @@ from sso.protocol.layer import ABORT, FrameReader, SASLLayer, TLSLayer, frame
 
 
 class Mirror(Mechanism):
-    """Wraps by turning every octet over; `frames` keeps what crossed."""
+    """Wraps by inverting every byte; `frames` records the frames."""
 
     def __init__(self, plain_max: int = 7) -> None:
         self.plain_max = plain_max

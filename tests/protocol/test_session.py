@@ -1,4 +1,4 @@
-"""Session: the exact octet of each layer, what is refused, and how it ends."""
+"""Session: the exact byte at which each layer begins, what is refused, and how it ends."""
 
 import pytest
 from ends import ATTEMPT, Ends, Secretless, closed, feed
@@ -98,7 +98,7 @@ def test_after_sasl_the_guest_confirms_what_was_said() -> None:
 
 @pytest.mark.parametrize("message", [b"startSASL PLAINEST\n", b"startTLS\n"])
 def test_a_second_layer_of_the_same_kind_is_refused(tls_flow: Flow, message: bytes) -> None:
-    """Asked for by a client that does not keep to our own rules, inside TLS."""
+    """A client that breaks our own rules asks for it, inside TLS."""
     pair = tls_flow.pair(judge=Judge(None)).run()
     guest, client = pair.guest.session, pair.client.session
     guest._machine.state = State.READY  # not where it is, but where such a request is possible
@@ -130,7 +130,7 @@ def test_no_second_authentication_behind_sasl(ticket_flow: Flow, second: StartSA
     assert pair.judge.claims == []
 
 
-# Octets behind the request for a layer, or behind its answer
+# Bytes after the request for a layer, or after its answer
 
 
 LINES = b"info time\ncredentials password YWxpY2UAeA==\n"
@@ -142,7 +142,7 @@ LINES = b"info time\ncredentials password YWxpY2UAeA==\n"
 def test_octets_behind_a_request_are_never_executed(
     tls_gss_flow: Flow, request_line: bytes, split: int
 ) -> None:
-    """In the same write: silent close. In a later one: the mechanism's input, which it is not."""
+    """In the same write: close without an answer. In a later write: the mechanism gets it and refuses it."""
     asked: list[str] = []
     pair = tls_gss_flow.pair(info=lambda attribute: asked.append(attribute))
     pair.guest.start(0.0)
@@ -311,7 +311,7 @@ def test_a_client_of_another_version_is_told_so() -> None:
 
 
 def test_garbage_behind_the_last_token_voids_the_authentication(gss_flow: Flow) -> None:
-    """One write with the last SASL token and a broken frame: nobody is judged, and no exception comes."""
+    """One write with the last SASL token and a broken frame: no decision, and no exception."""
 
     def change(direction: str, data: bytes) -> bytes:
         last = direction == "to_guest" and pair.guest.session.state is State.SASL and 8 < len(data) < 100
@@ -335,7 +335,7 @@ def test_garbage_behind_the_handshake_voids_the_layer(tls_flow: Flow) -> None:
 
 
 def test_the_strict_defaults_offer_nothing() -> None:
-    """A client with the defaults and a guest that has nothing: an end, and not a word of a credential."""
+    """A client with the defaults and a guest that offers nothing: the session ends without a credential."""
     pair = Pair(ClientPolicy(), GuestPolicy(sasl=())).run()
     assert pair.exit == 16
     assert bytes(pair.to_guest).splitlines()[-1] == b"error 300 delay"

@@ -93,7 +93,7 @@ def test_every_state_can_be_reached() -> None:
         found |= {S.SECURED} if state is S.TLS else set()  # TLS ends without a line
         todo += [following for following in found if following not in reached and following is not None]
         reached |= {following for following in found if following is not None}
-    assert reached | {S.CLOSED} == set(State)  # CLOSED is not a line's doing
+    assert reached | {S.CLOSED} == set(State)  # no line leads to CLOSED
 
 
 @pytest.mark.parametrize("state", State)
@@ -120,7 +120,7 @@ def test_requests_are_only_made_where_back_leads_to() -> None:
 
 
 def test_one_request_is_outstanding() -> None:
-    """Where a request is open only its answer may come: nobody asks twice, and nobody answers for nothing."""
+    """While a request is open only its answer may come: no second request, no answer without a request."""
     for state in ASKING:
         assert {role for role, _ in TABLE[state]} == {G}
         assert {name for _, name in TABLE[state]} <= {"ok", VALUE, "error"}

@@ -1,4 +1,4 @@
-"""The hash over every line: whose line, in which order, and nothing of a secret."""
+"""The hash over every line: sender and order count, secrets are left out."""
 
 from hashlib import sha256
 
@@ -29,7 +29,7 @@ def test_the_formula_of_protocol_section_6() -> None:
 
 @given(talks)
 def test_directions_may_cross(talk: list[tuple[Role, list[str]]]) -> None:
-    """Each end hears its peer's lines later: only the order within a direction counts."""
+    """Each end receives its peer's lines later, so only the order within a direction counts."""
     apart = [line for line in talk if line[0] is C] + [line for line in talk if line[0] is G]
     assert digest(talk) == digest(apart)
 

@@ -50,7 +50,7 @@ class Demonstration(Mechanism):
 
 
 class Actor:
-    """A real Session with a few fixed reactions; every actor has a nonce of its own."""
+    """Drives a real Session with a few fixed reactions; every actor has its own nonce."""
 
     def __init__(self, name: str, react: Callable[["Actor", Event], None]) -> None:
         self.name = name

@@ -19,7 +19,7 @@ GUEST = "guest.test.example"
 
 PEOPLE = {name: f"{name}-in-the-realm" for name in ("alice", "bob", "mallory", "alice/admin")}
 
-# Which service keys lie in which keytab. `other2` is the guest whose keytab does not fit the KDC.
+# Keytabs and their service keys. The keytab of the guest `other2` does not match the KDC.
 KEYTABS = {
     "guest": (f"host/{GUEST}", f"imap/{GUEST}"),
     "deleg": ("host/deleg.test.example",),
@@ -86,7 +86,7 @@ class Identity:
 
 @dataclass(frozen=True)
 class Certificates:
-    """What a TLS guest may show, good and bad; all keys are P-256, whose hash RFC 5929 defines."""
+    """Certificates of a TLS guest, good and bad; all keys are P-256, whose hash RFC 5929 defines."""
 
     ca: Path
     other_ca: Path

@@ -25,7 +25,7 @@ Deed = Callable[[socket.socket], object]
 
 
 class Hostile(Mechanism):
-    """What code of a peer does in a worker that it took over; `deed` gets the worker's end of its link."""
+    """Simulate a worker controlled by its peer: run `deed` in it with the worker's end of its link."""
 
     def __init__(self, deed: Deed) -> None:
         self._deed = deed
@@ -77,7 +77,7 @@ class AcceptorBed:
             self.acceptor._reactor.turn(0.2)
 
     def settle(self) -> None:
-        """All that is there is seen."""
+        """Process everything that has arrived."""
         while self.acceptor._reactor._selector.select(0):
             self.acceptor._reactor.turn(0.0)
 
@@ -103,7 +103,7 @@ class AcceptorBed:
         self.turn(lambda: not self.acceptor._peers and self.acceptor._living() <= 1)
 
     def end(self, run: bool = False) -> None:
-        """The acceptor's end; with `run` the one that it comes to by itself."""
+        """End the acceptor; with `run`, wait until it ends by itself."""
         self.ended = True
         (self.acceptor.run if run else self.acceptor.close)()
 

@@ -110,7 +110,7 @@ class FakeSeat(Seat):
             self._reactor.after(0.0, changed)
 
     def put(self, *users: Seated, active: Seated | None = None) -> None:
-        """These sessions are there now."""
+        """Set the sessions of the seat."""
         self.found = Found(True, active or next(iter(users), None), users)
         self.hint()
 
@@ -159,7 +159,7 @@ class FakeChecker:
 
 
 class OwnPeers(Peers):
-    """As if we were root, so that these tests need not be; everybody else is refused as ever."""
+    """Accept our own uid as root, so that tests need no root; other users are refused as usual."""
 
     def refusal(self, peer: Peer, unlocking: int) -> str:
         return super().refusal(peer._replace(uid=0) if peer.uid == os.geteuid() else peer, unlocking)
@@ -200,12 +200,12 @@ def open_fds() -> int:
 
 
 def has(link: socket.socket) -> bool:
-    """Whether something can be read."""
+    """Whether data can be read now."""
     return bool(select.select([link], [], [], 0)[0])
 
 
 def take(link: socket.socket, kind: Any) -> Any:
-    """The record that is there."""
+    """Receive the record that has arrived."""
     received = records.receive(link, kind)
     return received and received[0]
 
@@ -228,7 +228,7 @@ class Stage:
     pam: list[socket.socket] = field(default_factory=list)
 
     def turn(self, until: Callable[[], Any] | None = None) -> None:
-        """Let the agent work until something is true; without that, for a few turns."""
+        """Run the agent until a condition is true; without one, for a few turns."""
         for _ in range(TURNS if until is not None else 5):
             if until is not None and until():
                 return
@@ -245,11 +245,11 @@ class Stage:
         assert take(self.channel, Confirm) == Confirm(id)
 
     def gone(self, id: int = 1) -> None:
-        """The client leaves; the confirmation is not waited for."""
+        """Let the client leave; do not wait for the confirmation."""
         records.send(self.channel, Gone(id))
 
     def confirmed(self, id: int = 1) -> bool:
-        """Whether the agent says that nobody can go on."""
+        """Whether the agent reports that no login can go on."""
         self.turn()
         return has(self.channel) and bool(take(self.channel, Confirm) == Confirm(id))
 
@@ -264,7 +264,7 @@ class Stage:
         expires: int = 5000,
         content: bytes = b"secret",
     ) -> None:
-        """What the acceptor says after an authentication."""
+        """Send the acceptor's message after an authentication."""
         fds = [secret_file(content)] if kind.files else []
         records.send(self.acceptor, Authenticated(id, attempt, kind, principal, digest, expires), fds)
         records.close_all(fds)
@@ -285,7 +285,7 @@ class Stage:
         self.turn(lambda: any(call.startswith("trigger") for call in self.driver.calls))
 
     def ask(self, user: str = "", *, service: str = "login", tty: str = "tty1", token: str = "") -> "Asked":
-        """What a PAM module gets for a GET."""
+        """Return the agent's answer to a PAM module's GET."""
         module = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         module.connect(self.path)
         self.pam.append(module)
@@ -326,7 +326,7 @@ class Asked:
         return content
 
     def report(self, operation: Operation, path: str = "") -> bool:
-        """Say what the module would say now; whether the agent says yes. CLOSED gets no answer."""
+        """Send what the module would send now; return whether the agent says yes. CLOSED gets no answer."""
         records.close_all(self.fds)
         self.fds = []
         if self.reply.kind is Kind.PASSWORD and not self.tried and operation is not Operation.TRIED:
@@ -340,7 +340,7 @@ class Asked:
         return received is not None and received[0] == Reply(Kind.IDENTITY, 0, self.reply.user)
 
     def opens(self, path: str = "") -> None:
-        """PAM comes to its good end: the session is open."""
+        """Let PAM finish: the session is open."""
         assert self.report(Operation.ESTABLISHED, path) and self.report(Operation.OPENED, path)
 
     def hang_up(self) -> None:
@@ -359,7 +359,7 @@ MakeStage = Callable[..., Stage]
 
 
 def raise_stage(folder: Path, driver: FakeDriver, options: dict[str, Any]) -> Stage:
-    """An agent on its loop, with everything around it played."""
+    """An agent on its loop; the test plays all other parts."""
     folder.mkdir(mode=0o755)
     paths = {"pam_socket": str(folder / "pam.sock"), "verdict_socket": str(folder / "verdict.sock")}
     config = GuestConfig(**paths | options)

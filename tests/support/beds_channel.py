@@ -67,12 +67,12 @@ class Bed:
         return child.DONE
 
     def edge(self, edge: str) -> None:
-        """One edge of the port, and what follows at once."""
+        """Raise one edge of the port, and run what follows at once."""
         self.channel._on_edge(edge)
         self.channel._on_time()
 
     def begun(self) -> int:
-        """A client comes and is served: the child's process."""
+        """Let a client come; return the child process that serves it."""
         self.edge(OPENED)
         life = self.channel._life
         assert life is not None
@@ -84,7 +84,7 @@ class Bed:
         assert life is not None and select.select([life.pidfd], [], [], PATIENCE / 1000)[0]
 
     def turn_with_child(self) -> None:
-        """The one turn that sees the child's end."""
+        """Run the turn in which the channel notices the child's end."""
         self.dead()
         assert self.channel._turn()
 
@@ -101,7 +101,7 @@ class Bed:
         self.channel.run()
 
     def told(self) -> list[str]:
-        """What the agent was told since."""
+        """Return what the agent has received since the last call."""
         found: list[str] = []
         while has(self.agent):
             received = records.receive(self.agent, records.Begin, records.End, records.Gone)
@@ -110,7 +110,7 @@ class Bed:
         return found
 
     def accept(self) -> None:
-        """Take what the acceptor was sent, and close it."""
+        """Receive what was sent to the acceptor, and close it."""
         if has(self.acceptor) and (received := records.receive(self.acceptor, Child)):
             records.close_all(received[1])
 

@@ -46,7 +46,7 @@ def installed(
 
 @pytest.fixture
 def guest(installed: Machine) -> Machine:
-    """That guest with nobody signed in, its login screen on tty1, and an empty journal."""
+    """That guest without a session, with its login screen on tty1 and an empty journal."""
     installed.set_clock()
     wait_until_left(installed)
     for user in ("alice", "bob"):

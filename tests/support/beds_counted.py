@@ -45,7 +45,7 @@ class Bed:
         return self._pool.submit(call, self.guest, *steps, **{"items": TTY} | more)
 
     def call(self, *steps: str, **more: Any) -> Result:
-        """A login program, while the agent works on."""
+        """Run a login program while the agent goes on."""
         result: Result = self.wait(self._start(*steps, **more))
         return result
 
@@ -57,7 +57,7 @@ class Bed:
         return self.wait(self._pool.submit(work, *arguments, **more))
 
     def guess(self, id: int, password: str) -> int:
-        """One client with one password for alice: what it hears."""
+        """Run one client with one password for alice; return the answer that it gets."""
         secret = password.encode()
         digest = hashlib.sha256(secret).digest()
         claim = {"kind": Kind.PASSWORD, "digest": digest, "expires": 0, "content": secret}

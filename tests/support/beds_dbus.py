@@ -88,7 +88,7 @@ class Daemon:
             self._process = None
 
     def pause(self) -> None:
-        """It stands still when this returns."""
+        """Stop the process; it does not run any more when this returns."""
         os.kill(self.pid, signal.SIGSTOP)
         os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOWAIT)
 
@@ -133,7 +133,7 @@ class Somebody:
     def signal(
         self, emitter: DBusAddress, member: str, to: str = "", signature: str = "", *body: Any
     ) -> None:
-        """To everybody, or to one unique name."""
+        """Send a signal to all programs, or to one unique name."""
         message = new_signal(emitter, member, signature or None, body)
         if to:
             message.header.fields[HeaderFields.destination] = to
@@ -144,7 +144,7 @@ class Somebody:
         self.link.sock.sendall(octets)
 
     def question(self) -> Any:
-        """The next call that somebody makes."""
+        """Wait for the next method call."""
         while (message := self.answer()).header.message_type is not MessageType.method_call:
             pass
         return message
@@ -154,7 +154,7 @@ class Somebody:
         return self.link.receive(timeout=seconds)
 
     def sync(self) -> None:
-        """All that was sent before has passed the bus when this returns."""
+        """Wait until everything sent before has passed the bus."""
         self.call(THE_BUS, "GetId")
 
     def close(self) -> None:
@@ -173,7 +173,7 @@ class Desk:
         self.bus = Bus(self.reactor, address)
 
     def turn(self, until: Callable[[], Any] | None = None) -> None:
-        """Let the loop work until something is true; without that, until nothing is left to be done."""
+        """Run the loop until a condition is true; without one, until nothing is left to do."""
         for _ in range(TURNS):
             if until is None and not self._busy():
                 return
@@ -196,7 +196,7 @@ class Desk:
         raise AssertionError("the bus is silent")
 
     def later(self, seconds: float) -> None:
-        """Time passes."""
+        """Move the clock forward."""
         self.clock.now += seconds
         self.reactor.turn(0.0)
 
@@ -287,7 +287,7 @@ CHANGED = Match(NAME, f"{NAME}.Item", "Changed", "/org/example/screen")
 
 @pytest.fixture
 def notes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the agent says of its bus."""
+    """Return what the agent logs about its bus."""
     said: list[str] = []
     monkeypatch.setattr("sso.guest.seat.bus.note", lambda id, **values: said.append(id))
     return said
@@ -302,7 +302,7 @@ def hints(desk: Desk) -> list[str]:
 
 
 def asked(desk: Desk, somebody: Somebody) -> tuple[list[Any], Any]:
-    """Where the answer will be, and the question that somebody has got."""
+    """Return the list for the answer, and the call that the other program received."""
     answers = desk.ask(DBusAddress("/", somebody.name, "org.example.Ask"), "Ask")
     return answers, somebody.question()
 

@@ -52,7 +52,7 @@ class Debian:
         self.before = self.files()
 
     def run(self, script: str) -> str:
-        """What a script says as root in there; raises BedError when one of its commands fails."""
+        """Run a script as root inside and return its output. Raises BedError when a command fails."""
         apart = [
             "--mount",
             "--propagation=private",
@@ -81,5 +81,5 @@ class Debian:
 
 
 def differing(first: Mapping[str, object], second: Mapping[str, object]) -> set[str]:
-    """The names of what is not the same in both."""
+    """Return the names of entries that differ."""
     return {name for name in first.keys() | second.keys() if first.get(name) != second.get(name)}

@@ -30,7 +30,7 @@ MANAGER = "/etc/systemd/system/display-manager.service"
 DROP_IN = "/etc/systemd/system/getty@tty1.service.d/console-sso.conf"
 AGENT, ACCEPTOR, ALICE, GREETER = 4010, 4011, 4001, 4020
 SPN, REALM = "host/guest.test.example", "TEST.EXAMPLE"
-SECRET = bytes(range(200, 232))  # the octets of every key
+SECRET = bytes(range(200, 232))  # the bytes of every key
 LOGIN = (
     "auth requisite pam_nologin.so\n@include common-auth\n@include common-account\n@include common-session\n"
 )
@@ -141,7 +141,7 @@ class Machine:
         lines = (f"0: 2 0 00010000 0005 01 1 {path}\n" for path in sorted(self.listening))
         self.write("/proc/net/unix", "Num RefCount Protocol Flags Type St Inode Path\n" + "".join(lines))
 
-    # What is done to it
+    # Changes to the machine
 
     def path(self, inside: str) -> Path:
         return self.root / inside.lstrip("/")
@@ -159,7 +159,7 @@ class Machine:
     def settings(self, *lines: str, login: str = "getty") -> None:
         self.write(TOML, "\n".join([f'login = "{login}"', *lines]) + "\n")
 
-    # Who answers
+    # Answers of programs
 
     def ask(self, argv: Sequence[str]) -> Answer | None:
         match argv:
@@ -268,7 +268,7 @@ Break = tuple[Callable[[Machine], None], str, str, str]
 
 
 def names_it(machine: Machine, way: Break) -> None:
-    """Break it; the step says so, and what mends it."""
+    """Break it; the step must report that and say how to correct it."""
     breaks, step, found, mend = way
     breaks(machine)
     lines = machine.examine()

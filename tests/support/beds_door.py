@@ -92,7 +92,7 @@ class Bed:
         self.configure()
 
     def principal(self, name: str, says: str = "preview policy {}") -> None:
-        """Whose ticket there is."""
+        """Set the owner of the ticket."""
         program = self.folder / "plug-ins" / "client"
         program.write_text(f'#!/bin/sh\necho "$*" >> {self.folder}/asked\necho "{says.format(name)}" >&3\n')
         program.chmod(0o755)
@@ -151,13 +151,13 @@ class Window:
         self.opened(PORT)
 
     def opened(self, port: str) -> None:
-        """The guest opens a port."""
+        """Let the guest open a port."""
         start: Start | None = self._starts.get(port)
         if start is not None and (start := self.door.permit(start)) is not None:
             self.started[port] = start.argv[1:]
 
     def wait(self) -> "Window":
-        """Until something has come of it."""
+        """Wait until there is a result."""
         self._loop.run_until(lambda: bool(self.started or self.shown or self.questions or self.said))
         return self
 

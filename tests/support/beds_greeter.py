@@ -1,4 +1,4 @@
-"""sso-greetd with a greetd that says what a test wants, and the driver as the agent would have it."""
+"""sso-greetd with a scripted greetd, and the driver as the agent would run it."""
 
 import json
 import os
@@ -60,7 +60,7 @@ class FakeGreetd:
         self._listener.close()
 
     def words(self) -> list[str]:
-        """What was asked for, without the cancelling that every login begins with."""
+        """The requests, without the cancel_session with which every login begins."""
         return [str(request["type"]) for request in self.requests][1:]
 
     def _serve(self) -> None:
@@ -134,7 +134,7 @@ class Desk:
         return link
 
     def greeter(self) -> socket.socket:
-        """A greeter by hand, that waits."""
+        """Connect a scripted greeter that waits."""
         count = len(self.changes)
         link = self.connect()
         records.send(link, Hello(HELLO))

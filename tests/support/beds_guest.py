@@ -32,7 +32,7 @@ auth required pam_permit.so
 
 @dataclass
 class Run:
-    """One run of spice-client-sso: exit code, its lines, and all octets that crossed the port."""
+    """One run of spice-client-sso: exit code, its lines, and all bytes that crossed the port."""
 
     code: int
     lines: list[str]
@@ -42,7 +42,7 @@ class Run:
 
 @dataclass
 class Wire:
-    """Relays between a client and the guest's port; `cut` ends it at an octet of one direction."""
+    """Relays between a client and the guest's port; `cut` ends it at a byte of one direction."""
 
     cut: tuple[str, int] | None = None
     seen: dict[str, bytearray] = field(default_factory=lambda: {"guest": bytearray(), "client": bytearray()})
@@ -177,7 +177,7 @@ def count_failures(sandbox: Sandbox) -> None:
 
 
 def failures(sandbox: Sandbox, user: str) -> int:
-    """How many it has counted."""
+    """Number of failures that it has counted."""
     return len(re.findall(r"(?m)^\d{4}-.* V$", sandbox.run(["faillock", "--user", user]).stdout))
 
 

@@ -1,4 +1,4 @@
-"""A KCM of one's own: sssd's daemon inside a sandbox, the collection of caches that Fedora and RHEL have."""
+"""A private KCM: sssd's daemon inside a sandbox, the collection of caches that Fedora and RHEL use."""
 
 import subprocess
 import threading

@@ -73,19 +73,19 @@ class LogindMock:
         self._mock(path, "UpdateProperties", "sa{sv}", f"{LOGIN1}.{kind}", values)
 
     def front(self, id: str, path: str) -> None:
-        """Another session comes to the front."""
+        """Bring another session to the front."""
         self._seat("ActiveSession", ("(so)", (id, path)))
 
     def end(self, path: str) -> None:
-        """The session is gone, and the seat has not heard of it."""
+        """Remove the session without telling the seat."""
         self._mock(ROOT, "RemoveObject", "s", path)
 
     def listed(self, *sessions: str) -> None:
-        """These are the sessions of the seat, by their paths."""
+        """Set the sessions of the seat, by their paths."""
         self._seat("Sessions", ("a(so)", [(path.rpartition("/")[2], path) for path in sessions]))
 
     def calls(self) -> list[str]:
-        """What the manager was told: member and arguments, without what is ours."""
+        """Return the calls that the manager received, as member and arguments, without the test's own."""
         (calls,) = self._mock(ROOT, "GetCalls")
         said = []
         for _, member, arguments in calls:
@@ -121,7 +121,7 @@ def seat(desk: Desk, tmp_path: Path) -> Seat:
 
 
 def look(desk: Desk, seat: Seat) -> Found:
-    """What a look finds now."""
+    """Look now and return the result."""
     found: list[Found] = []
     seat.look(found.append)
     desk.turn(lambda: found)

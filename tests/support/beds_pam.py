@@ -43,7 +43,7 @@ session required pam_permit.so
 
 @dataclass(frozen=True)
 class Result:
-    """What a scripted login program saw."""
+    """The result of a scripted login program."""
 
     results: list[Any]
     prompts: list[str]

@@ -1,4 +1,4 @@
-"""Real SPICE and VNC servers, QEMU's, of a machine that stands still."""
+"""Real SPICE and VNC servers: QEMU's, of a machine that does not run."""
 
 import os
 import re
@@ -46,7 +46,7 @@ class Server:
                 stdout=subprocess.PIPE,
                 stderr=log,
             )
-        self.channels()  # it answers: it is there
+        self.channels()  # an answer means that it has started
 
     def channels(self) -> list[tuple[str, bool]]:
         """Type and encryption of every channel that is open now."""
@@ -61,7 +61,7 @@ class Server:
         return self._ask("info vnc").count("Client:")
 
     def _ask(self, command: str) -> str:
-        """What the monitor answers."""
+        """Return the monitor's answer to a command."""
         assert self.process.stdin is not None and self.process.stdout is not None
         self.process.stdin.write(f"{command}\ninfo name\n".encode())
         self.process.stdin.flush()

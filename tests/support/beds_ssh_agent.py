@@ -70,7 +70,7 @@ class Console:
 
     @property
     def log(self) -> list[str]:
-        """What the service has said."""
+        """Return the service's log."""
         return self._log.read_text().splitlines()
 
     def add(self, *options: str) -> None:
@@ -188,7 +188,7 @@ def until(done: Callable[[], object]) -> None:
 
 @pytest.fixture
 def console(logind: LogindMock, daemon: Daemon, tmp_path: Path) -> Iterator[Console]:
-    """With alice's session in front."""
+    """A guest with alice's session in front."""
     let_in(tmp_path)
     logind.session("c1", "alice", ALICE, Type="tty")
     with ExitStack() as ending:
@@ -196,7 +196,7 @@ def console(logind: LogindMock, daemon: Daemon, tmp_path: Path) -> Iterator[Cons
 
 
 class Stranger:
-    """What is at the port instead of the viewer, octet by octet."""
+    """A peer at the port instead of the viewer, controlled byte by byte."""
 
     def __init__(self, console: Console) -> None:
         self.link = socket.socket(socket.AF_UNIX)
@@ -220,7 +220,7 @@ class Stranger:
         return heard
 
     def greet(self, before: bytes = b"") -> None:
-        """Echo the guest's hello, after some octets."""
+        """Echo the guest's hello, after some bytes."""
         _, nonce = hello_of(self.hear())
         self.link.sendall(before + echo(nonce))
 

@@ -1,4 +1,4 @@
-"""A console whose client stays, in memory: time is the test's."""
+"""A console in memory whose client stays connected; the test controls the clock."""
 
 import weakref
 from typing import Any
@@ -60,13 +60,13 @@ class Console(Pair):
         return False
 
     def announce(self) -> "Console":
-        """The guest begins anew and says so."""
+        """Restart the guest, which announces itself."""
         self.guest = self.new_guest()
         self.guest.start(self.now)
         return self
 
     def wait(self, seconds: float) -> "Console":
-        """Let time pass, to the next thing that is due and to the one after it."""
+        """Move the clock to the next deadline, and then to the one after it."""
         end = self.now + seconds
         self.settle()
         while not self.client.finished:

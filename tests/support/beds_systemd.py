@@ -140,7 +140,7 @@ class Machine:
     def run(self, *words: str, text: str = "") -> "subprocess.CompletedProcess[str]":
         try:
             command = self.command(*words)
-        except ValueError:  # it is just being born
+        except ValueError:  # it is just starting
             command = ["false"]
         return subprocess.run(command, input=text, capture_output=True, text=True, timeout=SECONDS)
 
@@ -193,11 +193,11 @@ class Machine:
         return {f"console-sso-{service}.service" for service in SERVICES} <= self.active()
 
     def wait_for_another(self, service: str, before: str) -> None:
-        """Until all run, and the service as another process."""
+        """Wait until all run, the service as a new process."""
         self.wait(lambda: self.pids()[service] not in ("0", before) and self.all_run())
 
     def kill(self, service: str) -> float:
-        """Kill it; the seconds until the three are joined again, by the journal."""
+        """Kill it; return the seconds until all three are connected again, according to the journal."""
         before = len(self._kills_and_joins(KILLED))
         self.tell("systemctl", "kill", "--signal=KILL", f"console-sso-{service}.service")
         self.wait(lambda: len(self._kills_and_joins(KILLED)) > before)
@@ -220,7 +220,7 @@ class Machine:
         self.tell("rm", "-f", PORT)
 
     def up(self) -> None:
-        """All three run."""
+        """Wait until all three run."""
         self.write(CONFIG, GOOD)
         self.plug()
         self.tell("systemctl", "start", "console-sso-agent.service")

@@ -74,7 +74,7 @@ def screen() -> Iterator[Screen]:
 
 @pytest.fixture
 def desktop_of_alice(tmp_path: Path, realm: Realm, screen: Screen) -> Desktop:
-    """Alice at her desktop, with a ticket that may be forwarded."""
+    """Alice at the desktop, with a ticket that may be forwarded."""
     tmp_path.chmod(0o755)
     realm.kinit("alice", "-f")
     return Desktop(tmp_path, realm, screen)
@@ -176,7 +176,7 @@ class Tap:
         self._threads[0].start()
 
     def wait(self, octets: int, seconds: float = 60.0) -> None:
-        """Wait until that many octets have crossed."""
+        """Wait until that many bytes have crossed."""
         with self._lock:
             assert self._lock.wait_for(lambda: len(self.heard) >= octets, seconds), len(self.heard)
 

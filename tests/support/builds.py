@@ -1,4 +1,4 @@
-"""Both builds of the framing core, and octets in all kinds of chunks."""
+"""Both builds of the framing core, and bytes in all kinds of chunks."""
 
 import os
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ def build_of(name: str) -> Any:
 
 
 def chunkings(octets: bytes) -> Iterator[list[bytes]]:
-    """Whole, octet by octet, in threes, and cut once at each place."""
+    """Yield the data whole, byte by byte, in threes, and cut once at each place."""
     yield [octets]
     yield [octets[i : i + 1] for i in range(len(octets))]
     yield [octets[i : i + 3] for i in range(0, len(octets), 3)]

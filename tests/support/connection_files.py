@@ -1,7 +1,7 @@
 """Connection files in the shapes that portals and people write, made after their public documentation.
 
 None is a copy of anybody's file. In each stand {host}, {port}, {tls} (SPICE, plain and TLS), {vnc}, {ticket},
-{vnc_ticket}, {ca} (PEM in one line), {subject}, {proxy} and {socket}; `filled` gives the octets.
+{vnc_ticket}, {ca} (PEM in one line), {subject}, {proxy} and {socket}; `filled` gives the bytes.
 """
 
 from typing import NamedTuple
@@ -16,7 +16,7 @@ class Shape(NamedTuple):
     encoding: str = "utf-8"
 
     def filled(self, **values: object) -> bytes:
-        """The octets of the file for one console."""
+        """The bytes of the file for one console."""
         return self.text.format(**values).encode(self.encoding)
 
 

@@ -1,4 +1,4 @@
-"""A guest agent by script: it answers the PAM module as told and keeps what it heard."""
+"""A scripted guest agent: it answers the PAM module as told and records what it receives."""
 
 import contextlib
 import os
@@ -33,7 +33,7 @@ class Heard:
 
 
 def read_request(packet: bytes) -> Heard:
-    """Parse a request; every octet outside the texts must be as the contract says."""
+    """Parse a request; every byte outside the texts must be as the contract says."""
     assert len(packet) == _REQUEST.size == 704
     magic, version, operation, zero, *texts = _REQUEST.unpack(packet)
     assert (magic, version, zero) == (b"SSOP", VERSION, b"\0\0")
@@ -44,7 +44,7 @@ def read_request(packet: bytes) -> Heard:
 
 @dataclass(frozen=True)
 class Answer:
-    """What one connection gets. The plain fields make an honest reply, the others spoil it."""
+    """The answer for one connection. The first fields form a correct reply, the others break it."""
 
     kind: int = NONE
     user: str = ""
@@ -141,7 +141,7 @@ class Agent:
         with connection:
             if answer.hang_up_after == 0:
                 return
-            # A module that goes with our words unread resets the connection.
+            # A module that exits with unread data resets the connection.
             with contextlib.suppress(ConnectionResetError):
                 while packet := connection.recv(1024):
                     story.append(read_request(packet))

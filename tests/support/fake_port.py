@@ -1,7 +1,7 @@
 """Ports for tests that need no VM: a virtio port in memory, and a character device with real hang-ups.
 
 FakePort answers as Linux's virtio_console does (facts: hung up and readable without a client; what the last
-client left is read in front of what the next one sends; 4096 octets a read; 32 KiB a write at most; reopening
+client left is read in front of what the next one sends; 4096 bytes a read; 32 KiB a write at most; reopening
 drops the input; what the host has not taken when it leaves is lost).
 """
 
@@ -27,7 +27,7 @@ def open_files() -> set[str]:
 class FakePort(Port):
     """A virtio port: `Port` towards the guest; attach, detach, send, take and unplug are the host's.
 
-    `room` is how many octets the host's side holds before a write would block, `chunk` how many one read
+    `room` is how many bytes the host's side holds before a write would block, `chunk` how many one read
     brings and `step` how many one write takes; the next `refusals` writes take nothing although the port
     calls itself writable. Its descriptors are pollable.
     """
@@ -100,7 +100,7 @@ class FakePort(Port):
         self._show()
 
     def take(self, size: int = READ_MAX) -> bytes:
-        """What the guest has written."""
+        """Return what the guest has written."""
         data = bytes(self._out[:size])
         del self._out[: len(data)]
         self._show()
@@ -133,7 +133,7 @@ class PtyDevice:
         os.close(self.attach())
 
     def attach(self) -> int:
-        """A raw, non-blocking descriptor of the host's client; to close it is to leave."""
+        """Return a raw, non-blocking descriptor of the host's client; closing it is the hang-up."""
         fcntl.ioctl(self.port.fileno(), UNLOCK, struct.pack("i", 0))
         (number,) = struct.unpack("i", fcntl.ioctl(self.port.fileno(), NUMBER, struct.pack("i", 0)))
         fd = os.open(f"/dev/pts/{number}", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)

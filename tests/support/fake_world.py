@@ -13,7 +13,7 @@ REAL_POLL = select.poll
 
 
 class Talk:
-    """A conversation that answers each piece of input with `reply`, and ends after `wanted` octets."""
+    """A conversation that answers each piece of input with `reply`, and ends after `wanted` bytes."""
 
     def __init__(
         self, reply: Callable[[bytes], bytes] = bytes, wanted: int | None = None, first: bytes = b""

@@ -19,15 +19,15 @@ from sso.demo.realm import Realm
 USAGE = 2  # of a key that encrypts a ticket (RFC 4120 section 7.5.1)
 IF_RELEVANT, UNKNOWN = 1, 600  # types of authorization data; the second is nobody's
 FIELDS = 11  # of EncTicketPart (RFC 4120 section 5.3)
-AD_SIZES = (12_000, 31_000, 33_000, 48_000, 60_000)  # octets of a TGT that have to pass
+AD_SIZES = (12_000, 31_000, 33_000, 48_000, 60_000)  # bytes of a TGT that have to pass
 
 
 def grow(realm: Realm, cache: Path, size: int) -> Path:
-    """Make the TGT in a cache file `size` octets long, and leave nothing else in the file."""
+    """Make the TGT in a cache file `size` bytes long, and leave nothing else in the file."""
     tgt = next(t for t in ccache.read(cache.read_bytes()) if t.server.startswith("krbtgt/"))
     key = _krbtgt_key(realm)
     first = _grown(tgt.ticket, key, size)
-    # The lengths around the data take octets, too.
+    # The lengths around the data take bytes, too.
     ticket = _grown(tgt.ticket, key, 2 * size - len(first))
     assert abs(len(ticket) - size) <= 8
     cache.write_bytes(ccache.write(tgt._replace(ticket=ticket)))
@@ -66,7 +66,7 @@ def _grown(ticket: bytes, key: dict[int, bytes], size: int) -> bytes:
 
 
 def _with_data(plain: bytes, size: int) -> bytes:
-    """An EncTicketPart with that many octets of authorization data more; padding behind it goes."""
+    """An EncTicketPart with that many bytes of authorization data more; padding behind it goes."""
     outer = Reader(plain).take(application(3)).only(SEQUENCE)
     fields = {n: outer.take(context(n)).rest() for n in range(FIELDS) if outer.starts_with(context(n))}
     present = Reader(fields[10]).only(SEQUENCE).rest() if 10 in fields else b""
@@ -143,7 +143,7 @@ def _krbtgt_key(realm: Realm) -> dict[int, bytes]:
 
 
 def _keys(keytab: bytes) -> Iterator[tuple[int, bytes]]:
-    """Type and octets of each key (MIT krb5, "Keytab file format", version 2)."""
+    """Type and bytes of each key (MIT krb5, "Keytab file format", version 2)."""
     at = 2
     while at < len(keytab):
         (size,) = struct.unpack_from(">i", keytab, at)

@@ -60,7 +60,7 @@ def trace(build: Any, chunks: list[bytes], max_line: int, max_secret: int) -> li
 
 
 def copies(process: int, needle: bytes) -> int:
-    """How often these octets stand in the writable memory of a process."""
+    """How often these bytes stand in the writable memory of a process."""
     found = 0
     with open(f"/proc/{process}/maps") as maps, open(f"/proc/{process}/mem", "rb", buffering=0) as memory:
         for line in maps:

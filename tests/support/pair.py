@@ -1,4 +1,4 @@
-"""Two conversations joined in memory: every octet passes a tap, and time is ours."""
+"""Two conversations joined in memory: every byte passes a tap, and time is ours."""
 
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -11,7 +11,7 @@ from sso.guest.channel.conversation import Claim, GuestConversation
 from sso.mech import Mechanism, load
 from sso.policy import ClientPolicy, GuestPolicy
 
-WINDOW = 8  # octets of a secret that count as a leak
+WINDOW = 8  # bytes of a secret that count as a leak
 
 
 class Judge:
@@ -60,10 +60,10 @@ def accepting(
 
 
 class Pair:
-    """A client and a guest, and what crosses between them (`to_guest`, `to_client`: all octets ever).
+    """A client and a guest, and what crosses between them (`to_guest`, `to_client`: all bytes ever).
 
-    `change(direction, data)` may alter octets on the way; direction is "to_guest" or "to_client".
-    `cut` is a direction and a number of octets: behind them the line is dead, both ends are hung up.
+    `change(direction, data)` may alter bytes on the way; direction is "to_guest" or "to_client".
+    `cut` is a direction and a number of bytes: behind them the line is dead, both ends are hung up.
     With `channel` a guest that was reset or ended is replaced by a fresh one that announces itself, and
     what lay unread is dropped, as the channel process does it.
     """
@@ -113,7 +113,7 @@ class Pair:
         )
 
     def run(self, turns: int = 200) -> "Pair":
-        """Start both ends and pass octets until nothing moves any more."""
+        """Start both ends and pass bytes until nothing moves any more."""
         self.guest.start(self.now)
         self.client.start(self.now)
         self.settle(turns)
@@ -202,7 +202,7 @@ class Pair:
 
 
 def leaks(octets: bytes | bytearray, secrets: Iterable[bytes | bytearray]) -> list[bytes]:
-    """Every window of WINDOW octets of a secret, clear or in base64 at any alignment, found in `octets`."""
+    """Every window of WINDOW bytes of a secret, clear or in base64 at any alignment, found in `octets`."""
     seen = {bytes(octets[start : start + WINDOW]) for start in range(len(octets) - WINDOW + 1)}
     found = []
     for secret in secrets:

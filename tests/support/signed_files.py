@@ -78,7 +78,7 @@ def look(
 def by_hand(
     name: str, fields: Mapping[str, str], seed: bytearray, before: bytes = b"", prefix: bytes | None = None
 ) -> bytes:
-    """A group that nobody has checked, under a good signature of the octets `before` it and its own."""
+    """A group that nobody has checked, under a good signature of the bytes `before` it and its own."""
     if prefix is None:
         prefix = entries.PREFIX if name == "x-sso-entry" else OPENING_PREFIX
     text = f"[{name}]\n{''.join(f'{key}={value}' + chr(10) for key, value in fields.items())}".encode()

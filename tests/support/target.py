@@ -60,6 +60,6 @@ def no_mechanism(name: str, **arguments: Any) -> Any:
 
 
 def blocks(data: bytes, total: int) -> Iterator[bytes]:
-    """`total` octets of the same block again and again."""
+    """`total` bytes of the same block again and again."""
     for _ in range(0, total, len(data)):
         yield data

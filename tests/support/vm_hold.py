@@ -113,7 +113,7 @@ class Client:
 
 @dataclass
 class Bed:
-    """The guest, the realm, and the options of each client: alice's by kind, and bob's with his ticket."""
+    """The guest, the realm, and the options of each client: alice's by kind, and bob's with a ticket."""
 
     vm: Machine
     realm: Realm
@@ -223,7 +223,7 @@ def caches(vm: Machine) -> list[str]:
 
 
 def nothing_of_alice(vm: Machine) -> None:
-    """Assert that she has no shell and no cache, and that logind's session of hers goes."""
+    """Assert that alice has no shell and no cache, and that alice's session disappears from logind."""
     assert vm.run(SHELL).code == 1, "her shell is open"
     until(vm, NOBODY)
     assert vm.run(SHELL).code == 1, "her shell is open"
@@ -244,7 +244,7 @@ def one_clear_line(vm: Machine) -> None:
 
 
 def session_seconds(vm: Machine) -> float | None:
-    """How long logind has shown her session after the refusal; None where it had none."""
+    """Return how long logind showed alice's session after the refusal; None if it never did."""
     said = vm.run("journalctl -b -o short-monotonic").output
     ends = re.findall(r"(?m)^\[ *([\d.]+)\].* Removed session", said)
     refused = r"(?m)^\[ *([\d.]+)\].*(?:\]: released|pam_sso\(.*\): |login-revoked)"

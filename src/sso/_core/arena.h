@@ -1,9 +1,9 @@
-/* Memory for secrets: locked, in no core dump, in no forked child, and wiped when it is given back.
+/* Memory for secrets: locked, excluded from core dumps and forked children, and wiped when it is freed.
  *
- * One arena a process, made when the first secret comes, so that nothing is locked per message. It is handed
- * out by blocks of 4 KiB. Who needs more than there is gets a mapping of its own, and one such is kept for the
- * next. What the kernel refuses (RLIMIT_MEMLOCK) is done without: a login matters more. Not for threads of their own:
- * the caller holds Python's lock.
+ * Each process has one arena, made for the first secret, so that no message needs an mlock() of its own. It has
+ * blocks of 4 KiB. A secret that does not fit gets a separate mapping; one such mapping is kept for reuse. If the
+ * kernel refuses to lock memory (RLIMIT_MEMLOCK), we go on without, because a login matters more. Not thread-safe:
+ * the caller holds Python's global lock.
  */
 #ifndef SSO_ARENA_H
 #define SSO_ARENA_H
@@ -17,8 +17,8 @@
 #define ARENA_BLOCKS 64u
 
 static uint8_t *arena;
-static uint64_t arena_free = ~(uint64_t)0; /* a bit for each block */
-static uint8_t *arena_spare;               /* a mapping outside that nobody uses now */
+static uint64_t arena_free = ~(uint64_t)0; /* one bit per block: 1 if it is free */
+static uint8_t *arena_spare;               /* an unused mapping outside the arena */
 static size_t arena_spare_size;
 
 static inline size_t arena_blocks(size_t size) { return (size + ARENA_BLOCK - 1) / ARENA_BLOCK; }
@@ -42,20 +42,20 @@ static uint8_t *arena_map(size_t size)
 #ifdef MADV_DONTDUMP
     (void)madvise(data, size, MADV_DONTDUMP);
 #endif
-#ifdef MADV_WIPEONFORK /* not DONTFORK: the child still has the objects that point here */
+#ifdef MADV_WIPEONFORK /* not MADV_DONTFORK: objects in the child still point here */
     (void)madvise(data, size, MADV_WIPEONFORK);
 #endif
     return data;
 }
 
-/* `size` octets, at least one, whose content is whatever; NULL when there is no memory at all. */
+/* Allocate `size` bytes (at least one), not initialized; NULL when there is no memory. */
 static inline uint8_t *arena_take(size_t size)
 {
     size_t count = arena_blocks(size), length = 1;
     uint64_t starts = count <= ARENA_BLOCKS ? arena_free : 0;
     if (!arena)
         arena = arena_map(ARENA_BLOCKS * ARENA_BLOCK);
-    while (length < count && starts) { /* bits that begin `length` free ones */
+    while (length < count && starts) { /* each set bit begins a run of `length` free blocks */
         size_t step = count - length < length ? count - length : length;
         starts &= starts >> step;
         length += step;
@@ -73,8 +73,8 @@ static inline uint8_t *arena_take(size_t size)
     return arena_map(size);
 }
 
-/* Keep the first `kept` octets of `size` and give back whole blocks behind them, where nothing was written;
- * returns how many are held now. */
+/* Keep the first `kept` bytes of `size` and free the whole blocks after them, which were never written. Returns
+ * how many bytes are held now. */
 static inline size_t arena_keep(uint8_t *data, size_t size, size_t kept)
 {
     size_t first, before = arena_blocks(size), after = arena_blocks(kept);
@@ -85,7 +85,7 @@ static inline size_t arena_keep(uint8_t *data, size_t size, size_t kept)
     return after * ARENA_BLOCK;
 }
 
-/* Give all of `size` octets back; the first `written` of them are wiped. */
+/* Free all `size` bytes; the first `written` of them are wiped. */
 static inline void arena_give(uint8_t *data, size_t size, size_t written)
 {
     explicit_bzero(data, written);

@@ -1,8 +1,9 @@
 /* Base64 (RFC 4648 section 4), strict and canonical: kernels for whole groups, and one choice among them.
  *
- * A kernel takes whole groups from `in` and stops at the first group that is not whole or, when it decodes,
- * holds an octet outside the alphabet; nobody searches for the end of a line first. It returns how many octets
- * it took. A decoder may write up to B64_SLACK octets behind its result, which may repeat a part of it.
+ * A kernel takes whole groups from `in` and stops at the first incomplete group or, when it decodes, at the first
+ * group with a byte outside the alphabet; so the caller need not search for the end of the line. It returns how
+ * many bytes it took. A decoder may write up to B64_SLACK bytes after its result, with parts of the result in
+ * them: wipe them too.
  */
 #ifndef SSO_BASE64_H
 #define SSO_BASE64_H
@@ -23,7 +24,7 @@ static const uint8_t b64_letters[64] __attribute__((unused))
     = { 'A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'I', 'J', 'K', 'L', 'M', 'N', 'O', 'P', 'Q', 'R', 'S', 'T', 'U', 'V',
         'W', 'X', 'Y', 'Z', 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i', 'j', 'k', 'l', 'm', 'n', 'o', 'p', 'q', 'r',
         's', 't', 'u', 'v', 'w', 'x', 'y', 'z', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '+', '/' };
-/* Of each ASCII octet: its value, or N outside the alphabet. Only for look-ups inside of registers. */
+/* The value of each ASCII byte, or N outside the alphabet. Only for look-ups inside registers. */
 #define N 0x80
 static const uint8_t b64_values[128] __attribute__((unused)) = {
     N, N, N, N, N, N, N, N, N, N, N, N, N, N, N, N,
@@ -46,9 +47,9 @@ static const uint8_t b64_values[128] __attribute__((unused)) = {
 #include "base64_neon.h"
 #endif
 
-static b64_kernel b64_kernels[4]; /* those that run here, the best first, then one without a name */
+static b64_kernel b64_kernels[4]; /* those that run on this CPU, best first; then one without a name */
 
-/* Find out what runs here; to be called once, before anything else. */
+/* Fill b64_kernels; call this once, before any other function. */
 static void b64_find_kernels(void)
 {
     b64_kernel *next = b64_kernels;
@@ -64,15 +65,15 @@ static void b64_find_kernels(void)
     *next = (b64_kernel){ "scalar", b64_decode_scalar, b64_encode_scalar };
 }
 
-/* A secret that comes in pieces: what is carried from one to the next is at most three characters. */
+/* The decoder's state between the pieces of a secret: it carries at most three characters. */
 typedef struct {
-    uint32_t carry; /* their bits */
-    int count;      /* how many they are */
+    uint32_t carry; /* the bits of the carried characters */
+    int count;      /* how many characters are carried */
     int pads;
     int bad;
 } b64_decoder;
 
-/* One character on its own; 0 if it is outside the alphabet. */
+/* Decode one character; return 0 if it is outside the alphabet. */
 static inline int b64_take(b64_decoder *d, uint8_t c, uint8_t *out, size_t *written)
 {
     int value = b64_value(c);
@@ -91,8 +92,8 @@ static inline int b64_take(b64_decoder *d, uint8_t c, uint8_t *out, size_t *writ
     return 1;
 }
 
-/* Decode up to the first octet outside the alphabet; returns how many characters were taken. `out` has
- * room for all that they may give, and B64_SLACK more. */
+/* Decode up to the first byte outside the alphabet; return how many characters were decoded. `out` needs room
+ * for the result and B64_SLACK bytes more. */
 static inline size_t b64_decode(const b64_kernel *kernel, b64_decoder *d, const uint8_t *in, size_t size,
                                 uint8_t *out, size_t *written)
 {
@@ -113,7 +114,7 @@ static inline size_t b64_decode(const b64_kernel *kernel, b64_decoder *d, const 
     return at;
 }
 
-/* The last group: its padding has to complete it, and its unused bits have to be zero. */
+/* Decode the last group: it must be complete with its padding, and its unused bits must be zero. */
 static inline void b64_finish(b64_decoder *d, uint8_t *out, size_t *written)
 {
     int spare = d->count == 2 ? 4 : 2;
@@ -130,7 +131,7 @@ static inline void b64_finish(b64_decoder *d, uint8_t *out, size_t *written)
     d->carry = 0;
 }
 
-/* All of `in` as characters, padding included: (size + 2) / 3 * 4 of them. */
+/* Encode all of `in`, with padding, as (size + 2) / 3 * 4 characters. */
 static inline void b64_encode(const b64_kernel *kernel, const uint8_t *in, size_t size, uint8_t *out)
 {
     size_t at = kernel->encode(in, size, out);

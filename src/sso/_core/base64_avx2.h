@@ -8,26 +8,26 @@
 
 #define B64_AVX2 __attribute__((target("avx2,bmi")))
 
-/* One bit for each kind of upper nibble that has its own set of lower ones: 2 (+ and /), 3 (digits),
- * 4 and 6 (letters from A on), 5 and 7 (letters up to Z), and the nibbles of no character at all. */
+/* One bit for each group of upper nibbles with the same valid lower nibbles: 2 (+ and /), 3 (digits),
+ * 4 and 6 (letters from A on), 5 and 7 (letters up to Z), and the nibbles without any character. */
 enum { B64_SIGNS = 1, B64_DIGITS = 2, B64_FIRST = 4, B64_LAST = 8, B64_NONE = 16 };
 
 static inline B64_AVX2 __m256i b64_both(__m128i half) { return _mm256_broadcastsi128_si256(half); }
 
-/* The values of 32 characters; `odd` is not zero where one is outside the alphabet. */
+/* Return the values of 32 characters; `odd` is not zero where one is outside the alphabet. */
 static inline B64_AVX2 __m256i b64_values_avx2(__m256i c, __m256i *odd)
 {
     enum { N = B64_NONE, D = N | B64_LAST | B64_DIGITS };
     const __m256i kinds = b64_both(_mm_setr_epi8(N, N, B64_SIGNS, B64_DIGITS, B64_FIRST, B64_LAST, B64_FIRST,
                                                  B64_LAST, N, N, N, N, N, N, N, N));
-    /* for each lower nibble: the kinds that lack it */
+    /* for each lower nibble: the groups that do not contain it */
     const __m256i lacking = b64_both(_mm_setr_epi8(
         N | B64_SIGNS | B64_FIRST, N | B64_SIGNS, N | B64_SIGNS, N | B64_SIGNS, N | B64_SIGNS, N | B64_SIGNS,
         N | B64_SIGNS, N | B64_SIGNS, N | B64_SIGNS, N | B64_SIGNS, N | B64_SIGNS | B64_DIGITS, D, D | B64_SIGNS,
         D | B64_SIGNS, D | B64_SIGNS, D));
-    /* what to add, by upper nibble; the one of "/" stands a place before that of "+" */
+    /* what to add, by upper nibble; the entry of "/" is one before that of "+" */
     const __m256i shifts = b64_both(_mm_setr_epi8(0, 16, 19, 4, -65, -65, -71, -71, 0, 0, 0, 0, 0, 0, 0, 0));
-    /* a look-up reads four bits of an index, unless its highest one is set: 0x2F does as well as 0x0F */
+    /* a look-up uses the low four bits if the highest bit is clear, so the mask 0x2F works like 0x0F */
     const __m256i slash = _mm256_set1_epi8(0x2F);
     __m256i upper = _mm256_and_si256(_mm256_srli_epi32(c, 4), slash), lower = _mm256_and_si256(c, slash);
     *odd = _mm256_and_si256(_mm256_shuffle_epi8(kinds, upper), _mm256_shuffle_epi8(lacking, lower));
@@ -35,7 +35,7 @@ static inline B64_AVX2 __m256i b64_values_avx2(__m256i c, __m256i *odd)
         c, _mm256_shuffle_epi8(shifts, _mm256_add_epi8(upper, _mm256_cmpeq_epi8(c, slash))));
 }
 
-/* 32 values of 6 bits become 24 octets in a row; the 8 behind them are zero. */
+/* Pack 32 values of 6 bits into 24 bytes; the 8 bytes after them are zero. */
 static inline B64_AVX2 __m256i b64_pack_avx2(__m256i values)
 {
     const __m256i order
@@ -55,7 +55,7 @@ static B64_AVX2 size_t b64_decode_avx2(const uint8_t *in, size_t size, uint8_t *
         __m256i c, odd;
         if (left >= 32) {
             c = _mm256_loadu_si256((const __m256i *)(in + at));
-        } else { /* whole groups only; what is not loaded is zero, and zero is no character */
+        } else { /* whole groups only; masked bytes are zero, which is outside the alphabet */
             __m256i there = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)(left / 4)), lanes);
             c = _mm256_maskload_epi32((const int *)(in + at), there);
         }
@@ -69,7 +69,7 @@ static B64_AVX2 size_t b64_decode_avx2(const uint8_t *in, size_t size, uint8_t *
     return at;
 }
 
-/* The characters of 32 values: each range is told by a saturated difference, and adds its own share. */
+/* Return the characters of 32 values: saturated subtraction finds the range, which decides what to add. */
 static inline B64_AVX2 __m256i b64_characters_avx2(__m256i values)
 {
     const __m256i shifts = b64_both(_mm_setr_epi8(65, 71, -4, -4, -4, -4, -4, -4, -4, -4, -4, -4, -19, -16, 0, 0));

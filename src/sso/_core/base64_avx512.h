@@ -1,5 +1,5 @@
-/* Base64, 64 characters at a time, for x86-64 with AVX-512 VBMI: the whole alphabet is one look-up in two
- * registers, and masks read and write the exact end. */
+/* Base64, 64 characters at a time, for x86-64 with AVX-512 VBMI: one look-up in two registers covers the
+ * whole alphabet, and masks limit loads and stores at the end. */
 #ifndef SSO_BASE64_AVX512_H
 #define SSO_BASE64_AVX512_H
 
@@ -9,8 +9,8 @@
 
 #define B64_AVX512 __attribute__((target("avx512f,avx512bw,avx512vbmi,bmi")))
 
-/* Where the octets of the groups stand, in order, in a block and the one behind it (from 64 on). What begins at
- * 0, 16 and 32 is what fills three registers from four blocks; what begins at 0 packs one block alone. */
+/* Positions of the groups' bytes, in order, in a block (0 to 63) and in the block after it (from 64 on). Loads
+ * from index 0, 16 and 32 fill three registers from four blocks; the one at 0 also packs a single block. */
 static const uint8_t b64_order_avx512[96] = {
     2,   1,   0,   6,   5,   4,   10,  9,   8,   14,  13,  12,  18,  17,  16,  22,  21,  20,  26,  25,  24,  30,  29,  28,
     34,  33,  32,  38,  37,  36,  42,  41,  40,  46,  45,  44,  50,  49,  48,  54,  53,  52,  58,  57,  56,  62,  61,  60,
@@ -23,13 +23,13 @@ static const uint8_t b64_spread_avx512[64] = {
     34, 33, 35, 34, 37, 36, 38, 37, 40, 39, 41, 40, 43, 42, 44, 43, 46, 45, 47, 46,
 };
 
-/* 64 characters become 16 groups of 24 bits; `odd` gets the highest bit of each that is outside the alphabet. */
+/* Turn 64 characters into 16 groups of 24 bits; `odd` gets the highest bit of each that is not in the alphabet. */
 static inline B64_AVX512 __m512i b64_groups_avx512(__m512i c, __m512i low, __m512i high, __m512i *odd)
 {
     __m512i values;
-    __asm__("" : "+v"(c)); /* it stays in its register: to load it again takes longer than all that is below */
+    __asm__("" : "+v"(c)); /* keep it in its register: loading it again costs more than all the rest */
     values = _mm512_permutex2var_epi8(low, c, high);
-    *odd = _mm512_ternarylogic_epi64(*odd, values, c, 0xFE); /* one or the other or the third */
+    *odd = _mm512_ternarylogic_epi64(*odd, values, c, 0xFE); /* the bitwise OR of all three */
     values = _mm512_maddubs_epi16(values, _mm512_set1_epi32(0x01400140));
     return _mm512_madd_epi16(values, _mm512_set1_epi32(0x00011000));
 }
@@ -49,12 +49,12 @@ static B64_AVX512 size_t b64_decode_avx512(const uint8_t *in, size_t size, uint8
         c = b64_groups_avx512(_mm512_loadu_si512(in + at + 128), low, high, &odd);
         d = b64_groups_avx512(_mm512_loadu_si512(in + at + 192), low, high, &odd);
         if (_mm512_movepi8_mask(odd))
-            break; /* where it is, is found below */
+            break; /* the loop below finds its place */
         _mm512_storeu_si512(to, _mm512_permutex2var_epi8(a, first, b));
         _mm512_storeu_si512(to + 64, _mm512_permutex2var_epi8(b, second, c));
         _mm512_storeu_si512(to + 128, _mm512_permutex2var_epi8(c, third, d));
     }
-    while (at + 4 <= size) { /* what is not loaded is zero, and zero is no character */
+    while (at + 4 <= size) { /* masked bytes are zero, which is outside the alphabet */
         size_t left = size - at, good;
         odd = _mm512_setzero_si512();
         a = _mm512_maskz_loadu_epi8(left >= 64 ? all : all >> (64 - left), in + at);
@@ -71,13 +71,13 @@ static B64_AVX512 size_t b64_decode_avx512(const uint8_t *in, size_t size, uint8
 static B64_AVX512 size_t b64_encode_avx512(const uint8_t *in, size_t size, uint8_t *out)
 {
     const __m512i spread = _mm512_loadu_si512(b64_spread_avx512), letters = _mm512_loadu_si512(b64_letters);
-    const __m512i shifts = _mm512_set1_epi64(0x3036242A1016040A); /* where the 6 bits begin, for each octet */
+    const __m512i shifts = _mm512_set1_epi64(0x3036242A1016040A); /* where the 6 bits begin, for each byte */
     size_t at;
     for (at = 0; at + 3 <= size; at += 48) {
         size_t left = size - at, groups = left >= 48 ? 16 : left / 3;
         __mmask64 there = ((__mmask64)1 << 3 * groups) - 1;
         __m512i octets = _mm512_permutexvar_epi8(spread, _mm512_maskz_loadu_epi8(there, in + at));
-        /* VPERMB reads the lowest six bits of an index, so nothing has to be cleared */
+        /* VPERMB uses only the lowest six bits of an index, so the others need not be cleared */
         octets = _mm512_permutexvar_epi8(_mm512_multishift_epi64_epi8(shifts, octets), letters);
         _mm512_mask_storeu_epi8(out + at / 3 * 4, ~(__mmask64)0 >> (64 - 4 * groups), octets);
         if (groups < 16)

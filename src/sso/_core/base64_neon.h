@@ -1,4 +1,4 @@
-/* Base64, 64 characters at a time, for 64-bit ARM: NEON reads and writes groups side by side by itself. */
+/* Base64, 64 characters at a time, for 64-bit ARM: NEON's own loads and stores interleave the groups. */
 #ifndef SSO_BASE64_NEON_H
 #define SSO_BASE64_NEON_H
 
@@ -22,7 +22,7 @@ static B64_FORGETS size_t b64_decode_neon(const uint8_t *in, size_t size, uint8_
         uint8x16x4_t c = vld4q_u8(in + at), v;
         uint8x16_t bad = vdupq_n_u8(0);
         uint8x16x3_t octets;
-        for (int i = 0; i < 4; i++) { /* an index outside of a table takes nothing from it */
+        for (int i = 0; i < 4; i++) { /* an index outside a table yields zero */
             v.val[i] = vqtbx4q_u8(vqtbl4q_u8(low, c.val[i]), high, veorq_u8(c.val[i], vdupq_n_u8(0x40)));
             bad = vorrq_u8(bad, vorrq_u8(v.val[i], c.val[i]));
         }

@@ -1,5 +1,5 @@
-/* Base64 without vector instructions, and without tables: the value of a character is computed, so that
- * no secret chooses an address or a branch. */
+/* Base64 without vector instructions and without tables: values are computed, so that no address and no
+ * branch depends on a secret. */
 #ifndef SSO_BASE64_SCALAR_H
 #define SSO_BASE64_SCALAR_H
 
@@ -10,15 +10,15 @@
 
 #define B64_CLASSIFIED 32 /* characters that are classified at once */
 
-/* A function that leaves nothing of a secret in registers, where the compiler can see to that: who saves them next
- * saves them on the stack. */
+/* Clear the registers that a function used, if the compiler can: code that saves registers later would write parts
+ * of a secret to the stack. */
 #if defined(__has_attribute) && __has_attribute(zero_call_used_regs)
 #define B64_FORGETS __attribute__((noinline, zero_call_used_regs("used")))
 #else
 #define B64_FORGETS __attribute__((noinline))
 #endif
 
-/* 0-63 for a character of the alphabet, else negative: each range adds its share under a mask. */
+/* Return 0-63 for a character of the alphabet, else a negative value: a mask per range selects what to add. */
 static inline int b64_value(int c)
 {
     int v = -1;
@@ -30,7 +30,7 @@ static inline int b64_value(int c)
     return v;
 }
 
-/* The character of 0-63; the twin of b64_value. */
+/* Return the character for 0-63; the inverse of b64_value. */
 static inline uint8_t b64_character(int v)
 {
     int c = v + 0x41;
@@ -41,7 +41,7 @@ static inline uint8_t b64_character(int v)
     return (uint8_t)c;
 }
 
-/* Whole groups of four, one at a time, up to the first that is not whole or not of the alphabet. */
+/* Decode groups of four, one at a time, up to the first that is incomplete or outside the alphabet. */
 static inline size_t b64_decode_groups(const uint8_t *in, size_t size, uint8_t *out)
 {
     size_t at;
@@ -58,7 +58,7 @@ static inline size_t b64_decode_groups(const uint8_t *in, size_t size, uint8_t *
     return at;
 }
 
-/* The values of a block; 0 if one of it is outside the alphabet. Compilers make vector code of it. */
+/* Compute the values of a block; return 0 if one is outside the alphabet. Compilers vectorize this loop. */
 static inline int b64_classify(const uint8_t *in, uint8_t *values)
 {
     uint8_t bad = 0;
@@ -74,7 +74,7 @@ static inline int b64_classify(const uint8_t *in, uint8_t *values)
     return bad == 0;
 }
 
-/* Four values of 6 bits become 3 octets; eight at a time, side by side in one number. */
+/* Pack four values of 6 bits into 3 bytes; eight values at a time in one 64-bit number. */
 static inline void b64_pack(const uint8_t *values, uint8_t *out)
 {
     for (int i = 0; i < B64_CLASSIFIED / 8; i++) {

@@ -1,4 +1,4 @@
-/* One line while it comes, and what its octets may be (PROTOCOL.md section 2). */
+/* The buffer of the line that is being received, and the grammar of its bytes (PROTOCOL.md section 2). */
 #ifndef SSO_LINE_H
 #define SSO_LINE_H
 
@@ -7,13 +7,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LINE_VERB "credentials " /* the verb of a line with a secret, with the space behind it */
+#define LINE_VERB "credentials " /* the verb of a line with a secret, and the space after it */
 #define LINE_VERB_SIZE 12
-#define LINE_WORD_MAX 32                               /* octets of a verb, and of a credential's type */
+#define LINE_WORD_MAX 32                               /* bytes of a verb, and of a credential's type */
 #define LINE_ENDS 32
-#define LINE_HEAD (LINE_VERB_SIZE + LINE_WORD_MAX + 1) /* where a secret has begun, if there is one */
+#define LINE_HEAD (LINE_VERB_SIZE + LINE_WORD_MAX + 1) /* a secret begins at or before this byte */
 
-/* The line so far. What grows in place may leave a copy behind, so it is moved and wiped here. */
+/* The line so far. realloc() could leave a copy behind, so growing copies the bytes and wipes the old buffer. */
 typedef struct {
     uint8_t *data;
     size_t size, room;
@@ -31,7 +31,7 @@ static inline int line_reserve(line *l, size_t more)
     if (!larger)
         return 0;
     if (l->data) {
-        for (size_t i = 0; i < l->size; i++) /* memcpy would leave some of it in registers: see base64_scalar.h */
+        for (size_t i = 0; i < l->size; i++) /* memcpy could leave parts in registers: see base64_scalar.h */
             ((volatile uint8_t *)larger)[i] = l->data[i];
         explicit_bzero(l->data, l->room);
         free(l->data);
@@ -50,7 +50,7 @@ static inline void line_clear(line *l)
     *l = (line){ NULL, 0, 0 };
 }
 
-enum { LINE_OTHER, LINE_SPACE, LINE_WORD, LINE_NAME, LINE_TYPE }; /* each of the last three is part of the one before */
+enum { LINE_OTHER, LINE_SPACE, LINE_WORD, LINE_NAME, LINE_TYPE }; /* TYPE is within NAME, NAME within WORD */
 
 #define LINE_16(k) k, k, k, k, k, k, k, k, k, k, k, k, k, k, k, k
 static inline int line_kind(uint8_t c)
@@ -65,7 +65,7 @@ static inline int line_kind(uint8_t c)
     return kinds[c];
 }
 
-/* Whether `head`, which ends in a space, is all that stands before a secret. */
+/* Whether `head`, which ends in a space, is the complete text before a secret. */
 static inline int line_starts_secret(const uint8_t *head, size_t size)
 {
     if (size < LINE_VERB_SIZE + 2 || size > LINE_HEAD || memcmp(head, LINE_VERB, LINE_VERB_SIZE) != 0)
@@ -76,7 +76,7 @@ static inline int line_starts_secret(const uint8_t *head, size_t size)
     return 1;
 }
 
-/* How many octets of a line with a secret stand before it, if they are all there; else 0. */
+/* Return how many bytes come before the secret of a line, if all of them are here; else 0. */
 static inline size_t line_head(const uint8_t *data, size_t size)
 {
     const uint8_t *space;
@@ -88,7 +88,7 @@ static inline size_t line_head(const uint8_t *data, size_t size)
     return line_starts_secret(data, size) ? size : 0;
 }
 
-/* How many octets stand before the LF; -1 if it has not come, or if the line may hold a secret. */
+/* Return how many bytes come before the LF; -1 if there is no LF yet or the line may hold a secret. */
 static inline ptrdiff_t line_plain(const uint8_t *data, size_t size)
 {
     const uint8_t *end;
@@ -98,8 +98,8 @@ static inline ptrdiff_t line_plain(const uint8_t *data, size_t size)
     return end ? end - data : -1;
 }
 
-/* How many words a line has that is not empty: a verb, and each behind one space; 0 if it is not made so. Where the
- * first LINE_ENDS of them end, is noted. */
+/* Count the words of a line that is not empty: a verb, then words with one space before each. Returns 0 if the line
+ * is malformed. `ends` gets the ends of the first LINE_ENDS words. */
 static inline size_t line_words(const uint8_t *data, size_t size, uint32_t ends[LINE_ENDS])
 {
     size_t i = 0, begin = 0, count = 0;
@@ -111,7 +111,7 @@ static inline size_t line_words(const uint8_t *data, size_t size, uint32_t ends[
         int kind = i < size ? line_kind(data[i]) : LINE_SPACE;
         if (kind > LINE_SPACE && begin)
             continue;
-        if (kind != LINE_SPACE || i == begin) /* what is behind the verb, or an empty word */
+        if (kind != LINE_SPACE || i == begin) /* a byte outside the grammar, or an empty word */
             return 0;
         if (count < LINE_ENDS)
             ends[count] = (uint32_t)i;
@@ -122,7 +122,7 @@ static inline size_t line_words(const uint8_t *data, size_t size, uint32_t ends[
     }
 }
 
-/* Whether the verb of a line is that of a secret. */
+/* Whether the verb of a line is the one for secrets. */
 static inline int line_verb_is_secret(const uint8_t *data, size_t size)
 {
     return size >= LINE_VERB_SIZE - 1 && memcmp(data, LINE_VERB, LINE_VERB_SIZE - 1) == 0

@@ -1,5 +1,5 @@
-/* What was moved or computed last stays in the vector registers, and whoever saves them (a function that is bound at
- * its first call, a signal, a change of the process) writes it on a stack. So they are cleared behind a secret. */
+/* Clears the vector registers after work on a secret. They keep the last data that was moved or computed, and
+ * code that saves registers (lazy binding of a function, a signal, a context switch) would write it to a stack. */
 #ifndef SSO_REGISTERS_H
 #define SSO_REGISTERS_H
 
@@ -10,7 +10,7 @@
     "vpxorq %%zmm" #a ", %%zmm" #a ", %%zmm" #a "\n\tvpxorq %%zmm" #b ", %%zmm" #b ", %%zmm" #b "\n\t"              \
     "vpxorq %%zmm" #c ", %%zmm" #c ", %%zmm" #c "\n\tvpxorq %%zmm" #d ", %%zmm" #d ", %%zmm" #d "\n\t"
 
-/* 16 to 31 are AVX-512's own; the C library moves memory by them. */
+/* Registers 16 to 31 exist only with AVX-512; the C library uses them to copy memory. */
 static __attribute__((target("avx512f"))) void registers_clear_avx512(void)
 {
     __asm__ volatile(CLEAR_4(16, 17, 18, 19) CLEAR_4(20, 21, 22, 23) CLEAR_4(24, 25, 26, 27) CLEAR_4(28, 29, 30, 31)
@@ -35,7 +35,7 @@ static void registers_clear_sse(void)
 
 static void (*registers_clear)(void) = registers_clear_sse;
 
-/* Find out which there are; to be called once. */
+/* Find out which registers this CPU has; call this once. */
 static void registers_find(void)
 {
     __builtin_cpu_init();

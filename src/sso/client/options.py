@@ -11,7 +11,7 @@ from sso.policy import SASL_CONF, TLS, ClientPolicy, Source
 
 PIN_PREFIX = "sha256:"
 _SWITCHES = ("trust-any-spn", "offer-tgt", "send-ticket", "password", "stay")
-# What a guest that only a connection file has named gets in no case but by a [[guest]] table of its own.
+# Never granted to a guest named only by a .vv file, unless a [[guest]] table matches.
 _GENEROUS = ("trust-any-spn", "offer-tgt", "send-ticket", "password")
 DIGITS_MAX = 9  # of a descriptor's number
 _TEXTS = ("require", "tls-name", "tls-ca", "user")

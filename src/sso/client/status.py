@@ -14,7 +14,7 @@ from sso.errors import ConfigError
 
 
 class Status:
-    """Writes to a descriptor, if there is one; never waits for who reads, and never fails for him."""
+    """Writes to a descriptor, if there is one. Never blocks on the reader and never fails because of it."""
 
     def __init__(self, fd: int | None = None) -> None:
         self._fd = fd

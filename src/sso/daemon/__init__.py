@@ -1,1 +1,1 @@
-"""What every long-running program of ours needs."""
+"""Code that all our long-running programs share."""

@@ -1,4 +1,4 @@
-"""Give up everything that a process does not need, for good: uid, groups, new privileges, dumps."""
+"""Permanently drop what a process does not need: uid, groups, new privileges, core dumps."""
 
 import ctypes
 import grp
@@ -13,10 +13,11 @@ PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38  # linux/prctl
 
 
 def confine(user: str = "") -> None:
-    """Become `user` (its own group, no others), no core dump, not traceable, no new privileges.
+    """Switch to `user` (with its primary group only); forbid core dumps, tracing and new privileges.
 
-    Without root, or when `user` is who we are, only the last three are done. Raises ConfigError when
-    the user does not exist, OSError when the kernel refuses; a half confined process must not go on.
+    Without root, or if we already run as `user`, only the last three are done. Raises ConfigError when the
+    user does not exist, OSError when the kernel refuses; the process must end then, since it is only partly
+    confined.
     """
     if user and os.geteuid() == 0:
         become(user)
@@ -26,7 +27,7 @@ def confine(user: str = "") -> None:
 
 
 def become(user: str) -> None:
-    """Take the uid and the one group of a system user; there is no way back."""
+    """Switch permanently to the uid and the primary group of a system user."""
     try:
         entry = pwd.getpwnam(user)
         group = grp.getgrgid(entry.pw_gid).gr_gid
@@ -40,17 +41,17 @@ def become(user: str) -> None:
 
 
 def die_with_parent(parent: int) -> None:
-    """Of a forked process: be killed when `parent`, who forked it, is gone, however that ended.
+    """In a forked process: let the kernel kill us when `parent` ends, for whatever reason.
 
-    To be called once the uid is the last one: a change of it takes that back (prctl(2)).
+    Call this after the last change of the uid, which would clear the setting (prctl(2)).
     """
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
-        os._exit(1)  # it was gone before
+        os._exit(1)  # the parent ended before the call
 
 
 def owned_folder(folder: str, user: str) -> str:
-    """Make a folder that only `user` may enter, if we are root; else one of our own (0700)."""
+    """Make a folder (0700) that belongs to `user` if we are root, else to us."""
     os.makedirs(folder, mode=0o755, exist_ok=True)
     os.chmod(folder, 0o700)
     if user and os.geteuid() == 0:

@@ -1,4 +1,4 @@
-"""Work that may block or that another uid does: in a forked process, with a deadline, an answer by pipe."""
+"""Forked workers for work that may block or needs another uid; each has a deadline and answers by a pipe."""
 
 import os
 import signal
@@ -8,16 +8,16 @@ from typing import NoReturn
 from sso.daemon.reactor import Reactor, Timer
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
-ANSWER_MAX = 1024  # far below a pipe's buffer: a worker never waits for us
+ANSWER_MAX = 1024  # bytes; far below a pipe's buffer, so that a worker never waits for us
 
 
 class Forked:
-    """One worker. `work()` runs in the child; its octets reach `done`, b"" when it failed or was late.
+    """One worker. `work()` runs in the child; `done` gets the bytes it returns, b"" if it failed or was late.
 
-    `seconds` is its deadline; None gives it none before `within`.
+    `seconds` is its deadline; with None there is no deadline until `within` sets one.
 
-    The child keeps standard input, output and error and the descriptors of `keep`, nothing else. It
-    leaves by _exit, whatever happens in `work`. Raises OSError when processes or descriptors are short.
+    The child keeps only standard input, output and error and the descriptors in `keep`. It always ends with
+    _exit. Raises OSError when there are no more processes or descriptors.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Forked:
         self._timer: Timer | None = None
         self._done: Callable[[bytes], None] | None = done
         self._pipe, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        # Until the child has its own way with them: our handlers would end us there, sockets and all.
+        # Block signals until the child has reset them: our handlers in the child would close our sockets.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         try:
             self.pid = os.fork()
@@ -50,22 +50,22 @@ class Forked:
             self.within(seconds)
 
     def within(self, seconds: float) -> None:
-        """Give a worker without a deadline one, from now on."""
+        """Set a deadline for a worker that has none, in seconds from now."""
         self._timer = self._reactor.after(seconds, self.cancel_late)
 
     @property
     def alive(self) -> bool:
-        """Whether its process is still to be reaped."""
+        """Whether the process has not been reaped yet."""
         return self._life >= 0
 
     def cancel(self) -> None:
-        """Kill it, and hear nothing of it any more; its process is reaped when it is gone."""
+        """Kill the worker; `done` is not called. The process is reaped when it has ended."""
         self._done = None
         self._forget_deadline()
         self._kill()
 
     def cancel_late(self) -> None:
-        """Kill it and say that it failed, at once: a process that hangs in the kernel dies when it may."""
+        """Kill the worker and report failure at once: a process stuck in the kernel may die much later."""
         done, self._done = self._done, None
         self._kill()
         if done is not None:
@@ -88,7 +88,7 @@ class Forked:
         try:
             answer = os.read(self._pipe, ANSWER_MAX)
         except BlockingIOError:
-            answer = b""  # a process that it left behind still holds the pipe
+            answer = b""  # a process that the worker left behind still holds the pipe
         os.close(self._pipe)
         done, self._done = self._done, None
         if done is not None:
@@ -96,7 +96,7 @@ class Forked:
 
 
 def watched(pid: int) -> int:
-    """A descriptor of a forked process; one that cannot be watched is ended. Raises OSError."""
+    """Return a pidfd of a forked process. If there is none, kill the process and raise OSError."""
     try:
         return os.pidfd_open(pid)
     except OSError:
@@ -121,6 +121,6 @@ def _work(
         os.write(writer, work()[:ANSWER_MAX])
         status = 0
     except BaseException:
-        pass  # no traceback: it could show what belongs to somebody
+        pass  # no traceback: it could contain a user's data
     finally:
         os._exit(status)

@@ -1,6 +1,6 @@
-"""journald's native socket (systemd's Native Journal Protocol): entries with fields, and nobody waits.
+"""Sends entries with fields to journald's native socket (systemd's Native Journal Protocol); never blocks.
 
-MESSAGE_ID is the UUID of an event's dotted name (version 5, RFC 4122, in NAMESPACE), which a shell makes so:
+MESSAGE_ID is the UUID of an event's dotted name (version 5, RFC 4122, in NAMESPACE). A shell computes it so:
 
     uuidgen --sha1 --namespace 88f4a691-3233-4348-bfcf-bdcbe8da7875 --name sso.login.opened | tr -d -
 """
@@ -18,21 +18,21 @@ Fields = Mapping[str, str]
 
 
 def message_id(name: str) -> str:
-    """The MESSAGE_ID that belongs to a dotted name."""
-    import uuid  # late: no process has to wait for it when it starts
+    """Return the MESSAGE_ID of a dotted name."""
+    import uuid  # here, because it would slow down the start of every process
 
     return uuid.uuid5(uuid.UUID(NAMESPACE), name).hex
 
 
 class Journal:
-    """The native socket: an entry is one datagram."""
+    """The native socket; each entry is one datagram."""
 
     def __init__(self, path: str = SOCKET) -> None:
         self._path = path
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
 
     def send(self, fields: Fields) -> bool:
-        """Whether the entry was taken; what journald is too busy for is lost, and counts as taken."""
+        """Send an entry; False if that failed. An entry lost because journald is busy returns True."""
         entry = b"".join(_field(key, value[:VALUE_MAX]) for key, value in fields.items())
         try:
             self._socket.sendto(entry, self._path)
@@ -47,7 +47,7 @@ class Journal:
 
 
 def open_journal(path: str = SOCKET) -> Journal | None:
-    """journald, if it is what reads our standard error (JOURNAL_STREAM, systemd.exec(5))."""
+    """Open journald if it reads our standard error (JOURNAL_STREAM, systemd.exec(5)), else return None."""
     try:
         found = os.fstat(2)
     except OSError:
@@ -57,7 +57,7 @@ def open_journal(path: str = SOCKET) -> Journal | None:
 
 
 def _field(key: str, value: str) -> bytes:
-    """One field; a value with a line break is preceded by its length instead of "="."""
+    """Encode one field; a value with a line break gets its length before it instead of "="."""
     data = value.encode(errors="backslashreplace")
     if b"\n" not in data:
         return b"%s=%s\n" % (key.encode(), data)

@@ -1,6 +1,6 @@
-"""Local sockets that only root may use: SOCK_SEQPACKET below a folder of root, peers checked by uid.
+"""Local sockets for root only: SOCK_SEQPACKET in a folder that belongs to root; peers are checked by uid.
 
-Where the service manager holds a socket (sd_listen_fds(3)), that one is listened on: it outlives us.
+If the service manager passes us a socket (sd_listen_fds(3)), we listen on that one: it survives a restart.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ SO_PASSRIGHTS = 83  # asm-generic/socket.h
 
 
 class Peer(NamedTuple):
-    """Who connected (SO_PEERCRED, unix(7)): the ids of the moment of connect() or listen()."""
+    """The peer's ids (SO_PEERCRED, unix(7)), as they were at its connect() or listen()."""
 
     pid: int
     uid: int
@@ -28,16 +28,16 @@ class Peer(NamedTuple):
 
 
 def peer(connection: socket.socket) -> Peer:
-    """The other end of a connected socket."""
+    """Return the ids of the process at the other end of a connected socket."""
     return Peer(*struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)))
 
 
 def listen(path: str, mode: int = 0o600, kind: int = socket.SOCK_SEQPACKET) -> socket.socket:
-    """A non-blocking listener at `path`: the service manager's, as it is, else a new one of that mode.
+    """Return a non-blocking listener at `path`: the service manager's socket, unchanged, or a new one.
 
-    For a new one the folder is made (0755) when it is missing, and a socket that nobody listens on is
-    replaced. Raises ConfigError when somebody does, when the folder is not safe, or when the path cannot
-    be used. To be given back by `hang_up`.
+    A new socket gets `mode`; its folder is made (0755) if it is missing, and a socket without a listener is
+    replaced. Raises ConfigError when another process listens, the folder is not safe, or the path cannot be
+    used. Close it with `hang_up`.
     """
     if path in _inherited():
         return _inherited()[path].dup()
@@ -65,23 +65,23 @@ def listen(path: str, mode: int = 0o600, kind: int = socket.SOCK_SEQPACKET) -> s
 
 
 def refuse_descriptors(listener: socket.socket) -> None:
-    """Take no descriptors from who connects: to close one that he has prepared can take as long as he likes.
+    """Refuse descriptors from clients: closing one that a client prepared may block us as long as it likes.
 
-    Connections inherit it. Only Linux 6.16 and newer know it.
+    Accepted sockets inherit this option. It needs Linux 6.16; older kernels ignore it.
     """
     with contextlib.suppress(OSError):
         listener.setsockopt(socket.SOL_SOCKET, SO_PASSRIGHTS, 0)
 
 
 def hang_up(listener: socket.socket, path: str) -> None:
-    """Stop listening, and remove the path unless the service manager keeps it for the next agent."""
+    """Close the listener, and remove its path unless the service manager keeps it for the next agent."""
     listener.close()
     if path not in _inherited():
         _remove(path)
 
 
 def dial(path: str) -> socket.socket | None:
-    """A non-blocking connection to a listener of root (or of our own uid); None when there is none."""
+    """Connect, non-blocking, to a listener that belongs to root or to our uid; None when there is none."""
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
     try:
         connection.connect(path)
@@ -94,7 +94,7 @@ def dial(path: str) -> socket.socket | None:
 
 
 def packets_of(fd: int) -> socket.socket:
-    """The socket that came beside a record, ours from here on; RemoteProtocolError when it has no packets."""
+    """Take over the socket received with a record. Raises RemoteProtocolError if it is not SOCK_SEQPACKET."""
     try:
         found = socket.socket(fileno=fd)
     except OSError:
@@ -108,7 +108,7 @@ def packets_of(fd: int) -> socket.socket:
 
 @cache
 def _inherited() -> dict[str, socket.socket]:
-    """What the service manager holds, by path; kept open, so that a path can be listened on again."""
+    """The service manager's sockets by path; they stay open, so that we can listen on a path again."""
     return notify.inherited()
 
 
@@ -129,7 +129,7 @@ def _is_alive(path: str, kind: int) -> bool:
         try:
             probe.connect(path)
         except BlockingIOError:
-            return True  # a full backlog is somebody's
+            return True  # a full backlog means that a process listens
         except OSError:
             return False
         return True

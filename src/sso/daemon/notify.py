@@ -1,8 +1,7 @@
-"""What a service manager tells us and wants to hear: readiness, a pulse, listening sockets that it holds.
+"""The service manager's interface: readiness, watchdog, and the listening sockets that it passes to us.
 
-Sources: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3). Without systemd all of it does nothing.
-The environment's variables are removed once they are read, so that no process that we start takes them
-for its own.
+Sources: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3). Without systemd these functions do nothing.
+The environment variables are removed after reading, so that child processes do not use them.
 """
 
 import os
@@ -18,7 +17,7 @@ STATUS_MAX = 256  # characters
 
 @cache
 def _manager() -> socket.socket | None:
-    """A datagram socket to who started us; None without one, also where it cannot be reached."""
+    """Return a datagram socket to the service manager; None when there is none or it cannot be reached."""
     address = os.environ.pop("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return None
@@ -32,28 +31,28 @@ def _manager() -> socket.socket | None:
 
 
 def ready(status: str = "") -> None:
-    """The start is complete: what depends on us may begin. `status` is what `systemctl status` shows."""
+    """Report that the start is complete. `status` is the text that `systemctl status` shows."""
     _tell("READY=1", _status(status))
 
 
 def status(text: str) -> None:
-    """What `systemctl status` shows from now on."""
+    """Set the text that `systemctl status` shows."""
     _tell(_status(text))
 
 
 def alive() -> None:
-    """The loop turns; to be said once every `watchdog()` seconds at the latest."""
+    """Tell the watchdog that the loop runs; call this at least every `watchdog()` seconds."""
     _tell("WATCHDOG=1")
 
 
 def stopping() -> None:
-    """The end has begun."""
+    """Report that we are shutting down."""
     _tell("STOPPING=1")
 
 
 @cache
 def watchdog() -> float | None:
-    """Seconds between two `alive`, half of what the service manager waits; None when it does not."""
+    """Return the seconds between two calls of `alive`: half the watchdog's limit; None without a watchdog."""
     given, pid = os.environ.pop("WATCHDOG_USEC", ""), os.environ.pop("WATCHDOG_PID", "")
     if not _is_number(given) or (pid and pid != str(os.getpid())):
         return None
@@ -61,9 +60,9 @@ def watchdog() -> float | None:
 
 
 def inherited() -> dict[str, socket.socket]:
-    """The listening unix sockets that were handed to us, by path, non-blocking and close-on-exec.
+    """Return the listening unix sockets that were passed to us, by path, non-blocking and close-on-exec.
 
-    A second call finds none. What is handed over besides is closed to other programs, and stays unused.
+    A second call finds none. Other descriptors that were passed become close-on-exec and are not used.
     """
     pid, count = (os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS"))
     os.environ.pop("LISTEN_FDNAMES", None)
@@ -75,7 +74,7 @@ def inherited() -> dict[str, socket.socket]:
             os.set_inheritable(fd, False)
             listener = socket.socket(fileno=fd)
         except OSError:
-            continue  # no socket, or nothing at all
+            continue  # not a socket, or not open
         path = _path(listener)
         if path in found or not path:
             listener.detach()
@@ -86,7 +85,7 @@ def inherited() -> dict[str, socket.socket]:
 
 
 def _path(listener: socket.socket) -> str:
-    """Where a socket listens in the file system, or ""."""
+    """Return the path of a listening unix socket, or ""."""
     if listener.family != socket.AF_UNIX or not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         return ""
     address = listener.getsockname()
@@ -108,4 +107,4 @@ def _tell(*words: str) -> None:
     try:
         link.send("\n".join(words).encode(errors="replace"))
     except OSError:
-        pass  # it is busy or restarts itself: the next pulse gets through, or it starts us anew
+        pass  # it is busy or restarts: the next `alive` arrives, or it restarts us

@@ -1,4 +1,4 @@
-"""The agent's loop: descriptors and timers, each with one callback, nothing that blocks."""
+"""The agent's event loop: one callback per descriptor or timer; callbacks must not block."""
 
 import heapq
 import itertools
@@ -8,18 +8,18 @@ import signal
 import time
 from collections.abc import Callable
 
-WAKES_MAX = 64  # octets, one a signal
+WAKES_MAX = 64  # bytes read at once; each signal writes one
 
 Callback = Callable[[], None]
 
 
 def boot_time() -> float:
-    """Seconds since the boot; they run on while the machine sleeps, and nobody can set them."""
+    """Return the seconds since boot; this clock also runs during suspend, and no process can set it."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Timer:
-    """A callback in the future; `cancel` takes it back, before or after its time."""
+    """A callback at a later time; `cancel` does no harm after that time."""
 
     def __init__(self, at: float, callback: Callback) -> None:
         self.at = at
@@ -39,7 +39,7 @@ class Timer:
 
 
 class Reactor:
-    """One selector and one heap of timers."""
+    """Runs callbacks for one selector and one heap of timers."""
 
     def __init__(self, clock: Callable[[], float] = boot_time) -> None:
         self.clock = clock
@@ -50,40 +50,40 @@ class Reactor:
         self._wake: tuple[int, int] | None = None
 
     def heed_signals(self) -> None:
-        """Let a signal with a handler end the next wait, also if it comes right before that begins.
+        """Let every handled signal end the wait, also a signal that comes just before the wait begins.
 
-        In the main thread, once (signal.set_wakeup_fd); what is forked has to take it back there.
+        Call this once, in the main thread (signal.set_wakeup_fd); a forked child must undo it.
         """
         self._wake = woken, waking = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
 
         def heard() -> None:
-            os.read(woken, WAKES_MAX)  # the handler has run
+            os.read(woken, WAKES_MAX)  # the Python handler has run already
 
         self.watch(woken, heard)
 
     def watch(self, fd: int, callback: Callback) -> None:
-        """Call back whenever `fd` is readable or hung up."""
+        """Run `callback` whenever `fd` is readable or hung up."""
         self._selector.register(fd, selectors.EVENT_READ, callback)
 
     def forget(self, fd: int) -> None:
-        """Watch `fd` no more; to be called before it is closed. Harmless when it is not watched."""
+        """Stop watching `fd`; call this before you close it. Does nothing if it is not watched."""
         if fd in self._selector.get_map():
             self._selector.unregister(fd)
 
     def after(self, seconds: float, callback: Callback) -> Timer:
-        """Call back once, `seconds` from now."""
+        """Run `callback` once, `seconds` from now."""
         timer = Timer(self.clock() + seconds, callback)
         heapq.heappush(self._timers, (timer.at, next(self._order), timer))
         return timer
 
     def turn(self, patience: float | None = None) -> None:
-        """Wait for the next event, at most `patience` seconds, and call back what is due."""
+        """Wait for the next event, at most `patience` seconds, and run the callbacks that are due."""
         left = self._left()
         if patience is not None:
             left = patience if left is None else min(left, patience)
         for key, _ in self._selector.select(left):
-            # An earlier callback of this turn may have closed this one's descriptor.
+            # An earlier callback of this turn may have closed this descriptor.
             if self._selector.get_map().get(key.fd) is key:
                 key.data()
         now = self.clock()
@@ -91,7 +91,7 @@ class Reactor:
             heapq.heappop(self._timers)[2].fire()
 
     def run(self) -> None:
-        """Turn until `stop`."""
+        """Run turns until `stop` is called."""
         while not self._stopped:
             self.turn()
 

@@ -1,12 +1,12 @@
-"""What a forked process that talks to a peer may still ask of the kernel (seccomp(2), a BPF program of ours).
+"""Limits the system calls of a forked process that talks to a peer (seccomp(2), with our own BPF program).
 
-It may compute, use the descriptors that it was given, and read files. It makes no process, socket or
-connection, sends no signal, traces nobody, and cannot undo any of this. So who takes it over cannot end the
-process that forked it, nor dial in its place. A list of what is allowed, because kernels get new calls.
+The process may compute, use the descriptors that it has, and read files. It cannot create processes, sockets
+or connections, send signals, trace a process, or undo these limits. An attacker who controls it therefore
+cannot kill its parent or connect in its place. The list says what is allowed, because kernels get new calls.
 
-What is refused is answered with ENOSYS, as by a kernel that does not have the call: libraries then take their
-older way, and a call that a library of tomorrow makes ends no login. SECCOMP_RET_KILL_PROCESS is for another
-architecture's calls alone, which none of our processes makes.
+A refused call fails with ENOSYS, as on a kernel without that call: libraries then use an older call, and new
+calls in future libraries do not break the login. SECCOMP_RET_KILL_PROCESS applies only to calls of another
+architecture, which our processes never make.
 """
 
 import ctypes
@@ -16,21 +16,21 @@ import struct
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-# Numbers of linux/seccomp.h, linux/prctl.h, linux/audit.h and linux/bpf_common.h.
+# Constants of linux/seccomp.h, linux/prctl.h, linux/audit.h and linux/bpf_common.h.
 PR_SET_SECCOMP, MODE_FILTER = 22, 2
 KILL, ALLOW = 0x80000000, 0x7FFF0000
 REFUSE = 0x00050000 | errno.ENOSYS
-NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # where struct seccomp_data holds them
+NUMBER, ARCHITECTURE, ARGUMENTS = 0, 4, 16  # offsets in struct seccomp_data
 LOAD, EQUAL, AT_LEAST, ANY_BIT, RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 
 IOCTLS = (0x5421, 0x5450, 0x5451, 0x5401, 0x541B)  # FIONBIO, FIONCLEX, FIOCLEX, TCGETS, FIONREAD
-# All but those that send signals: F_SETOWN lets the kernel send any signal to any process of the same uid.
+# All except those that send signals: with F_SETOWN the kernel signals any process of the same uid.
 FCNTLS = (*range(8), 36, 37, 38, 1030, 1033, 1034)
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 def _table(text: str) -> dict[str, tuple[int, int]]:
-    """Calls by name: the number on x86_64 and on aarch64 (unistd.h of both), -1 for "-": there is none."""
+    """Parse a table: a call's name, its numbers on x86_64 and aarch64 (unistd.h); "-" (none) becomes -1."""
     rows = (row.split() for row in text.split(","))
     return {name: (int(x86), -1 if arm == "-" else int(arm)) for name, x86, arm in rows}
 
@@ -54,17 +54,17 @@ COMPUTE = _table("""
     geteuid 107 175, getgid 104 176, getegid 108 177, getresuid 118 148, getresgid 120 150,
     getgroups 115 158, umask 95 166, getrlimit 97 163, exit 60 93, exit_group 231 94
 """)
-# What a process needs besides that keeps files of its own: the replay cache, a sealed file without a name.
+# Additional calls for a process with files of its own: the replay cache, a sealed file without a name.
 KEEP_FILES = _table("""
     open 2 -, openat 257 56, fsync 74 82, fdatasync 75 83, flock 73 32, ftruncate 77 46, fchmod 91 52,
     rename 82 -, renameat 264 38, renameat2 316 276, unlink 87 -, unlinkat 263 35, mkdir 83 -,
     mkdirat 258 34, rmdir 84 -, memfd_create 319 279
 """)
-MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column of the tables, AUDIT_ARCH_*
+MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}  # column in the tables, AUDIT_ARCH_*
 
 
 def program(machine: str, keeps_files: bool) -> bytes | None:
-    """The BPF program for a machine by its uname; None for one that the tables do not know."""
+    """Build the BPF program for a machine (its name as in uname); None for a machine without a table."""
     if machine not in MACHINES or struct.calcsize("P") != 8:
         return None
     column, architecture = MACHINES[machine]
@@ -77,11 +77,11 @@ def program(machine: str, keeps_files: bool) -> bytes | None:
     return b"".join([*head, *_search(_runs(verdicts))])
 
 
-Run = tuple[int, list[bytes]]  # from which number on, and the code for it
+Run = tuple[int, list[bytes]]  # the first call number, and the code for the run
 
 
 def _runs(verdicts: Mapping[int, list[bytes]]) -> list[Run]:
-    """The whole line of numbers in pieces; what is not among the verdicts is refused."""
+    """Divide all call numbers into runs; numbers without a verdict are refused."""
     runs: list[Run] = []
     for number in sorted({0, *verdicts, *(number + 1 for number in verdicts)}):
         code = verdicts.get(number, _answer(REFUSE))
@@ -91,7 +91,7 @@ def _runs(verdicts: Mapping[int, list[bytes]]) -> list[Run]:
 
 
 def _search(runs: list[Run]) -> list[bytes]:
-    """Which run the loaded number is in, by halves: a kernel walks through it for each call that it has."""
+    """Generate a binary search for the run of the loaded number; the kernel runs this at every call."""
     if len(runs) == 1:
         return runs[0][1]
     left, right = runs[: len(runs) // 2], runs[len(runs) // 2 :]
@@ -104,12 +104,12 @@ def _answer(value: int) -> list[bytes]:
 
 
 def _code(code: int, value: int, then: int = 0, otherwise: int = 0) -> bytes:
-    """struct sock_filter."""
+    """Encode one struct sock_filter."""
     return struct.pack("=HBBI", code, then, otherwise, value)
 
 
 class Rule(NamedTuple):
-    """A call that one of its arguments decides on: its low half, for both machines are little-endian."""
+    """A call whose verdict depends on one argument: its low 32 bits (both machines are little-endian)."""
 
     number: tuple[int, int]
     argument: int
@@ -135,9 +135,9 @@ class _Program(ctypes.Structure):
 
 
 class Fence:
-    """The filter, made ready before the fork so that the forked process has one call to make.
+    """The filter, prepared before the fork, so that the forked process needs only one call to apply it.
 
-    `why_not` says why there is none on this machine, or is "": a process without it works as before.
+    `why_not` says why this machine has no filter, or is "". Without a filter the process runs unlimited.
     """
 
     def __init__(self, keeps_files: bool = False, machine: str = "") -> None:
@@ -148,12 +148,12 @@ class Fence:
         self.why_not = ""
         if self._octets is None:
             self.why_not = "the processor is not known"
-        # prctl(2): a kernel with filters looks for the program, and finds none there.
+        # prctl(2) with a null pointer: a kernel that supports filters answers EFAULT.
         elif self._prctl(None) != errno.EFAULT:
             self.why_not = "the kernel has no filters"
 
     def close_behind(self) -> None:
-        """Put it on this process, for good, if there is one; raises OSError when the kernel refuses.
+        """Apply the filter, if there is one, permanently to this process; OSError when the kernel refuses.
 
         The process needs PR_SET_NO_NEW_PRIVS, which `confine` sets.
         """
@@ -161,7 +161,7 @@ class Fence:
             raise OSError(failed, "the filter of system calls was refused")
 
     def _prctl(self, program: object) -> int:
-        """The error number, 0 for none."""
+        """Call prctl and return the error number, 0 for success."""
         ctypes.set_errno(0)
         done = self._libc.prctl(PR_SET_SECCOMP, ctypes.c_ulong(MODE_FILTER), program, 0, 0)
         return ctypes.get_errno() if done else 0

@@ -1,1 +1,1 @@
-"""Ports: bytes, edges and time."""
+"""Ports: reading and writing bytes, watching for changes, and the loop that drives a conversation."""

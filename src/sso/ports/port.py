@@ -1,9 +1,9 @@
-"""Where octets come from: one stream of non-blocking reads and writes, whatever lies under it.
+"""Ports: byte streams with non-blocking reads and writes, over sockets, pipes and devices.
 
-A port is closed by its owner; `read` says None when nothing is there now and b"" at a hang-up.
+The owner of a port closes it. `read` returns None when there is nothing now, and b"" after a hang-up.
 """
 
-import _socket  # not socket: that one costs every login 2 ms for enums that nobody needs here
+import _socket  # not socket, which costs every login 2 ms for enums that are not needed here
 import os
 import select
 import stat
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 DEVICES = "/dev/virtio-ports/"
 READ_MAX = 65536
-DEVICE_WRITE_MAX = 32 * 1024  # what the kernel's virtio_console takes in one write
-FLUSH_MAX = 1024 * 1024  # octets that one flush drops at most, so that a flooding peer cannot hold us
+DEVICE_WRITE_MAX = 32 * 1024  # bytes that the kernel's virtio_console accepts in one write
+FLUSH_MAX = 1024 * 1024  # bytes that one flush drops at most, so that a peer that floods cannot block us
 CONNECT_TIME = 10  # seconds
-REOPEN_TRIES, REOPEN_WAIT = 20, 0.01  # a device is busy for a moment while its last holder dies
+REOPEN_TRIES, REOPEN_WAIT = 20, 0.01  # seconds; a device is busy for a moment while its last user exits
 FORMS = (
     "stdio, fd:N, unix:PATH, tcp:HOST:PORT (an IPv6 address in brackets), virtio:NAME, "
     "or the path of a device"
@@ -30,7 +30,7 @@ FORMS = (
 
 
 class Port:
-    """One stream; what is common to sockets, pipes and devices. `name` is for messages."""
+    """Base of all ports: one byte stream. `name` is for messages."""
 
     name = ""
     connected = True
@@ -42,15 +42,15 @@ class Port:
         return self.fileno()
 
     def read(self, size: int = READ_MAX) -> bytes | None:
-        """What has come: None for nothing now, b"" for a hang-up."""
+        """Read at most `size` bytes: None when there is nothing now, b"" after a hang-up."""
         raise NotImplementedError
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
-        """How many octets were taken, 0 when it would block; PortClosed when the port is gone."""
+        """Write; return how many bytes were accepted, 0 if it would block. Raises PortClosed."""
         raise NotImplementedError
 
     def flush_input(self) -> None:
-        """Drop what the peer has sent so far."""
+        """Drop the bytes that the peer has sent so far."""
         for _ in range(FLUSH_MAX // READ_MAX):
             if not self.read():
                 return
@@ -60,8 +60,8 @@ class Port:
 
 
 class SocketPort(Port):
-    """A connected stream socket. Its flags stay as they are, since O_NONBLOCK would be set for everybody
-    who shares it (stdio); each call says MSG_DONTWAIT instead."""
+    """A connected stream socket. Every call uses MSG_DONTWAIT, because O_NONBLOCK would also change the
+    socket for other processes that share it (stdio)."""
 
     def __init__(self, name: str, stream: _socket.socket) -> None:
         self.name = name
@@ -91,10 +91,10 @@ class SocketPort(Port):
 
 
 class ListenPort(SocketPort):
-    """A socket that waits for one client at a time, as QEMU's chardev does; the next waits in the backlog.
+    """Serves one client at a time, as QEMU's chardev does; the next client waits in the backlog.
 
-    `fileno` is the listening socket while nobody is connected. `accept`, or a `read`, takes the next
-    client; `flush_input` after a hang-up lets it go.
+    `fileno` is the listening socket while nobody is connected. `accept` or `read` accepts the next client;
+    `flush_input` after a hang-up closes its connection.
     """
 
     def __init__(self, name: str, listener: "socket.socket", path: str = "") -> None:
@@ -104,7 +104,7 @@ class ListenPort(SocketPort):
         self.connected = False
 
     def accept(self) -> bool:
-        """Take a waiting client; False when there is none."""
+        """Accept a waiting client; False when there is none."""
         try:
             self._stream, _ = self._listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
@@ -124,21 +124,21 @@ class ListenPort(SocketPort):
         super().flush_input()
         poll = select.poll()
         poll.register(self._stream, select.POLLRDHUP)
-        if poll.poll(0):  # told even when more was left unread than one flush drops
+        if poll.poll(0):  # reported even when more is unread than one flush drops
             self._stream.close()
             self._stream, self.connected = self._listener, False
 
     def close(self) -> None:
         self._stream.close()
         self._listener.close()
-        # A forked child closes its copies; only who made the socket removes its name.
+        # A forked child closes only its copies; the process that made the socket removes its path.
         if self._path and os.getpid() == self._owner:
             with suppress(OSError):
                 os.unlink(self._path)
 
 
 class FilePort(Port):
-    """One or two descriptors: pipes, a terminal, two different sockets. Their flags are restored at close."""
+    """Uses one or two descriptors (pipes, a terminal, two sockets) and restores their flags at close."""
 
     write_max = READ_MAX
 
@@ -180,11 +180,11 @@ class FilePort(Port):
 
 
 class DevicePort(FilePort):
-    """A virtio port of the guest: non-blocking always, because a blocking write would wait for the next
-    client and be delivered to it.
+    """A virtio port of the guest. It is always non-blocking: a blocking write would wait for the next client
+    and send it the bytes.
 
-    A read of b"" means that no client is there: it left, or none has come since the port was opened
-    (PortWatch tells when one does). An unplugged port reads as b"" too, and its reopening fails.
+    b"" from `read` means that no client is there: it left, or none has come since the port was opened
+    (PortWatch reports when one comes). An unplugged port reads as b"" too, and opening it again fails.
     """
 
     write_max = DEVICE_WRITE_MAX
@@ -194,9 +194,9 @@ class DevicePort(FilePort):
         super().__init__(path, fd, fd)
 
     def flush_input(self) -> None:
-        """Close and reopen: the kernel drops what was queued, which nothing else makes it do.
+        """Close and reopen the device: only this makes the kernel drop queued bytes.
 
-        Raises PortClosed when the device is gone, or is still busy after some tries.
+        Raises PortClosed when the device is gone, or still busy after REOPEN_TRIES.
         """
         self.close()
         fd = _open_device(self.name, REOPEN_TRIES)
@@ -218,14 +218,13 @@ def _open_device(path: str, tries: int = 1) -> int:
     if stat.S_ISCHR(os.fstat(fd).st_mode):
         return fd
     os.close(fd)
-    raise ConfigError(f"{path} is no device")  # a mistyped path must not be written into
+    raise ConfigError(f"{path} is no device")  # never write into a file because of a mistyped path
 
 
 def open_port(address: str, listen: bool = False) -> Port:
     """Open a port by its address; with `listen`, unix: and tcp: wait for clients instead of connecting.
 
-    Raises ConfigError for an address that has none of the known forms, PortClosed when it cannot be
-    opened.
+    Raises ConfigError for an address that has none of the forms in FORMS, PortClosed when opening fails.
     """
     kind, _, rest = address.partition(":")
     try:
@@ -233,7 +232,7 @@ def open_port(address: str, listen: bool = False) -> Port:
             return _of_descriptors(address, 0, 1)
         if kind == "fd":
             return _of_descriptors(address, _number(rest), _number(rest))
-        if kind == "unix" and rest and "\0" not in rest:  # a NUL would cut the path, or make it abstract
+        if kind == "unix" and rest and "\0" not in rest:  # NUL would end the path, or make it abstract
             return _unix(address, rest, listen)
         if kind == "tcp":
             return _tcp(address, rest, listen)
@@ -244,7 +243,7 @@ def open_port(address: str, listen: bool = False) -> Port:
     except OSError as error:
         raise PortClosed(f"{address}: {error.strerror or error}") from None
     except (OverflowError, ValueError):
-        pass  # no number, no host name, or an octet that no name can have
+        pass  # not a number, not a host name, or a character that names cannot have
     raise ConfigError(f"port {address!r} has none of the known forms: {FORMS}")
 
 
@@ -256,7 +255,7 @@ def _number(text: str) -> int:
 
 def _of_descriptors(name: str, reader: int, writer: int) -> Port:
     ends = os.fstat(reader), os.fstat(writer)
-    # Some parents make stdin and stdout two sockets: those are like two pipes.
+    # Some parents pass two different sockets as stdin and stdout: treat those as two pipes.
     if not (stat.S_ISSOCK(ends[0].st_mode) and os.path.samestat(*ends)):
         own = os.dup(reader)
         return FilePort(name, own, own if writer == reader else os.dup(writer))
@@ -274,14 +273,14 @@ def _unix(name: str, path: str, listen: bool) -> Port:
     stream = socket.socket(socket.AF_UNIX)
     try:
         if not listen:
-            # The backlog may be full: wait, but not for ever.
+            # connect blocks while the backlog is full: limit that wait.
             stream.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", CONNECT_TIME, 0))
             stream.connect(path)
             return SocketPort(name, stream)
         with suppress(FileNotFoundError):
             if stat.S_ISSOCK(os.lstat(path).st_mode):
-                os.unlink(path)  # left over from a former run
-        os.fchmod(stream.fileno(), 0o600)  # on Linux the name gets this mode, with no moment in between
+                os.unlink(path)  # left by an earlier run
+        os.fchmod(stream.fileno(), 0o600)  # on Linux, bind creates the path with this mode
         stream.bind(path)
         return _listening(name, stream, path)
     except BaseException:
@@ -306,7 +305,7 @@ def _tcp(name: str, rest: str, listen: bool) -> Port:
     else:
         stream = socket.create_connection(target, CONNECT_TIME)
         stream.settimeout(None)
-    # Short lines go to and fro: none waits for the acknowledgement of the one before. Clients inherit it.
+    # Short lines go back and forth: do not wait for acknowledgements. Accepted sockets inherit this option.
     stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return _listening(name, stream) if listen else SocketPort(name, stream)
 

@@ -1,4 +1,4 @@
-"""The pump: one conversation over one port, in one blocking poll a turn."""
+"""The pump: runs one conversation over one port, with one blocking poll per turn."""
 
 import select
 import time
@@ -9,17 +9,17 @@ from sso.errors import PortClosed
 from sso.framing import wipe
 from sso.ports.port import READ_MAX, Port
 
-WRITE_MAX = 64 * 1024  # octets offered to the port at once
-PENDING_MAX = 1024 * 1024  # octets waiting to be written, above which nothing more is read
-LAST_WORDS_MAX = 1024 * 1024  # octets still read of a peer that takes no more
-DRAIN_TIME = 10.0  # seconds for a peer to take what is left, when nothing else limits the wait
-RETRY_TIME = 0.05  # seconds until the next try, when a port calls itself writable and takes nothing
+WRITE_MAX = 64 * 1024  # bytes offered to the port at once
+PENDING_MAX = 1024 * 1024  # unsent bytes from which on nothing more is read
+LAST_WORDS_MAX = 1024 * 1024  # bytes still read from a peer that accepts no more
+DRAIN_TIME = 10.0  # seconds for a peer to read the last output, when nothing else limits the wait
+RETRY_TIME = 0.05  # seconds until the next try, when a port is reported writable but accepts nothing
 
 Watch = Mapping[int, Callable[[], None]]
 
 
 class Conversation(Protocol):
-    """What a Pump drives; see sso.client.conversation and sso.guest.channel.conversation."""
+    """The interface that a Pump drives: sso.client.conversation and sso.guest.channel.conversation."""
 
     @property
     def finished(self) -> bool: ...
@@ -27,7 +27,7 @@ class Conversation(Protocol):
     def deadline(self) -> float | None: ...
     @property
     def asking(self) -> bool:
-        """Whether its deadline is a question to a person, which has to wait until all is written."""
+        """Whether the deadline is a question to the user; it has to wait until all output is written."""
         ...
 
     def start(self, now: float) -> None: ...
@@ -37,23 +37,23 @@ class Conversation(Protocol):
 
 
 class Pump:
-    """Moves octets between a port and a conversation until one of them ends."""
+    """Moves bytes between a port and a conversation until one of them ends."""
 
     def __init__(
         self, port: Port, conversation: Conversation, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._port, self._conversation, self._clock = port, conversation, clock
-        self._pending = bytearray()  # wiped as it is sent, and never resized: that could leave a copy
-        self._sent = 0  # how much of it is
+        self._pending = bytearray()  # wiped as it is sent; never resized, which could leave a copy
+        self._sent = 0  # bytes of _pending that are sent
         self._writable = self._refused = False
         self._drain_by: float | None = None
 
     def run(self, watch: Watch | None = None, meanwhile: Callable[[], None] | None = None) -> str:
-        """Run to the end and say which: "finished" (and all was written) or "hang-up".
+        """Run to the end; return "finished" (all output was written) or "hang-up".
 
-        `watch` names further descriptors and what to call when one is readable; `meanwhile` is called once,
-        when the first words are written. A port that is gone is a hang-up, and so is a peer that does not
-        take the rest within DRAIN_TIME.
+        `watch` maps further descriptors to what to call when one is readable. `meanwhile` is called once,
+        after the first output is written. A closed port counts as a hang-up, and so does a peer that does
+        not read the last output within DRAIN_TIME.
         """
         conversation = self._conversation
         conversation.start(self._clock())
@@ -78,11 +78,11 @@ class Pump:
 
     @property
     def _held(self) -> bool:
-        """Whether a person's question waits for what is to be written before it."""
+        """Whether a question to the user waits until earlier output is written."""
         return self._conversation.asking and self._unsent > 0
 
     def _turn(self, watch: Watch) -> bool:
-        """Wait for whatever comes next, and deal with it; False at a hang-up."""
+        """Poll once and handle what is ready; False at a hang-up."""
         conversation = self._conversation
         ready = self._wait(watch)
         for fd, call in watch.items():
@@ -103,7 +103,7 @@ class Pump:
 
     def _wait(self, watch: Watch) -> dict[int, int]:
         wanted: dict[int, int] = {}
-        if not self._conversation.finished:  # nobody would call what they wait for
+        if not self._conversation.finished:  # after the end _turn calls none of them
             wanted = dict.fromkeys(watch, select.POLLIN)
         if self._unsent and not self._refused:
             wanted[self._port.write_fileno()] = select.POLLOUT
@@ -117,7 +117,7 @@ class Pump:
         return ready
 
     def _timeout(self) -> int | None:
-        """Milliseconds until something is due, rounded up so that it is due when they are over."""
+        """Milliseconds until the next deadline, rounded up so that it has passed when poll returns."""
         now, due = self._clock(), []
         if self._conversation.deadline is not None and not self._held:
             due.append(self._conversation.deadline)
@@ -132,7 +132,7 @@ class Pump:
         return max(0, int((min(due) - now) * 1000) + 1) if due else None
 
     def _write(self) -> bool:
-        """Write what can be written now; False when the port is gone."""
+        """Write what the port accepts now; False when the port is gone."""
         data = self._conversation.data_to_send()
         if data:
             rest = memoryview(self._pending)[self._sent :]
@@ -147,14 +147,14 @@ class Pump:
         except PortClosed:
             self._hear_last_words()
             return False
-        # Level-triggered: to wait for a descriptor that says so all the time would be to spin.
+        # poll is level-triggered: a port that is always writable but accepts nothing would make it spin.
         self._refused = self._writable and not taken
         wipe(part[:taken])
         self._sent += taken
         return True
 
     def _hear_last_words(self) -> None:
-        """A peer that went while we wrote may have said why."""
+        """Read what the peer sent before it closed the port: it may say why."""
         for _ in range(LAST_WORDS_MAX // READ_MAX):
             data = self._port.read(READ_MAX)
             if not data or self._conversation.finished:

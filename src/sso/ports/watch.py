@@ -1,24 +1,25 @@
-"""Edges of a port, without reading it: somebody came, something is there, somebody went.
+"""Watches a port without reading it: a client came, data is there, a client left.
 
-A virtio port without a client is readable and hung up for ever, so a level would burn a core; an edge
-comes once a change (Linux drivers/char/virtio_console.c wakes the queue on each).
+The watch is edge-triggered. A virtio port without a client is readable and hung up all the time, so a
+level-triggered watch would keep a CPU busy; an edge comes once per change (Linux
+drivers/char/virtio_console.c wakes the queue on each).
 """
 
 import select
 
 from sso.ports.port import ListenPort, Port
 
-# EPOLLOUT is what a device shows when somebody has come and sent nothing yet.
+# EPOLLOUT is all that a device reports when a client has come and sent nothing yet.
 EDGES = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 GONE = select.EPOLLHUP | select.EPOLLRDHUP | select.EPOLLERR
 OPENED, DATA, CLOSED = "opened", "data", "closed"
 
 
 class PortWatch:
-    """Watches one port; `fileno` is readable when `events` has something to say.
+    """Watches one port; `fileno` is readable when `events` has something to return.
 
-    A forked child may read the port meanwhile: what it takes comes as edges here too, to be ignored;
-    `rearm` when it has ended tells what it left.
+    While a forked child reads the port, its data causes edges here too: ignore them. Call `rearm` when the
+    child has ended, to learn of data that it left unread.
     """
 
     def __init__(self, port: Port) -> None:
@@ -26,12 +27,12 @@ class PortWatch:
         self.reopened(port, gone=True)
 
     def fileno(self) -> int:
-        """What to wait for; another one after `reopened` and after a new client of a listening port."""
+        """Return the descriptor to poll; it changes after `reopened` and when a listening port accepts."""
         return self._epoll.fileno()
 
     def reopened(self, port: Port, gone: bool = False) -> None:
-        """Watch the port's present descriptor; its state is told anew, a hang-up too unless it is known."""
-        # A new epoll: the old one would go on telling of a closed descriptor that a child still holds.
+        """Watch the port's current descriptor and report its state again, with `gone` no hang-up."""
+        # A new epoll: the old one would still report a descriptor that we closed and a child holds open.
         self._epoll.close()
         self._epoll = select.epoll()
         self._port, self._fd = port, port.fileno()
@@ -39,11 +40,11 @@ class PortWatch:
         self._epoll.register(self._fd, EDGES)
 
     def rearm(self) -> None:
-        """Tell what is there now once more, for what a child left unread."""
+        """Report the current state once more, so that data a child left unread is noticed."""
         self._epoll.modify(self._fd, EDGES)
 
     def events(self) -> list[str]:
-        """What changed since the last call: "opened", "data", "closed"; without waiting."""
+        """Return what changed since the last call ("opened", "data", "closed"), without waiting."""
         return [event for _, mask in self._epoll.poll(0) for event in self._changes(mask)]
 
     def _changes(self, mask: int) -> tuple[str, ...]:

@@ -1,1 +1,1 @@
-"""One end of the talk, from lines to sessions; no I/O."""
+"""The protocol without I/O: messages, state table, greeting, layers, and the Session that joins them."""

@@ -1,4 +1,4 @@
-"""What a Session reports beside the messages themselves."""
+"""Events that a Session returns in addition to messages."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from sso.protocol.messages import Message
 
 
 class LayerStarted(NamedTuple):
-    """A mechanism is complete: its kind ("tls", "sasl"), its name, and the mechanism itself."""
+    """A mechanism is complete: its kind ("tls" or "sasl"), its name, and the Mechanism object."""
 
     kind: str
     name: str
@@ -15,7 +15,7 @@ class LayerStarted(NamedTuple):
 
 
 class LayerFailed(NamedTuple):
-    """Guest: a SASL mechanism refused the client; the client was told a code, `cause` is for the log."""
+    """Guest only: a SASL mechanism refused the client. The client got a code; `cause` is for the log."""
 
     name: str
     cause: str
@@ -23,11 +23,11 @@ class LayerFailed(NamedTuple):
 
 
 class Reset(NamedTuple):
-    """The peer began anew; this session is over and a new one has to take its place."""
+    """The peer started a new session: this one is over, and the caller must create a new Session."""
 
 
 class Closed(NamedTuple):
-    """The session is over; `cause` is a short stable word, `detail` is for the log and no peer's text."""
+    """The session is over. `cause` is a short stable word; `detail` is for the log, without a peer's text."""
 
     cause: str
     detail: str = ""

@@ -1,4 +1,4 @@
-"""A mechanism while it is being stepped: octets in, octets out, until complete (PROTOCOL.md section 7)."""
+"""The exchange of tokens, from the guest's `ok` until the mechanism is complete (PROTOCOL.md section 7)."""
 
 from sso.errors import FramingError, MechanismError, RemoteProtocolError
 from sso.framing import MessageFramer, Words
@@ -9,7 +9,7 @@ from sso.protocol.state import Role
 
 
 class Exchange:
-    """What TLS and SASL share; `first_token` is the client's, made before it asked for the layer."""
+    """Base of TLSExchange and SASLExchange; the client computes `first_token` before it sends the request."""
 
     kind = ""
 
@@ -18,24 +18,24 @@ class Exchange:
         self._first_token = first_token
 
     def begin(self) -> bytes:
-        """What the client says first, right behind the guest's `ok`."""
+        """Return the bytes that the client sends directly after the guest's `ok`."""
         raise NotImplementedError
 
     def feed(self, data: bytes) -> bytes:
-        """Take the peer's octets and return the answer; raises MechanismError."""
+        """Pass the peer's bytes to the mechanism and return the answer; raises MechanismError."""
         raise NotImplementedError
 
     def refusal(self, error: MechanismError) -> bytes:
-        """What the peer is told, in the exchange's own form, when the mechanism failed."""
+        """Return the bytes that tell the peer, in the form of this exchange, that the mechanism failed."""
         return error.token
 
     def layer(self) -> Layer | None:
-        """The layer that the complete mechanism gives, or None."""
+        """Return the layer of the complete mechanism, or None if it has none."""
         raise NotImplementedError
 
 
 class TLSExchange(Exchange):
-    """TLS frames itself: octets go through as they come."""
+    """Passes bytes through unchanged, because TLS has frames of its own."""
 
     kind = "tls"
 
@@ -50,11 +50,11 @@ class TLSExchange(Exchange):
 
 
 class SASLExchange(Exchange):
-    """Frames in lock-step, then the outcome line of the guest (RFC 4422 section 4, our profile).
+    """Exchanges one frame per turn; the guest's outcome line ends it (RFC 4422 section 4, our profile).
 
-    At the client `outcome` holds the words of that line once it has come, and `unanswered` the size of the
-    first token until the guest has answered it; `rest` holds the octets that stood behind the end of the
-    exchange. A token of more than TOKEN_MAX octets is never sent: MechanismError("too-long").
+    At the client, `outcome` holds the words of that line after it has arrived, and `unanswered` is the size
+    of the first token until the guest answers it. `rest` holds the bytes after the end of the exchange.
+    A token of more than TOKEN_MAX bytes is never sent: MechanismError("too-long").
     """
 
     kind = "sasl"
@@ -106,7 +106,7 @@ class SASLExchange(Exchange):
         self.outcome, self.unanswered = found[0], 0
 
     def take_unread(self) -> bytes:
-        """The octets that stood behind the last frame, when the exchange ends early."""
+        """Remove and return the bytes after the last frame, for an exchange that ends early."""
         return self._frames.take_unread()
 
     def refusal(self, error: MechanismError) -> bytes:
@@ -117,7 +117,7 @@ class SASLExchange(Exchange):
 
 
 def _framed(token: bytes) -> bytes:
-    """A frame that the peer takes; a token's size is looked at before anything of it is sent."""
+    """Frame a token. Check its size here, before the first byte of it is sent."""
     if len(token) > TOKEN_MAX:
         raise MechanismError("too-long", f"a token of {len(token)} octets, and {TOKEN_MAX} are the most")
     return frame(token)

@@ -1,4 +1,4 @@
-"""SIGNATURE: who begins, what is a repeat, what begins anew, what confirms (PROTOCOL.md section 6)."""
+"""Rules for SIGNATURE lines: greeting, repetition, reset and confirmation (PROTOCOL.md section 6)."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,21 +6,21 @@ from sso.errors import FramingError, RemoteProtocolError
 from sso.protocol.messages import NONCE_SIZE, VERSION, Code, Signature, parse
 from sso.protocol.state import Role
 
-SIGNATURES_MAX = 6  # the client's first one and five repeats
+SIGNATURES_MAX = 6  # the client's first SIGNATURE and five repetitions
 
 
 class Greeting:
-    """The nonces, the offers and the greeting lines of one session; knows nothing of octets.
+    """Holds the nonces, the offered mechanisms and the greeting lines of one session; handles no raw bytes.
 
-    `lines` are the guest's SIGNATURE and the line behind it, as words, which it says again when the
-    client repeats itself, and which the client then drops.
+    `lines` are the guest's SIGNATURE and the line after it, as words. The guest repeats both when the client
+    repeats its SIGNATURE; the client drops the repetition.
     """
 
     def __init__(
         self, role: Role, mechanisms: Sequence[str], attempt: bytes | None, random: Callable[[int], bytes]
     ) -> None:
         self.role = role
-        self._peer = "guest" if role is Role.CLIENT else "client"  # as a SIGNATURE says it
+        self._peer = "guest" if role is Role.CLIENT else "client"  # the role as a SIGNATURE spells it
         self.attempt = attempt
         self.lines: list[list[str]] = []
         self.peer_mechanisms: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class Greeting:
         self._said = 0
 
     def say(self) -> Signature | None:
-        """The own SIGNATURE while nothing has answered it; None once it was said SIGNATURES_MAX times."""
+        """Return the own SIGNATURE to send, or None after SIGNATURES_MAX times without an answer."""
         self._said += 1
         return self.own() if self._said <= SIGNATURES_MAX else None
 
@@ -48,13 +48,13 @@ class Greeting:
         )
 
     def accepts(self, signature: Signature) -> bool:
-        """Whether a session can begin with it: the client's, or the guest's with our nonce."""
+        """Whether this SIGNATURE may start a session: a client's, or a guest's that carries our nonce."""
         if signature.role != self._peer:
             return False
         return signature.echo == (None if self.role is Role.GUEST else self._nonce)
 
     def begins_anew(self, signature: Signature) -> bool:
-        """Whether the peer, in the middle of a session, has begun another one."""
+        """Whether this SIGNATURE, in the middle of a session, starts a new session."""
         if signature.role != self._peer:
             return False
         if self.role is Role.CLIENT:
@@ -62,13 +62,13 @@ class Greeting:
         return signature.echo is None and signature.nonce != self._client_nonce
 
     def repeats(self, signature: Signature, words: list[str]) -> bool:
-        """Whether the peer says again what it said: nobody heard us, or the guest answered twice."""
+        """Whether the peer repeats its SIGNATURE: it did not receive ours, or the guest answered twice."""
         if self.role is Role.CLIENT:
             return words == self.lines[0]
         return signature.role == "client" and signature.nonce == self._client_nonce
 
     def learn(self, signature: Signature) -> None:
-        """Take over what the peer's SIGNATURE says."""
+        """Store the nonces, the attempt id and the mechanisms of the peer's SIGNATURE."""
         if self.role is Role.GUEST:
             self._client_nonce, self.attempt = signature.nonce, signature.attempt
         self.peer_mechanisms = signature.mechanisms
@@ -78,7 +78,10 @@ class Greeting:
             raise RemoteProtocolError("no version in common", Code.VERSION)
 
     def confirm(self, signature: Signature, transcript: bytes) -> None:
-        """The guest's SIGNATURE inside a layer: it heard every line as we said it, or all is over."""
+        """Check the guest's SIGNATURE inside a layer: its transcript hash must equal ours.
+
+        Raises RemoteProtocolError.
+        """
         if self.role is Role.GUEST or not self.accepts(signature):
             raise RemoteProtocolError("SIGNATURE inside a layer")
         if signature.transcript != transcript:
@@ -93,7 +96,7 @@ def words_of(line: bytes) -> list[str]:
 
 
 def read_signature(words: list[str]) -> Signature | None:
-    """The SIGNATURE that a raw search found, or None when it is not well-formed."""
+    """Parse a SIGNATURE that the raw search found; None when it is malformed."""
     try:
         message = parse(tuple(words))
     except (RemoteProtocolError, FramingError):

@@ -1,6 +1,6 @@
-"""Security layers over the stream of a port: TLS records as they are, SASL frames by length.
+"""Security layers over the byte stream of a port: TLS records, or SASL frames with a length.
 
-Both turn a mechanism that is complete into `encrypt` and `decrypt` (RFC 4422 section 3.7,
+A layer gives a complete mechanism the methods `encrypt` and `decrypt` (RFC 4422 section 3.7,
 PROTOCOL.md section 7).
 """
 
@@ -14,7 +14,7 @@ ABORT = b"\xff\xff\xff\xff"
 
 
 class FrameReader:
-    """Takes octets and gives whole frames of a 4-octet length and at most `most` octets."""
+    """Cuts a byte stream into frames: a 4-byte length, then at most `most` bytes."""
 
     __slots__ = ("_buffer", "_most")
 
@@ -34,11 +34,11 @@ class FrameReader:
         return rest
 
     def starts_line(self) -> bool:
-        """Whether the next octet begins a line, not a length: a length under the cap begins with 0."""
+        """Whether the next byte begins a line: the length of a frame under the cap begins with 0x00."""
         return bool(self._buffer) and self._buffer[0] not in (0x00, 0xFF)
 
     def next_frame(self) -> bytes | None:
-        """The next whole frame, or None; RemoteProtocolError for an abort, and (413) for a longer one."""
+        """Return the next whole frame, or None. Raises RemoteProtocolError: an abort, or too long (413)."""
         if len(self._buffer) < LENGTH_SIZE:
             return None
         head = bytes(self._buffer[:LENGTH_SIZE])
@@ -46,7 +46,7 @@ class FrameReader:
             raise RemoteProtocolError("the peer aborted the mechanism")
         end = LENGTH_SIZE + int.from_bytes(head, "big")
         if end > LENGTH_SIZE + self._most:
-            # A length that begins otherwise is none at all, but a line or noise, to which nothing is said.
+            # With another first byte this is no length but a line or noise, which gets no answer.
             code = Code.TOO_LONG if head[0] == 0 else Code.MALFORMED
             raise RemoteProtocolError(f"a frame is longer than {self._most} octets", code)
         if len(self._buffer) < end:
@@ -57,12 +57,12 @@ class FrameReader:
 
 
 def frame(token: bytes) -> bytes:
-    """Put the 4-octet length before a token."""
+    """Put the 4-byte length before a token."""
     return len(token).to_bytes(LENGTH_SIZE, "big") + token
 
 
 class Layer:
-    """What TLS and SASL layers share: the mechanism behind them."""
+    """Base of TLSLayer and SASLLayer: holds the complete mechanism."""
 
     def __init__(self, mechanism: Mechanism) -> None:
         self.mechanism = mechanism
@@ -75,17 +75,17 @@ class Layer:
 
 
 class TLSLayer(Layer):
-    """The record layer frames itself: chunks go straight through the mechanism."""
+    """Passes chunks to the mechanism unchanged, because TLS has records of its own."""
 
     def encrypt(self, data: bytes | bytearray) -> bytes:
-        return self.mechanism.wrap(data)  # type: ignore[arg-type]  # no copy: what it holds is to be wiped
+        return self.mechanism.wrap(data)  # type: ignore[arg-type]  # a copy could not be wiped
 
     def decrypt(self, data: bytes) -> bytes | bytearray:
         return self.mechanism.unwrap(data)
 
 
 class SASLLayer(Layer):
-    """Frames of RFC 4422 section 3.7; a line may span frames and a frame may hold many lines."""
+    """Uses the frames of RFC 4422 section 3.7; a line may span frames, and a frame may hold many lines."""
 
     def __init__(self, mechanism: Mechanism) -> None:
         super().__init__(mechanism)

@@ -1,6 +1,6 @@
-"""The lines of the protocol: one frozen class each, the same class in and out (PROTOCOL.md section 3).
+"""Messages: one immutable class per kind of line, for both directions (PROTOCOL.md section 3).
 
-`parse` turns the words that the framer found into a message; `words` of a message turns it back.
+`parse` turns the words from the framer into a message; the message's `words` returns them again.
 """
 
 from collections.abc import Callable
@@ -14,17 +14,17 @@ MAGIC = "cSSO7f3Kq9ZtW2xB"
 VERSION = 1
 NONCE_SIZE = 16
 HASH_SIZE = 32
-LINE_MAX = 4096  # octets of a line outside every layer: a SIGNATURE with all attributes is below 512
-LAYER_LINE_MAX = 128 * 1024  # inside a layer: 64 KiB of secret are 87384 characters of base64
+LINE_MAX = 4096  # bytes of a line outside every layer; a SIGNATURE with all attributes has fewer than 512
+LAYER_LINE_MAX = 128 * 1024  # bytes of a line inside a layer; 64 KiB of secret take 87384 in base64
 SECRET_MAX = 64 * 1024
-SIGNATURE_MAX = 512  # octets of LF SIGNATURE ... LF that a raw search carries at most
+SIGNATURE_MAX = 512  # bytes of LF SIGNATURE ... LF that the raw search keeps at most
 SIGNATURE_PREFIX = f"\nSIGNATURE {MAGIC} ".encode()
 MECHANISMS_MAX = 16
 TYPES_MAX = 16
 
 
 class Code(IntEnum):
-    """The numbers behind `error` (PROTOCOL.md section 4); details stay in the sender's log."""
+    """The codes of `error` (PROTOCOL.md section 4); details stay in the sender's log."""
 
     DELAY = 300
     UNSUPPORTED = 400
@@ -46,7 +46,7 @@ class Code(IntEnum):
 
 
 class Signature(NamedTuple):
-    """SIGNATURE: greeting, version offer and reset; nonces and attempt are 16 octets, transcript 32."""
+    """SIGNATURE: greeting, version offer and reset. Nonces and attempt have 16 bytes, transcript has 32."""
 
     role: str
     nonce: bytes
@@ -77,14 +77,14 @@ class Signature(NamedTuple):
 
 
 class StartTLS(NamedTuple):
-    """startTLS: the client asks for TLS from the next octet after the answer `ok`."""
+    """startTLS: the client asks for TLS, which begins with the first byte after the answer `ok`."""
 
     def words(self) -> list[str]:
         return ["startTLS"]
 
 
 class StartSASL(NamedTuple):
-    """startSASL MECH: the client asks for one SASL mechanism (RFC 4422 section 3.1 name)."""
+    """startSASL MECH: the client asks for one SASL mechanism (name as in RFC 4422 section 3.1)."""
 
     mechanism: str
 
@@ -102,7 +102,7 @@ class Authenticate(NamedTuple):
 
 
 class Credentials:
-    """credentials TYPE BLOB: the secret of one credential, at most 64 KiB, in a wipeable buffer."""
+    """credentials TYPE BLOB: the client sends one secret of at most 64 KiB, held in a wipeable buffer."""
 
     __slots__ = ("secret", "type")
 
@@ -114,12 +114,12 @@ class Credentials:
         return f"Credentials(type={self.type!r}, {len(self.secret)} octets)"
 
     def words(self) -> list[str]:
-        """The words without the secret: what logs and the transcript hash may see."""
+        """Return the words without the secret, for logs and for the transcript hash."""
         return ["credentials", self.type]
 
 
 class Info(NamedTuple):
-    """info ATTR: the client asks for a value, for example `spn` or `time`."""
+    """info ATTR: the client asks for a value, such as `spn` or `time`."""
 
     attribute: str
 
@@ -128,7 +128,7 @@ class Info(NamedTuple):
 
 
 class Ok(NamedTuple):
-    """ok [VALUE]: yes to the open request; a value only behind `info`."""
+    """ok [VALUE]: the answer yes to the open request; only the answer to `info` has a value."""
 
     value: str = ""
 
@@ -137,7 +137,7 @@ class Ok(NamedTuple):
 
 
 class Error(NamedTuple):
-    """error CODE TEXT: no to the open request; the text is ours by number, a peer's is dropped."""
+    """error CODE TEXT: the answer no to the open request; we find the text by code and drop the peer's."""
 
     code: int
 
@@ -146,7 +146,7 @@ class Error(NamedTuple):
 
 
 class Unknown(NamedTuple):
-    """A well-formed line whose verb this version does not know; answered by 400."""
+    """A well-formed line with a verb that this version does not know; the answer is error 400."""
 
     def words(self) -> list[str]:
         return ["unknown"]
@@ -174,7 +174,7 @@ def parse(words: Words) -> Message:
     if words[0] == "credentials":
         _, type, secret = words
         return Credentials(str(type), bytearray() if isinstance(secret, str) else secret)
-    text: Any = words  # str, as all but a secret is
+    text: Any = words  # all are str, except a secret
     parser = _PARSERS.get(text[0])
     return parser(text[1:]) if parser else Unknown()
 
@@ -248,12 +248,12 @@ _PARSERS: dict[str, Callable[[_Words], Message]] = {
 
 
 def line_of(words: list[str]) -> bytes:
-    """The octets of one line, with its LF."""
+    """Encode the words of one line, with its LF."""
     return (" ".join(words) + "\n").encode("ascii")
 
 
 def signature_line(signature: Signature) -> bytes:
-    """In the clear a SIGNATURE has a LF before it, so that a cut-off line cannot swallow it."""
+    """Encode a SIGNATURE outside layers: LF first, so that it does not become part of an unfinished line."""
     return b"\n" + line_of(signature.words())
 
 
@@ -267,7 +267,7 @@ def _is_type(word: str) -> bool:
 
 
 def _mechanisms(word: str) -> tuple[str, ...]:
-    """Names by RFC 4422 section 3.1: 1 to 20 of A-Z 0-9 hyphen underscore."""
+    """Split and check mechanism names (RFC 4422 section 3.1): 1 to 20 of A-Z 0-9 hyphen underscore."""
     names = tuple(word.split(","))
     _need(len(names) <= MECHANISMS_MAX, "mechanism")
     for name in names:

@@ -1,11 +1,11 @@
-"""The search for a line that begins all anew, in raw octets below every layer (PROTOCOL.md section 6)."""
+"""Search for the line that resets the session, in the raw bytes below every layer (PROTOCOL.md section 6)."""
 
 
 class ResetScanner:
-    """Finds whole candidates of a line in raw octets, over the borders of chunks.
+    """Finds candidate lines in raw bytes, also when a line spans several chunks.
 
-    A candidate is `prefix` (it begins with LF), octets 0x20-0x7E, an optional CR, and LF, at most
-    `max_length` octets in all. Not more than that is carried from one call to the next.
+    A candidate is `prefix` (it begins with LF), then bytes 0x20-0x7E, an optional CR, and LF: together at
+    most `max_length` bytes. At most that many bytes are kept between two calls.
     """
 
     def __init__(self, prefix: bytes, max_length: int = 512) -> None:
@@ -13,9 +13,9 @@ class ResetScanner:
         self._carry = b""
 
     def scan(self, data: bytes | bytearray, start: int = 0) -> tuple[int, bytes] | None:
-        """The first candidate that ends in `data[start:]`: the offset behind it and its octets, or None.
+        """Return the first candidate that ends in `data[start:]`, as (offset after it, its bytes), or None.
 
-        To go on in the same data, call it with `start` at that offset: each octet is looked at once.
+        To continue in the same data, call again with `start` at that offset; each byte is read only once.
         """
         while True:
             if not self._carry:
@@ -27,12 +27,12 @@ class ResetScanner:
                 self._carry = line if self._may_become(line) else b""
                 return None
             if self._is_candidate(line):
-                self._carry = b"\n"  # the LF at its end may begin the next
+                self._carry = b"\n"  # its last LF may be the first byte of the next candidate
                 return end + 1, line
             self._carry, start = b"", end
 
     def _begin(self, data: bytes | bytearray, start: int) -> int:
-        """Where the next candidate can begin: at a prefix, else at the last LF."""
+        """Return where the next candidate can begin: at a prefix, else at the last LF."""
         begin = data.find(self._prefix, start)
         if begin < 0:
             begin = data.rfind(b"\n", start)

@@ -1,8 +1,8 @@
-"""Session: one end of the talk, without I/O, the same class for client and guest (PROTOCOL.md).
+"""Session: one end of the protocol without I/O; client and guest use the same class (PROTOCOL.md).
 
-Give it what was read by `receive_data`, take what happened by `next_event` until it says None, say
-something by `send` or the two layer methods, and write what `data_to_send` returns. Whatever a peer
-sends, only a Closed event comes of it; another exception out of these is a defect.
+Pass the bytes that you read to `receive_data`, then call `next_event` until it returns None. Send with
+`send`, `request_layer` or `accept_layer`, and write the bytes that `data_to_send` returns. Bytes that break
+the protocol lead to a Closed event; if `receive_data` or `next_event` raises, that is a defect.
 """
 
 from collections import deque
@@ -38,17 +38,18 @@ from sso.protocol.state import FINAL, Role, State, StateMachine
 from sso.protocol.transcript import Transcript
 from sso.protocol.wire import Wire
 
-BINARY = frozenset({State.SYNC, State.TLS, State.SASL})  # states in which octets are no lines
+BINARY = frozenset({State.SYNC, State.TLS, State.SASL})  # states in which the bytes are not lines
 LINELESS = BINARY | FINAL
 ASKED = frozenset({State.TLS_ASKED, State.SASL_ASKED})
 TLS_BINDING, PLAIN_BINDING = b"tls-server-end-point:", b"sso/1:"
 
 
 class Session:
-    """One end of one session over one port.
+    """Runs one end of one session over one port.
 
-    `mechanisms` are the SASL names that a guest offers; `attempt` is the client's 16-octet attempt id.
-    Caps: those of wire.py for octets, those of messages.py for lines and secrets.
+    `mechanisms` are the SASL names that a guest offers; `attempt` is the client's 16-byte attempt id.
+    Caps: wire.py has those for bytes, messages.py those for lines and secrets. The methods that send raise
+    LocalProtocolError when the state table (PROTOCOL.md section 5) does not allow the message.
     """
 
     def __init__(
@@ -67,7 +68,7 @@ class Session:
         self._events: deque[Event] = deque()
         self._wire = Wire()
         self._framer = MessageFramer(LINE_MAX, SECRET_MAX)
-        self._lines: deque[Words] = deque()  # read and not yet judged
+        self._lines: deque[Words] = deque()  # read, not yet parsed
         self._exchange: Exchange | None = None
         self._repeating = False
 
@@ -101,13 +102,13 @@ class Session:
 
     @property
     def unanswered(self) -> int:
-        """How long the first token of a SASL exchange is, until the guest has answered it; else 0."""
+        """Length in bytes of the first SASL token while the guest has not answered it; else 0."""
         return self._exchange.unanswered if isinstance(self._exchange, SASLExchange) else 0
 
     # Receiving
 
     def receive_data(self, data: bytes) -> None:
-        """Take octets as they were read; b"" is the hang-up. Then call next_event until None."""
+        """Process bytes as they were read; b"" means hang-up. Then call next_event until it returns None."""
         if self._machine.state is State.CLOSED:
             return
         if not data:
@@ -119,7 +120,7 @@ class Session:
             self._fail(error)
 
     def next_event(self) -> Event | None:
-        """The next thing that happened, or None; answer a request before asking for the next."""
+        """Return the next event or message, or None; answer a request before you call this again."""
         machine = self._machine
         while not self._events and machine.state not in LINELESS:
             try:
@@ -134,7 +135,7 @@ class Session:
         return self._events.popleft() if self._events else None
 
     def _receive(self, data: bytes) -> None:
-        """Search the raw octets, below every layer, for a SIGNATURE; then read on behind the first."""
+        """Search the raw bytes, below every layer, for a SIGNATURE; then read what follows the first one."""
         self._wire.count(data)
         rest, machine = data, self._machine
         for end, signature, words in self._wire.signatures(data):
@@ -151,7 +152,7 @@ class Session:
             self._peel(rest)
 
     def _peel(self, data: bytes) -> None:
-        """Undo the layers and hand what is inside to whoever reads now."""
+        """Remove the layers and pass the content to the mechanism or to the framer, as the state requires."""
         plain = self._wire.open(data)
         if self._machine.state in BINARY:
             self._step(bytes(plain))
@@ -159,7 +160,7 @@ class Session:
             self._read(plain)
 
     def _read(self, plain: bytes | bytearray) -> None:
-        """Take lines; what a layer gave is wiped, also when the framer refuses it."""
+        """Split bytes into lines. Wipe the buffer that a layer returned, also when the framer raises."""
         try:
             self._lines.extend(self._framer.feed(plain))
         finally:
@@ -173,13 +174,13 @@ class Session:
     # Greetings
 
     def start(self) -> None:
-        """Say the first SIGNATURE: the guest's announcement, or the client's greeting."""
+        """Send the first SIGNATURE: the guest's announcement, or the client's greeting."""
         if self.role is Role.CLIENT:
             self._transcript.add(Role.CLIENT, self._greeting.own().words())
         self.repeat_signature()
 
     def repeat_signature(self) -> bool:
-        """Say the own SIGNATURE again while nothing has answered it; False when it was said too often."""
+        """Send the own SIGNATURE again; False once it is answered or was sent SIGNATURES_MAX times."""
         signature = self._greeting.say() if self.state is State.SYNC else None
         if signature is not None:
             self._wire.write(signature_line(signature))
@@ -200,7 +201,7 @@ class Session:
         self._events.append(signature)
 
     def _signature_again(self, signature: Signature, words: list[str]) -> None:
-        """A SIGNATURE among clear lines that does not begin anew: a repeat is answered or dropped."""
+        """Handle a repeated SIGNATURE outside layers: the guest answers it, the client drops it."""
         if not self._greeting.repeats(signature, words):
             raise RemoteProtocolError("unexpected SIGNATURE")
         elif self.role is Role.CLIENT:
@@ -232,7 +233,7 @@ class Session:
         self._deliver(message)
 
     def _deliver(self, message: Message) -> None:
-        """Answer what needs no judgement; hand the rest to the caller."""
+        """Answer unsupported requests here; queue every other message for the caller."""
         if self._machine.state in BINARY:
             self._begin_exchange()
             return
@@ -244,9 +245,9 @@ class Session:
             self._events.append(message)
 
     def send(self, message: Message) -> None:
-        """Say one line; LocalProtocolError when the state table does not allow it now.
+        """Send one line. Raises LocalProtocolError when the state table does not allow it now.
 
-        The secret of a Credentials message is wiped once it is in the output.
+        The secret of a Credentials message is wiped after it has been copied into the output.
         """
         first_word = self._machine.state is State.GREETED and not self._wire.layers
         self._machine.sent(self.role, message)
@@ -268,8 +269,8 @@ class Session:
     def request_layer(self, message: StartTLS | StartSASL, mechanism: Mechanism) -> None:
         """Client: ask for a layer.
 
-        The first token is made before the line is written, so that the line never waits for a KDC; a
-        MechanismError of that leaves the session as it was.
+        The first token is computed before the line is written, so that the guest never waits for our KDC.
+        If that raises MechanismError, the session does not change.
         """
         if not self._machine.allows(self.role, message):
             raise LocalProtocolError(f"{VERBS[type(message)]} may not be sent in state {self.state.name}")
@@ -282,7 +283,7 @@ class Session:
     def accept_layer(self, request: StartTLS | StartSASL, mechanism: Mechanism) -> None:
         """Guest: answer a request for a layer with `ok` and wait for the first token.
 
-        Octets that came behind the request end the session without a word (PROTOCOL.md section 7).
+        Bytes after the request end the session without an answer (PROTOCOL.md section 7).
         """
         if self.state not in ASKED:
             raise LocalProtocolError(f"no layer was asked for in state {self.state.name}")
@@ -303,7 +304,7 @@ class Session:
         return TLS_BINDING + tls.binding if tls else PLAIN_BINDING + lines.digest()
 
     def _begin_exchange(self) -> None:
-        """Client: the guest said ok to the layer; the next octet is the mechanism's."""
+        """Client: start the exchange after the guest's ok; every byte after that belongs to the mechanism."""
         if self._unread:
             self._end("injected", "octets behind the answer to a request for a layer")
         elif self._exchange is not None:
@@ -343,7 +344,7 @@ class Session:
                 self._read(layer.decrypt(exchange.rest) if layer else exchange.rest)
 
     def _push(self, exchange: Exchange) -> Layer | None:
-        """A mechanism is complete: put its layer on, forget what was read before, confirm what was said."""
+        """Add the layer of a complete mechanism, drop unread input, and (guest) confirm the transcript."""
         self._exchange = None
         layer = exchange.layer()
         if layer is not None:
@@ -356,7 +357,11 @@ class Session:
         return layer
 
     def _refuse(self, exchange: Exchange, error: MechanismError) -> None:
-        """A mechanism failed here: the client aborts and ends; the guest gives the outcome and goes on."""
+        """Handle a mechanism that failed at this end.
+
+        A client aborts and ends the session; so does a guest in TLS. In SASL the guest sends the outcome and
+        goes on.
+        """
         self._wire.write(exchange.refusal(error))
         if self.role is Role.CLIENT or not isinstance(exchange, SASLExchange):
             self._end(error.cause, str(error), Code.NOT_AUTHENTICATED)
@@ -368,7 +373,7 @@ class Session:
         self._events.append(LayerFailed(exchange.name, error.cause, str(error)))
 
     def _refused(self, exchange: SASLExchange, outcome: Error) -> None:
-        """Client: the outcome is no; lines go on where they were."""
+        """Client: the guest refused the SASL mechanism; go on with lines in the state before the request."""
         self._exchange = None
         exchange.mechanism.dispose()
         self._read(exchange.rest)
@@ -377,23 +382,23 @@ class Session:
     # Output and end
 
     def data_to_send(self) -> bytes:
-        """Everything that is to be written now; the inner copy is wiped."""
+        """Return all bytes to write now, and wipe the internal copy."""
         return self._wire.take()
 
     def close(self) -> None:
-        """End in order: close_notify where there is TLS; the driver writes what data_to_send says."""
+        """End the session in order (TLS: close_notify); the caller then writes what data_to_send returns."""
         if self.state is not State.CLOSED:
             self._wire.finish()
             self._end("closed")
 
     def _fail(self, error: FramingError | RemoteProtocolError | MechanismError) -> None:
-        """The peer broke a rule: the guest says which kind where lines are spoken, and it is over."""
+        """End the session because the peer broke a rule; a guest sends the code if it may send a line."""
         code = int(Code.MALFORMED)
         if isinstance(error, RemoteProtocolError):
             code = error.code
         elif isinstance(error, FramingError) and error.reason in ("line", "secret"):
             code = Code.TOO_LONG
-        # To a token that is too long an outcome can be said: its length ends the exchange.
+        # After a token that is too long the guest may send an outcome: the length ended the exchange.
         speaks = self.state not in BINARY or (self.state is State.SASL and code == Code.TOO_LONG)
         if self.role is Role.GUEST and not isinstance(error, MechanismError) and speaks:
             self._wire.write(line_of(Error(code).words()))
@@ -405,7 +410,7 @@ class Session:
         self._events.appendleft(Reset())
 
     def _end(self, cause: str, detail: str = "", code: int = 0) -> None:
-        """What has happened and was not asked for yet is void: nobody acts in a session that is over."""
+        """Drop undelivered events, wipe all secrets and queue Closed: nobody may act on an ended session."""
         self._machine.state = State.CLOSED
         self._framer.wipe()
         for words in self._lines:

@@ -1,9 +1,9 @@
 """The state table, the same for both roles (PROTOCOL.md section 5).
 
-Rules: everything about who may say what, and when, is in TABLE; the file does not know which side we
-play, so both ends are judged by the same rows; what is not in the table is an error. Three words of
-the table are no verbs of their own: DELAY is `error 300`, VALUE is `ok` with a value, and UNKNOWN is
-any verb we do not know. BACK, as a next state, is "the state before the open request".
+TABLE holds every rule about who may send what and in which state. It does not depend on our own role, so the
+same rows apply to both ends; a message without a row is an error. Three words in the table are not verbs:
+DELAY is `error 300`, VALUE is `ok` with a value, and UNKNOWN is any verb that we do not know. BACK, as a next
+state, means the state before the open request.
 """
 
 from enum import Enum
@@ -13,12 +13,12 @@ from sso.protocol.messages import VERBS, Code, Error, Message, Ok
 
 
 class Role(Enum):
-    """The two ends; in SASL's words the client initiates and the guest accepts."""
+    """The two ends: the client is the initiator, the guest the acceptor (words of SASL and GSS-API)."""
 
     CLIENT = "client"
     GUEST = "guest"
 
-    # Enum's own is a Python function, and every line looks several times into TABLE.
+    # Enum's own __hash__ is a Python function; each line causes several look-ups in TABLE.
     __hash__ = object.__hash__
 
     @property
@@ -27,7 +27,7 @@ class Role(Enum):
 
 
 class State(Enum):
-    """Where a session stands; what each one waits for is said behind it."""
+    """The states of a session; the value says what the session waits for."""
 
     SYNC = "a SIGNATURE that echoes the client's nonce"
     GREETED = "the guest's word behind its SIGNATURE"
@@ -112,7 +112,7 @@ _OPEN_REQUESTS = frozenset({S.INFO, S.TLS_ASKED, S.SASL_ASKED})
 
 
 class StateMachine:
-    """Follows one session through TABLE; knows nothing of octets, layers or secrets."""
+    """Applies TABLE to one session; it handles no bytes, layers or secrets."""
 
     __slots__ = ("_before", "state")
 
@@ -124,21 +124,21 @@ class StateMachine:
         return (sender, word(message)) in TABLE[self.state]
 
     def sent(self, sender: Role, message: Message) -> None:
-        """Follow a message that we send; LocalProtocolError when the table has no such row."""
+        """Apply a message that we send. Raises LocalProtocolError when the table has no such row."""
         if not self._move((sender, word(message))):
             raise LocalProtocolError(f"{word(message)} may not be sent in state {self.state.name}")
 
     def received(self, sender: Role, message: Message) -> None:
-        """Follow a message that the peer sent; RemoteProtocolError (406) when there is no such row."""
+        """Apply a message that the peer sent. Raises RemoteProtocolError (406) when there is no such row."""
         if not self._move((sender, word(message))):
             raise RemoteProtocolError(f"unexpected {word(message)} in state {self.state.name}")
 
     def secured(self) -> None:
-        """The TLS handshake is complete; it has no closing line of its own."""
+        """Note that the TLS handshake is complete, since no line marks its end."""
         self.state = State.SECURED
 
     def _move(self, step: tuple[Role, str]) -> bool:
-        """Go where TABLE says; False, and stay, when it says nothing."""
+        """Go to the next state of TABLE; False, without a change, when there is no row."""
         row = TABLE[self.state]
         if step not in row:
             return False
@@ -150,7 +150,7 @@ class StateMachine:
 
 
 def word(message: Message) -> str:
-    """The word that stands for a message in TABLE."""
+    """Return the word for a message in TABLE."""
     if isinstance(message, Error) and message.code == _DELAY:
         return DELAY
     if isinstance(message, Ok) and message.value:

@@ -1,4 +1,4 @@
-"""The hash over every line of a session, which later layers and bindings confirm (PROTOCOL.md section 6)."""
+"""The hash over every line of a session; layers and channel bindings confirm it (PROTOCOL.md section 6)."""
 
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ from sso.protocol.state import Role
 if TYPE_CHECKING:
     from hashlib import sha256
 else:
-    # As the standard library's random does: hashlib loads OpenSSL for the same function, 2 ms of each start.
+    # The standard library's `random` does the same: hashlib would load OpenSSL, 2 ms at each start.
     try:
         from _sha2 import sha256
     except ImportError:
@@ -21,10 +21,10 @@ _LABEL = b"sso/1 transcript\n"
 
 
 class Transcript:
-    """Two running SHA-256, one a direction, because lines of both directions may cross.
+    """Keeps two running SHA-256 hashes, one per direction, because lines of the two directions may cross.
 
-    A line enters as its words joined by one space and LF, whatever ended it on the wire; a
-    `credentials` line enters without its secret. It begins with the client's SIGNATURE.
+    Each line is hashed as its words joined by one space, then LF, even if CR LF ended it on the wire. A
+    `credentials` line is hashed without its secret. The client's SIGNATURE is the first line.
     """
 
     __slots__ = ("_lines",)
@@ -33,7 +33,7 @@ class Transcript:
         self._lines = {Role.CLIENT: sha256(), Role.GUEST: sha256()}
 
     def copy(self) -> "Transcript":
-        """A second transcript with the same lines, to look one line ahead."""
+        """Copy the transcript, to compute the hash with one line more."""
         twin = Transcript.__new__(Transcript)
         twin._lines = {role: lines.copy() for role, lines in self._lines.items()}
         return twin
@@ -42,10 +42,10 @@ class Transcript:
         self.add_line(sender, line_of(words))
 
     def add_line(self, sender: Role, line: bytes) -> None:
-        """What `add` takes, as octets that are joined already."""
+        """Add a line whose words are already joined and end with LF."""
         self._lines[sender].update(line)
 
     def digest(self) -> bytes:
-        """32 octets over all lines so far: SHA-256(label, SHA-256(client's), SHA-256(guest's))."""
+        """Return 32 bytes: SHA-256(label, SHA-256(client's lines), SHA-256(guest's lines))."""
         lines = self._lines
         return sha256(_LABEL + lines[Role.CLIENT].digest() + lines[Role.GUEST].digest()).digest()

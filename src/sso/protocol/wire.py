@@ -1,6 +1,6 @@
-"""The octets of one session: the layers around its lines, what waits to be written, and the raw search.
+"""The bytes of one session: its layers, its output buffer and the raw search (PROTOCOL.md sections 6 and 7).
 
-No rule of the conversation is here; Session says what crosses (PROTOCOL.md sections 6 and 7).
+This module holds no protocol rules; Session decides what to send.
 """
 
 from collections.abc import Iterator
@@ -13,20 +13,20 @@ from sso.protocol.layer import Layer, TLSLayer
 from sso.protocol.messages import SIGNATURE_MAX, SIGNATURE_PREFIX, Code, Signature
 from sso.protocol.reset import ResetScanner
 
-# Octets both ways, so that short lines with longer answers fill no memory either.
-CLEAR_MAX = 256 * 1024  # before the first layer stands: greetings, and one handshake
-TOTAL_MAX = 1024 * 1024  # in a whole session: a login needs less than a fifth of it
+# Bytes of both directions together, so that short lines with longer answers cannot fill the memory either.
+CLEAR_MAX = 256 * 1024  # before the first layer: greetings and one handshake
+TOTAL_MAX = 1024 * 1024  # in a whole session; a login needs less than a fifth of it
 
 
 class Wire:
-    """Layers, output and input of one session; `layers` holds the outermost first."""
+    """Applies the layers to input and output of one session; `layers` has the outermost first."""
 
     def __init__(self) -> None:
         self.layers: list[Layer] = []
         self._output = bytearray()
         self._crossed = 0
         self._scanner = ResetScanner(SIGNATURE_PREFIX, SIGNATURE_MAX)
-        self._scanner.scan(b"\n")  # a SIGNATURE may be the very first octets
+        self._scanner.scan(b"\n")  # a SIGNATURE may begin with the first byte received
 
     @property
     def tls(self) -> Mechanism | None:
@@ -40,13 +40,13 @@ class Wire:
         return any(layer.mechanism.layer == CONFIDENTIALITY for layer in self.layers)
 
     def count(self, data: bytes) -> None:
-        """Count what was received; RemoteProtocolError (413) when too much has crossed."""
+        """Count received bytes. Raises RemoteProtocolError (413) when CLEAR_MAX or TOTAL_MAX is passed."""
         self._crossed += len(data)
         if self._crossed > (TOTAL_MAX if self.layers else CLEAR_MAX):
             raise RemoteProtocolError("too many octets", Code.TOO_LONG)
 
     def signatures(self, data: bytes) -> Iterator[tuple[int, Signature, list[str]]]:
-        """Every well-formed SIGNATURE in the raw octets, below every layer: where it ends, and its words."""
+        """Yield every well-formed SIGNATURE in the raw bytes: (offset of its end, message, words)."""
         offset = 0
         while (hit := self._scanner.scan(data, offset)) is not None:
             offset, line = hit
@@ -56,13 +56,13 @@ class Wire:
                 yield offset, signature, words
 
     def open(self, data: bytes | bytearray) -> bytes | bytearray:
-        """Undo the layers, outermost first; MechanismError or RemoteProtocolError when one refuses."""
+        """Remove the layers, outermost first. Raises MechanismError or RemoteProtocolError."""
         for layer in self.layers:
             data = layer.decrypt(bytes(data))
         return data
 
     def write(self, data: bytes | bytearray) -> None:
-        """Protect octets by every layer and put them into the output."""
+        """Protect bytes with every layer and append them to the output."""
         if data:
             for layer in self.layers[::-1]:
                 data = layer.encrypt(data)
@@ -70,7 +70,7 @@ class Wire:
             self._crossed += len(data)
 
     def take(self) -> bytes:
-        """Everything that is to be written now; the inner copy is wiped."""
+        """Return all bytes to write now, and wipe the internal copy."""
         if not self._output:
             return b""
         data = bytes(self._output)
@@ -79,11 +79,11 @@ class Wire:
         return data
 
     def finish(self) -> None:
-        """Write what tells the peer that each layer ends here on purpose."""
+        """Append each layer's end mark (TLS close_notify), so that the peer knows the end is intended."""
         for layer in reversed(self.layers):
             self._output += layer.mechanism.finish()
 
     def dispose(self) -> None:
-        """Drop the keys of every layer."""
+        """Dispose of every layer, with its keys."""
         for layer in self.layers:
             layer.mechanism.dispose()

@@ -25,7 +25,7 @@ OLD = "urrent password: "
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait for something outside that tells nobody."""
+    """Poll until a condition outside this process is true."""
     limit = time.monotonic() + 40
     while not condition():
         assert time.monotonic() < limit, "it did not happen"
@@ -62,7 +62,7 @@ class Client:
 
 @contextmanager
 def asking(make_guest: MakeGuest, realm: Realm, folder: Path) -> Iterator[tuple[Guest, Client]]:
-    """A guest whose console asks alice for her old password, and her client, who knows it."""
+    """A guest whose console asks alice for the old password, and alice's client, which knows it."""
     realm.kinit("alice", "-f")
     guest = make_guest(DUE)
     guest.sandbox.run(["chage", "-d", "0", "alice"])
@@ -91,7 +91,7 @@ def test_the_login_goes_on_at_the_console_and_the_client_hears_of_its_end(
         until(lambda: "signed-in" in client.states())
         assert guest.log().count("login-opened") == 1 and guest.log().count("login-given") == 1
         assert "session-over" not in guest.log() and len(caches(guest)) == 1
-        # Her session is tracked: nobody else gets in, and a renewed ticket would be hers.
+        # The session is tracked: no other user gets in, and a renewed ticket would go to it.
         realm.kinit("bob", "-f")
         guest.screen.send("exit")
         guest.screen.expect("login: ")

@@ -27,7 +27,7 @@ SHELL = re.compile(r"\$ ")
 
 
 def cut_off(guest: Guest, cut: tuple[str, int]) -> None:
-    """A client (the real conversation, in this process, for speed) whose wire ends at that octet."""
+    """A client (the real conversation, in this process, for speed) whose wire ends at that byte."""
     conversation = ClientConversation(ClientPolicy(spn=SPN), load)
     client, ours = socket.socketpair()
     port = socket.socket(socket.AF_UNIX)

@@ -152,7 +152,7 @@ def test_the_shell_hears_the_agent_that_comes_back(driver: GDMDriver, desk: Desk
 def test_the_shell_does_not_hear_a_forger(
     driver: GDMDriver, desk: Desk, daemon: Daemon, shell: Shell
 ) -> None:
-    """Neither while the agent is away nor beside it; what comes first afterwards is the agent's."""
+    """Ignore other senders, with or without an agent; the first signal that counts is the agent's."""
     forger = Somebody(daemon.address, STRANGER)
     forger.signal(EMITTER, "UserAuthenticated", "", "s", "forged")
     desk.up().turn(lambda: NAME in desk.bus.owned)

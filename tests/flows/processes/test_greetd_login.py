@@ -30,7 +30,7 @@ SESSION = "/etc/greetd/session"
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait for something outside that tells nobody."""
+    """Poll until a condition outside this process is true."""
     limit = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < limit, "it did not happen"
@@ -214,7 +214,7 @@ def test_a_person_uses_the_other_greeter(make_greetd: MakeGreetd) -> None:
 def test_the_agent_takes_over_from_the_other_greeter(
     realm: Realm, make_greetd: MakeGreetd, half: bool
 ) -> None:
-    """Also from one that has greetd in the middle of somebody's login."""
+    """Also from a greeter that is in the middle of another user's login."""
     realm.kinit("alice", "-f")
     guest = make_greetd(*AGREETY)
     guest.screen.expect("login: ")

@@ -26,7 +26,7 @@ def test_a_visitor_who_guesses_is_told_later_right_or_wrong(
     guest = make_guest(SETTINGS, 'disconnect = "nothing"', tls=True)
     guest.screen.expect("login: ")
     right = guest.sandbox.password("alice")
-    for _ in range(2):  # the second time she visits
+    for _ in range(2):  # the second visit of the user
         assert shows(guest, realm, certificates, "alice", right) == Exit.SIGNED_IN
     assert shows(guest, realm, certificates, "alice", "not-hers") == Exit.NOT_ACCEPTED
     for password in (right, "not-hers", right):

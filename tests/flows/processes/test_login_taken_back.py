@@ -32,7 +32,7 @@ FOLDER = "/var/tmp/caches"
 
 
 class Client(Wire):
-    """A client that can be made to go."""
+    """A client that the test can end."""
 
     def relay(self, client: socket.socket, guest: socket.socket) -> None:
         self._guest = guest
@@ -59,7 +59,7 @@ def prepare(guest: Guest) -> None:
 
 
 def at_the_pause(guest: Guest, fault: Callable[[], None]) -> None:
-    """When login is in the middle of its session's stack the fault happens, and login goes on."""
+    """Cause the fault while login is in the middle of its session stack, then let login go on."""
     there = os.open(guest.sandbox.path("/run/pause/there"), os.O_RDONLY | os.O_NONBLOCK)
     assert select.select([there], [], [], SECONDS)[0] and os.read(there, 100) == b"there\n"
     os.close(there)

@@ -1,4 +1,4 @@
-"""Names of real directories sign in at a real login: enterprise principals, blanks, and 255 octets."""
+"""Names of real directories sign in at a real login: enterprise principals, blanks, and 255 bytes."""
 
 import shlex
 

@@ -68,7 +68,7 @@ class Stream:
 
 
 class Screen:
-    """Her session at the seat: it locks and unlocks when logind says so."""
+    """Alice's session at the seat: it locks and unlocks when logind tells it to."""
 
     def __init__(self, logind: LogindMock) -> None:
         self._logind = logind
@@ -77,11 +77,11 @@ class Screen:
         self.told: list[str] = []
 
     def heard(self) -> list[str]:
-        """All that logind was told by the agent so far."""
+        """All calls of the agent that logind received so far."""
         return self._logind.calls()
 
     def obey(self) -> None:
-        """Do what it was told since."""
+        """Carry out the calls received since the last time."""
         calls = self.heard()
         new, self._seen = calls[self._seen :], len(calls)
         for call in new:
@@ -116,7 +116,7 @@ class Console:
                 process.wait()
 
     def run(self, *arguments: str, obey: Callable[[], None] = lambda: None) -> int:
-        """Run a client to its end, and give its exit code."""
+        """Run a client to its end, and return its exit code."""
         with self.client(*arguments) as process:
             self.until(lambda: process.poll() is not None, obey)
             return process.wait()
@@ -130,7 +130,7 @@ class Console:
             select.select([], [], [], 0.05)
 
     def her_screen(self) -> Screen:
-        """She is in by the login screen, and her session is the one in front."""
+        """Alice has signed in at the login screen, and alice's session is in front."""
         self.guest.screen.expect("$ ")
         return Screen(self._logind)
 
@@ -168,7 +168,7 @@ def make_console(realm: Realm, make_guest: MakeGuest, tmp_path: Path) -> Iterato
 
 @pytest.fixture
 def console(realm: Realm, make_console: Callable[[], Console]) -> Console:
-    """She has signed in by her ticket, and her client has said its word."""
+    """Alice has signed in with a ticket, and the client has ended."""
     realm.kinit("alice", "-f")
     console = make_console()
     assert console.run("--spn", SPN) == Exit.SIGNED_IN

@@ -1,4 +1,4 @@
-"""The living ticket: a client that stays hands over what is renewed, also to a guest that begins anew."""
+"""Renewal: a client that stays connected sends renewed tickets, also to a guest that was restarted."""
 
 import os
 import select
@@ -50,7 +50,7 @@ class Console(threading.Thread):
             self._guest.close()
 
     def _turn(self) -> bool:
-        """Wait for octets of either end, or for a guest to come; False when the client has left."""
+        """Wait for bytes of either end, or for a guest to come; False when the client has left."""
         if self._guest is None:
             self._guest = self._connect()
         poll = select.poll()

@@ -79,7 +79,7 @@ class Screen:
         self.guest, self.sandbox = guest, guest.sandbox
 
     def until(self, happened: Callable[[], object], often: Callable[[], None] = lambda: None) -> None:
-        """Wait for something outside that tells nobody."""
+        """Poll until a condition outside this process is true."""
         limit = time.monotonic() + TIME
         life = os.pidfd_open(self.guest.screen.pid)
         try:
@@ -230,7 +230,7 @@ def test_a_forwarded_ticket_opens_a_session(realm: Realm, make_screen: MakeScree
         assert "Default principal: alice@TEST.EXAMPLE" in facts and "kvno = " in facts
         (cache,) = caches(screen.guest)
         assert cache.stat().st_uid == 4001 and cache.stat().st_mode & 0o777 == 0o600
-        screen.until(lambda: not screen.running("sddm-greeter"))  # it would lie on her session
+        screen.until(lambda: not screen.running("sddm-greeter"))  # it would cover the session
         screen.leave("alice")
         assert not caches(screen.guest), "the ticket is removed with the session"
         log = screen.guest.log()

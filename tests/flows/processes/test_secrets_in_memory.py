@@ -1,4 +1,4 @@
-"""What stays in the memory of the guest's processes when peer sessions are over: nothing of their secrets."""
+"""After peer sessions end, the memory of the guest's processes contains none of their secrets."""
 
 import base64
 from pathlib import Path

@@ -19,7 +19,7 @@ WINDOW = 8
 
 
 def windows(secret: bytes) -> set[bytes]:
-    """Every 8-octet window of a secret, in clear and in base64 at each of the three offsets."""
+    """Every 8-byte window of a secret, in clear and in base64 at each of the three offsets."""
     forms = [secret, *(base64.b64encode(b"x" * pad + secret)[4:-4] for pad in range(3))]
     return {form[i : i + WINDOW] for form in forms for i in range(len(form) - WINDOW + 1)}
 

@@ -54,7 +54,7 @@ class Question:
 
     @property
     def asked(self) -> int:
-        """How often it has asked."""
+        """Number of times it has asked."""
         return len(self._asked.read_text().splitlines())
 
     def answer(self, text: str) -> None:
@@ -119,7 +119,7 @@ class Host:
         self._console.add("-h", HOST, "-H", str(self._known))
 
     def login(self, *options: str, **env: str) -> "subprocess.Popen[bytes]":
-        """alice's ssh in the guest; it ends with 0 when she was let in."""
+        """alice's ssh in the guest; it ends with 0 if the login succeeded."""
         sshd = [
             "env",
             f"LD_LIBRARY_PATH={self._folder}",
@@ -141,7 +141,7 @@ class Host:
 
 
 def ended(process: "subprocess.Popen[bytes]") -> int:
-    """The exit code, soon."""
+    """Wait for the exit code."""
     process.communicate(timeout=SECONDS)
     return process.returncode
 
@@ -274,7 +274,7 @@ def test_a_key_for_one_host_signs_nothing_else(console: Console, host: Host) -> 
     assert ended(sign(console)) != 0
 
 
-# A person who takes her time
+# A slow person
 
 
 def test_a_slow_confirmation_keeps_nobody_else_waiting(

@@ -57,7 +57,7 @@ def heard(guest: Guest, message: str) -> None:
 
 
 def cron(guest: Guest, *argv: str, check: bool = True) -> str:
-    """What a program of alice's says that no login has started."""
+    """Run a program as alice, without a login, and return its output."""
     return guest.sandbox.run(list(argv), user="alice", check=check).stdout
 
 
@@ -161,7 +161,7 @@ def no_daemon(guest: Guest) -> None:
 def test_nobody_locks_a_user_out_by_what_he_puts_into_the_caches_place(
     realm: Realm, start: Start, trouble: Callable[[Guest], None]
 ) -> None:
-    """The ticket is in the session's own file then, as with a kind that is not known."""
+    """The ticket is then in the session's own file, as for an unknown kind of cache."""
     realm.kinit("alice", "-f")
     guest = start(KINDS["FILE"])
     trouble(guest)

@@ -21,7 +21,7 @@ TURNS = 300  # of a tenth of a second
 
 
 class Desk:
-    """Alice's locked screen, the socket that her locker asks at, and her keyboard."""
+    """Alice's locked screen, the socket that the locker asks, and the keyboard."""
 
     def __init__(self, sandbox: Sandbox, display: str) -> None:
         self.sandbox, self.env = sandbox, sandbox.env | {"DISPLAY": display, "HOME": "/home/alice"}
@@ -53,7 +53,7 @@ class Desk:
         return self.run("i3lock", "--nofork")
 
     def keys(self, *words: str) -> None:
-        """What her keyboard does, while the agent works on."""
+        """Type on the keyboard while the agent goes on."""
         with self.run("xdotool", *words) as typing:
             self.until(lambda: typing.poll() is not None)
         assert typing.returncode == 0

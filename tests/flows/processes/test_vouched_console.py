@@ -66,7 +66,7 @@ def guest(make_guest: MakeGuest, desktop_of_alice: Desktop) -> Guest:
 
 @pytest.fixture
 def relay(guest: Guest) -> Iterator[Relay]:
-    """mallory's machine: he sees the guest's screen."""
+    """mallory's machine: mallory sees the guest's screen."""
     relay = Relay(guest)
     yield relay
     relay.close()
@@ -103,7 +103,7 @@ def file(server: MakeServer, tmp_path: Path) -> WriteFile:
 def test_a_file_of_mallorys_signs_alice_in_nowhere(
     file: WriteFile, guest: Guest, relay: Relay, desktop_of_alice: Desktop, window: bool
 ) -> None:
-    """It names his console, and a real guest that she may forward to; the configuration is the default."""
+    """The file names mallory's console and a real guest that may get alice's TGT; default configuration."""
     named = file(relay.address, f"spn={SPN}")
     with desktop_of_alice.view(named, window=window) as viewer:
         viewer.expect("connected to")

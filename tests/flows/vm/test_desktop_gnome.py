@@ -1,4 +1,4 @@
-"""The GNOME film: GDM opens alice's desktop with her ticket, locks when she leaves, unlocks for her."""
+"""The GNOME film: GDM opens alice's desktop with a ticket, locks when alice leaves, unlocks on return."""
 
 import os
 import re
@@ -38,7 +38,7 @@ def gnome(desktop: Callable[[str], Machine]) -> Machine:
 
 
 def dial_as_bob(vm: Machine, realm: Realm, ccache: Path) -> "subprocess.Popen[bytes]":
-    """Somebody else, who waits behind her at the port: it takes one client at a time."""
+    """Another user waits behind alice at the port, which accepts one client at a time."""
     realm.kinit("bob", "-f", ccache=ccache)
     words = argv(vm, "--spn", SPN, "--ccache", f"FILE:{ccache}")
     return subprocess.Popen(words, stdin=subprocess.DEVNULL, env={"PATH": os.environ["PATH"], **realm.env})
@@ -70,7 +70,7 @@ def test_sign_in_lock_and_unlock(
         assert re.fullmatch(r"600 alice /tmp/krb5cc_4001_\w+", cache)
         artefact(gnome, "gnome-2-signed-in")
         bob = dial_as_bob(gnome, realm, tmp_path / "bob")
-    # QEMU let him in at the very moment in which she left; locking may take longer than his patience.
+    # QEMU accepted that user just when alice left; locking may take longer than that client waits.
     codes = bob.wait(TIME), dial_as_bob(gnome, realm, tmp_path / "bob").wait(TIME)
     assert codes[0] in (Exit.DENIED, Exit.NO_GUEST) and codes[1] == Exit.DENIED
     assert locked_before_heard(gnome) and pam_failures(gnome) == 0

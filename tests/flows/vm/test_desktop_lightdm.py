@@ -1,4 +1,4 @@
-"""The LightDM film: the seat switches to alice with her ticket, to the greeter when she leaves, and back.
+"""The LightDM film: the seat switches to alice with a ticket, to the greeter when alice leaves, and back.
 
 With two busy loops beside it (`make test-long`) LightDM's greeter begins a login of its own while the
 switch is still under way, and what was told too early is seen on the screen.

@@ -51,7 +51,7 @@ def greeter_is_back(vm: Machine) -> None:
 
 
 def nothing_of_alice(vm: Machine) -> None:
-    """Assert that she has no desktop, no session and no cache."""
+    """Assert that alice has no desktop, no session and no cache."""
     greeter_is_back(vm)
     assert vm.run(DESKTOP).code == 1, "her desktop is open"
     hold.nothing_of_alice(vm)

@@ -1,4 +1,4 @@
-"""The GNOME desktop in the viewer: it opens by itself, is locked when she leaves, open when she is back."""
+"""The GNOME desktop in the viewer: it opens by itself, locks when the user leaves, unlocks on return."""
 
 import pytest
 from beds_viewer import SPN, Desktop

@@ -53,7 +53,7 @@ def reaches(vm: Machine, realm: Realm, step: int, act: Callable[["subprocess.Pop
 
 
 def _relay(client: socket.socket, port: socket.socket, step: int, act: Callable[[], None]) -> bool:
-    """Pass octets on until one side is gone; whether the step came."""
+    """Pass bytes on until one side is gone; whether the step came."""
     other, speaks, turns = {client: port, port: client}, None, 0
     while True:
         for end in select.select([client, port], [], [], TIME)[0]:

@@ -81,7 +81,7 @@ def test_the_port_is_the_channels_alone(guest: Machine) -> None:
     ],
 )
 def test_a_program_of_somebodys_own_session_is_sent_away(guest: Machine, way: str, reason: str) -> None:
-    """As root, too: what su and sudo start is below her login."""
+    """As root, too: what su and sudo start belongs to alice's login."""
     guest.run(way.format(ASK), timeout=60)
     wait_for_event(guest, f"pam-refused uid=0 pid=[0-9]+ reason={reason}")
 

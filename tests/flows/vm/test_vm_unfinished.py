@@ -138,7 +138,7 @@ FRESH = "Quite-new-words-4"
 
 @pytest.fixture
 def asking(bed: Bed) -> Iterator[Bed]:
-    """That guest, where alice has to change her password at the next login."""
+    """That guest, where alice must change the password at the next login."""
     bed.vm.run("chage -d 0 alice", check=True)
     yield bed
     bed.vm.run("echo alice:alice-on-the-console | chpasswd", check=True)

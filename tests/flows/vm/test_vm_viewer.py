@@ -1,4 +1,4 @@
-"""The real viewer on the real console: SPICE shows the screen, and its port signs her in."""
+"""The real viewer on the real console: SPICE shows the screen, and its port signs the user in."""
 
 import os
 import re
@@ -43,7 +43,7 @@ def test_she_is_signed_in_and_sees_it(
             viewer.expect("state signed-in", TIME)
             (session,) = sessions(guest)
             assert (session["Name"], session["TTY"], session["Service"]) == ("alice", "tty1", "login")
-            guest.wait("grep -q '\\$' /dev/vcs1", 60)  # her prompt
+            guest.wait("grep -q '\\$' /dev/vcs1", 60)  # alice's prompt
             guest.keys("klist\n")
             guest.wait("tr -s ' ' </dev/vcs1 | grep -q 'Default principal: alice@TEST.EXAMPLE'", 60)
             (cache,) = caches(guest)
@@ -59,7 +59,7 @@ def test_she_is_signed_in_and_sees_it(
     assert not caches(guest)
     wait_until_left(guest)
     artefact(guest, "console-3-after")
-    # She comes back, and it is open again.
+    # The user comes back, and the session is unlocked again.
     _signs_in(guest, desktop_of_alice, window=True)
 
 
@@ -174,12 +174,12 @@ def test_the_agent_is_started_anew_while_she_looks(guest: Machine, desktop_of_al
         # The port may have been closed for long enough that the client is started anew.
         viewer.expect("state (renewed|signed-in)", TIME, count=2)
         assert not [line for line in viewer.lines if "failed" in line or "not-renewed" in line]
-        # Her session was hers before the agent knew of it.
+        # The session existed before the agent knew of it.
         assert [one["Id"] for one in sessions(guest)] == [one["Id"] for one in before]
 
 
 def test_a_machine_that_slept(guest: Machine, desktop_of_alice: Desktop, tmp_path: Path) -> None:
-    """Its clock is behind when it goes on: that is said, and once it is right she is signed in."""
+    """Its clock is behind when it resumes: that is reported, and once it is right the user is signed in."""
     guest.run("date -s '-1 hour'", check=True)
     with _frozen(guest, desktop_of_alice, tmp_path) as viewer:
         viewer.expect("state failed 9 ", TIME)
@@ -192,7 +192,7 @@ def test_a_machine_that_slept(guest: Machine, desktop_of_alice: Desktop, tmp_pat
 
 
 def test_a_viewer_that_leaves_while_the_machine_sleeps(guest: Machine, desktop_of_alice: Desktop) -> None:
-    """QEMU 7.2 never tells the guest of that: the next one's first octets do."""
+    """QEMU 7.2 never tells the guest of that: the next one's first bytes do."""
     with desktop_of_alice.sign_in(guest, window=False) as viewer:
         viewer.expect("state signed-in", TIME)
         guest.stop()

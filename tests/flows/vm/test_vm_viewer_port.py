@@ -97,7 +97,7 @@ def test_ten_thousand_opens_leave_no_descriptor_and_no_process(
             assert len(os.listdir(f"/proc/{viewer.pid}/fd")) < before
             assert not Path(f"/proc/{viewer.pid}/task/{viewer.pid}/children").read_text()
             assert sum("started" in line for line in viewer.lines) == 1
-        assert len(tap.heard) > 10_000 * 7  # an event is a header of six octets and one more
+        assert len(tap.heard) > 10_000 * 7  # an event is a header of six bytes and one more
 
 
 # The guest's side of the clipboard, as spice-vdagent has it: offers a text, and asks for every other.

@@ -1,4 +1,4 @@
-"""The living ticket: renewed at most once a minute, parked while nobody is there, gone with the session."""
+"""The Kerberos cache of a session: renewed at most once a minute, parked without a client, then deleted."""
 
 import os
 import time

@@ -199,7 +199,7 @@ def run_agent(config: GuestConfig, links: tuple[socket.socket, socket.socket] | 
     else:
         door = Links(config, reactor, lambda channel, acceptor: agent.attach(channel, acceptor, resume))
         resume = door.resume
-        # Whoever was at the console before we were, we do not know her.
+        # A session may be older than this agent: lock it.
         agent.judge.gone(resume)
     notify.ready(f"login screen: {config.login}")
     note("agent-started", login=config.login, tty=config.tty)

@@ -151,7 +151,7 @@ class Desk(Protocol):
 
 
 class PamServer:
-    """The listener and its connections. What breaks the contract is closed, and burns nothing."""
+    """The listener and its connections. A protocol violation closes the connection; no grant is consumed."""
 
     def __init__(self, path: str, reactor: Reactor, desk: Desk, refusal: Callable[[Peer, int], str]) -> None:
         self._path, self._reactor, self._desk, self._refusal = path, reactor, desk, refusal

@@ -1,4 +1,4 @@
-"""The living ticket: the cache of the session that we opened, renewed in place, parked, gone at the end."""
+"""The Kerberos cache of the open session: refresh it in place, park it, delete it at the end."""
 
 import os
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What may be wrong with a guest (sso.doctor); each module looks at one part of it."""
+"""The checks of a guest for sso.doctor; each module checks one part."""
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from sso.guest.main import CONFIG
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """The options of `sso doctor guest`."""
+    """Add the options of `sso doctor guest`."""
     guest = parser.add_argument_group("of the guest")
     guest.add_argument(
         "--config", default=CONFIG, metavar="FILE", help=f"the guest's configuration file (default: {CONFIG})"
@@ -17,7 +17,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def steps(system: System, options: Namespace, rest: list[str]) -> Iterable[Step]:
-    """The steps in their order; without the agent's one library nothing else can be looked at."""
+    """Return the steps in order; without the library that the agent needs, report only that."""
     if find_spec("jeepney") is None:
         found = wrong(
             "jeepney is missing, without which no agent starts", "On Debian: apt install python3-jeepney"

@@ -1,4 +1,4 @@
-"""The system bus: logind and its seat, and the name that GDM's greeter listens to."""
+"""Checks the system bus: logind and its seat, and the name to which GDM's greeter listens."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -23,13 +23,13 @@ _DAEMON = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.free
 
 
 class BusLine:
-    """The agent's own bus, one question at a time."""
+    """Uses the agent's Bus class for one call at a time."""
 
     def __init__(self, reactor: Reactor, bus: Bus) -> None:
         self._reactor, self._bus = reactor, bus
 
     def wait(self, until: Callable[[], Any]) -> bool:
-        """Turn the loop until it is so; False after SECONDS."""
+        """Run the loop until `until` returns true; False after SECONDS."""
         limit = time.monotonic() + SECONDS
         while not until():
             if time.monotonic() > limit:
@@ -38,13 +38,13 @@ class BusLine:
         return True
 
     def ask(self, member: str, signature: str, *body: object) -> Reply:
-        """What the bus itself answers; None for an error."""
+        """Call a method of the bus itself; None for an error."""
         answers: list[Reply] = []
         self._bus.call(_DAEMON, member, signature, body, answers.append, SECONDS * 2)
         return answers[0] if self.wait(lambda: answers) else None
 
     def seat(self) -> Found:
-        """Who sits at the console, by logind alone."""
+        """Return the sessions of the seat, from logind only."""
         found: list[Found] = []
         Seat(self._reactor, self._bus, utmp_path="").look(found.append)
         return found[0] if self.wait(lambda: found) else Found(False)
@@ -52,7 +52,7 @@ class BusLine:
 
 @contextmanager
 def dial(address: str) -> Iterator[BusLine | None]:
-    """The bus, None when it does not answer."""
+    """Connect to the bus; yield None when it does not answer."""
     reactor = Reactor()
     bus = Bus(reactor, address)
     line = BusLine(reactor, bus)
@@ -65,7 +65,7 @@ def dial(address: str) -> Iterator[BusLine | None]:
 
 
 def bus(guest: ExaminedGuest) -> Iterator[Finding]:
-    """The bus answers, logind knows the seat, and the agent has GDM's name where it needs it."""
+    """Check that the bus answers, logind knows the seat, and the agent has GDM's name if it needs it."""
     system = guest.system
     if not system.bus and not system.path(SOCKET).is_socket():
         yield _without(guest, f"there is no system bus at {SOCKET}", "On Debian: apt install dbus")
@@ -95,7 +95,7 @@ def _start(guest: ExaminedGuest, unit: str) -> str:
 
 
 def _without(guest: ExaminedGuest, found: str, mend: str) -> Finding:
-    """A text console gets along by utmp; no other screen does."""
+    """Report a missing bus: a text console can use utmp instead, other screens cannot."""
     if guest.screen == "getty":
         return warning(f"{found}: utmp tells who is signed in, and no screen is locked", mend)
     return wrong(found, mend)
@@ -119,6 +119,6 @@ def _policy(guest: ExaminedGuest) -> Finding:
         if NAME in guest.system.read(path):
             return ok(f"{path} lets root own {NAME}")
     mend = "On Debian: apt install --reinstall console-sso-guest"
-    if guest.system.has_systemd:  # elsewhere the bus sees for itself, or is started with the machine
+    if guest.system.has_systemd:  # else the bus notices new files itself, or starts with the machine
         mend += ", then: systemctl reload dbus.service"
     return wrong(f"no D-Bus policy lets the agent own {NAME}", mend)

@@ -1,4 +1,7 @@
-"""The clock: whether something keeps it right, and what the hypervisor's says. Kerberos allows 300 s."""
+"""Checks the clock: whether a program keeps it right, and whether it agrees with the hypervisor's clock.
+
+Kerberos allows a difference of 300 seconds.
+"""
 
 import ctypes
 import os
@@ -10,11 +13,11 @@ from sso.guest.checks.guest import ExaminedGuest
 
 SKEW_MAX = 300.0  # seconds (RFC 4120 section 5.2.3, clockskew in krb5.conf)
 SKEW_WARN = 60.0
-ERROR_MAX = 16_000_000  # microseconds: the kernel's measure of a clock that nobody has set for long
+ERROR_MAX = 16_000_000  # microseconds: the kernel's value for a clock that was not set for a long time
 
 
 class _Timex(ctypes.Structure):
-    """struct timex (adjtimex(2)), as far as it is read, and room for the rest."""
+    """The fields of struct timex (adjtimex(2)) that we read, and space for the rest."""
 
     _fields_ = (
         ("modes", ctypes.c_uint),
@@ -26,14 +29,14 @@ class _Timex(ctypes.Structure):
 
 
 def is_kept() -> bool:
-    """Whether an NTP client (chrony, systemd-timesyncd, ...) keeps the clock, as the kernel knows it."""
-    found = _Timex()  # no modes: nothing is set
+    """Whether an NTP client (chrony, systemd-timesyncd, ...) keeps the clock, according to the kernel."""
+    found = _Timex()  # modes 0: read only
     libc = ctypes.CDLL(None, use_errno=True)
     return int(libc.adjtimex(ctypes.byref(found))) >= 0 and found.maxerror < ERROR_MAX
 
 
 def hypervisor(system: System) -> float | None:
-    """How far our clock is ahead of KVM's, in seconds; None where there is none."""
+    """Return how many seconds our clock is ahead of KVM's; None without a KVM clock."""
     for clock in sorted(system.path("/sys/class/ptp").glob("ptp*")):
         if "KVM" not in (clock / "clock_name").read_text():
             continue
@@ -46,13 +49,13 @@ def hypervisor(system: System) -> float | None:
 
 
 def hardware(system: System) -> float | None:
-    """The same for the hardware clock, which a virtual machine has from its host; to a second."""
+    """Do the same for the hardware clock, which a virtual machine gets from its host; precise to a second."""
     said = system.read("/sys/class/rtc/rtc0/since_epoch").strip()
     return time.time() - int(said) if said.isdigit() else None
 
 
 def clock(guest: ExaminedGuest) -> Iterator[Finding]:
-    """Somebody keeps the clock, or it agrees with one that is not ours."""
+    """Check that a program keeps the clock, or that it agrees with the hypervisor's or hardware clock."""
     kept = is_kept()
     try:
         name, ahead = "the hypervisor's clock", hypervisor(guest.system)
@@ -64,7 +67,7 @@ def clock(guest: ExaminedGuest) -> Iterator[Finding]:
 
 
 def judge(kept: bool, name: str, ahead: float | None) -> Finding:
-    """What the signs mean; `ahead` is None where there is no other clock."""
+    """Turn the measurements into a finding; `ahead` is None if there is no other clock."""
     mend = "Run: timedatectl set-ntp true (or set the clock once: date -s)"
     if kept:
         return ok("kept by a time service")

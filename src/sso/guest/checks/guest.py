@@ -1,4 +1,4 @@
-"""What every check of the guest knows: the machine, the configuration, and the login screen it means."""
+"""The data that every check of the guest needs: machine, configuration and login screen."""
 
 from dataclasses import dataclass
 
@@ -15,9 +15,9 @@ AGENT = "console-sso-agent.service"
 
 @dataclass(frozen=True)
 class ExaminedGuest:
-    """The guest that is looked at; `driver` is None, and `why` says the reason, when it cannot be loaded.
+    """The guest to check. If its driver cannot be loaded, `driver` is None and `why` gives the reason.
 
-    `screen` is the driver's name. The driver is not started: only its words are read.
+    `screen` is the driver's name. The driver is not started; the checks only read its attributes.
     """
 
     system: System
@@ -29,29 +29,29 @@ class ExaminedGuest:
 
     @property
     def restart(self) -> str:
-        """How the agent is started anew here; see `start`."""
+        """How to restart the agent on this machine; see `start`."""
         return start(self.system, AGENT, anew=True)
 
     @property
     def service(self) -> str:
-        """The PAM service of the login screen, "" when it is not known."""
+        """The PAM service of the login screen, "" if unknown."""
         return self.driver.service if self.driver else self.config.service
 
 
 def start(system: System, unit: str, *, anew: bool = False) -> str:
-    """How a service is started here: by systemctl only where systemd runs."""
+    """Say how to start (`anew`: restart) a service here; names systemctl only where systemd runs."""
     if system.has_systemd:
         return f"systemctl {'restart' if anew else 'start'} {unit}"
     return f"start {unit.removesuffix('.service')}{' anew' if anew else ''}, as this machine does it"
 
 
 def sentence(words: str) -> str:
-    """What `start` says, as a sentence of its own."""
+    """Turn the result of `start` into a sentence."""
     return f"Run: {words}" if words.startswith("systemctl") else words[:1].upper() + words[1:]
 
 
 def of(system: System, config: GuestConfig, path: str) -> ExaminedGuest:
-    """The guest of a configuration; nothing is opened."""
+    """Build the guest of a configuration; this opens nothing."""
     screen = config.login
     if screen == AUTO:
         screen = find_driver(str(system.path(DISPLAY_MANAGER)))

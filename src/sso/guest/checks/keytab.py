@@ -1,7 +1,7 @@
-"""The keytab and what belongs to it: the key of our service, the replay cache, and signs of a clone.
+"""Checks the keytab and what belongs to it: the key of our service, the replay cache, and signs of a clone.
 
-Of the keytab only names, version numbers and encryption types are read; the octets of the keys are passed
-over. Source: MIT krb5, "Keytab file format".
+Only names, version numbers and encryption types are read from the keytab; the bytes of the keys are skipped.
+Source: MIT krb5, "Keytab file format".
 """
 
 import io
@@ -41,15 +41,15 @@ ENCTYPES = {
 
 
 class Key(NamedTuple):
-    """What is told of one entry."""
+    """The data of one entry, without its key."""
 
-    principal: str  # with its realm
+    principal: str  # with the realm
     version: int
     enctype: int
 
 
 def kerberos_file(guest: ExaminedGuest) -> Iterator[Finding]:
-    """What krb5.conf includes is there: else libkrb5 reads nothing of it, and no ticket is accepted."""
+    """Check that all files included by krb5.conf exist: else libkrb5 reads nothing and accepts no ticket."""
     if "GSSAPI" not in guest.config.mechanisms:
         yield ok("not needed: GSSAPI is not among the mechanisms")
         return
@@ -57,7 +57,7 @@ def kerberos_file(guest: ExaminedGuest) -> Iterator[Finding]:
 
 
 def keytab(guest: ExaminedGuest) -> Iterator[Finding]:
-    """The keytab is the acceptor's alone, and holds an AES key of the service that is configured."""
+    """Check that only the acceptor can read the keytab, and that it has an AES key of our service."""
     system, path = guest.system, guest.config.keytab
     if "GSSAPI" not in guest.config.mechanisms:
         yield ok("not needed: GSSAPI is not among the mechanisms")
@@ -149,8 +149,8 @@ def _other_keys(guest: ExaminedGuest, name: str, keys: list[Key]) -> Finding:
 
 
 def read(system: System, path: str) -> list[Key]:
-    """The entries of a keytab; raises ValueError for another kind of file."""
-    # Unbuffered, so that not even a buffer of ours gets the keys.
+    """Read the entries of a keytab. Raises ValueError for another kind of file."""
+    # Unbuffered, so that the keys do not get into a buffer of this process.
     with open(system.path(path), "rb", buffering=0) as file:
         if file.read(2) != b"\x05\x02":
             raise ValueError("version")
@@ -192,11 +192,11 @@ def _text(file: io.FileIO, end: int) -> str:
     return file.read(length).decode(errors="replace")
 
 
-# What else hangs on the key
+# Other things that depend on the key
 
 
 def replay_cache(guest: ExaminedGuest) -> Iterator[Finding]:
-    """The folder in which the acceptor remembers what it has seen: its own, and nobody else's."""
+    """Check that only the acceptor can use the folder in which it records the requests it has seen."""
     path, owner, system = str(STATE), guest.config.acceptor_user, guest.system
     user = system.user(owner)
     try:
@@ -228,7 +228,7 @@ def _cache_files(system: System, path: str, owner: str, uid: int) -> Iterator[Fi
 
 
 def clone(guest: ExaminedGuest) -> Iterator[Finding]:
-    """Signs that this machine is a copy of another one, with its key. They are signs and no proof."""
+    """Look for signs that this machine is a copy of another one, with its key. They are not proof."""
     system, host = guest.system, guest.config.spn.partition("/")[2].partition("@")[0].lower()
     identity = system.read("/etc/machine-id").strip()
     signs = []

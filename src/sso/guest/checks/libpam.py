@@ -1,9 +1,9 @@
-"""What the real libpam makes of a service: which modules it runs and in which order, while none of them runs.
+"""Finds out which modules the real libpam calls for a service, and in which order, without running them.
 
-Our own reading of PAM files (pam_files.pam_stack) cannot be its own judge. So the service is started for
-real in a forked process with a mount namespace of its own, where another module stands in each one's place:
-pam_echo, which says yes to everything, pam_warn, which says PAM_IGNORE, or pam_deny. libpam logs under the
-name of the module it has called (pam_syslog(3)), and that log is the answer.
+Our own parser of PAM files (pam_files.pam_stack) cannot verify itself. So we start the real service in a
+forked process with its own mount namespace, in which other modules replace all modules: pam_echo, which
+always succeeds, pam_warn, which returns PAM_IGNORE, or pam_deny. libpam logs under the name of the module
+that it calls (pam_syslog(3)), and we read that log.
 """
 
 import ctypes
@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-SECONDS = 30.0  # far more than the tenth of one that it takes
+SECONDS = 30.0  # it normally takes a tenth of a second
 ANSWER_MAX = 1 << 20
-SAYS_YES, SAYS_NOTHING, SAYS_NO = "pam_echo.so", "pam_warn.so", "pam_deny.so"  # which logs no call
+SAYS_YES, SAYS_NOTHING, SAYS_NO = "pam_echo.so", "pam_warn.so", "pam_deny.so"  # pam_deny logs no call
 CALLS = {"auth": "authenticate", "account": "acct_mgmt", "session": "open_session"}
 _FOLDER = "/etc/pam.d"
 _NEWNS, _BIND, _REC, _PRIVATE = 0x20000, 0x1000, 0x4000, 1 << 18  # sched.h, sys/mount.h
@@ -30,18 +30,18 @@ _CALLED = re.compile(
 
 
 class TrialError(Exception):
-    """The trial could not be made; the text says why."""
+    """The trial was not possible; the text says why."""
 
 
 class Call(NamedTuple):
-    """One module that libpam has called: its name without .so, and its arguments where it said yes."""
+    """One module that libpam called: its name without .so, and its arguments if it succeeded."""
 
     module: str
     arguments: str
 
 
 class Ran(NamedTuple):
-    """What came of one call of a login program: libpam's code, and the modules in their order."""
+    """The result of one call of libpam: its return code, and the modules in order."""
 
     code: int
     calls: tuple[Call, ...]
@@ -50,11 +50,11 @@ class Ran(NamedTuple):
 def run(
     service: str, files: Mapping[str, bytes], modules: Path, substitutes: Mapping[str, str]
 ) -> dict[str, Ran]:
-    """Ask a service to let somebody in ("auth"), to account for that ("account") and to open a "session".
+    """Run the "auth", "account" and "session" parts of a service; return the result of each.
 
-    `files` are the PAM files of the machine that is meant, by name; `substitutes` says for each module's file
-    name which module of ours takes its place, and there are no others; `modules` is the folder where this
-    machine's libpam looks. Needs root. Raises TrialError when that cannot be done, or not in SECONDS.
+    `files` are the PAM files of the machine to check, by name. `substitutes` maps each module's file name to
+    the module that replaces it; there are no other modules. `modules` is the folder in which libpam looks.
+    Needs root. Raises TrialError when it is not possible, or takes more than SECONDS.
     """
     answer = _forked(lambda: _trial(service, files, modules, substitutes))
     told: dict[str, Any] = json.loads(answer or '{"error": "the trial took too long"}')
@@ -66,7 +66,7 @@ def run(
 
 
 def _forked(work: Callable[[], object]) -> bytes:
-    """What the work in a process of its own has to tell; nothing when it takes too long."""
+    """Run `work` in a forked process and return its output; b"" when it takes too long."""
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -105,14 +105,14 @@ def _trial(
 ) -> dict[str, tuple[int, list[tuple[str, str]]]]:
     libpam = ctypes.CDLL("libpam.so.0")
     for name in set(substitutes.values()):
-        ctypes.CDLL(str(modules / name))  # with the libraries that it needs
+        ctypes.CDLL(str(modules / name))  # also loads the libraries that it needs
     _set_stage(files, modules, substitutes)
     log = os.memfd_create("log")
     os.dup2(log, 2)
     ctypes.CDLL(None).openlog(None, _LOG_PERROR, _LOG_AUTHPRIV)
     before, stage = _mapped(), os.stat(modules).st_dev
     handle = _Handle(libpam, service)
-    # Else somebody's own module would run, and do what it does at a login.
+    # Otherwise a real module would run and act as at a login.
     for device, path in _mapped() - before:
         if device != f"{os.major(stage):02x}:{os.minor(stage):02x}":
             raise TrialError(f"libpam loads {path}, in whose place nothing stands")
@@ -127,7 +127,7 @@ def _trial(
 
 
 def _set_stage(files: Mapping[str, bytes], modules: Path, substitutes: Mapping[str, str]) -> None:
-    """Put the files and the stand-ins where libpam looks; nothing reaches the machine's log."""
+    """Put files and replacement modules where libpam looks; keep its messages out of the system log."""
     content = {name: (modules / name).read_bytes() for name in set(substitutes.values())}
     _call("unshare", _NEWNS)
     _mount("none", "/", "", _REC | _PRIVATE)
@@ -157,7 +157,7 @@ def _call(name: str, *arguments: Any) -> None:
 
 
 def _mapped() -> set[tuple[str, str]]:
-    """The files of which this process runs code: on which device, and where (proc_pid_maps(5))."""
+    """Return (device, path) of the files from which this process has code mapped (proc_pid_maps(5))."""
     with open("/proc/self/maps", encoding="latin-1") as maps:
         fields = (line.rstrip("\n").split(maxsplit=5) for line in maps)
         return {(each[3], each[5]) for each in fields if len(each) == 6 and "x" in each[1] and each[4] != "0"}
@@ -181,7 +181,7 @@ class _Conversation(ctypes.Structure):
 
 
 class _Handle:
-    """A login program's handle of libpam; what pam_echo shows goes to the log, under the module's name."""
+    """A libpam handle; the text that pam_echo shows goes to the log under the module's name."""
 
     def __init__(self, libpam: ctypes.CDLL, service: str) -> None:
         self._libpam = libpam

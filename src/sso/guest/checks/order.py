@@ -1,4 +1,4 @@
-"""The steps of the guest, in the order in which one hangs on the other."""
+"""The guest's checks, ordered so that each comes after those on which it depends."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -30,7 +30,7 @@ STEPS: tuple[tuple[str, Callable[[guest.ExaminedGuest], Iterable[Finding]]], ...
 
 
 def steps(system: System, path: str) -> Iterator[Step]:
-    """The configuration first: where it cannot be read, the others look at what the defaults say."""
+    """Yield the steps, configuration first; if it cannot be read, the other steps use the defaults."""
     config, findings = settings.configuration(system, path)
     yield "configuration", lambda: findings
     subject = guest.of(system, config, path)

@@ -1,4 +1,4 @@
-"""PAM: our lines in the login screen's service, in the right order and nowhere else; the module itself."""
+"""Checks PAM: our lines in the login screen's service, in the right order and nowhere else; our module."""
 
 import fnmatch
 import re
@@ -27,19 +27,19 @@ from sso.guest.pam_files.pam_stack import (
 FOLDER = "/etc/pam.d"
 GDM = "gdm-ovirtcred"
 INCLUDES_MAX = 4
-# Where our lines must never be: other services include these, or nobody logs in on the console by them.
+# Files in which our lines are wrong: other services include them, or they are not for console logins.
 FORBIDDEN = ("common-*", "*-auth", "system-*", "other", "sshd", "su", "su-*", "sudo*", "runuser*", "cron")
 _PROBE = "import ctypes, sys; ctypes.CDLL(sys.argv[1]).pam_sm_authenticate"
 
 
 def ours(text: str) -> list[str]:
-    """The lines with our module, without comments; also such as PAM itself would refuse."""
+    """Return the lines with our module, without comments, including lines that PAM would refuse."""
     codes = (line.partition("#")[0].strip() for line in text.split("\n"))
     return [code for code in codes if "pam_sso" in code]
 
 
 def service(guest: ExaminedGuest) -> Iterator[Finding]:
-    """The lines in the file of the login screen's service, or of the one that it includes."""
+    """Check the lines in the file of the login screen's service, or in the service that it includes."""
     if not guest.service:
         yield not_checked("the login screen's PAM service is not known")
         return
@@ -55,14 +55,14 @@ def service(guest: ExaminedGuest) -> Iterator[Finding]:
         by_us = MARK in text
         found = _marked(guest, name, text, install) if by_us else _by_hand(guest, path, text, install)
         yield found
-        # Our own reading is content: is libpam, too?
+        # Our own parser finds no fault; now ask the real libpam.
         if found.state != FindingState.WRONG:
             yield pam_trial.tried(guest, install)
     yield from _socket(guest, path, text, install)
 
 
 def _deciding(system: System, name: str) -> tuple[str, str]:
-    """The service where our lines belong, and its file; some take their lines from another service."""
+    """Return the service to which our lines belong, and its file; some services include another one."""
     text = _text(system, name)
     for _ in range(INCLUDES_MAX):
         included = re.findall(r"^@include\s+(?!common-)(\S+)", text, re.MULTILINE)
@@ -73,7 +73,7 @@ def _deciding(system: System, name: str) -> tuple[str, str]:
 
 
 def _text(system: System, name: str) -> str:
-    """A service's file as install-pam reads it: any octet may be there, and only LF ends a line."""
+    """Read a service's file as install-pam does: any byte is allowed, and only LF ends a line."""
     try:
         return system.path(f"{FOLDER}/{name}").read_bytes().decode("latin-1")
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
@@ -81,7 +81,7 @@ def _text(system: System, name: str) -> str:
 
 
 def _marked(guest: ExaminedGuest, name: str, text: str, install: str) -> Finding:
-    """Lines that sso install-pam wrote are right when it would write the same again."""
+    """Check lines that sso install-pam wrote: they are right if it would write the same again."""
     path = f"{FOLDER}/{name}"
     try:
         if add_lines(text, *written(text), noted_skips(text)) == text:
@@ -97,7 +97,7 @@ def _marked(guest: ExaminedGuest, name: str, text: str, install: str) -> Finding
 
 
 def _skipping(guest: ExaminedGuest, path: str, text: str, install: str) -> Finding:
-    """The checks that hold for a login by hand hold for a sign-on, or an administrator has said otherwise."""
+    """Check that a sign-on skips no module of a typed login, unless the administrator allowed it."""
     checks = skips_of(guest.system.root, guest.system.path(path), text)
     noted = noted_skips(text)
     if left := [step for step in checks if step.line.module not in noted]:
@@ -112,7 +112,7 @@ def _skipping(guest: ExaminedGuest, path: str, text: str, install: str) -> Findi
 
 
 def _by_hand(guest: ExaminedGuest, path: str, text: str, install: str) -> Finding:
-    """Lines that a person or a package wrote: where the screen has a token ours begins auth."""
+    """Check lines that a person or a package wrote: if the screen has a token, our line must come first."""
     try:
         found = list(lines(text))
     except ConfigError as error:
@@ -141,7 +141,7 @@ def _is_ours(words: list[str], *arguments: str) -> bool:
 
 
 def _unguarded(found: list[Line]) -> str:
-    """Which of the lines is not there that end a login which was taken back; "" when all are."""
+    """Return which of the lines that end a withdrawn login is missing; "" if none is."""
     if any(is_locker(line.words) for line in found):
         return ""
     accounts, sessions = (
@@ -163,7 +163,7 @@ def _unguarded(found: list[Line]) -> str:
 
 
 def _socket(guest: ExaminedGuest, path: str, text: str, install: str) -> Iterator[Finding]:
-    """The module has to ask where the agent listens."""
+    """Check that the module's line names the socket on which the agent listens."""
     default = GuestConfig().pam_socket
     for line in ours(text):
         asked = next((word[7:] for word in line.split() if word.startswith("socket=")), default)
@@ -176,7 +176,7 @@ def _socket(guest: ExaminedGuest, path: str, text: str, install: str) -> Iterato
 
 
 def module(guest: ExaminedGuest) -> Iterator[Finding]:
-    """The module's file: where PAM looks, root's alone, and it can be loaded."""
+    """Check the module's file: it is where PAM looks, only root can change it, and it can be loaded."""
     text = _deciding(guest.system, guest.service)[1] if guest.service else ""
     name = next((word for line in ours(text) for word in line.split() if "pam_sso" in word), MODULE)
     system = guest.system
@@ -196,7 +196,7 @@ def module(guest: ExaminedGuest) -> Iterator[Finding]:
 
 
 def _loads(system: System, path: Path, shown: str) -> Finding:
-    # In a process of its own: a broken library could take us along.
+    # In a separate process: a broken library could crash us.
     answer = system.ask([sys.executable, "-I", "-c", _PROBE, str(path)])
     if answer is None:
         return not_checked(f"whether {shown} can be loaded: it took too long")
@@ -207,7 +207,7 @@ def _loads(system: System, path: Path, shown: str) -> Finding:
 
 
 def elsewhere(guest: ExaminedGuest) -> Iterator[Finding]:
-    """Our lines are in no file that other services include, nor in one by which nobody logs in here."""
+    """Check that our lines are not in files that other services include or that serve no console login."""
     good = []
     for file in sorted(guest.system.path(FOLDER).glob("*")):
         if not file.is_file() or file.name.endswith(BACKUP) or not ours(_text(guest.system, file.name)):
@@ -229,7 +229,7 @@ def elsewhere(guest: ExaminedGuest) -> Iterator[Finding]:
 
 
 def lockout(guest: ExaminedGuest) -> Iterator[Finding]:
-    """What pam_faillock is told, for a person to know; the agent never makes the failure that locks."""
+    """Report the settings of pam_faillock; the agent itself never causes the failure that locks a user."""
     text = guest.system.read(faillock.CONF)
     settings = faillock.read(str(guest.system.path(faillock.CONF)))
     files = (guest.system.read(f"{FOLDER}/{name}") for name in (guest.service, "common-auth", "system-auth"))

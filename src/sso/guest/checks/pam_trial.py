@@ -1,4 +1,4 @@
-"""Whether libpam itself runs our lines as they are meant, and all others as it would without ours."""
+"""Checks that the real libpam runs our lines as intended, and all other lines as without ours."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -12,12 +12,12 @@ from sso.guest.pam_files.install_pam import pam_folder
 from sso.guest.pam_files.pam_stack import MARK, MODULE, remove_lines
 
 OURS = MODULE.removesuffix(".so")
-KNOWN = {"pam_deny.so": SAYS_NO, "pam_group.so": SAYS_NOTHING}  # as those themselves do
-FOLDERS = ("usr/lib/pam.d", "etc/pam.d")  # the later one wins
+KNOWN = {"pam_deny.so": SAYS_NO, "pam_group.so": SAYS_NOTHING}  # they behave like the real modules
+FOLDERS = ("usr/lib/pam.d", "etc/pam.d")  # the later folder wins
 
 
 def tried(guest: ExaminedGuest, install: str) -> Finding:
-    """One finding about the service of the login screen, by trials of it."""
+    """Run trials of the login screen's service and return one finding."""
     if os.geteuid():
         return not_checked("what libpam makes of it: only root can try")
     files = pam_files(guest.system.root)
@@ -32,7 +32,7 @@ def tried(guest: ExaminedGuest, install: str) -> Finding:
 
 
 def pam_files(root: Path) -> dict[str, bytes]:
-    """The PAM files of a machine by name, as libpam finds them."""
+    """Return the PAM files of a machine by name, as libpam finds them."""
     paths = (path for folder in FOLDERS for path in sorted((root / folder).glob("*")))
     return {path.name: path.read_bytes() for path in paths if path.is_file()}
 
@@ -51,7 +51,7 @@ def _faults(guest: ExaminedGuest, files: Mapping[str, bytes]) -> Iterator[str]:
         yield "it runs none of our auth lines"
     bare = {name: without_ours(text) for name, text in files.items()}
     if all(MARK.encode() not in text for text in files.values()):
-        return  # lines by hand: what the file was without them nobody knows
+        return  # lines written by hand: we do not know the file without them
     for others in (SAYS_YES, SAYS_NOTHING):
         with_us, without = trial(files, SAYS_NOTHING, others), trial(bare, SAYS_NOTHING, others)
         yield from (f"our {type} lines change a login by hand" for type in _changed(with_us, without))
@@ -62,7 +62,7 @@ def without_ours(text: bytes) -> bytes:
 
 
 def _misplaced(ran: Mapping[str, Ran]) -> Iterator[str]:
-    """What is wrong with the places of our lines in a run in which they all say yes."""
+    """Yield errors in the positions of our lines, from a run in which all of them succeed."""
     auth, account, session = (ran[type].calls for type in CALLS)
     if auth and auth[0].module != OURS:
         yield f"{auth[0].module} is the first module of auth, not ours"
@@ -81,7 +81,7 @@ def _has_no(call: Call, word: str) -> bool:
 
 
 def _jumps(auth: tuple[Call, ...]) -> bool:
-    """GDM's own stack lets our line jump to what opens the keyring."""
+    """Whether our line may jump to the module that opens the keyring, as in GDM's own stack."""
     return "token" in auth[0].arguments.split()
 
 
@@ -93,5 +93,5 @@ def _changed(with_us: Mapping[str, Ran], without: Mapping[str, Ran]) -> Iterator
 
 
 def _others(ran: Ran) -> list[str]:
-    """The modules without ours; pam_group, which our lines repeat, has been there once or is not."""
+    """Return the modules without ours and without pam_group, which our lines run once more."""
     return [call.module for call in ran.calls if call.module not in (OURS, "pam_group")]

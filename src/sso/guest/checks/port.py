@@ -1,4 +1,4 @@
-"""The port: the device, its owner and holder, the udev rule. It is never opened: the host would see that."""
+"""Checks the port: device, owner, users and udev rule. It is never opened, because the host would notice."""
 
 import os
 import re
@@ -25,13 +25,13 @@ class Holder(NamedTuple):
 
 
 def device(guest: ExaminedGuest) -> str:
-    """The path of the device; "" when the port is none."""
+    """Return the path of the device; "" if the port is not a device."""
     port = guest.config.port
     return DEVICES + port.removeprefix("virtio:") if port.startswith("virtio:") else port * (port[0] == "/")
 
 
 def port(guest: ExaminedGuest) -> Iterator[Finding]:
-    """The port that guest.toml names."""
+    """Check the port that guest.toml names."""
     path = device(guest)
     if path:
         yield from _device(guest, path)
@@ -88,7 +88,7 @@ def _held(guest: ExaminedGuest, path: str, uid: int) -> Finding:
 
 
 def holders(system: System, path: str) -> list[Holder]:
-    """Who has a device open, by the descriptors of all processes; PermissionError without root."""
+    """Return the processes that have a device open. Raises PermissionError without root."""
     target = system.path(path)
     real, wanted = os.path.basename(os.path.realpath(target)), target.stat()
     found, hidden = [], False
@@ -106,7 +106,7 @@ def holders(system: System, path: str) -> list[Holder]:
 
 
 def _is(link: Path, name: str, wanted: os.stat_result) -> bool:
-    """Whether a descriptor is that file; others are not touched, lest a dead network mount holds us."""
+    """Whether a descriptor is that file; call stat on no other file: a dead network mount would block."""
     return os.path.basename(os.readlink(link)) == name and os.path.samestat(link.stat(), wanted)
 
 
@@ -117,7 +117,7 @@ def _holder(process: Path) -> Holder:
 
 
 def rule(guest: ExaminedGuest) -> Iterator[Finding]:
-    """The udev rule that gives the port to the channel's user."""
+    """Check the udev rule that gives the port to the channel's user."""
     if not guest.config.port.startswith("virtio:"):
         yield ok(f"not needed: {guest.config.port} is no virtio port by name")
         return
@@ -136,7 +136,7 @@ def rule(guest: ExaminedGuest) -> Iterator[Finding]:
 
 
 def _rules(system: System) -> list[Path]:
-    """The rule files that count: of one name the first folder's."""
+    """Return the rule files that count: for each name, the one in the first folder."""
     files: dict[str, Path] = {}
     for folder in RULES:
         for file in system.path(folder).glob("*.rules"):

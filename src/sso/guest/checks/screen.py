@@ -1,4 +1,4 @@
-"""The login screen: which one `login` means, whether that one is used here, and what it needs itself."""
+"""Checks the login screen: the one that `login` selects, whether it is used here, and what it needs."""
 
 import re
 import tomllib
@@ -12,7 +12,7 @@ from sso.guest.screens.driver import DISPLAY_MANAGER, find_driver
 SHARE = "/usr/share/console-sso"
 GREETD = "/etc/greetd/config.toml"
 UNITS = "/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"
-# The display managers' units; the packages whose version counts.
+# The units of the display managers, and the packages whose version matters.
 MANAGERS = {
     "gdm": ("gdm.service", "gdm3.service"),
     "lightdm": ("lightdm.service",),
@@ -20,11 +20,11 @@ MANAGERS = {
     "greetd": ("greetd.service",),
 }
 _VIRTUAL = re.compile(r"tty\d+")
-SDDM_KNOWN = "0.19"  # its greeter's link is private, and bound to the version
+SDDM_KNOWN = "0.19"  # its greeter protocol is private and depends on the version
 
 
 def screen(guest: ExaminedGuest) -> Iterator[Finding]:
-    """The driver can be loaded and is the one of the display manager that is used."""
+    """Check that the driver can be loaded and fits the display manager in use."""
     if guest.driver is None:
         mend = f'Write login = "auto", or the name of one that is there, in {guest.path}'
         yield wrong(guest.why, mend)
@@ -65,11 +65,11 @@ def _running(guest: ExaminedGuest, chosen: str) -> Finding:
     return wrong(f"{chosen}, and {there[0]} is not active", f"Run: systemctl start {there[0]}")
 
 
-# What each of them needs
+# What each screen needs
 
 
 def getty(guest: ExaminedGuest) -> Iterator[Finding]:
-    """The drop-in that makes a text console wait for the agent."""
+    """Check the drop-in that makes a text console wait for the agent."""
     tty = guest.config.tty
     if not guest.system.has_systemd:
         yield not_checked(f"how the login screen on {tty} is started: systemd does not run here")
@@ -96,7 +96,7 @@ def getty(guest: ExaminedGuest) -> Iterator[Finding]:
 
 
 def drop_ins(system: System, unit: str) -> str:
-    """The texts of a unit's drop-ins, those of its template before."""
+    """Return the text of a unit's drop-ins, those of its template first."""
     template = re.sub("@.*", "@.service", unit)
     folders = [f"{folder}/{name}.d" for name in (template, unit) for folder in UNITS]
     files = (file for folder in folders for file in sorted(system.path(folder).glob("*.conf")))
@@ -104,7 +104,7 @@ def drop_ins(system: System, unit: str) -> str:
 
 
 def greetd(guest: ExaminedGuest) -> Iterator[Finding]:
-    """greetd starts sso-greetd, as the user whom the agent expects."""
+    """Check that greetd starts sso-greetd as the user that the agent expects."""
     try:
         session = tomllib.loads(guest.system.read(GREETD)).get("default_session", {})
     except tomllib.TOMLDecodeError as error:
@@ -129,7 +129,7 @@ def greetd(guest: ExaminedGuest) -> Iterator[Finding]:
 
 
 def gdm(guest: ExaminedGuest) -> Iterator[Finding]:
-    """GNOME Shell listens to the agent in every version but one."""
+    """Check GNOME Shell's version: all but one listen to the agent."""
     found = version(guest.system, "gnome-shell")
     if not found:
         yield not_checked("the version of GNOME Shell: no package manager tells it")
@@ -143,7 +143,7 @@ def gdm(guest: ExaminedGuest) -> Iterator[Finding]:
 
 
 def sddm(guest: ExaminedGuest) -> Iterator[Finding]:
-    """SDDM's greeter link is its own affair; the driver speaks that of one version."""
+    """Check SDDM's version: the driver knows the private greeter protocol of only one."""
     found = version(guest.system, "sddm")
     if not found:
         yield not_checked("the version of SDDM: no package manager tells it")
@@ -157,7 +157,7 @@ def sddm(guest: ExaminedGuest) -> Iterator[Finding]:
 
 
 def version(system: System, package: str) -> str:
-    """A package's version without its epoch; "" when nobody knows it."""
+    """Return a package's version without its epoch; "" if it is unknown."""
     queries = (
         ["dpkg-query", "--show", "--showformat=${Version}", package],
         ["rpm", "--query", "--queryformat=%{VERSION}", package],

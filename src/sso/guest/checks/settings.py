@@ -1,4 +1,4 @@
-"""The configuration, the users and groups it names, and the mechanisms."""
+"""Checks the configuration, the users and groups that it names, and the mechanisms."""
 
 from collections.abc import Iterator
 from shlex import quote
@@ -14,7 +14,7 @@ _PACKAGES = "python3-gssapi python3-pyasn1"
 
 
 def configuration(system: System, path: str) -> tuple[GuestConfig, list[Finding]]:
-    """The configuration with what was found; the defaults where it cannot be read."""
+    """Return the configuration and the findings; the defaults if it cannot be read."""
     file = system.path(path)
     try:
         config = load(str(file))
@@ -45,7 +45,7 @@ def _cure(system: System, path: str) -> str:
 
 
 def users(guest: ExaminedGuest) -> Iterator[Finding]:
-    """The two system users: they exist, are not root, and are not the same."""
+    """Check the two system users: they exist, are not root, and differ."""
     system, config = guest.system, guest.config
     uids: dict[int, str] = {}
     for key in ("channel_user", "acceptor_user"):
@@ -66,7 +66,7 @@ def users(guest: ExaminedGuest) -> Iterator[Finding]:
 
 
 def rules(guest: ExaminedGuest) -> Iterator[Finding]:
-    """Who may be signed in: the groups have to exist, since one that does not allows nobody."""
+    """Check that the groups in the rules exist, since a missing group allows no user."""
     config = guest.config
     missing = [name for name in config.allowed_groups if not guest.system.has_group(name)]
     for name in missing:
@@ -78,7 +78,7 @@ def rules(guest: ExaminedGuest) -> Iterator[Finding]:
 
 
 def mechanisms(guest: ExaminedGuest) -> Iterator[Finding]:
-    """Each mechanism of the list is installed and can be loaded."""
+    """Check that each listed mechanism is installed and can be loaded."""
     good = []
     for name in guest.config.mechanisms:
         try:

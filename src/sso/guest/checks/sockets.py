@@ -1,4 +1,4 @@
-"""The agent's sockets: somebody listens, and only who may connect can. Nobody connects to find out."""
+"""Checks the agent's sockets: a process listens, and only permitted users can connect. We never connect."""
 
 import stat
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ LISTENS = 0x10000  # __SO_ACCEPTCON in the flags of /proc/net/unix (proc(5))
 
 
 def listening(system: System) -> set[str]:
-    """The paths that somebody listens at."""
+    """Return the paths of the listening unix sockets."""
     entries = (line.split(maxsplit=7) for line in system.read("/proc/net/unix").splitlines()[1:])
     return {fields[7] for fields in entries if len(fields) == 8 and int(fields[3], 16) & LISTENS}
 
 
 def sockets(guest: ExaminedGuest) -> Iterator[Finding]:
-    """The sockets that have to be there: PAM's always, a login screen's where it is that one."""
+    """Check the sockets that must exist: always PAM's, and that of the login screen in use."""
     heard = listening(guest.system)
     good, silent = [], []
     for key, owner, mode in _wanted(guest):
@@ -43,7 +43,7 @@ def sockets(guest: ExaminedGuest) -> Iterator[Finding]:
 
 
 def _wanted(guest: ExaminedGuest) -> Iterator[tuple[str, str, int]]:
-    """Each socket's key, whose it has to be, and the most that its mode may be."""
+    """Yield each socket's configuration key, its required owner, and its widest allowed mode."""
     yield "pam_socket", "root", 0o600
     if guest.screen == "getty":
         yield "getty_socket", "root", 0o600
@@ -56,7 +56,7 @@ def _wanted(guest: ExaminedGuest) -> Iterator[tuple[str, str, int]]:
 
 
 def _problem(system: System, path: str, owner: str, mode: int) -> str:
-    """What is wrong with a socket; without `owner` its agent looks at who connects."""
+    """Return what is wrong with a socket, or ""; without `owner` the agent itself checks who connects."""
     try:
         found = system.path(path).lstat()
     except FileNotFoundError:

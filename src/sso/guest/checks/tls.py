@@ -1,4 +1,4 @@
-"""The TLS certificate: it fits its key, is valid now, and is for our name."""
+"""Checks the TLS certificate: it matches its key, is valid now, and is for our name."""
 
 import ssl
 import time
@@ -8,13 +8,13 @@ from typing import Any
 from sso.doctor import Finding, ok, warning, wrong
 from sso.guest.checks.guest import ExaminedGuest
 
-SOON = 14 * 86400  # seconds before its end that are worth a warning
+SOON = 14 * 86400  # seconds: warn if it expires sooner
 ROUNDS = 10
 NOT_YET, EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED (openssl-verify(1))
 
 
 def certificate(guest: ExaminedGuest) -> Iterator[Finding]:
-    """The certificate and the key that guest.toml names."""
+    """Check the certificate and the key that guest.toml names."""
     config = guest.config
     if not config.tls_certificate:
         yield ok("no certificate is configured: Kerberos protects the port by itself")
@@ -46,7 +46,7 @@ def _no_password() -> str:
 
 
 def _access(guest: ExaminedGuest, key: str) -> Iterator[Finding]:
-    """The channel process reads the key as its own user; nobody else may."""
+    """Check that the channel's user can read the key, and nobody else."""
     found, name = guest.system.path(key).stat(), guest.config.channel_user
     user = guest.system.user(name)
     if found.st_mode & 0o007 or (user and found.st_uid not in (0, user.uid)):
@@ -83,7 +83,7 @@ def _validity(guest: ExaminedGuest, server: ssl.SSLContext, file: str) -> Iterat
 
 
 def _shake_hands(server: ssl.SSLContext, file: str, host: str | None) -> dict[str, Any]:
-    """The certificate as a client sees it that trusts just this file."""
+    """Return the certificate as seen by a client that trusts only this file."""
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.check_hostname = host is not None
     client.hostname_checks_common_name = False

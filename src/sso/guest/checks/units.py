@@ -1,4 +1,4 @@
-"""The three services and their sockets, as systemd tells them."""
+"""Checks the three services and their sockets, as systemd reports them."""
 
 from collections.abc import Iterator
 
@@ -11,16 +11,16 @@ SOCKETS = (
     *("console-sso-agent", "console-sso-channel", "console-sso-acceptor"),
     *("console-sso-greeter", "console-sso-verdict"),
 )
-PORT = "/dev/virtio-ports/spice.sso.0"  # what the units wait for
+PORT = "/dev/virtio-ports/spice.sso.0"  # the device for which the units wait
 DROP_IN = "/etc/systemd/system/console-sso-.service.d/port.conf"
-RESTART = f"systemctl restart {AGENT}"  # all of this is about systemd
+RESTART = f"systemctl restart {AGENT}"  # this module is only for systemd
 _PROPERTIES = "Id,LoadState,ActiveState,SubState,Result,NRestarts,ExecMainStatus"
 
 Unit = dict[str, str]
 
 
 def show(system: System, *names: str) -> dict[str, Unit]:
-    """The properties of units by their names; empty when systemd does not answer."""
+    """Return the properties of units by name; empty when systemd does not answer."""
     answer = system.ask(["systemctl", "show", f"--property={_PROPERTIES}", "--", *names])
     if answer is None or answer.code:
         return {}
@@ -30,7 +30,7 @@ def show(system: System, *names: str) -> dict[str, Unit]:
 
 
 def units(guest: ExaminedGuest) -> Iterator[Finding]:
-    """Each service runs and each socket is held."""
+    """Check that each service runs and systemd holds each socket."""
     if not guest.system.has_systemd:
         yield not_checked("systemd does not run here")
         return
@@ -57,7 +57,7 @@ def units(guest: ExaminedGuest) -> Iterator[Finding]:
 
 
 def _problem(guest: ExaminedGuest, name: str, unit: Unit) -> Finding | None:
-    """What is wrong with a service, without its name: often it is the same with all of them."""
+    """Return what is wrong with a service, without its name, because often all have the same fault."""
     load, state = unit.get("LoadState", "not-found"), unit.get("ActiveState", "")
     if load == "not-found":
         return wrong("there is no such unit", "On Debian: apt install --reinstall console-sso-guest")
@@ -89,7 +89,7 @@ def _without_port(config: GuestConfig) -> Finding:
 
 
 def _last_words(system: System, name: str) -> str:
-    """What the processes of a unit said last."""
+    """Return the last log lines of a unit's processes."""
     argv = ["journalctl", "--boot", "--no-pager", "--quiet", "--output=cat", "--lines=1"]
     answer = system.ask([*argv, f"_SYSTEMD_UNIT={name}"])
     return answer.output.splitlines()[-1] if answer and not answer.code and answer.output else ""

@@ -1,1 +1,1 @@
-"""The files of PAM's services."""
+"""Reads and changes the configuration files of PAM's services."""

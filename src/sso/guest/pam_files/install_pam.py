@@ -1,7 +1,7 @@
 """`sso install-pam`: put the PAM module into the system's folder and its lines into one service.
 
-Which lines, and where they stand: pam_stack. What a sign-on would skip: pam_chain. A file of bytes is read as
-Latin-1, which any is.
+pam_stack knows the lines and their places, pam_chain the checks that a sign-on would skip. Files are read as
+Latin-1, so that every byte is valid.
 """
 
 import difflib
@@ -57,7 +57,7 @@ _VENDOR = ("usr/lib/pam.d", "usr/etc/pam.d")
 
 
 def install(options: Namespace) -> None:
-    """Do what the options of `main` say, all of it or nothing; raises ConfigError and OSError."""
+    """Carry out the options of `main` completely or not at all. Raises ConfigError and OSError."""
     service = _service(options)
     old = _read(service)
     folder = pam_folder(options.root)
@@ -66,7 +66,7 @@ def install(options: Namespace) -> None:
             new = remove_lines(old)
         else:
             arguments = _arguments(options)
-            add_lines(old, arguments=arguments)  # says first what would be wrong with any lines
+            add_lines(old, arguments=arguments)  # reports first what would be wrong with any lines
             skips = _accepted_skips(options.root, service, old, options.skip_checks)
             new = add_lines(old, arguments=arguments, skips=skips)
             _install_module(options, folder, undo)
@@ -85,9 +85,9 @@ def install(options: Namespace) -> None:
 def upgrade(root: Path, dry_run: bool = False) -> None:
     """Bring the lines that an older version of ours wrote up to date, in every service that has some.
 
-    A service that is none for us any more loses them: better no sign-on than one that cannot be taken back.
-    Checks that a sign-on skips cost nobody the lines of a site that works: they are named, each time.
-    Raises OSError for a file that cannot be written, when all others are.
+    A service that no longer fits loses them: better no sign-on than one that cannot be withdrawn.
+    If a sign-on skips checks, the lines of a working site stay; the checks are named each time.
+    Raises OSError for a file that cannot be written, after writing all others.
     """
     unwritten: OSError | None = None
     for service, old in marked(root):
@@ -122,7 +122,7 @@ def _show(service: Path, old: str, new: str) -> None:
 
 
 def _warn(root: Path, service: Path, text: str, noted: Sequence[str]) -> None:
-    """Say what `install` would refuse today, and how a person decides about it."""
+    """Warn of what `install` would refuse today, and say how the administrator can decide."""
     try:
         checks = [step for step in skips_of(root, service, text) if step.line.module not in noted]
     except ConfigError as error:
@@ -138,7 +138,7 @@ def _warn(root: Path, service: Path, text: str, noted: Sequence[str]) -> None:
 
 
 def skips_of(root: Path, service: Path, text: str) -> list[Step]:
-    """The checks of a service that a sign-on would skip.
+    """Return the checks of a service that a sign-on would skip.
 
     Raises ConfigError where a session line hides ours, or PAM refuses everybody.
     """
@@ -152,7 +152,7 @@ def skips_of(root: Path, service: Path, text: str) -> list[Step]:
 
 
 def _accepted_skips(root: Path, service: Path, text: str, named: Sequence[str]) -> list[str]:
-    """The modules of the checks that are skipped; raises ConfigError for one that nobody has named."""
+    """Return the modules of the skipped checks. Raises ConfigError for one that the options do not name."""
     checks = skips_of(root, service, text)
     accepted = {*named, *noted_skips(text)}
     if left := [step for step in checks if step.line.module not in accepted]:
@@ -167,7 +167,7 @@ def _accepted_skips(root: Path, service: Path, text: str, named: Sequence[str]) 
 
 
 def _included(root: Path, name: str) -> str:
-    """The text of a file that a service includes, from where libpam takes it; without lines of ours."""
+    """Read a file that a service includes, from the folder that libpam uses, without our lines."""
     places = [name.lstrip("/")] if name.startswith("/") else [f"etc/pam.d/{name}", f"usr/lib/pam.d/{name}"]
     for place in places:
         if (root / place).is_file():
@@ -176,7 +176,7 @@ def _included(root: Path, name: str) -> str:
 
 
 def marked(root: Path) -> Iterator[tuple[Path, str]]:
-    """The services with lines that we wrote, and their text; links have their turn where they point to."""
+    """Yield the services with lines that we wrote, and their text; skip links, whose targets come anyway."""
     for path in sorted((root / "etc/pam.d").glob("*")):
         kept = path.name.endswith(BACKUP) or ".dpkg-" in path.name
         if not kept and path.is_file() and not path.is_symlink():
@@ -186,7 +186,7 @@ def marked(root: Path) -> Iterator[tuple[Path, str]]:
 
 
 def written(text: str) -> tuple[str, list[str]]:
-    """The module and the arguments of our lines in a service's text; raises ConfigError without one."""
+    """Return module and arguments of our lines in a service's text. Raises ConfigError without such lines."""
     for line in lines(text):
         words = line.words
         if line.module == "pam_sso" and words[0] == "auth" and "early" not in words and MARK in line.text:
@@ -195,7 +195,7 @@ def written(text: str) -> tuple[str, list[str]]:
 
 
 def command(service: str, text: str) -> str:
-    """What writes our lines of a service's text once more: else a lock screen's would be a login screen's."""
+    """Return the command that writes our lines again; it keeps those of a lock screen as such."""
     kept = (word.partition("=") for word in written(text)[1] if word.startswith(("socket=", "agent_uid=")))
     options = [f"--{key.replace('_', '-')} {value}" for key, _, value in kept]
     return " ".join((f"sso install-pam --service {service}", *options))
@@ -210,7 +210,7 @@ def _write(path: Path, text: str, like: Path, undo: ExitStack | None = None) -> 
 
 
 def _install_module(options: Namespace, folder: Path, undo: ExitStack) -> None:
-    """Put the module into the system's folder, unless a package has done that and no other is named."""
+    """Put the module into the system's folder, unless a package did that and the options name no other."""
     if not options.module and not options.source and (folder / MODULE).is_file():
         print(f"{folder / MODULE}: is there")
         return
@@ -222,7 +222,7 @@ def _install_module(options: Namespace, folder: Path, undo: ExitStack) -> None:
 
 
 def pam_folder(root: Path) -> Path:
-    """The folder of the system below `root` that holds the PAM modules, found by pam_unix.so."""
+    """Return the folder below `root` that holds the PAM modules: the one with pam_unix.so."""
     arch = sysconfig.get_config_var("MULTIARCH") or "*"
     for pattern in (f"lib/{arch}", f"usr/lib/{arch}", "usr/lib64", "lib64", "usr/lib", "lib", "lib/*"):
         for found in sorted(glob.glob(f"{pattern}/security/pam_unix.so", root_dir=root)):
@@ -231,7 +231,7 @@ def pam_folder(root: Path) -> Path:
 
 
 def _service(options: Namespace) -> Path:
-    """The file of the service that is named; raises ConfigError for one that is not for our lines."""
+    """Return the file of the named service. Raises ConfigError if our lines must not be in it."""
     root, name = options.root, options.service
     if not options.remove and any(fnmatch.fnmatchcase(name, pattern) for pattern in _NEVER):
         raise ConfigError(f"{name} is no login screen or lock screen; name the service of one, such as login")
@@ -271,7 +271,7 @@ def _arguments(options: Namespace) -> list[str]:
 
 
 def _module(options: Namespace, build: Path) -> bytes:
-    """The module's octets: of a built one, or compiled from the source."""
+    """Return the module's bytes, from a built file or compiled from the source."""
     path: Path = options.module or build / MODULE
     if not options.module:
         source = options.source or Path(__file__).resolve().parents[4] / "pam"
@@ -294,9 +294,9 @@ def _module(options: Namespace, build: Path) -> bytes:
 
 
 def _replace(path: Path, content: bytes, like: os.stat_result | None, undo: ExitStack | None = None) -> None:
-    """Write a file all at once: whoever logs in meanwhile finds the old one or the new one.
+    """Replace a file atomically: a login at that moment reads the old file or the new one.
 
-    It gets the owner, group and mode of `like`, else root's and 0644. What was there comes back by `undo`.
+    It gets the owner, group and mode of `like`, else root's and 0644. `undo` restores the old file.
     """
     before = path.read_bytes() if undo and path.exists() else None
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

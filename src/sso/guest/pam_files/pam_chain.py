@@ -1,12 +1,12 @@
-"""One PAM service as the chain of modules that libpam makes of it, and what a sign-on would leave out.
+"""Models one PAM service as libpam's chain of modules, and finds the checks that a sign-on would skip.
 
-A sign-on ends the auth stack at our line. What stands behind it, in the service's own file or in one that it
-includes, is then not asked. Most of it proves who the user is, and the ticket has done that. But a line that
-can refuse a login by hand whose password is right (pam_wheel, a one-time code behind pam_unix) would be
-passed by: `skipped_checks` names those. Which lines they are is not read off their names: libpam's dispatch
-(pam_dispatch.c) is played with each of them failing.
+A sign-on ends the auth stack at our line. The lines after it, in the service's own file or in included files,
+do not run. Most of them prove who the user is, which the ticket has done. But a line that can refuse a typed
+login whose password is right (pam_wheel, a one-time code after pam_unix) would be skipped: `skipped_checks`
+names these lines. They are not recognised by name: we simulate libpam's dispatch (pam_dispatch.c) and let
+each of them fail.
 
-A session line that ends its stack would hide the opening and the closing from ours, the last: `hides_ours`.
+A session line that ends its stack would keep our last line from running at open and close: `hides_ours`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -18,27 +18,27 @@ from sso.errors import ConfigError
 from sso.guest.pam_files.pam_stack import Line, deciding, lines, remove_lines
 
 NESTED_MAX = 16  # PAM_SUBSTACK_MAX_LEVEL
-TRIALS_MAX = 4096  # combinations of outcomes that are tried; where there are more each line may refuse
+TRIALS_MAX = 4096  # combinations of outcomes to try; if there are more, assume that each line may refuse
 
-# Modules that prove who the user is, as a ticket does. At least one of them lets a login by hand in.
+# Modules that prove who the user is, as a ticket does. A typed login needs at least one of them.
 PROOFS = {
     *("pam_unix", "pam_sss", "pam_krb5", "pam_winbind", "pam_ldap", "pam_lsass"),
     *("pam_systemd_home", "pam_himmelblau"),
 }
-# Modules that refuse nobody: they say yes, or set something up and say PAM_IGNORE.
+# Modules that never refuse: they succeed, or set something up and return PAM_IGNORE.
 YES = {
     *("pam_permit", "pam_cap", "pam_echo", "pam_issue", "pam_umask"),
     *("pam_gnome_keyring", "pam_kwallet", "pam_kwallet5"),
 }
 IGNORE = {"pam_env", "pam_group", "pam_keyinit", "pam_faildelay", "pam_warn"}
-# Modules that say which kind of user it is, and so may choose which proof is asked.
+# Modules that check the kind of user, and so may choose which proof PAM asks for.
 KINDS = {"pam_localuser", "pam_succeed_if", "pam_usertype"}
 _POSITIVE, _NEGATIVE = True, False
 
 
 @dataclass(frozen=True)
 class Step:
-    """One line of the chain: the file it stands in, and in how many substacks; one such is a step, too."""
+    """One line of the chain, with its file and its substack depth; a substack itself is also a step."""
 
     file: str
     line: Line
@@ -50,12 +50,12 @@ class Step:
 
     @property
     def failures(self) -> set[str]:
-        """What libpam may do when the module does not say yes."""
+        """The actions that libpam may take when the module does not succeed."""
         return {action for code, action in self.line.actions.items() if code != "success"}
 
     @property
     def refuses(self) -> bool:
-        """Whether the line itself may refuse, whatever comes behind it."""
+        """Whether the line itself may refuse, whatever follows it."""
         return bool({"bad", "die"} & {self.success, *self.failures})
 
     @property
@@ -65,7 +65,7 @@ class Step:
 
 
 def chain(found: Sequence[Line], type: str, file: str, read: Callable[[str], str]) -> Iterator[Step]:
-    """The steps of a type that the lines of a file make, with those of included files.
+    """Yield the steps of one type from the lines of a file and of the files that it includes.
 
     `read` gives the text of a service's file, or raises ConfigError where there is none. Raises ConfigError
     for what libpam refuses.
@@ -93,7 +93,7 @@ def _steps(
 
 
 def accepts(steps: Sequence[Step], actions: Sequence[str]) -> bool:
-    """Whether libpam lets somebody in when each step has this action (_pam_dispatch_aux)."""
+    """Whether libpam grants the login when each step has this action (_pam_dispatch_aux)."""
     impression: bool | None = None
     entered: dict[int, bool | None] = {}
     at, level = 0, 0
@@ -122,7 +122,7 @@ def accepts(steps: Sequence[Step], actions: Sequence[str]) -> bool:
 
 
 def _end(steps: Sequence[Step], at: int, level: int) -> int:
-    """The last step of a stack or substack."""
+    """Return the index of the last step of a stack or substack."""
     while at + 1 < len(steps) and steps[at + 1].level >= level:
         at += 1
     return at
@@ -140,7 +140,7 @@ def _jump(steps: Sequence[Step], at: int, count: int) -> tuple[int, int]:
 
 
 def skipped_checks(text: str, file: str, read: Callable[[str], str]) -> list[Step]:
-    """The lines behind our deciding one that can refuse a user who has proved who it is.
+    """Return the lines after our deciding line that can refuse a user who has proved their identity.
 
     `text` may have our lines. Raises ConfigError as `chain` does.
     """
@@ -157,22 +157,22 @@ def skipped_checks(text: str, file: str, read: Callable[[str], str]) -> list[Ste
         raise ConfigError(f"nobody logs in by hand by the lines of {file}: they refuse every password")
     refusing = {at for at in free if _decides(steps, at, free, set(proofs))}
     for one in proofs:
-        # Where another proof fails, only a line that itself refuses counts: those that jump choose a proof.
+        # If another proof fails, only lines that refuse by themselves count: lines that jump choose a proof.
         rest = [at for at in free if at not in refusing and steps[at].refuses]
         refusing |= {at for at in rest if _decides(steps, at, free, {one})}
     return [steps[at] for at in sorted(refusing)]
 
 
 def _is_free(step: Step) -> bool:
-    """Whether it counts what the module says, which may be anything."""
+    """Whether the module's result matters and is unknown."""
     return not step.is_substack and step.line.module not in PROOFS | YES | IGNORE | {"pam_deny"}
 
 
 def _choosing(steps: Sequence[Step], proved: set[int]) -> set[int]:
-    """The lines that only choose which proof is asked, as Fedora's pam_localuser before pam_unix does.
+    """Return the lines that only choose a proof, as Fedora's pam_localuser before pam_unix does.
 
-    Who is sent past a proof has to have another one: else the line refuses. Lines with the same words say the
-    same of a user, so they are tried together.
+    A user for whom a proof is skipped must pass another one; otherwise the line is a check. Lines with the
+    same words give the same result, so they are tried together.
     """
     maybe = [at for at, step in enumerate(steps) if _is_free(step) and _chooses(steps, at)]
     known = [_known(step, index in proved) for index, step in enumerate(steps)]
@@ -189,7 +189,7 @@ def _choosing(steps: Sequence[Step], proved: set[int]) -> set[int]:
 
 
 def _chooses(steps: Sequence[Step], at: int) -> bool:
-    """Whether a line passes by nothing but proofs when its module does not say yes."""
+    """Whether a line skips only proofs when its module does not succeed."""
     if steps[at].line.module not in KINDS or steps[at].success not in ("ok", "ignore"):
         return False
     for action in steps[at].failures - {"ok", "ignore"}:
@@ -207,7 +207,7 @@ def _trials(steps: Sequence[Step], free: Sequence[int]) -> int:
 
 
 def _outcomes(steps: Sequence[Step], free: Sequence[int], proved: set[int]) -> Iterator[list[str]]:
-    """The actions of all steps, for every outcome of the free ones; those of the others are known."""
+    """Yield the actions of all steps for every outcome of the free ones; the others have one known action."""
     known = [_known(step, index in proved) for index, step in enumerate(steps)]
     for outcome in product(*([steps[at].success, *sorted(steps[at].failures)] for at in free)):
         tried = list(known)
@@ -217,7 +217,7 @@ def _outcomes(steps: Sequence[Step], free: Sequence[int], proved: set[int]) -> I
 
 
 def _decides(steps: Sequence[Step], at: int, free: Sequence[int], proved: set[int]) -> bool:
-    """Whether there are outcomes of the other free steps with which it hangs on this one who is let in."""
+    """Whether, for some outcomes of the other free steps, this step decides if the login is granted."""
     own = {steps[at].success, *steps[at].failures}
     for tried in _outcomes(steps, [index for index in free if index != at], proved):
         if len({accepts(steps, [*tried[:at], action, *tried[at + 1 :]]) for action in own}) > 1:
@@ -226,7 +226,7 @@ def _decides(steps: Sequence[Step], at: int, free: Sequence[int], proved: set[in
 
 
 def _known(step: Step, proved: bool) -> str:
-    """The action of a step whose module is known, or of a free one that says yes."""
+    """Return the action of a step whose module is known, or of a free one that succeeds."""
     module, actions = step.line.module, {} if step.is_substack else step.line.actions
     if step.is_substack or module in IGNORE:
         return actions.get("ignore", actions.get("default", "ignore"))
@@ -236,7 +236,7 @@ def _known(step: Step, proved: bool) -> str:
 
 
 def hides_ours(text: str, file: str, read: Callable[[str], str]) -> Step | None:
-    """A session line by which libpam would not come to ours, the last; None when there is none."""
+    """Return a session line that can keep libpam from reaching our last line; None when there is none."""
     steps = list(chain(list(lines(remove_lines(text))), "session", file, read))
     for at, step in enumerate(steps):
         for action in () if step.is_substack else {step.success, *step.failures}:

@@ -16,21 +16,21 @@ Here Debian's login, and why:
     @include common-session
     session  CONTROL                        pam_sso.so
 
-* pam_nologin asks for the user's name although it asks for no password. So an early line stands before all
-  others; it only names the user of a waiting credential, and never lets anybody in.
-* The line that decides stands right before the first line that may ask for a secret. All checks before it
-  (pam_nologin, pam_securetty, pam_succeed_if, pam_faildelay's delay) hold for everybody. A line that jumps
+* pam_nologin asks for the user's name although it asks for no password. So our early line comes before all
+  others; it only sets the user of a waiting credential, and never grants a login.
+* Our deciding line comes directly before the first line that may ask for a secret. All checks before it
+  (pam_nologin, pam_securetty, pam_succeed_if, pam_faildelay's delay) apply to every login. A line that jumps
   counts as one that asks: nothing may come between a jump and its target.
-* "done" ends the stack, also when the credentials are set. pam_group does its work only then, and Debian has
-  it behind common-auth: it is repeated before our line. (What common-auth itself sets, pam_cap, is left out.)
-* A password is handed on: "ignore" lets the file's own modules judge it, and they find no reason to ask.
-* A login that the agent has taken back ends at the next of our lines: CONTROL lets the module refuse, and
-  never grant; where the module is missing the line counts for nothing. The two "check" are the first of their
-  type, before pam_systemd makes a session. libpam drops what the module says when the credentials are set.
-* The last session line says that the session is open. It is the last, so that one which other modules refuse
-  is not reported. The cache goes when the session is closed.
+* "done" ends the stack, also when the credentials are set. pam_group works only then, and Debian has it after
+  common-auth, so we repeat it before our line. (pam_cap, which common-auth itself sets, is left out.)
+* We pass a password on: with "ignore" the file's own modules check it, and need not ask for one.
+* A login that the agent withdrew ends at the next of our lines: CONTROL lets the module refuse, but never
+  grant; if the module is missing, the line has no effect. The two "check" lines are the first of their type,
+  before pam_systemd makes a session. libpam ignores the module's result when the credentials are set.
+* The last session line reports that the session is open. It is last, so that a session which other modules
+  refuse is not reported. The cache is deleted when the session is closed.
 
-Lines are only put between those that are there: without ours a file is what it was, octet by octet.
+We only insert lines: without them a file is the same as before, byte by byte.
 """
 
 import os
@@ -48,7 +48,7 @@ _HEAD = "# Console SSO (sso install-pam --remove takes these lines away)"
 _SKIPS = " skips:"
 DECIDES = "auth [success=done default=ignore]"
 CONTROL = "[success=ignore ignore=ignore module_unknown=ignore default=die]"
-VERDICT = "/verdict.sock"  # how the socket ends that answers lock screens, which open no session
+VERDICT = "/verdict.sock"  # the end of the path of the lock screens' socket; lock screens open no session
 
 # Modules of the auth stack that never ask for a secret.
 _SILENT = {
@@ -85,7 +85,7 @@ _INCLUDED = {
 
 
 TYPES = ("auth", "account", "session", "password")
-BLANKS = " \t\n"  # what parts words for libpam; a form feed and a carriage return are letters
+BLANKS = " \t\n"  # separate words in libpam; form feed and carriage return do not
 LINE_MAX = 1023  # libpam 1.5 takes what is behind for another line, 1.7 does not
 # A word; in brackets it may hold blanks, and a bracket behind a backslash. The brackets are no part of it.
 _WORD = re.compile(r"\[((?:\\\]|[^\]])*)\]?|[^ \t\n]+")
@@ -99,7 +99,7 @@ _CODE = (
 _CASE = re.compile(
     rf"[ \t]*({_CODE})[ \t]*=[ \t]*(ignore|ok|done|bad|die|reset|[1-9][0-9]{{0,3}})(?=[ \t]|$)"
 )
-# Short words for a control, and the cases they stand for (pam.conf(5)).
+# Short controls, and the long form that each stands for (pam.conf(5)).
 _CONTROLS = {
     "required": {"success": "ok", "new_authtok_reqd": "ok", "ignore": "ignore", "default": "bad"},
     "requisite": {"success": "ok", "new_authtok_reqd": "ok", "ignore": "ignore", "default": "die"},
@@ -110,7 +110,7 @@ _CONTROLS = {
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a service's file as it stands, with those that a backslash joins to it."""
+    """One line of a service's file, unchanged, with the lines that a backslash joins to it."""
 
     text: str
 
@@ -122,7 +122,7 @@ class Line:
 
     @property
     def code(self) -> str:
-        """The line in one piece, as it can be written once more."""
+        """The line joined into one, so that it can be written again."""
         return " ".join(self.code_words)
 
     @property
@@ -136,12 +136,12 @@ class Line:
 
     @property
     def included(self) -> str:
-        """The service whose lines stand here, by Debian's @include."""
+        """The service that Debian's @include inserts here, or ""."""
         words = self.words
         return words[1] if len(words) > 1 and words[0].lower() == "@include" else ""
 
     def may_be(self, type: str) -> bool:
-        """Whether it is, or brings, a line of a type."""
+        """Whether this is, or includes, a line of that type."""
         if self.included:
             return _INCLUDED.get(self.included, type) == type
         return self.words[:1] != [] and self.words[0].lower().removeprefix("-") == type
@@ -154,7 +154,7 @@ class Line:
 
     @property
     def actions(self) -> dict[str, str]:
-        """What libpam does for each code that the module may return; `default` stands for all others.
+        """Map each return code of the module to libpam's action; `default` stands for all other codes.
 
         Raises ConfigError for a control that libpam does not understand, which refuses everybody.
         """
@@ -176,7 +176,7 @@ class Line:
         return words[2] if is_one else self.included
 
     def check(self) -> None:
-        """Raise ConfigError for a line that libpam takes for one that refuses everybody."""
+        """Raise ConfigError for a line that makes libpam refuse every login."""
         words = self.words
         if not words or self.included:
             return
@@ -199,7 +199,7 @@ class Line:
 
 
 def lines(text: str) -> Iterator[Line]:
-    """The lines of a service's file, whose octets are the letters of `text` (Latin-1), as libpam reads them.
+    """Yield the lines of a service's file as libpam reads them; `text` is its bytes decoded as Latin-1.
 
     A line ends at LF alone. A backslash right before it joins the next one, except in a comment. Raises
     ConfigError for what libpam refuses, or what its versions read in different ways (1.5.2 and 1.7 compared):
@@ -261,7 +261,7 @@ def add_lines(
 
 
 def deciding(found: Sequence[Line]) -> int:
-    """The index of the line before which ours decides; raises ConfigError when nobody logs in by these."""
+    """Return the index of the line before which ours decides. ConfigError if the lines never log in."""
     auth = [index for index, line in enumerate(found) if line.may_be("auth")]
     if not auth:
         raise ConfigError("the service has no auth line: nobody logs in by it")
@@ -271,7 +271,7 @@ def deciding(found: Sequence[Line]) -> int:
 def _ours(
     found: list[Line], places: dict[str, list[int]], decide: int, words: list[str]
 ) -> Iterator[tuple[int, str]]:
-    """Our lines, each with the index of the line before which it stands."""
+    """Return our lines, each with the index of the line before which it is inserted."""
     yield places["auth"][0], " ".join(("auth optional", words[0], "early", *words[1:]))
     for at in places["auth"]:
         if at >= decide and found[at].module == "pam_group":
@@ -287,7 +287,7 @@ def _ours(
 
 
 def _inserted(found: list[Line], ours: list[tuple[int, str]]) -> str:
-    """The text with our lines in it; those of one place keep their order, and its old line follows them."""
+    """Return the text with our lines; lines for the same place keep their order, before the old line."""
     unended = bool(found) and not found[-1].text.endswith("\n")
     parts = []
     for index in range(len(found) + 1):
@@ -305,12 +305,12 @@ def _inserted(found: list[Line], ours: list[tuple[int, str]]) -> str:
 
 
 def is_locker(words: Sequence[str]) -> bool:
-    """Whether lines with these arguments are a lock screen's: they ask at the verdict socket."""
+    """Whether these arguments are for a lock screen: they name the verdict socket."""
     return any(word.startswith("socket=") and word.endswith(VERDICT) for word in words)
 
 
 def noted_skips(text: str) -> tuple[str, ...]:
-    """The checks that our head line says are skipped with the administrator's knowledge."""
+    """Return the checks that our first line records as skipped with the administrator's consent."""
     for line in text.split("\n"):
         if line.startswith(_HEAD) and is_marked(line):
             return tuple(line.removesuffix(MARK).partition(_SKIPS)[2].split())
@@ -318,12 +318,12 @@ def noted_skips(text: str) -> tuple[str, ...]:
 
 
 def remove_lines(text: str) -> str:
-    """Take our lines out of the text of a service's file; what is left has the octets that it had before."""
+    """Remove our lines from the text of a service's file; the other bytes are as before."""
     split = re.findall(r"[^\n]*\n|[^\n]+", text)
     kept = [at for at, line in enumerate(split) if not is_marked(line)]
     behind = split[kept[-1] + 1 :] if kept else []
     rest = "".join(split[at] for at in kept)
-    # Where somebody has added lines behind ours the one above has its end now.
+    # If lines were added after ours, the line above ours now has a LF.
     return rest.removesuffix("\n") if any(UNENDED in line for line in behind) else rest
 
 

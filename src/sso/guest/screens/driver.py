@@ -1,7 +1,7 @@
-"""Login drivers: how a login screen is told that a user is to be signed in.
+"""Login drivers: each one tells its login screen to sign a user in.
 
-A driver never sees a credential. It makes the screen begin a login; the screen's PAM module then fetches
-what the agent has armed for (service, place, user).
+A driver never sees a credential. It makes the screen begin a login; the screen's PAM module then fetches the
+grant that the agent holds for (service, place, user).
 """
 
 import os
@@ -20,12 +20,12 @@ DISPLAY_MANAGER = "/etc/systemd/system/display-manager.service"
 
 
 class LoginDriver(Protocol):
-    """One login screen. A class, called with the configuration, the agent's reactor and the seat.
+    """One login screen. The class is called with the configuration, the agent's reactor and the seat.
 
-    `service` and `place` (a tty without /dev/; "" where the screen tells PAM none) are what its PAM module
-    will report, for the login that `trigger` begins and for no other one of that screen. `token`: the
-    screen hands our token to PAM; then that tells which login it is, and the place may be any. `unlocks`:
-    `trigger` also opens a locked session of that user, by PAM; elsewhere logind does. `retry`: seconds
+    `service` and `place` (a tty without /dev/; "" if the screen tells PAM none) are what the screen's PAM
+    module reports for the login that `trigger` begins, and for no other login of that screen. `token`: the
+    screen passes our token to PAM; the token then identifies the login, and the place may be any. `unlocks`:
+    `trigger` also unlocks a session of that user, through PAM; without it logind does. `retry`: seconds
     after which a screen that has not asked is told again; 0 for never.
     """
 
@@ -36,44 +36,44 @@ class LoginDriver(Protocol):
     retry: float
 
     def start(self, changed: Callable[[], None]) -> None:
-        """Begin to watch the screen; `changed` is to be called whenever `ready` may have become true.
+        """Begin to watch the screen; call `changed` whenever `ready` may have become true.
 
-        Descriptors go to the reactor. Raises ConfigError when it cannot work here.
+        Register descriptors with the reactor. Raises ConfigError when the driver cannot work here.
         """
 
     def ready(self, user: str) -> bool:
-        """Whether the screen can take a login of that user now."""
+        """Whether the screen can begin a login of that user now."""
 
     def trigger(self, user: str, token: str) -> bool:
-        """Make the screen begin the login; False when it could not be told. `token` is "" without `token`."""
+        """Make the screen begin the login; False if it cannot be told. `token` is "" without `self.token`."""
 
     def settled(self) -> None:
-        """The login that was triggered has come to its end: the screen is its own again."""
+        """The triggered login has ended: the driver no longer controls the screen."""
 
     def failed(self) -> None:
-        """The login that was triggered has shown a wrong password: as `settled`, but a program that would now
-        keep the screen, asking whoever is there, makes room for the next login.
+        """The triggered login failed because of a wrong password: do as in `settled`, and end a program that
+        would go on asking for a password and block the next login.
         """
 
     def cancel(self) -> None:
-        """Nothing is to come of the login that was triggered: bring the screen back to its start, at once.
+        """Abort the triggered login and return the screen to its start at once.
 
-        PAM may be asking the user something: nobody else may answer that. No session is open yet.
+        PAM may be asking the user a question, which no other person may answer. No session is open yet.
         """
 
     def lock(self, session: Seated) -> bool:
-        """Lock the seat's session by the screen's own means; False where that is logind's part."""
+        """Lock the seat's session by the screen's own means; False if logind must do it."""
 
     def is_locked(self, session: Seated) -> bool:
-        """Whether nobody can use the session without unlocking it (mostly `session.locked`)."""
+        """Whether the session must be unlocked before use (mostly `session.locked`)."""
 
     def close(self) -> None:
-        """Give everything back; may be called twice."""
+        """Release all resources; a second call does no harm."""
 
 
 Make = Callable[[GuestConfig, Reactor, Seat], LoginDriver]
 
-# Ours by name, so that no scan of the installed distributions is needed.
+# Our own drivers by name, so that no scan of the installed distributions is needed.
 _OURS = {
     "getty": "sso.guest.screens.getty:GettyDriver",
     "greetd": "sso.guest.screens.greetd:GreetdDriver",
@@ -81,12 +81,12 @@ _OURS = {
     "gdm": "sso.guest.screens.gdm:GDMDriver",
     "sddm": "sso.guest.screens.sddm:SDDMDriver",
 }
-# What display-manager.service is a link to (the units' names in Debian, Fedora and RHEL), and its driver.
+# The target of the link display-manager.service (unit names in Debian, Fedora and RHEL) to its driver.
 _MANAGERS = {"gdm": "gdm", "gdm3": "gdm", "lightdm": "lightdm", "sddm": "sddm", "greetd": "greetd"}
 
 
 def find_driver(link: str = DISPLAY_MANAGER) -> str:
-    """The driver for this machine: that of its display manager if we know it, else getty."""
+    """Return the driver's name for this machine: by its display manager if we know that, else getty."""
     try:
         unit = os.path.basename(os.readlink(link)).removesuffix(".service")
     except OSError:
@@ -95,9 +95,9 @@ def find_driver(link: str = DISPLAY_MANAGER) -> str:
 
 
 def load_driver(name: str) -> Make:
-    """The driver of that name, "auto" for what `find_driver` says; only this one is imported.
+    """Import the driver of that name; "auto" means the result of `find_driver`.
 
-    Raises ConfigError when there is none.
+    Raises ConfigError when there is no such driver.
     """
     name = find_driver() if name == AUTO else name
     value = _OURS.get(name) or _installed(name)

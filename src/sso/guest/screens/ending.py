@@ -1,7 +1,7 @@
-"""What SIGTERM and SIGHUP do to a program with a child: it never ends between a child's start and its care.
+"""Handles SIGTERM and SIGHUP in a program with a child, so that it never exits without ending the child.
 
-Python raises from a signal's handler wherever the program is, also inside of subprocess.Popen, when the child
-runs and nobody knows it yet.
+A Python signal handler may raise anywhere, also inside subprocess.Popen, when the child runs already but the
+program has no reference to it yet.
 """
 
 import sys
@@ -11,7 +11,7 @@ from types import FrameType
 
 
 class Ending:
-    """A signal handler: SystemExit at once, or at the end of what has to be done as a whole (`later`)."""
+    """A signal handler that raises SystemExit at once, or at the end of a `later` block."""
 
     def __init__(self) -> None:
         self._told, self._depth = False, 0
@@ -23,7 +23,7 @@ class Ending:
 
     @contextmanager
     def later(self) -> Iterator[None]:
-        """Context manager: what is begun inside is finished; who was told meanwhile ends behind it."""
+        """Context manager: finish the block first; a signal that came meanwhile takes effect after it."""
         self._depth += 1
         try:
             yield

@@ -1,8 +1,8 @@
-"""The GDM driver: the hook that GNOME Shell keeps for oVirt, for signing in and for unlocking.
+"""The GDM driver: signs in and unlocks through the hook that GNOME Shell has for oVirt.
 
 The shell listens on the system bus for UserAuthenticated(token) from the owner of org.ovirt.vdsm.Credentials.
-It then begins PAM's service gdm-ovirtcred and answers the first prompt without echo with the token. The
-signal is heard by everybody: the token is a nonce, and the PAM socket gives the credential to root alone.
+It then starts PAM's service gdm-ovirtcred and answers the first hidden prompt with the token. Every process
+on the bus may receive the signal: the token is only a nonce, and the PAM socket serves only root.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from sso.guest.config import GuestConfig
 from sso.guest.seat.logind import Seat, Seated
 
 NAME = "org.ovirt.vdsm.Credentials"
-RETRY_SECONDS = 15.0  # a shell that has just started, or was just unlocked, may miss a signal
+RETRY_SECONDS = 15.0  # a shell that has just started or was just unlocked may miss a signal
 
 _EMITTER = DBusAddress("/org/ovirt/vdsm/Credentials", NAME, NAME)
 
@@ -35,7 +35,8 @@ class GDMDriver:
         self._seat.bus.when_ready(changed)
 
     def ready(self, user: str) -> bool:
-        """A signal to an unlocked session would be lost, and the next one after a lock with it."""
+        """Whether a greeter or lock screen is in front: an unlocked session would ignore the signal, and then
+        also the first one after it is locked."""
         front = self._seat.found.active
         if NAME not in self._seat.bus.owned or front is None:
             return False
@@ -50,7 +51,7 @@ class GDMDriver:
     failed = settled
 
     def cancel(self) -> None:
-        """Nothing to take back: the token is worth nothing without its grant, and no module asks anything."""
+        """Do nothing: the token is useless without its grant, and no PAM module asks a question."""
 
     def lock(self, session: Seated) -> bool:
         return False

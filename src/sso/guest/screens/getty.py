@@ -1,4 +1,4 @@
-"""The getty driver: a login screen on a terminal, and the login that it becomes (getty_program)."""
+"""The getty driver: controls sso-getty (getty_program), which shows the prompt and then becomes login(1)."""
 
 import os
 import signal
@@ -15,18 +15,18 @@ from sso.guest.records import Go, Hello, Taken, is_login_name
 from sso.guest.refusals import Refusals
 from sso.guest.seat.logind import Seat, Seated
 
-HELLO_SECONDS = 2.0  # for a login screen to say where it is
+HELLO_SECONDS = 2.0  # limit for a login screen to send HELLO with its terminal
 
 
 class _Screen:
-    """One sso-getty: it becomes the login process later, so its pidfd is that of the login."""
+    """One sso-getty. It later becomes the login process, so its pidfd stays valid for the login."""
 
     def __init__(self, link: socket.socket, pid: int, life: int, timer: Timer) -> None:
         self.link, self.pid, self.life, self.timer = link, pid, life, timer
 
 
 class GettyDriver:
-    """Listens for login screens of root; the one on our terminal can take a login."""
+    """Listens for login screens that run as root; the one on our terminal can begin a login."""
 
     token = unlocks = False
     retry = 0.0
@@ -36,10 +36,10 @@ class GettyDriver:
         self._path, self._reactor = config.getty_socket, reactor
         self._refusals = Refusals("screen-refused", reactor.clock)
         self._listener: socket.socket | None = None
-        self._unknown: set[_Screen] = set()  # they have not said where they are
+        self._unknown: set[_Screen] = set()  # have not sent their terminal yet
         self._waiting: _Screen | None = None  # on our terminal
-        self._told: _Screen | None = None  # knows the user, and has not obeyed yet
-        self._login: _Screen | None = None  # has become login, for our user
+        self._told: _Screen | None = None  # knows the user, has not answered TAKEN yet
+        self._login: _Screen | None = None  # has become login(1) for our user
         self._changed: Callable[[], None] = lambda: None
 
     def start(self, changed: Callable[[], None]) -> None:
@@ -63,19 +63,20 @@ class GettyDriver:
             os.close(screen.life)
 
     def failed(self) -> None:
-        """End login(1): it would ask for another name itself, for a minute, and keep every ticket waiting."""
+        """End login(1): it would ask for another name for a minute, while every sign-on has to wait."""
         screen, self._login = self._login, None
         if screen is not None:
             _end_login(screen)
 
     def cancel(self) -> None:
-        """Take the word back from a screen, or end the login that it became; a person's own login stays.
+        """Withdraw the request from a screen, or end the login that it became; never end a typed login.
 
-        It is ended at once: it may be asking the user something, such as a new password. Whatever children it
-        has are helpers of PAM: the session's shell comes after OPENED, and then there is nothing to cancel.
+        The login is ended at once, because it may be asking the user a question, such as for a new password.
+        Its children can only be PAM's helpers: the session's shell starts after OPENED, when there is nothing
+        to cancel any more.
         """
         if self._told is not None:
-            # From here on the screen's TAKEN fails, and it stays what it is. It may have been sent before.
+            # From here on the screen cannot send TAKEN, and stays a prompt. It may have sent it before.
             self._told.link.shutdown(socket.SHUT_RD)
             self._on_packet(self._told)
         self.failed()
@@ -142,7 +143,7 @@ class GettyDriver:
         self._changed()
 
     def _drop(self, screen: _Screen) -> None:
-        """Forget a screen that is gone, or that is not ours."""
+        """Forget a screen that has hung up or is not ours."""
         self._hang_up(screen)
         os.close(screen.life)
         self._unknown.discard(screen)
@@ -162,6 +163,6 @@ def _end_login(screen: _Screen) -> None:
     try:
         signal.pidfd_send_signal(screen.life, signal.SIGKILL)
     except OSError:
-        pass  # it is gone
+        pass  # it has ended
     finally:
         os.close(screen.life)

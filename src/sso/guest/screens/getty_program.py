@@ -1,8 +1,8 @@
 """`sso-getty`: the login screen on a terminal that the guest agent can use.
 
-`agetty --skip-login --login-program /usr/bin/sso-getty` starts it in the place of login(1), or anything
-else does with a terminal as standard input. It shows "HOST login: " and becomes `login` when a name is
-typed or when the agent names a user. Without an agent it is the login screen as ever.
+`agetty --skip-login --login-program /usr/bin/sso-getty` starts it instead of login(1); any other program may
+start it with a terminal as standard input. It shows "HOST login: " and becomes `login` when the user types a
+name or the agent names a user. Without an agent it works like the normal login prompt.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from sso.guest.screens.typed import LINE_MAX, forget_typed
 
 SOCKET = "/run/console-sso/getty.sock"
 LOGIN = "/bin/login"
-DIAL_EVERY = 1.0  # seconds between two looks for an agent
-# What login passes on to the session, beside what it sets itself. Nothing of this can load code.
+DIAL_EVERY = 1.0  # seconds between two tries to reach an agent
+# Variables that login passes on to the session, in addition to its own. None of them can load code.
 ENVIRONMENT = ("TERM", "LANG", "LANGUAGE", "LC_ALL", "LC_CTYPE", "LC_MESSAGES", "COLORTERM")
 
 
 class Getty:
-    """The login screen: waits for a line or for the agent, whichever comes first."""
+    """The login screen: waits for a typed line or for the agent, whichever comes first."""
 
     def __init__(self, path: str, terminal: int = 0) -> None:
         self._path, self._terminal = path, terminal
@@ -36,7 +36,7 @@ class Getty:
         self._agent: socket.socket | None = None
 
     def wait(self) -> str | None:
-        """The name to log in, or None when the terminal is at its end."""
+        """Return the name to log in, or None when the terminal has hung up."""
         self._dial()
         forget_typed(self._terminal, [] if self._agent is None else [self._agent.fileno()])
         _make_sane(self._terminal)
@@ -54,19 +54,19 @@ class Getty:
                     return name
                 self._prompt()
             elif ready and (user := self._hear()) is not None:
-                # What was typed so far belongs to nobody.
+                # Drop what was typed so far: it must not become input of this login.
                 termios.tcflush(self._terminal, termios.TCIFLUSH)
                 self._show("\n")
                 return user
 
     def close(self) -> None:
-        """Say nothing more to the agent."""
+        """Close the connection to the agent."""
         if self._agent is not None:
             self._agent.close()
             self._agent = None
 
     def _read(self) -> bytes:
-        """A typed line; b"" at the end, also when the terminal was hung up."""
+        """Read a typed line; b"" at the end of input or after a hang-up."""
         try:
             return os.read(self._terminal, LINE_MAX)
         except OSError:
@@ -78,7 +78,7 @@ class Getty:
             self.close()
 
     def _hear(self) -> str | None:
-        """The user that the agent names; None when it says nothing that counts, or is gone."""
+        """Read the user name from the agent; None when there is no valid message or the agent is gone."""
         assert self._agent is not None
         try:
             received = records.receive(self._agent, Go)
@@ -87,7 +87,7 @@ class Getty:
         except RemoteProtocolError:
             received = None
         obeys = received is not None and is_login_name(received[0].text)
-        # What the agent has taken back meanwhile does not happen.
+        # If the agent has withdrawn its request in the meantime, sending TAKEN fails: do not log in then.
         if received is None or not obeys or not records.send(self._agent, Taken(received[0].text)):
             self.close()
             return None
@@ -101,13 +101,13 @@ class Getty:
 
 
 def _name(line: bytes) -> str:
-    """The typed name; "" for none, or for one that login would take for an option."""
+    """Return the typed name; "" for none, or for one that login would read as an option."""
     name = line.strip().decode(errors="replace")
     return "" if name.startswith("-") or not name.isprintable() else name
 
 
 def _make_sane(terminal: int) -> None:
-    """Whole lines with echo, whatever the last program left behind (termios(3))."""
+    """Set the terminal to lines with echo, whatever the last program left (termios(3))."""
     mode = termios.tcgetattr(terminal)
     mode[0] |= termios.ICRNL | termios.BRKINT
     mode[1] |= termios.OPOST | termios.ONLCR
@@ -116,16 +116,16 @@ def _make_sane(terminal: int) -> None:
 
 
 def become_login(program: str, name: str) -> NoReturn:
-    """Replace this process by login for that name, with an environment of a few harmless words."""
+    """Replace this process by login for that name, with an environment of a few harmless variables."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)  # Python ignores them, and the session would inherit that
+        signal.signal(number, signal.SIG_DFL)  # Python ignores these, and the session would inherit that
     keep = {key: os.environ[key] for key in ENVIRONMENT if key in os.environ}
     # -p lets login keep these; it sets PATH, HOME and the like itself.
     os.execve(program, [program, "-p", "--", name], keep)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Show the login screen, and become login; 0 when the terminal is at its end, 2 for a wrong use."""
+    """Show the login screen and become login; 0 when the terminal has hung up, 2 for wrong usage."""
     parser = argparse.ArgumentParser(
         prog="sso-getty", description="A login screen that the guest agent can use."
     )

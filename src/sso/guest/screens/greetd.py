@@ -1,19 +1,19 @@
-"""The greetd driver: the agent's end of `sso-greetd` (greetd_greeter.py), the greeter that waits for a word.
+"""The greetd driver: the agent's end of `sso-greetd` (greetd_greeter.py), a greeter that waits for the agent.
 
-The greeter says HELLO and waits. On SIGNIN it has greetd begin a login of that user. The PAM module asks
-nothing: it finds the credential by (service, user). What another module asks, such as a new password, the
-greeter shows; when we hang up it has greetd cancel the login, and shows its prompt.
+The greeter sends HELLO and waits. On SIGNIN it makes greetd begin a login of that user. The PAM module asks
+nothing: it finds the credential by (service, user). The greeter shows the questions of other modules, such as
+for a new password. When we hang up, it makes greetd cancel the login, and shows its prompt again.
 
-So no token is used although greetd could carry one. PAM could ask for it by a prompt only, which people
-would see whenever they sign in by another greeter, and a stack without our module would try the token as a
-password. A token would tell apart two greetd services of one machine; without it, whoever types that user's
-name at the other one in that moment opens the session there, for that same user.
+greetd could carry a token, but we use none. PAM could only ask for it with a prompt, which users of another
+greeter would see at every login, and a stack without our module would try the token as a password. A token
+would distinguish two greetd services of one machine. Without it, anybody who types the user's name at the
+other service at that moment opens the session there, for that same user.
 
-A word is given once. A login that greetd cancels at PAM's question for a password may count as a failure
-(pam_faillock), so a greeter that comes back from one does not get the same word again.
+Each request is sent once. A login that greetd cancels at PAM's question for a password may count as a failure
+(pam_faillock), so a greeter that returns from one does not get the same request again.
 
-greetd tells PAM no terminal before the user is authenticated, so the place is "", and no request that names
-one gets the credential.
+greetd tells PAM no terminal before the user is authenticated, so the place is "", and a request that names
+a terminal does not get the credential.
 """
 
 import os
@@ -32,19 +32,19 @@ from sso.guest.records import Hello, SignIn, Taken, is_login_name
 from sso.guest.refusals import Refusals
 from sso.guest.seat.logind import Seat, Seated
 
-HELLO = "greetd"  # what the greeter says that it is
-HELLO_SECONDS = 2.0  # for a greeter to say that it waits
+HELLO = "greetd"  # the greeter's kind, as its HELLO names it
+HELLO_SECONDS = 2.0  # limit for a greeter to send HELLO
 
 
 class _Greeter:
-    """One connection of a greeter: it is good for one login."""
+    """One connection of a greeter; it serves for one login."""
 
     def __init__(self, link: socket.socket, timer: Timer) -> None:
         self.link, self.timer = link, timer
 
 
 class GreetdDriver:
-    """Listens for greeters of `greeter_user`; of several that wait, the last to come gets the login."""
+    """Listens for greeters of `greeter_user`; of several that wait, the newest gets the login."""
 
     token = unlocks = False
     retry = 0.0
@@ -58,7 +58,7 @@ class GreetdDriver:
         self._greeters: set[_Greeter] = set()
         self._waiting: list[_Greeter] = []
         self._told: _Greeter | None = None
-        self._in_vain = False  # the greeter that was told has hung up by itself
+        self._in_vain = False  # the greeter that got the request has hung up by itself
         self._refusals = Refusals("screen-refused", reactor.clock)
         self._changed: Callable[[], None] = lambda: None
 
@@ -93,13 +93,13 @@ class GreetdDriver:
         return False
 
     def settled(self) -> None:
-        # The greeter still has to start the session: it hangs up when that is done, or in vain.
+        # The greeter still has to start the session; it hangs up when that is done or has failed.
         self._told, self._in_vain = None, False
 
     failed = settled
 
     def cancel(self) -> None:
-        """Hang up: a greeter starts a session only while we hear it, else it shows its prompt again."""
+        """Hang up: a greeter starts a session only while we are connected, else it shows its prompt again."""
         if self._told is not None:
             self._drop(self._told)
         self._in_vain = False
@@ -119,7 +119,7 @@ class GreetdDriver:
             self._listener = None
 
     def _admit(self) -> None:
-        """Let the greeter's user in to a socket of our own; the service manager's is open to all."""
+        """Give the greeter's user access to our own socket; the service manager's socket is open to all."""
         try:
             if not os.stat(self._path).st_mode & stat.S_IWOTH:
                 os.chown(self._path, self._uid, -1)
@@ -146,7 +146,7 @@ class GreetdDriver:
         self._reactor.watch(link.fileno(), lambda: self._on_packet(greeter))
 
     def _on_packet(self, greeter: _Greeter) -> None:
-        # The timer runs until HELLO has come. TAKEN needs no answer: that it could be sent is enough.
+        # The timer runs until HELLO arrives. TAKEN needs no answer: that the greeter could send it is enough.
         awaited: type[Hello] | type[Taken] = Taken if greeter.timer.cancelled else Hello
         try:
             received = records.receive(greeter.link, awaited)
@@ -165,7 +165,7 @@ class GreetdDriver:
             self._drop(greeter)
 
     def _drop(self, greeter: _Greeter) -> None:
-        """Forget a greeter that is gone, or that is not ours."""
+        """Forget a greeter that has hung up or is not ours."""
         greeter.timer.cancel()
         self._greeters.discard(greeter)
         self._reactor.forget(greeter.link.fileno())

@@ -1,8 +1,7 @@
 """`sso-greetd`: a greeter for greetd that waits for a person or for the agent, whichever comes first.
 
-greetd starts it as its greeter's user. It shows "HOST login: " and asks what PAM asks; or, with --chain, it
-runs another greeter and takes over from it only when the agent names a user. Without an agent it is a
-greeter as any other.
+greetd starts it as the greeter's user. It shows "HOST login: " and PAM's questions. With --chain it runs
+another greeter and takes over only when the agent names a user. Without an agent it works like any greeter.
 """
 
 import argparse
@@ -33,19 +32,19 @@ from sso.guest.screens.typed import LINE_MAX, forget_typed
 from sso.printable import escaped
 
 SOCKET = "/run/console-sso/greeter.sock"
-HELLO = "greetd"  # what kind of login screen this is
-DIAL_EVERY = 1.0  # seconds between two looks for an agent
-ANSWER_SECONDS = 60.0  # for a person to answer, as login(1) has it
-CHAIN_SECONDS = 2.0  # for another greeter to end when it is told to
+HELLO = "greetd"  # the kind of this login screen
+DIAL_EVERY = 1.0  # seconds between two tries to reach an agent
+ANSWER_SECONDS = 60.0  # for a person to answer, as in login(1)
+CHAIN_SECONDS = 2.0  # for another greeter to end after SIGTERM
 ROUNDS_MAX = 100  # questions and messages of one login
-ANSWER_MAX = 511  # octets: PAM_MAX_RESP_SIZE without its NUL
+ANSWER_MAX = 511  # bytes: PAM_MAX_RESP_SIZE without its NUL
 ABORT = 3  # Ctrl-C
 
 Ask = Callable[[str, str], "memoryview | None"]
 
 
 class Login(NamedTuple):
-    """Whom to log in, who answers PAM's questions (visible or secret), and whether it still is to be."""
+    """The user to log in, a function that answers PAM's questions, and one that says whether to go on."""
 
     user: str
     ask: Ask
@@ -56,14 +55,14 @@ class Login(NamedTuple):
 
 
 class Word:
-    """The link to the agent, when there is one: it names a user whenever somebody is to be signed in."""
+    """The connection to the agent, if there is one; the agent names the user to sign in."""
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._agent: socket.socket | None = None
 
     def wait(self, other: int) -> Login | None:
-        """The login that the agent wants, or None when the descriptor `other` is ready first."""
+        """Return the login that the agent requests, or None when the descriptor `other` is ready first."""
         while True:
             if self._agent is None:
                 self._dial()
@@ -73,15 +72,15 @@ class Word:
             if other in ready:
                 return None
             if ready and (user := self._hear()):
-                # The PAM module has no question. If another module has, a face may show it.
+                # Our PAM module asks nothing. A question of another module may be shown by the face.
                 return Login(user, lambda style, text: None, lambda: self._is_wanted(user))
 
     def fds(self) -> list[int]:
-        """What becomes readable when the agent takes its word back."""
+        """Descriptors that become readable when the agent withdraws its request."""
         return [] if self._agent is None else [self._agent.fileno()]
 
     def close(self) -> None:
-        """Hang up: one connection is one login."""
+        """Hang up; each login needs a new connection."""
         if self._agent is not None:
             self._agent.close()
             self._agent = None
@@ -92,11 +91,11 @@ class Word:
             self.close()
 
     def _is_wanted(self, user: str) -> bool:
-        """Whether the agent hears that its word is obeyed: from here on it cannot take it back."""
+        """Send TAKEN; False if the agent has hung up. After TAKEN it cannot withdraw its request."""
         return self._agent is not None and records.send(self._agent, Taken(user))
 
     def _hear(self) -> str:
-        """The user that the agent names; "" when it says nothing that counts, or is gone."""
+        """Read the user name from the agent; "" when there is no valid message or the agent is gone."""
         assert self._agent is not None
         try:
             received = records.receive(self._agent, SignIn)
@@ -114,9 +113,9 @@ class Word:
 
 
 class GreeterTerminal:
-    """Whole lines from a terminal. Ctrl-C ends a line too: nothing of it counts.
+    """Reads lines from a terminal. Ctrl-C aborts a line and drops it.
 
-    Raises OSError or termios.error when it is no terminal, or has hung up.
+    Raises OSError or termios.error when it is not a terminal or has hung up.
     """
 
     def __init__(self, fd: int = 0) -> None:
@@ -132,11 +131,11 @@ class GreeterTerminal:
         self._set(echo=True)
 
     def give_back(self) -> None:
-        """Leave it as any program wants to find it."""
+        """Restore normal terminal settings."""
         termios.tcsetattr(self.fd, termios.TCSANOW, self._sane)
 
     def forget(self) -> None:
-        """What was typed so far belongs to nobody."""
+        """Drop what was typed so far."""
         termios.tcflush(self.fd, termios.TCIFLUSH)
         self.show("\n")
 
@@ -158,9 +157,9 @@ class GreeterTerminal:
         return count - (last == ord("\n"))
 
     def ask(self, prompt: str, echo: bool, answer: bytearray, others: Sequence[int] = ()) -> int:
-        """Ask one question; the length of what is in `answer` then, -1 without an answer.
+        """Ask one question; return the length of the text in `answer`, -1 without an answer.
 
-        When one of the others becomes readable the question is nobody's any more, nor is what was typed.
+        When one of the descriptors `others` becomes readable, the question and the typed text are dropped.
         """
         self._set(echo)
         self.show(prompt)
@@ -183,7 +182,7 @@ class GreeterTerminal:
 
 
 def _plain(text: str) -> str:
-    """What PAM or greetd says, as it may be shown: lines, and nothing that steers the terminal."""
+    """Make text of PAM or greetd safe to show: keep lines, escape what could control the terminal."""
     return escaped(text.replace("\r\n", "\n"), keep="\n\t")
 
 
@@ -194,7 +193,7 @@ def _hung_up(fd: int) -> bool:
 
 
 def _is_text(octets: memoryview) -> bool:
-    """Whether octets are UTF-8; a secret is looked at without a copy of it as a whole."""
+    """Whether bytes are UTF-8; checks a secret without copying all of it."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     try:
         for at in range(len(octets)):
@@ -205,11 +204,11 @@ def _is_text(octets: memoryview) -> bool:
     return True
 
 
-# Faces: who shows what
+# Faces: what the user sees, a prompt of our own or another greeter
 
 
 class Prompt:
-    """Our own face: "HOST login: " on the terminal, and what PAM has to say."""
+    """Our own face: "HOST login: " on the terminal, and the messages of PAM."""
 
     code = 1
 
@@ -217,7 +216,7 @@ class Prompt:
         self._terminal = GreeterTerminal()
 
     def wait(self, word: Word) -> Login | None:
-        """The login of who types a name, or the one that the agent wants."""
+        """Return a login for the typed name, or the login that the agent requests."""
         prompt = f"{socket.gethostname().partition('.')[0]} login: "
         self._terminal.begin()
         self.show(prompt)
@@ -227,11 +226,11 @@ class Prompt:
                 return Login(name, self._ask, lambda: True)
             self.show(prompt)
         self._terminal.forget()
-        # PAM may ask what only the user knows; the user sits here until the agent hangs up.
+        # PAM may ask the user a question; the user sits here until the agent hangs up.
         return found._replace(ask=lambda style, text: self._ask(style, text, word.fds()))
 
     def _ask(self, style: str, text: str, others: Sequence[int] = ()) -> memoryview | None:
-        """A person's answer, which the caller wipes; None when there is none."""
+        """Return the person's answer, which the caller wipes; None when there is none."""
         answer = bytearray(LINE_MAX)
         length = self._terminal.ask(text, style == "visible", answer, others)
         given = memoryview(answer)[: max(0, length)]
@@ -247,7 +246,7 @@ class Prompt:
         self._terminal.give_back()
 
     def _name(self) -> str:
-        """The typed name; "" for none."""
+        """Read the typed name; "" for none."""
         line = bytearray(LINE_MAX)
         length = self._terminal.read(line)
         name = line[: max(0, length)].decode(errors="replace").strip()
@@ -255,7 +254,7 @@ class Prompt:
 
 
 class Chain:
-    """Another greeter as a child, on the same terminal if there is one. `code` is its exit code."""
+    """Runs another greeter as a child, on the same terminal if there is one. `code` is its exit code."""
 
     def __init__(self, argv: Sequence[str], ending: Ending) -> None:
         self.code = 0
@@ -264,7 +263,7 @@ class Chain:
         self._mode = termios.tcgetattr(0) if os.isatty(0) else None
 
     def wait(self, word: Word) -> Login | None:
-        """The login that the agent wants, with the other greeter gone; None when that ended by itself."""
+        """End the other greeter and return the login that the agent requests; None if it ended by itself."""
         try:
             with self._ending.later():
                 self._child = subprocess.Popen(self._argv)
@@ -300,7 +299,7 @@ class Chain:
 
 
 class Greeter:
-    """Logs in whom a face or the agent names, until greetd has a session to start."""
+    """Logs in the user that a face or the agent names, until greetd has a session to start."""
 
     def __init__(
         self, greetd: str, word: Word, face: Prompt | Chain, session: str = "", env: Sequence[str] = ()
@@ -308,7 +307,7 @@ class Greeter:
         self._path, self._word, self._face, self._session, self._env = greetd, word, face, session, list(env)
 
     def run(self) -> int:
-        """0 when greetd is to start a session now, else how the other greeter has ended."""
+        """Run; return 0 when greetd is to start a session now, else the other greeter's exit code."""
         while (login := self._face.wait(self._word)) is not None:
             if self._log_in(login):
                 return 0
@@ -317,7 +316,7 @@ class Greeter:
 
     def _log_in(self, login: Login) -> bool:
         with Greetd(self._path) as greetd:
-            greetd.ask("cancel_session")  # greetd has one login at a time, maybe another greeter's
+            greetd.ask("cancel_session")  # greetd has one login at a time; it may be another greeter's
             reply = self._converse(greetd, login)
             if reply.kind == "success" and login.wanted():
                 reply = greetd.ask("start_session", cmd=self._command(login.user), env=self._env)
@@ -329,7 +328,7 @@ class Greeter:
             return False
 
     def _converse(self, greetd: Greetd, login: Login) -> GreetdReply:
-        """All questions of one login; ends with success, an error, or a question without an answer."""
+        """Answer all questions of one login; ends with success, an error, or a question without an answer."""
         reply = greetd.ask("create_session", username=login.user)
         for _ in range(ROUNDS_MAX):
             if reply.kind != "auth_message":
@@ -343,7 +342,7 @@ class Greeter:
         raise RemoteProtocolError("greetd has more to ask than a login can need")
 
     def _command(self, user: str) -> list[str]:
-        """What greetd hands to a shell: the given session, else the user's own shell as a login shell."""
+        """Return the command for greetd to pass to a shell: the given session, else the login shell."""
         if self._session:
             return [self._session]
         try:
@@ -354,13 +353,13 @@ class Greeter:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Be the greeter; 0 when a session is to start, 1 when something failed, 2 for a wrong use."""
+    """Run the greeter; 0 when a session is to start, 1 for a failure, 2 for wrong usage."""
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.chain == []:
         parser.error("--chain: name the greeter that is to be started")
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
-        signal.signal(number, lambda number, frame: None)  # another greeter has them as ever
+        signal.signal(number, lambda number, frame: None)  # unlike SIG_IGN, a child resets it
     ending = Ending()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, ending)
@@ -368,7 +367,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not path:
         return _fail("GREETD_SOCK is not set: greetd has to start this", 2)
     if not given.chain:
-        confine()  # passwords are typed here
+        confine()  # users type passwords here
     try:
         face = Chain(given.chain, ending) if given.chain else Prompt()
     except termios.error:

@@ -1,4 +1,4 @@
-"""One login by way of greetd's socket, in the form of greetd-ipc(7): a length and JSON, both ways."""
+"""One login through greetd's socket, by greetd-ipc(7): every message is a length and JSON."""
 
 import json
 import os
@@ -10,9 +10,9 @@ from sso.daemon import local
 from sso.errors import RemoteProtocolError
 from sso.framing import wipe
 
-GREETD_SECONDS = 180.0  # for greetd to answer: PAM may ask a server, or a token that is to be touched
-MESSAGE_MAX = 65536  # octets of a message from greetd
-TEXT_MAX = 4096  # characters of what it shows
+GREETD_SECONDS = 180.0  # for greetd to answer: PAM may ask a server, or wait for a touch of a security token
+MESSAGE_MAX = 65536  # bytes of a message from greetd
+TEXT_MAX = 4096  # characters of a text to show
 _LENGTH = struct.Struct("=I")
 
 
@@ -24,7 +24,7 @@ class GreetdReply(NamedTuple):
     text: str = ""
 
 
-# What each kind holds, and which types of it there are.
+# The fields of each kind of reply, and the types that it may have.
 _FIELDS = {
     "success": (),
     "error": ("error_type", "description"),
@@ -38,7 +38,7 @@ _STYLES = {
 
 
 class Greetd:
-    """One connection to greetd, for one login. Raises RemoteProtocolError when greetd breaks the form."""
+    """One connection to greetd, for one login. Raises RemoteProtocolError when a reply is malformed."""
 
     def __init__(self, path: str) -> None:
         self._link = socket.socket(socket.AF_UNIX)
@@ -48,7 +48,7 @@ class Greetd:
         except OSError as error:
             self._link.close()
             raise RemoteProtocolError(f"greetd cannot be reached at {path}: {error.strerror}") from None
-        if local.peer(self._link).uid not in (0, os.geteuid()):  # it is told what a person answers
+        if local.peer(self._link).uid not in (0, os.geteuid()):  # it receives the user's answers
             self._link.close()
             raise RemoteProtocolError(f"greetd is not who listens at {path}")
 
@@ -63,7 +63,7 @@ class Greetd:
         return self._exchange(bytearray(json.dumps({"type": type, **values}).encode()))
 
     def answer(self, answer: memoryview | None) -> GreetdReply:
-        """Answer a question, and wipe the answer; None goes on after a message that is no question."""
+        """Answer a question and wipe the answer; None confirms a message that is not a question."""
         head, tail = b'{"type":"post_auth_message_response","response":', b"}"
         word = bytearray(b"null") if answer is None else _quoted(answer)
         message = bytearray(len(head) + len(word) + len(tail))
@@ -97,7 +97,7 @@ class Greetd:
 
 
 def _quoted(answer: memoryview) -> bytearray:
-    """A JSON string of octets that are UTF-8, with no copy elsewhere."""
+    """Encode UTF-8 bytes as a JSON string, in the returned buffer only."""
     plain = [octet >= 0x20 and octet not in b'"\\' for octet in answer]
     quoted = bytearray(2 + sum(1 if good else 6 for good in plain))
     quoted[0] = quoted[-1] = ord('"')

@@ -1,17 +1,17 @@
-"""The LightDM driver: its seat switches to the user, which signs her in or unlocks her session.
+"""The LightDM driver: makes the seat switch to the user, which signs them in or unlocks their session.
 
-Seat.SwitchToUser runs PAM's service lightdm without a conversation: a grant that waits lets the user in,
-anything else ends at the greeter. That handle has no display yet, so PAM_TTY is empty, and the grant is for
-an empty one only: the greeter's own conversation for the same user tells ":0". A greeter that took the grant
-would hold an authenticated user whose session opens at a key press, without any line of PAM, after the
-client has left (read in LightDM 1.26: src/seat.c, src/session-child.c).
+Seat.SwitchToUser runs PAM's service lightdm without a conversation: with a waiting grant the user gets in,
+otherwise the greeter appears. This PAM handle has no display yet, so PAM_TTY is empty, and the grant is only
+for an empty one. The greeter's own conversation for the same user reports ":0". If the greeter took the
+grant, it would hold an authenticated user whose session opens at a key press, without another call of PAM,
+even after the client has left (seen in LightDM 1.26: src/seat.c, src/session-child.c).
 
-Locking is LightDM's own as well: it puts a greeter in front of the session, and logind's LockedHint stays
-what it is; so a session behind a greeter counts as locked. One behind another session, such as a text login,
-does not: a key brings it to the front.
+LightDM also locks in its own way: it puts a greeter in front of the session and does not change logind's
+LockedHint. So a session behind a greeter counts as locked. A session behind another session, such as a text
+login, does not: a key press brings it to the front.
 
-Told to lock while it still starts the greeter, LightDM (1.26) kills that one with its X server and begins
-again: told every two seconds it never comes to an end.
+If LightDM (1.26) is told to lock while it still starts the greeter, it kills the greeter and its X server and
+starts again; told every two seconds, it would never finish.
 """
 
 from collections.abc import Callable
@@ -25,15 +25,15 @@ from sso.guest.seat.logind import Seat, Seated
 
 NAME = "org.freedesktop.DisplayManager"
 
-LOCK_AGAIN = 30.0  # seconds for LightDM to put its greeter in front, before it is told once more
+LOCK_AGAIN = 30.0  # seconds for LightDM to put its greeter in front, before we tell it again
 
 _SEAT = DBusAddress("/org/freedesktop/DisplayManager/Seat0", NAME, f"{NAME}.Seat")
 
 
 class LightDMDriver:
-    """Talks to seat 0 of LightDM."""
+    """Controls seat 0 of LightDM."""
 
-    service, place = "lightdm", ""  # not ":0": that is the greeter's
+    service, place = "lightdm", ""  # not ":0", which is the greeter's
     token = False
     unlocks = True
     retry = 0.0
@@ -41,13 +41,13 @@ class LightDMDriver:
     def __init__(self, config: GuestConfig, reactor: Reactor, seat: Seat) -> None:
         self.service = config.service or self.service
         self._seat, self._reactor = seat, reactor
-        self._locking: float | None = None  # when LightDM was told, until a greeter has been seen
+        self._locking: float | None = None  # when we told LightDM to lock, until we see a greeter
 
     def start(self, changed: Callable[[], None]) -> None:
         self._seat.bus.when_ready(changed)
 
     def ready(self, user: str) -> bool:
-        """Whether the greeter is in front: before that LightDM knows no seat."""
+        """Whether the greeter is in front; before that LightDM has no seat."""
         front = self._seat.found.active
         return self._seat.bus.ready and front is not None and front.greeter
 
@@ -61,7 +61,7 @@ class LightDMDriver:
     failed = settled
 
     def cancel(self) -> None:
-        """Nothing to take back: without its grant the switch ends at the greeter, as at any question."""
+        """Do nothing: without its grant the switch ends at the greeter, as it does at any question."""
 
     def lock(self, session: Seated) -> bool:
         now = self._reactor.clock()
@@ -72,7 +72,7 @@ class LightDMDriver:
 
     def _lock_answered(self, reply: Reply) -> None:
         if reply is None:
-            self._locking = None  # nobody has begun anything
+            self._locking = None  # LightDM has not begun to lock
 
     def is_locked(self, session: Seated) -> bool:
         front = self._seat.found.active

@@ -1,13 +1,13 @@
-"""The SDDM driver: it speaks to SDDM's daemon as its greeter does, with an empty password.
+"""The SDDM driver: it sends a login to SDDM's daemon as the greeter does, with an empty password.
 
-PAM's service sddm then finds the grant. The protocol is SDDM's own and bound to its version (QDataStream over
-a local socket, src/common/Messages.h): only 0.19 is known here, anything else is refused politely. The socket
-belongs to the user sddm, so a forked process that becomes that user does the talking.
+PAM's service sddm then finds the grant. The protocol is private to SDDM and depends on its version
+(QDataStream over a local socket, src/common/Messages.h): we know only 0.19 and refuse other versions. The
+socket belongs to the user sddm, so a forked process switches to that user and talks to SDDM.
 
-Three things of SDDM 0.19 shape it (src/daemon/Display.cpp, SocketServer.cpp). Who asks for a login has to be
-connected until SDDM is done with it, which answers to where the connection was, also when that is gone. Each
-message that PAM shows is a failure to it, so a failure is not the end. And only who asked hears of a success:
-the greeter, which ends itself then, has to be ended by us.
+Three facts about SDDM 0.19 matter here (src/daemon/Display.cpp, SocketServer.cpp). First, the process that
+asks for a login must stay connected until SDDM has finished, because SDDM answers to that connection even if
+it is closed. Second, SDDM reports each message of PAM as a failure, so a failure is not the end. Third, only
+the process that asked learns of the success: the greeter, which would then exit, does not, so we end it.
 """
 
 import glob
@@ -35,19 +35,19 @@ KNOWN = "0.19."
 USER = "sddm"
 SOCKETS = "/tmp/sddm-:*"
 STATE = "/var/lib/sddm/state.conf"
-SETTINGS = ("/usr/lib/sddm/sddm.conf.d/*", "/etc/sddm.conf.d/*", "/etc/sddm.conf")  # the later ones win
+SETTINGS = ("/usr/lib/sddm/sddm.conf.d/*", "/etc/sddm.conf.d/*", "/etc/sddm.conf")  # later files win
 LOGIN, X11, WAYLAND = 1, 1, 2  # GreeterMessages, Session::Type
 SUCCEEDED, FAILED = 2, 3  # DaemonMessages
 FOLDERS = {X11: ("X11", "/usr/share/xsessions"), WAYLAND: ("Wayland", "/usr/share/wayland-sessions")}
 VERSION_SECONDS = 10.0
-TALK_SECONDS = 120.0  # for PAM to come to its end; a talk that SDDM never answers blocks the next one as long
+TALK_SECONDS = 120.0  # for PAM to finish; a talk that SDDM never answers blocks the next one as long
 QUIET_SECONDS = 5.0  # after a failure, for the next message of the same login
-GREETER_SECONDS = 5.0  # for a greeter that is just being started
+GREETER_SECONDS = 5.0  # for a greeter that is starting
 GREETER_PAUSE = 0.05
 
 
 class SDDMDriver:
-    """Knows the daemon's version, and has one login under way at a time."""
+    """Reads SDDM's version and runs one login at a time."""
 
     service, place = "sddm", ""
     token = unlocks = False
@@ -58,9 +58,9 @@ class SDDMDriver:
         self._reactor, self._seat, self._sockets = reactor, seat, sockets
         self._known = False
         self._talk: Forked | None = None
-        self._wanted = False  # the login of the talk is still to come to its end
-        self._user = ""  # whose login that is
-        self._helpers: list[int] = []  # pidfds of those that are to end with the talk
+        self._wanted = False  # whether the login of the current talk is still wanted
+        self._user = ""  # the user of that login
+        self._helpers: list[int] = []  # pidfds of processes to end after the talk
         self._changed: Callable[[], None] = lambda: None
 
     def start(self, changed: Callable[[], None]) -> None:
@@ -77,7 +77,7 @@ class SDDMDriver:
         Forked(self._reactor, _version, told, VERSION_SECONDS)
 
     def ready(self, user: str) -> bool:
-        """Whether the greeter is in front, or without logind its socket is there."""
+        """Whether the greeter is in front or, without logind, its socket exists."""
         found = self._seat.found
         in_front = not found.known or (found.active is not None and found.active.greeter)
         return self._known and in_front and self._talk is None and bool(_candidates(self._sockets))
@@ -87,7 +87,7 @@ class SDDMDriver:
             self._talk = None
             self._end_helpers()
             if not self._wanted:
-                self._changed()  # another login may wait for the end of this talk
+                self._changed()  # another login may be waiting for the end of this talk
 
         sockets = self._sockets
         self._talk = Forked(self._reactor, lambda: _log_in(sockets, user), told, TALK_SECONDS)
@@ -100,11 +100,11 @@ class SDDMDriver:
     failed = settled
 
     def cancel(self) -> None:
-        """End the process that asks PAM; the talk goes on to its end, as SDDM needs it.
+        """End the process that runs PAM; let the talk go on to its end, as SDDM requires.
 
-        PAM may be asking something (a password that is due), to which SDDM 0.19 has no answer: it waits for
-        ever, and with it the next login. It is ended when the talk is over, of which the greeter hears
-        as of any failure; nobody else can answer meanwhile.
+        PAM may be asking a question (for a new password), which SDDM 0.19 cannot answer: it would wait for
+        ever and block the next login. So the process is killed once the talk is over; the greeter learns of
+        that as of any failure. Until then no one else can answer the question.
         """
         wanted, self._wanted = self._wanted, False
         if wanted:
@@ -130,7 +130,7 @@ class SDDMDriver:
 
 
 def _version() -> bytes:
-    """In a worker: the installed version, from the package's own record; SDDM itself does not tell it."""
+    """In a worker: return the installed version from the package database, since SDDM does not report it."""
     for words in (
         ["dpkg-query", "-W", "-f", "${Version}", "sddm"],
         ["rpm", "-q", "--qf", "%{VERSION}", "sddm"],
@@ -146,11 +146,11 @@ def _version() -> bytes:
 
 
 def _log_in(sockets: str, user: str) -> bytes:
-    """Ask for the login, wait until SDDM is done with it, and end the greeter when somebody is in."""
+    """Ask for the login, wait until SDDM has finished, and end the greeter if the login succeeded."""
     paths, daemons = _candidates(sockets), {0, os.getuid()}
-    name = user.encode("utf-16-be")  # now: sddm may not be able to load the codec
+    name = user.encode("utf-16-be")  # before `become`: the user sddm may not be able to load the codec
     if os.geteuid() == 0:
-        become(USER)  # before anything is read that is sddm's own
+        become(USER)  # before we read any file that belongs to sddm
     kind, session = _session(STATE, _folders(SETTINGS))
     message = struct.pack(">I", LOGIN) + _text(name) + _text(b"")
     message += struct.pack(">I", kind) + _text(session.encode("utf-16-be"))
@@ -164,7 +164,7 @@ def _log_in(sockets: str, user: str) -> bytes:
 
 
 def _candidates(pattern: str) -> list[str]:
-    """The sockets that may be its, the newest first: what others put into /tmp under such a name is none."""
+    """Return sockets that may be SDDM's, newest first; skip files of other users with such a name in /tmp."""
     owners, found = _owners(), []
     for path in glob.glob(pattern):
         try:
@@ -177,7 +177,7 @@ def _candidates(pattern: str) -> list[str]:
 
 
 def _owners() -> set[int]:
-    """SDDM's daemon makes a socket as root and gives it to its greeter."""
+    """The possible owners of the socket: SDDM's daemon makes it as root and gives it to its greeter."""
     owners = {0, os.getuid()}
     with suppress(KeyError):
         owners.add(pwd.getpwnam(USER).pw_uid)
@@ -185,10 +185,10 @@ def _owners() -> set[int]:
 
 
 def _connected(paths: list[str], daemons: set[int]) -> tuple[socket.socket, str]:
-    """A connection to the first socket behind which is SDDM's daemon: one of the greeter's own is none."""
+    """Connect to the first socket on which SDDM's daemon listens; skip one that the greeter made itself."""
     for path in paths:
         link = socket.socket(socket.AF_UNIX)
-        with suppress(OSError):  # nobody listens there any more
+        with suppress(OSError):  # no process listens there any more
             link.connect(path)
             if local.peer(link).uid in daemons:
                 return link, path
@@ -197,7 +197,7 @@ def _connected(paths: list[str], daemons: set[int]) -> tuple[socket.socket, str]
 
 
 def _succeeds(link: socket.socket) -> bool:
-    """Whether it says so, before it hangs up or, after a failure, says nothing more."""
+    """Whether SDDM reports success before it hangs up or, after a failure, is silent for QUIET_SECONDS."""
     while True:
         try:
             reply = int.from_bytes(link.recv(4, socket.MSG_WAITALL), "big")
@@ -209,7 +209,7 @@ def _succeeds(link: socket.socket) -> bool:
 
 
 def _end_greeter(path: str) -> None:
-    """End the greeter on that socket, which may be just about to begin."""
+    """End the greeter on that socket; it may still be starting."""
     limit = time.monotonic() + GREETER_SECONDS
     while not _end_all(_running(b"sddm-greeter", path.encode()), signal.SIGTERM):
         if time.monotonic() > limit:
@@ -218,10 +218,10 @@ def _end_greeter(path: str) -> None:
 
 
 def _end_all(lives: list[int], how: signal.Signals) -> bool:
-    """End these processes, close their descriptors, and say whether one could be ended."""
+    """Signal these processes and close their pidfds; True if at least one got the signal."""
     ended = False
     for life in lives:
-        with suppress(OSError):  # it is gone, or another user's
+        with suppress(OSError):  # it has ended, or belongs to another user
             signal.pidfd_send_signal(life, how)
             ended = True
         os.close(life)
@@ -229,7 +229,7 @@ def _end_all(lives: list[int], how: signal.Signals) -> bool:
 
 
 def _running(program: bytes, option: bytes) -> list[int]:
-    """Descriptors of the processes of that program which were started with that word; the caller's."""
+    """Return pidfds of processes of that program started with that argument; the caller closes them."""
     found = []
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -246,7 +246,7 @@ def _running(program: bytes, option: bytes) -> list[int]:
 
 
 def _text(octets: bytes) -> bytes:
-    """A QString in a QDataStream: its length in octets, and UTF-16."""
+    """Encode a QString for QDataStream: its length in bytes, then UTF-16."""
     return struct.pack(">I", len(octets)) + octets
 
 
@@ -254,7 +254,7 @@ def _text(octets: bytes) -> bytes:
 
 
 def _folders(settings: tuple[str, ...]) -> dict[int, str]:
-    """Where SDDM finds the sessions of each type."""
+    """Return the folders in which SDDM finds the sessions of each type."""
     found = dict(FOLDERS.values())
     for path in (path for pattern in settings for path in sorted(glob.glob(pattern))):
         section = ""
@@ -268,7 +268,7 @@ def _folders(settings: tuple[str, ...]) -> dict[int, str]:
 
 
 def _session(state: str, folders: dict[int, str]) -> tuple[int, str]:
-    """The session that was used last, if it still exists, else the first one; SDDM is told type and file."""
+    """Return type and file of the last used session if it still exists, else of the first session."""
     last = next((line.partition("=")[2].strip() for line in _lines(state) if line.startswith("Session=")), "")
     known = [(kind, path) for kind in folders for path in sorted(glob.glob(f"{folders[kind]}/*.desktop"))]
     if not known:

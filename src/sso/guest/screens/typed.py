@@ -1,19 +1,19 @@
-"""What was typed for a program that has ended, and is nobody's now."""
+"""Drops input that was typed for a program which has ended."""
 
 import os
 import select
 import termios
 from collections.abc import Sequence
 
-QUIET_SECONDS = 0.5  # without a key, after which who was typing has noticed
-LINE_MAX = 4096  # octets that a terminal hands over at once
+QUIET_SECONDS = 0.5  # without a key press, after which the user has noticed and stopped typing
+LINE_MAX = 4096  # bytes that a terminal returns at once
 
 
 def forget_typed(terminal: int, others: Sequence[int] = ()) -> None:
-    """Drop what was typed so far, without showing it, until nobody goes on typing or another is readable.
+    """Drop typed input, without showing it, until typing stops or one of `others` is readable.
 
-    The last program may have ended while it asked for a secret. Who types it does not look, and would give
-    the rest of it to a prompt that shows it. The terminal is left without echo and without lines.
+    The last program may have ended while it asked for a secret. A user who goes on typing would show the rest
+    of it at the next prompt. The terminal is left without echo and without line mode.
     """
     mode = termios.tcgetattr(terminal)
     mode[3] &= ~(termios.ICANON | termios.ECHO)

@@ -1,1 +1,1 @@
-"""Who sits at the seat, as the system tells."""
+"""Which users are signed in at the seat, from logind or utmp."""

@@ -1,9 +1,9 @@
-"""The system bus on the agent's loop: calls with a deadline, signals in and out, one name of our own.
+"""The system bus on the agent's event loop: calls with a deadline, signals in and out, one name of our own.
 
-jeepney makes and parses the messages; nothing here blocks, and a bus that is gone or late is dialled again.
-Anybody on the bus may send us signals: one counts only when it comes from the owner of the name that it is
-expected from, it is a hint to look and never a fact, its body is not even parsed, and what is too long or
-cannot be parsed is passed over, so that nobody can make us hang up. Replies are matched by the bus.
+jeepney builds and parses the messages. Nothing here blocks; we reconnect to a bus that is gone or late.
+Every process on the bus may send us signals, so a signal counts only if it comes from the owner of the name
+that we expect. It is only a hint to look: its body is not parsed. Messages that are too long or cannot be
+parsed are skipped, so that no sender can make us disconnect. The bus matches replies to calls.
 """
 
 import os
@@ -29,15 +29,15 @@ from sso.guest.log import note
 
 SYSTEM_BUS = "unix:path=/run/dbus/system_bus_socket"
 CALL_SECONDS = 5.0
-DIAL_EVERY = 5.0  # seconds between two tries to reach a bus that is gone
-MESSAGE_MAX = 64 * 1024  # octets of a message that is read; ours have some hundred
-LEGAL_MAX = 2**27  # octets of a message (D-Bus specification, Message Format)
-HEAD = 16  # octets that tell how long a message is
+DIAL_EVERY = 5.0  # seconds between two tries to connect
+MESSAGE_MAX = 64 * 1024  # bytes of a message that we parse; those that we expect have a few hundred
+LEGAL_MAX = 2**27  # bytes of a message (D-Bus specification, Message Format)
+HEAD = 16  # bytes that contain a message's length
 READ_SIZE = 65536
 SERIALS = 2**32 - 1
-OWNER = (1,), (4,)  # RequestName: we are the owner, or were it already
+OWNER = (1,), (4,)  # replies of RequestName: we are the owner now, or were it already
 
-Reply = tuple[Any, ...] | None  # the body of a reply, None for every kind of failure
+Reply = tuple[Any, ...] | None  # the body of a reply; None for every kind of failure
 Done = Callable[[Reply], None]
 
 _OWNER_CHANGED = (
@@ -46,12 +46,12 @@ _OWNER_CHANGED = (
 _DAEMON = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
 
 
-# What jeepney raises for octets that are no message, or a message that it does not know.
+# The exceptions of jeepney for bytes that are not a message, or for a kind of message that it does not know.
 _MALFORMED = (ValueError, LookupError, TypeError, AssertionError, RecursionError, struct.error)
 
 
 class Match(NamedTuple):
-    """Which signals are wanted; `path` is a namespace, "" for any."""
+    """Selects signals; `path` is a path namespace, "" for any."""
 
     sender: str
     interface: str
@@ -66,7 +66,7 @@ class Match(NamedTuple):
         )
 
     def fits(self, header: Header, owner: str) -> bool:
-        """Whether a signal is of this kind, and sent by `owner`, which the bus vouches for."""
+        """Whether a signal matches and its sender is `owner`; the bus itself sets the sender."""
         fields = header.fields
         path = str(fields.get(HeaderFields.path, ""))
         return (
@@ -78,14 +78,14 @@ class Match(NamedTuple):
 
 
 class Incoming:
-    """Octets in, whole messages out, still packed; too long ones are dropped as they come."""
+    """Cuts a byte stream into messages without parsing them; drops those over MESSAGE_MAX as they arrive."""
 
     def __init__(self) -> None:
         self._data = bytearray()
         self._skip = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """The messages that have become whole. Raises one of several errors when this is no D-Bus."""
+        """Yield the messages that are complete now. Raises one of _MALFORMED if this is not D-Bus."""
         self._data += data
         while True:
             skipped = min(self._skip, len(self._data))
@@ -106,7 +106,7 @@ class Incoming:
 
 
 class Bus:
-    """One connection to the system bus, made anew when it is lost; `address` is for tests."""
+    """Keeps one connection to the system bus and reconnects when it is lost; `address` is for tests."""
 
     def __init__(self, reactor: Reactor, address: str = "") -> None:
         self._reactor = reactor
@@ -117,22 +117,22 @@ class Bus:
         self._serial = 0
         self._calls: dict[int, tuple[Done, Timer]] = {}
         self._matches: list[tuple[Match, Callable[[], None]]] = []
-        self._owners: dict[str, str] = {}  # the unique name of each name that signals are expected from
+        self._owners: dict[str, str] = {}  # well-known name to unique name, for expected senders
         self._names: list[str] = []
         self._on_ready: list[Callable[[], None]] = []
-        self._timer: Timer | None = None  # when to dial again, or to give up a bus that does not greet
+        self._timer: Timer | None = None  # when to reconnect, or to give up a bus that does not answer Hello
         self.ready = False
         self.owned: set[str] = set()
 
-    # For everybody
+    # Public methods
 
     @property
     def reachable(self) -> bool:
-        """Whether somebody has taken the call, even if he has not greeted yet."""
+        """Whether a bus accepted the connection, even if it has not answered Hello yet."""
         return self._link is not None
 
     def open(self) -> None:
-        """Reach for the bus; what was asked for by `match` and `own` is set up whenever it is there."""
+        """Start to connect; every connection sets up all matches and names requested by `match` and `own`."""
         link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             link.connect(next(iter(get_connectable_addresses(self._address))))
@@ -146,21 +146,21 @@ class Bus:
         self._say()
 
     def close(self) -> None:
-        """Leave the bus; every call that is open fails."""
+        """Disconnect; every open call fails."""
         self._hang_up()
 
     def when_ready(self, callback: Callable[[], None]) -> None:
-        """Call back each time that the bus is there (again), and when it has given us a name."""
+        """Run `callback` each time the bus is connected, and when it has given us a name."""
         self._on_ready.append(callback)
 
     def match(self, match: Match, hint: Callable[[], None]) -> None:
-        """Call back for each signal of that kind, and when another process has become its sender."""
+        """Run `hint` for each signal that matches, and when another process becomes the expected sender."""
         self._matches.append((match, hint))
         if self.ready:
             self._add_match(match)
 
     def own(self, name: str) -> None:
-        """Own a well-known name from now on, as soon as nobody else does; `owned` says if we do."""
+        """Request a well-known name, now or when its owner gives it up; `owned` says whether we have it."""
         self._names.append(name)
         if self.ready:
             self._request(name)
@@ -176,26 +176,26 @@ class Bus:
     ) -> None:
         """Call a method; `done` gets the reply's body, or None for an error, a late reply, or no bus.
 
-        `done` is never called before this returns.
+        This method returns before `done` is called.
         """
         if not self.ready and address is not _DAEMON:
             self._reactor.after(0.0, lambda: done(None))
             return
         message = new_method_call(address, member, signature, body)
         serial = self._serial % SERIALS + 1
-        # The bus itself is never late: what it said of names and matches would be missing for ever.
+        # No deadline for the bus itself: its answers about names and matches would never be repeated.
         late = (lambda: self._lost("late")) if address is _DAEMON else (lambda: self._reply(serial, None))
         self._calls[serial] = done, self._reactor.after(seconds, late)
         self._send(message)
 
     def emit(self, emitter: DBusAddress, member: str, signature: str, body: tuple[Any, ...]) -> bool:
-        """Send a signal to everybody; False when there is no bus."""
+        """Broadcast a signal; False when there is no bus."""
         return self.ready and self._send(new_signal(emitter, member, signature, body))
 
     # The connection
 
     def _say(self) -> None:
-        """The next line of the authentication, then Hello (D-Bus specification, Authentication Protocol)."""
+        """Send the next authentication line, then Hello (D-Bus specification, Authentication Protocol)."""
         assert self._login is not None
         if self._login.authenticated:
             self._login = None
@@ -287,7 +287,7 @@ class Bus:
                 hint()
 
     def _names_changed(self, member: object, body: Reply) -> None:
-        """What the bus says of names, those of others and ours."""
+        """Handle the bus's signals about names, ours and those of other processes."""
         match member, body:
             case "NameOwnerChanged", (str(name), str(), str(owner)) if name in self._owners:
                 self._owners[name] = owner
@@ -311,7 +311,7 @@ class Bus:
         return self._write(message.serialise(serial=self._serial))
 
     def _write(self, data: bytes) -> bool:
-        """Write all of it: a bus that cannot take some hundred octets is as good as gone."""
+        """Write everything or disconnect: a bus that cannot accept a few hundred bytes is out of order."""
         assert self._link is not None
         try:
             written = self._link.send(data, socket.MSG_NOSIGNAL)
@@ -340,7 +340,7 @@ class Bus:
             self._link = None
         for serial in list(self._calls):
             self._reply(serial, None)
-        # After the calls: one that fails may have been about a name.
+        # After the calls have failed: their callbacks may change what we know of names.
         self.owned.clear()
         self._owners.clear()
 

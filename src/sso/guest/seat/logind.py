@@ -1,4 +1,4 @@
-"""Who sits at the console: the sessions of seat0, as logind tells them or, without logind, utmp.
+"""The sessions of seat0, from logind or, without logind, from utmp.
 
 Sources: org.freedesktop.login1(5), utmp(5).
 """
@@ -18,10 +18,10 @@ LOGIN1 = "org.freedesktop.login1"
 ROOT = "/org/freedesktop/login1"
 PROPERTIES = "org.freedesktop.DBus.Properties"
 SEAT = "seat0"
-SEATS = "/run/systemd/seats"  # logind keeps its seats there
+SEATS = "/run/systemd/seats"  # logind keeps a file here for each seat
 UNKNOWN_UID = -1
-SESSIONS_MAX = 16  # of one seat, the one in front first; more are not looked at
-PAUSE = 0.1  # seconds between two looks that nobody asked for: any user can make logind send signals
+SESSIONS_MAX = 16  # sessions read per seat, the active one first
+PAUSE = 0.1  # seconds between two looks after signals, because any user can make logind send signals
 GRAPHICAL = ("x11", "wayland", "mir")
 
 _SESSION = re.compile(f"{ROOT}/session/[A-Za-z0-9_]{{1,255}}")
@@ -29,10 +29,10 @@ _MANAGER = DBusAddress(ROOT, LOGIN1, f"{LOGIN1}.Manager")
 
 
 class Seated(NamedTuple):
-    """One session of the seat. `kind` is x11, wayland, mir, tty or unspecified; `locked` its LockedHint;
-    `leader` the process that has opened it by PAM, 0 where nobody tells.
+    """One session of the seat. `kind` is x11, wayland, mir, tty or unspecified; `locked` is its LockedHint;
+    `leader` is the process that opened it through PAM, 0 if unknown.
 
-    LockedHint False is no proof of an unlocked screen: many lockers never set it.
+    LockedHint False does not prove that the screen is unlocked: many lockers never set it.
     """
 
     id: str
@@ -51,16 +51,16 @@ class Seated(NamedTuple):
         return self.kind in GRAPHICAL
 
     def belongs_to(self, user: str, uid: int) -> bool:
-        """Whether it is hers; by the name where utmp knew nothing else."""
+        """Whether the session belongs to that user; compares names if utmp gave no uid."""
         return self.user == user if self.uid == UNKNOWN_UID else self.uid == uid
 
 
 class Found(NamedTuple):
-    """What a look found. Without `known` nobody could tell for certain: `users` is what utmp says, or those
-    that logind told of before a session that it could not tell of, and then a stranger.
+    """The result of a look. Without `known` it is uncertain: `users` comes from utmp, or has the sessions
+    read before one that logind could not describe, and then an unknown user.
 
-    `active` is the session in front, a greeter's too; `users` are the users' sessions of the seat, the
-    one in front first.
+    `active` is the session in front, which may be a greeter's; `users` are the users' sessions of the seat,
+    the one in front first.
     """
 
     known: bool
@@ -69,12 +69,12 @@ class Found(NamedTuple):
 
     @property
     def user(self) -> Seated | None:
-        """The user's session that counts: there is one of a user at a time, as far as it is up to us."""
+        """The first user's session, or None; we ourselves never open a second one."""
         return self.users[0] if self.users else None
 
 
 class Seat:
-    """seat0. It is looked at on every hint of a change, and `watch`ers hear of the result."""
+    """Reads the state of seat0 after every hint of a change, and runs the callbacks of `watch`."""
 
     def __init__(
         self, reactor: Reactor, bus: Bus, tty: str = "", utmp_path: str = utmp.UTMP, seats: str = SEATS
@@ -96,20 +96,20 @@ class Seat:
             bus.match(Match(LOGIN1, interface, member, ROOT), self.hint)
 
     def watch(self, changed: Callable[[], None]) -> None:
-        """Call back after each look, also one that nobody asked for."""
+        """Run `changed` after each look, also after one that a signal caused."""
         self._watchers.append(changed)
 
     def look(self, done: Callable[[Found], None]) -> None:
-        """Look now; `done` gets what was found, never before this returns."""
+        """Read the seat's state now; `done` gets the result after this method has returned."""
         self._waiting.append(done)
         self.hint()
 
     def lock(self, session: str) -> None:
-        """Ask the session's own programs to lock it; whether they did, a look tells."""
+        """Ask the session's own programs to lock it; only a later look shows whether they did."""
         self.bus.call(_MANAGER, "LockSession", "s", (session,))
 
     def lock_all(self) -> None:
-        """Ask the programs of every session, where nobody can tell which there are."""
+        """Ask the programs of every session to lock it, for when the sessions are not known."""
         self.bus.call(_MANAGER, "LockSessions")
 
     def unlock(self, session: str) -> None:
@@ -121,13 +121,13 @@ class Seat:
         self.bus.call(_MANAGER, "TerminateSession", "s", (session,))
 
     def power_off(self) -> None:
-        """Shut the machine down, asking nobody."""
+        """Shut the machine down without a question."""
         self.bus.call(_MANAGER, "PowerOff", "b", (False,))
 
     # Looking
 
     def hint(self) -> None:
-        """Look, once for any number of hints that come while a look is under way, and soon after."""
+        """Look again; all hints that come during a look or within PAUSE cause one look."""
         if self._looking:
             self._again = True
         elif self._waiting or self._pause is None or self._pause.cancelled:
@@ -137,7 +137,7 @@ class Seat:
         if self._pause is not None:
             self._pause.cancel()
         self._looking, self._again = True, False
-        # Who asks from here on gets the next look, and nobody's hints keep these from their answer.
+        # Later requests get the next look, so that hints cannot delay the answers to these requests.
         asked, self._waiting = self._waiting, []
         _Look(self.bus, lambda found: self._conclude(found or self._without_logind(), asked))
 
@@ -156,7 +156,7 @@ class Seat:
             self._pause = self._reactor.after(PAUSE, self._begin)
 
     def _without_logind(self) -> Found:
-        """By the login records where there is no logind; one that is only late may know of somebody."""
+        """Read utmp if there is no logind. If logind is only late, it may know sessions that utmp lacks."""
         if os.path.isdir(self._seats):
             return Found(False, None, (_STRANGER,))
         entry = utmp.on_line(self._tty, self._utmp_path)
@@ -166,10 +166,10 @@ class Seat:
 
 
 class _Look:
-    """One look at the seat: its properties, then those of one session after the other.
+    """One look at the seat: reads its properties, then those of one session after another.
 
-    `done` gets None when logind does not answer, or not with what is known of it. What it says is not
-    trusted to be of any form.
+    `done` gets None when logind does not answer or its answer lacks what we need. The form of every answer
+    is checked.
     """
 
     def __init__(self, bus: Bus, done: Callable[[Found | None], None]) -> None:
@@ -208,7 +208,7 @@ class _Look:
     def _on_session(self, properties: dict[str, Any] | None) -> None:
         session = _session(properties or {})
         if session is None and not self._missed:
-            # It may have ended meanwhile; then the seat does not list it any more.
+            # The session may have ended in the meantime; then the seat no longer lists it.
             self._missed = True
             self._begin()
         elif session is None:
@@ -218,13 +218,13 @@ class _Look:
             self._add(session, properties or {})
 
     def _add(self, session: Seated, properties: dict[str, Any]) -> None:
-        # A session that is closing is nobody's.
+        # A session that is closing no longer counts.
         if properties.get("State") != "closing":
             self._sessions.append(session)
         self._next()
 
 
-# Who sits at a session that logind lists and does not tell of: nobody whom we know.
+# Stands for a session that logind lists but does not describe: its user is unknown.
 _STRANGER = Seated("", "", UNKNOWN_UID, "")
 
 
@@ -236,7 +236,7 @@ def _is_session(entry: object) -> bool:
 
 
 def _values(body: Reply) -> dict[str, Any] | None:
-    """The properties without their types; None when these are no properties."""
+    """Return the properties without their D-Bus types; None if the body has another form."""
     match body:
         case (dict(properties),):
             return {name: value[1] for name, value in properties.items() if isinstance(value, tuple)}
@@ -249,7 +249,7 @@ def _found(sessions: list[Seated], active: str) -> Found:
 
 
 def _session(properties: dict[str, Any]) -> Seated | None:
-    """A session by its properties; None without those that tell whose it is."""
+    """Build a session from its properties; None if those that name its user are missing."""
 
     def text(name: str) -> str:
         value = properties.get(name)

@@ -1,4 +1,4 @@
-"""The login records that login(1) and the display managers leave: utmp now, wtmp ever (utmp(5))."""
+"""The login records of login(1) and the display managers: utmp (current) and wtmp (history), see utmp(5)."""
 
 import os
 import struct
@@ -8,14 +8,14 @@ from typing import NamedTuple
 UTMP = "/run/utmp"
 WTMP = "/var/log/wtmp"
 USER_PROCESS = 7
-TAIL = 256  # records of wtmp, from its end, that are looked at
-NAME_SIZE = 32  # octets of ut_user
-LINES = 4096  # records of utmp that are looked at: one for each line that was ever used, in no order of time
+TAIL = 256  # records read from the end of wtmp
+NAME_SIZE = 32  # bytes of ut_user
+LINES = 4096  # records read from utmp: one for each line ever used, not sorted by time
 _RECORD = struct.Struct("=h2xi32s4s32s256shhiii16s20s")
 
 
 class UtmpEntry(NamedTuple):
-    """Somebody's login on a line (a tty without /dev/, or a display)."""
+    """A user's login on a line (a tty without /dev/, or a display)."""
 
     user: str
     line: str
@@ -23,16 +23,16 @@ class UtmpEntry(NamedTuple):
 
 
 def signed_in_since(user: str, since: float, path: str = WTMP) -> bool:
-    """Whether `user` began a session after `since` (wall clock); False when nothing is known.
+    """Whether `user` began a session after `since` (wall clock); False without records.
 
-    A record has room for the first NAME_SIZE octets of a name alone.
+    A record holds only the first NAME_SIZE bytes of a name.
     """
     kept = _text(user.encode()[:NAME_SIZE])
     return any(name == kept and seconds > since for _, name, _, seconds in _logins(path, TAIL))
 
 
 def on_line(line: str, path: str = UTMP) -> UtmpEntry | None:
-    """Who is signed in on a line now: the last record whose process still lives, None for nobody."""
+    """Return the current login on a line: the last record whose process still exists, or None."""
     found = None
     for pid, name, at, seconds in _logins(path, LINES):
         if line in ("", at) and os.path.isdir(f"/proc/{pid}"):
@@ -41,7 +41,7 @@ def on_line(line: str, path: str = UTMP) -> UtmpEntry | None:
 
 
 def _logins(path: str, most: int) -> Iterator[tuple[int, str, str, int]]:
-    """Process, user, line and time of the last records that are logins."""
+    """Yield (process, user, line, time) of the logins among the last `most` records."""
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)

@@ -1,8 +1,8 @@
-"""The users' programs at the socket of `sso-ssh-agent`: who may come in, and one request of each at a time.
+"""Serves the users' programs at the socket of `sso-ssh-agent`: who may connect, one request at a time.
 
-A program has to be of the user whose session is in front at seat0 and not locked; its connection is cut when
-that changes. Nobody waits for anybody else: each has a number of its own on the port (sso.ssh_agent), and one
-that does not take its answer is cut.
+A program must belong to the user whose session is in front at seat0 and not locked; when that changes, its
+connection is closed. Connections do not wait for one another: each has its own number on the port
+(sso.ssh_agent), and one that does not read its answer is closed.
 """
 
 import socket
@@ -27,14 +27,14 @@ from sso.ssh_agent import (
     may_pass,
 )
 
-NEWCOMERS_MAX = 16  # of whom the seat is asked at a time; more wait in the kernel's queue
-OPEN_TIME = 10.0  # seconds for the viewer's plug-in to take a connection: it waits for nobody meanwhile
-GIVE_TIME, GIVE_AGAIN = 10.0, 0.05  # seconds for a program to take its answer, and between two tries
+NEWCOMERS_MAX = 16  # callers for whom we wait for the seat's state; more wait in the kernel's queue
+OPEN_TIME = 10.0  # seconds for the viewer's plug-in to accept a connection, which it does without waiting
+GIVE_TIME, GIVE_AGAIN = 10.0, 0.05  # seconds for a program to read its answer, and between two tries
 _READ = 65536
 
 
 class Caller:
-    """One connection of a user's program; `number` is its own on the port, 0 before it is let in."""
+    """One connection of a user's program; `number` is its number on the port, 0 before it is let in."""
 
     def __init__(self, link: socket.socket) -> None:
         link.setblocking(False)
@@ -42,11 +42,11 @@ class Caller:
         self.uid = self.peer.uid
         self.number = 0
         self.requests = Frames()
-        self.busy = False  # its request is on its way, or its answer not taken
+        self.busy = False  # a request is open, or its answer is not written yet
         self.answer = b""
-        self.until = 0.0  # when it has to have taken it
-        self.opening: Timer | None = None  # until the client has taken the connection
-        self.giving: Timer | None = None  # until the next try
+        self.until = 0.0  # deadline for reading the answer
+        self.opening: Timer | None = None  # runs until the client accepts the connection
+        self.giving: Timer | None = None  # runs until the next try to write
         self.heard = False
 
     @property
@@ -55,9 +55,9 @@ class Caller:
 
 
 class Callers:
-    """Lets users' programs in, while there is an end of the port to ask; `send` is called when it has octets.
+    """Lets users' programs in while a viewer serves the port; calls `send` when there are bytes to write.
 
-    `lost` is called when the other end of the port leaves an opening without an answer.
+    It calls `lost` when the other end of the port does not answer an OPEN in time.
     """
 
     def __init__(
@@ -74,14 +74,14 @@ class Callers:
         seat.watch(self._seat_changed)
         self._listen()
 
-    # For the port's side
+    # Called by the port's side
 
     def serve(self, end: GuestEnd) -> None:
-        """From here on programs are let in: the client has echoed."""
+        """Start to let programs in, after the client's echo."""
         self._end = end
 
     def cut(self) -> None:
-        """The viewer is gone: everybody is."""
+        """Close all connections, because the viewer has gone."""
         self._end = None
         for caller in (*self._newcomers, *self._callers.values()):
             self._hang_up(caller)
@@ -90,7 +90,7 @@ class Callers:
         self._listen()
 
     def take(self, frame: Frame) -> None:
-        """What the client says of a connection that is open."""
+        """Handle a frame of the client for an open connection."""
         caller = self._callers[frame.number]
         _stop(caller.opening)
         if frame.kind == CLOSE:
@@ -100,15 +100,15 @@ class Callers:
             self._carry_on(caller)
 
     def resume(self) -> None:
-        """The port has taken what was to be sent."""
+        """Go on after the port has accepted the pending bytes."""
         self._listen()
         for caller in list(self._callers.values()):
             self._carry_on(caller)
 
-    # Coming in
+    # New connections
 
     def _listen(self) -> None:
-        """Listen, unless there are enough newcomers, or the port takes nothing."""
+        """Listen, unless too many newcomers wait or the port accepts nothing."""
         wanted = len(self._newcomers) < NEWCOMERS_MAX and not self._full
         if wanted and not self._listening:
             self._reactor.watch(self._listener.fileno(), self._accept)
@@ -166,7 +166,7 @@ class Callers:
             if caller.uid != front:
                 self._drop(caller)
 
-    # Being served
+    # Requests and answers
 
     def _hear(self, caller: Caller) -> None:
         try:
@@ -182,7 +182,7 @@ class Callers:
         self._carry_on(caller)
 
     def _carry_on(self, caller: Caller) -> None:
-        """Send its next request, if it has one that is whole, and nothing keeps it from being sent."""
+        """Send the caller's next complete request, if there is one and it may be sent now."""
         while not (caller.busy or caller.gone or self._full or self._end is None):
             try:
                 request = caller.requests.next()
@@ -200,8 +200,8 @@ class Callers:
         self._read_ahead(caller)
 
     def _read_ahead(self, caller: Caller) -> None:
-        """Hear it, and so its hang-up, also while it waits; but keep no more of it than one message."""
-        wanted = len(caller.requests) < 4 + MESSAGE_MAX  # with its length
+        """Read from a waiting caller, to notice its hang-up; keep at most one message."""
+        wanted = len(caller.requests) < 4 + MESSAGE_MAX  # message and length
         if caller.gone or wanted == caller.heard:
             return
         caller.heard = wanted
@@ -235,7 +235,7 @@ class Callers:
         self._carry_on(caller)
 
     def _drop(self, caller: Caller) -> None:
-        """End one connection, here and at the agent."""
+        """Close one connection, here and at the agent."""
         self._hang_up(caller)
         self._callers.pop(caller.number, None)
         if self._end is not None:

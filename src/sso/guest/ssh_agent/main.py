@@ -1,7 +1,7 @@
-"""`sso-ssh-agent`: a socket for the user at the console, with the ssh-agent of the user's desktop behind it.
+"""`sso-ssh-agent`: gives the user at the console a socket that leads to the ssh-agent of their desktop.
 
-A plug-in of the viewer has the port's other end (console-sso-ssh-agent). Here is the port; the users'
-programs are in ssh_callers. The process has no right of its own but to the port.
+A plug-in of the viewer (console-sso-ssh-agent) serves the port's other end. This module handles the port;
+`callers` handles the users' programs. The process has no privilege except access to the port.
 """
 
 import os
@@ -26,18 +26,18 @@ from sso.ssh_agent import NONCE_SIZE, PENDING_MAX, GuestEnd
 PORT = "virtio:spice.ssh-agent.0"
 SOCKET = "/run/console-sso-ssh/agent.sock"
 HELLO_TIME, HELLO_TRIES = 1.0, 5  # seconds between two hellos; a viewer without our plug-in never answers
-READS_MAX = 16  # at a time: whoever never stops must not keep us from hearing that the screen is locked
-RETRY_TIME = 0.05  # seconds until the next try, when the port takes nothing
+READS_MAX = 16  # reads in a row: a peer that never stops must not delay the news that the screen is locked
+RETRY_TIME = 0.05  # seconds until the next try, when the port accepts nothing
 
 
 class Borrower:
-    """The port: says hello to each viewer, and serves the callers once it has been echoed."""
+    """Runs the port: sends hello to each viewer, and serves the callers after the echo."""
 
     def __init__(self, port: Port, callers: Callers, reactor: Reactor, log: Callable[[str], None]) -> None:
         self._port, self._callers, self._reactor, self._log = port, callers, reactor, log
         self._watch = PortWatch(port)
         self._watched = -1
-        self._end: GuestEnd | None = None  # while a viewer is there
+        self._end: GuestEnd | None = None  # set while a viewer is connected
         self._hello: Timer | None = None
         self._retry: Timer | None = None
         self._quiet_until = 0.0
@@ -45,7 +45,7 @@ class Borrower:
         self._watch_port()
 
     def _watch_port(self) -> None:
-        """Wait for edges; their descriptor is another one after a reopening, maybe with the same number."""
+        """Watch the port's edges. A reopened port has a new descriptor, perhaps with the same number."""
         if self._watched >= 0:
             self._reactor.forget(self._watched)
         self._watched = self._watch.fileno()
@@ -63,7 +63,7 @@ class Borrower:
         self._watch_port()
 
     def _greet(self, end: GuestEnd, tries: int) -> None:
-        """Say hello until it is echoed; a silent viewer has no plug-in, and is left alone then."""
+        """Send hello until the echo comes; a silent viewer has no plug-in, so stop after HELLO_TRIES."""
         self._stop_hello()
         if tries:
             end.greet()
@@ -84,7 +84,7 @@ class Borrower:
         self._watch.rearm()
 
     def _take(self, end: GuestEnd, data: bytes) -> bool:
-        """Do what a viewer says; False when it is of no use."""
+        """Process a viewer's bytes; False when it breaks the protocol or refuses the hello."""
         greeted = end.ready
         try:
             for frame in end.feed(data):
@@ -99,15 +99,15 @@ class Borrower:
 
     @property
     def pending(self) -> int:
-        """Octets that the port has not taken."""
+        """Number of bytes that the port has not accepted yet."""
         return len(self._end.out) if self._end is not None else 0
 
     def _send(self) -> None:
-        """Send what the port takes now, and the rest soon."""
+        """Write what the port accepts now; the rest follows after RETRY_TIME."""
         if self._end is None or self._retry is not None:
             return
         out = self._end.out
-        with suppress(PortClosed):  # an edge tells
+        with suppress(PortClosed):  # an edge will report the hang-up
             del out[: self._port.write(out)]
         if out:
             self._retry = self._reactor.after(RETRY_TIME, self._send_rest)
@@ -124,7 +124,7 @@ class Borrower:
         self._watch_port()
 
     def _hung_up(self) -> None:
-        """Drop all that was the viewer's, and what the port still holds of it."""
+        """Drop the viewer's connections, and its bytes that are still in the port."""
         self._stop_hello()
         self._end = None
         if self._retry is not None:
@@ -135,7 +135,7 @@ class Borrower:
         self._watch.reopened(self._port, gone=True)
 
     def _complain(self, text: str) -> None:
-        """Log what is wrong with a viewer, which comes back at once: the journal is not for it to fill."""
+        """Log a viewer's error, with a rate limit: it reconnects at once and could fill the journal."""
         if self._reactor.clock() >= self._quiet_until:
             self._quiet_until = self._reactor.clock() + NOTE_EVERY
             self._log(text)
@@ -147,7 +147,7 @@ class Borrower:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until we are told to end; 2 for a wrong option, or a port that cannot be opened."""
+    """Serve until a signal ends us; 2 for a wrong option, or a port that cannot be opened."""
     parser = ArgumentParser(
         prog="sso-ssh-agent",
         description="Lend the ssh-agent of the desktop to the user at this machine's console.",
@@ -176,7 +176,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(address: str, path: str) -> None:
-    """Open the port and the socket, and serve."""
+    """Open the port and the socket, then serve."""
     import signal
 
     from sso.guest.seat.bus import Bus
