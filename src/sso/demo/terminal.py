@@ -136,8 +136,8 @@ class Terminal:
         # What it wrote before its end is drained by now; a child of it may still hold the terminal.
         self._gone = self._life in ready
         if not open_elsewhere and not self._gone:
-            # login(1) hangs its terminal up to end other programs on it, and opens it again without an event: so
-            # look again soon; the program's own end is an event.
+            # login(1) hangs its terminal up to end other programs on it, and opens it again without an
+            # event. So look again soon; the end of the program is an event.
             select.select([self._life], [], [], min(left, 0.01))
         return self._gone or len(self._text) > before or left > 0
 
