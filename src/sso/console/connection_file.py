@@ -47,13 +47,8 @@ KNOWN_VERSION = (11, 0)  # the version of remote-viewer with these keys
 VIEWER, OURS, OVIRT = "virt-viewer", "x-sso", "ovirt"
 # Keys that would allow more than the local configuration does.
 _WIDENING = re.compile("(trust|offer|delegat|send|password|command|run|parameters|folder|plugin-path|allow)")
-_NO_USE = {
-    "type",
-    "version",
-    "versions",
-    "newer-version-url",
-    "delete-this-file",
-}  # read elsewhere, or unused
+# Read elsewhere, or not used.
+_NO_USE = {"type", "version", "versions", "newer-version-url", "delete-this-file"}
 # A wrong or repeated value of these keys refuses the file.
 STRICT = {
     *("type", "host", "port", "tls-port", "unix-path", "proxy", "username", "password"),
@@ -254,7 +249,7 @@ def _with_password(console: Console, given: Mapping[str, memoryview]) -> Console
     if not view:
         return console
     if len(view) > PASSWORD_MAX:
-        raise ConfigError(f"password: it has more than {PASSWORD_MAX} octets")
+        raise ConfigError(f"password: it has more than {PASSWORD_MAX} bytes")
     secret = unescaped(view, "password")
     return console._replace(password=Credential("password", console.username, secret))
 

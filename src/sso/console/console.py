@@ -181,7 +181,7 @@ def socket_path(text: str, key: str) -> str:
     if not text.startswith("/") or not text.isprintable() or text.endswith("/"):
         raise ConfigError(f"{key}: a socket has to be an absolute path of printable characters")
     if len(text.encode("utf-8", "surrogateescape")) > PATH_MAX:
-        raise ConfigError(f"{key}: the path of a socket has at most {PATH_MAX} octets")
+        raise ConfigError(f"{key}: the path of a socket has at most {PATH_MAX} bytes")
     return text
 
 

@@ -67,7 +67,7 @@ def _parsed(text: str, name: str, start: int) -> SignedGroup:
     for line in lines:
         found = _LINE.fullmatch(line)
         if not found or not line.isprintable() or len(line.encode()) > VALUE_MAX:
-            raise ConfigError(f"its lines have to be KEY=VALUE, printable, of {VALUE_MAX} octets at most")
+            raise ConfigError(f"its lines have to be KEY=VALUE, printable, of {VALUE_MAX} bytes at most")
         if found[1] in fields:
             raise ConfigError(f"{found[1]} is given twice")
         fields[found[1]] = found[2]

@@ -317,7 +317,7 @@ def question(
 def _where(leg: Leg) -> str:
     host, number = shown(place(leg.host)), machine(leg.host)
     where = _with_port(host, leg.port)
-    return f"{where} ({number}, by the file's word)" if number else where
+    return f"{where} ({number}, as the file says)" if number else where
 
 
 def _with_port(host: str, port: int) -> str:

@@ -44,7 +44,7 @@ def _settings() -> Settings | Finding:
     try:
         return load()
     except ConfigError as error:
-        return wrong(str(error), "Write that key of the file as it says")
+        return wrong(str(error), "Correct that key in the file")
 
 
 def _vouches(table: ConsoleTable) -> bool:
@@ -77,7 +77,7 @@ def keys() -> Iterator[Finding]:
     settings = _settings()
     found, notes = trust_folder.load()
     for note in notes:
-        yield wrong(note, "Mend or remove that file")
+        yield wrong(note, "Correct or remove that file")
     count = len(found) + (len(settings.keys) if isinstance(settings, Settings) else 0)
     if not count:
         yield ok("none, so no signature of a connection file counts")

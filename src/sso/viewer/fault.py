@@ -39,4 +39,6 @@ def line(kind: type[BaseException], trace: TracebackType | None) -> str:
     while trace is not None:
         where = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return f"a fault of the viewer itself has ended the console, please report it: {kind.__name__} at {where}"
+    return (
+        f"an error in the viewer itself has ended the console, please report it: {kind.__name__} at {where}"
+    )

@@ -182,7 +182,7 @@ class SignOn:
         """Give up: the plug-in could not say who would sign in; if it `said` why, that is shown already."""
         del self._asking[asking.start.port]
         if not said:
-            self._refuse("the plug-in does not say as whom you would sign in")
+            self._refuse("the plug-in does not say who would sign in")
 
     def heard(self, port: str, text: str) -> None:
         """Pass on what the plug-in reports instead of a principal."""

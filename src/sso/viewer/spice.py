@@ -73,7 +73,7 @@ class SpiceConsole:
     def open(self) -> None:
         """Start to connect; `connected` or `ended` is called later."""
         if not SpiceClientGLib.Session.connect(self.session):
-            GLib.idle_add(self._end, "the console's address is of no use", False)
+            GLib.idle_add(self._end, "the console's address cannot be used", False)
 
     def close(self) -> None:
         """Leave the console."""

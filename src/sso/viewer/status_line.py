@@ -26,7 +26,7 @@ class StatusLine:
     def event(self, event: PlugEvent) -> str | None:
         """Return the new line, or None to keep the present one."""
         if event.kind == "failed":
-            return _short(f"single sign-on is not there: {event.text}: {BY_HAND}")
+            return _short(f"single sign-on cannot start: {event.text}: {BY_HAND}")
         if event.kind == "started":
             self._failed = False
             return None
@@ -50,7 +50,7 @@ class StatusLine:
             code, _, why = rest.partition(" ")
             return _short(_INSTEAD.get(code, f"not signed in: {why}: {BY_HAND}"))
         if word == "not-renewed":
-            return _short(f"your ticket inside was not renewed: {rest.partition(' ')[2]}")
+            return _short(f"your ticket in the guest was not renewed: {rest.partition(' ')[2]}")
         return _short(rest) if word == "note" else None
 
 
