@@ -13,13 +13,13 @@
 enum { VERSION = 3, PATIENCE = 3000 /* ms, for one question and its answer */, FILES = 4 };
 enum { PASSWORD_MAX = 511 /* PAM_MAX_RESP_SIZE less its NUL */, CACHE_MAX = 128 * 1024 };
 
-/* All members are octets, so there is no padding and no byte order. */
+/* All members are bytes, so there is no padding and no byte order. */
 struct request {
     char magic[4];
     uint8_t version, operation, zero[2];
     char service[SERVICE_SIZE], tty[TTY_SIZE], user[USER_SIZE], token[TOKEN_SIZE], path[PATH_SIZE];
 };
-_Static_assert(sizeof(struct request) == 704, "the request record is 704 octets");
+_Static_assert(sizeof(struct request) == 704, "the request record is 704 bytes");
 
 struct reply {
     char magic[4];
@@ -27,9 +27,9 @@ struct reply {
     char user[USER_SIZE];
     char rest[52];
 };
-_Static_assert(sizeof(struct reply) == 320, "the reply record is 320 octets");
+_Static_assert(sizeof(struct reply) == 320, "the reply record is 320 bytes");
 
-/* Time: milliseconds of the monotonic clock. When the clock fails, every deadline has passed. */
+/* Time: milliseconds of the monotonic clock. If the clock fails, every deadline counts as passed. */
 
 static int64_t now(void)
 {
@@ -74,7 +74,7 @@ static bool put_text(char *field, size_t size, const char *text)
 static const char *reach(int connection, const struct sockaddr_un *address, int64_t deadline)
 {
     int rest;
-    /* A full backlog blocks connect(), and poll() cannot wait for it: the socket's own time-out can. */
+    /* A full backlog blocks connect(). poll() cannot limit that wait, but the socket's own time-out can. */
     while ((rest = left(deadline)) > 0) {
         struct timeval wait = {.tv_sec = rest / 1000, .tv_usec = rest % 1000 * 1000};
         if (setsockopt(connection, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait) != 0)
@@ -115,7 +115,7 @@ static const char *dial(const char *path, uid_t owner, int64_t deadline, int *co
 static bool say(int connection, enum operation operation, const struct subject *subject, int64_t deadline)
 {
     struct request request = {.magic = "SSOP", .version = VERSION, .operation = (uint8_t)operation};
-    /* A text that does not fit is never cut: it would name something else. */
+    /* Never cut a text that is too long: it would name something else. */
     bool said = put_text(request.service, sizeof request.service, subject->service) &&
                 put_text(request.tty, sizeof request.tty, subject->tty) &&
                 put_text(request.user, sizeof request.user, subject->user) &&
@@ -134,7 +134,7 @@ static bool say(int connection, enum operation operation, const struct subject *
 
 /* Replies */
 
-/* Keep the first file in *kept, close the others; returns how many came. */
+/* Keep the first received file in *kept and close the others; return the number of files. */
 static int collect(struct msghdr *message, int *kept)
 {
     int count = 0;
@@ -156,7 +156,7 @@ static int collect(struct msghdr *message, int *kept)
 
 const char OTHER_VERSION[] = "the agent is of another version than pam_sso";
 
-/* Asked before the size is looked at: the records of another version may have another one. */
+/* Check this before the size: the records of another version may have another size. */
 static bool is_of_other_version(const struct reply *reply, size_t got)
 {
     return got > offsetof(struct reply, version) && memcmp(reply->magic, "SSOR", sizeof reply->magic) == 0 &&
@@ -202,7 +202,7 @@ static bool all_zero(const void *octets, size_t length)
     return true;
 }
 
-/* A name that no program takes for an option, a path or a field separator. */
+/* Accept only a name that no program reads as an option, a path or a field separator. */
 static bool is_name(const char *user, size_t size)
 {
     size_t length = strnlen(user, size);

@@ -1,4 +1,4 @@
-/* The conversation with the guest agent: records of fixed size on a SOCK_SEQPACKET socket. */
+/* Talks to the guest agent: records of fixed size on a SOCK_SEQPACKET socket. */
 #ifndef SSO_AGENT_H
 #define SSO_AGENT_H
 
@@ -10,11 +10,11 @@
 
 enum { SERVICE_SIZE = 64, TTY_SIZE = 64, USER_SIZE = 256, TOKEN_SIZE = 72, PATH_SIZE = 240 };
 
-/* What they mean, and which follows which: src/sso/guest/agent/pam_socket.py. */
+/* src/sso/guest/agent/pam_socket.py says what they mean, and their order. */
 enum operation { GET = 1, ESTABLISHED = 2, OPENED = 3, CLOSED = 4, TRIED = 5, PASSED = 6, HELD = 7 };
 enum kind { NONE = 0, PASSWORD = 1, KERBEROS = 2, IDENTITY = 3 };
 
-/* What a request tells; NULL and "" are the same. */
+/* The content of a request; NULL and "" are the same. */
 struct subject {
     const char *service, *tty, *user, *token, *path;
 };
@@ -22,22 +22,22 @@ struct subject {
 struct answer {
     enum kind kind;
     char user[USER_SIZE];
-    struct secret secret; /* the password, or the octets of a credential cache */
+    struct secret secret; /* the password, or the bytes of a credential cache */
 };
 
-/* All functions that return text: NULL = done, else what went wrong, for the log, without any data. */
+/* Functions that return text: NULL = success, else what went wrong, for the log, without any data. */
 
-/* The one of these texts that is true of each login until somebody upgrades; to be logged once. */
+/* The one of these texts that holds for every login until an upgrade; log it only once. */
 extern const char OTHER_VERSION[];
 
-/* Ask the agent that runs as `owner`. On success *connection stays open: it carries what becomes of it. */
+/* Ask the agent that runs as `owner`. On success *connection stays open, for agent_ask and agent_close. */
 const char *agent_get(const char *path, uid_t owner, const struct subject *subject, struct answer *answer,
                       int *connection);
 
-/* Ask whether the login may go this step further; anything but a yes for subject->user is a no. */
+/* Ask whether the login may take this next step; anything but a yes for subject->user is a no. */
 const char *agent_ask(int connection, enum operation operation, const struct subject *subject);
 
-/* Say that it is over. Nobody answers, and nothing depends on it. */
+/* Tell the agent that the session is over. There is no answer, and nothing depends on it. */
 void agent_close(int connection, const struct subject *subject);
 
 #endif

@@ -13,7 +13,7 @@
 enum { RANDOM_LETTERS = 12 /* 60 bits */, TRIES = 4 };
 enum { NAME_SIZE = sizeof "krb5cc_4294967295_" + RANDOM_LETTERS };
 
-/* Being the user for the file system. The calls report the old id, and nothing when they fail. */
+/* Become the user for the file system. These calls return the old id, and report no error. */
 
 struct ids {
     uid_t uid;
@@ -34,7 +34,7 @@ static bool switch_ids(struct ids to, struct ids *before)
 static int open_folder(const char *path, uid_t uid)
 {
     size_t length = strlen(path);
-    /* A last slash would make O_NOFOLLOW follow. */
+    /* With a slash at the end, open() would follow a link in spite of O_NOFOLLOW. */
     if (path[0] != '/' || path[length - 1] == '/')
         return -1;
     int folder = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -95,7 +95,7 @@ static bool write_all(int file, const struct secret *content)
 static int open_new(int folder, uid_t uid, char *name)
 {
     for (int i = 0; i < TRIES && make_name(name, uid); i++) {
-        /* O_EXCL refuses whatever waits under that name, links included. */
+        /* O_EXCL refuses anything that exists under this name, links too. */
         int file = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         if (file >= 0 || (errno != EEXIST && errno != EINTR))
             return file;
@@ -103,14 +103,14 @@ static int open_new(int folder, uid_t uid, char *name)
     return -1;
 }
 
-/* A new file with a random name; `name` is empty when there is none. */
+/* Write a new file with a random name; on failure `name` is empty. */
 static bool write_new(int folder, uid_t uid, char *name, const struct secret *content)
 {
     struct stat found;
     bool written = false;
     int file = open_new(folder, uid, name);
     if (file >= 0) {
-        /* fchmod because the umask of the caller may have taken more away. */
+        /* The caller's umask may have removed some of these bits. */
         written = fstat(file, &found) == 0 && is_private(&found, uid) && fchmod(file, 0600) == 0 &&
                   write_all(file, content);
         written = close(file) == 0 && written;
@@ -122,7 +122,7 @@ static bool write_new(int folder, uid_t uid, char *name, const struct secret *co
     return written;
 }
 
-/* What is done as the user, in the open folder; `name` is the cache's name there. */
+/* A function that runs as the user, in the open folder; `name` is the cache's name there. */
 typedef bool deed(int folder, const struct ccache *cache, char *name, const struct secret *content);
 
 static bool as_user(deed *act, const char *path, const struct ccache *cache, char *name,
@@ -171,7 +171,7 @@ bool ccache_create(struct ccache *cache, const char *folder, const struct secret
     if (strlen(folder) + 1 + sizeof name > sizeof cache->path)
         return false;
     bool done = as_user(create, folder, cache, name, content);
-    /* Even when the way back failed: the file is there, and must be found when it is to go. */
+    /* Even if the switch back to root failed: the file exists, and ccache_remove has to find it. */
     if (name[0] != '\0')
         (void)snprintf(cache->path, sizeof cache->path, "%s/%s", folder, name);
     return done;

@@ -1,4 +1,4 @@
-/* A Kerberos credential cache as a file: written, replaced and removed as its user, never as root. */
+/* Writes, replaces and removes a credential cache file of Kerberos, as its user, never as root. */
 #ifndef SSO_CCACHE_H
 #define SSO_CCACHE_H
 
@@ -16,10 +16,10 @@ struct ccache {
 /* Write a new cache with a random name into `folder`, an absolute path without a last slash. */
 bool ccache_create(struct ccache *cache, const char *folder, const struct secret *content);
 
-/* Put a new content in the place of the old one, all at once; a cache that is gone stays gone. */
+/* Replace the content in one step; a cache that was removed is not created again. */
 bool ccache_replace(const struct ccache *cache, const struct secret *content);
 
-/* Remove the file; harmless when there is none. */
+/* Remove the file; does nothing if there is none. */
 void ccache_remove(struct ccache *cache);
 
 #endif

@@ -1,22 +1,22 @@
 /*
- * pam_sso: log in with what the guest agent has received from the client of this console.
+ * pam_sso: log in with the credential that the guest agent received from the client of this console.
  *
  * auth     optional                       pam_sso.so early   names the user if no name is known yet
  * auth     [success=done default=ignore]  pam_sso.so         decides
- * account  CONTROL                        pam_sso.so check   the first: does the agent still stand by it?
- * session  CONTROL                        pam_sso.so check   the first: the same, and the ticket is stored
- * session  CONTROL                        pam_sso.so         the last: the session is open; at its end: it is over
+ * account  CONTROL                        pam_sso.so check   first line: may the login go on?
+ * session  CONTROL                        pam_sso.so check   first line: the same, and store the ticket
+ * session  CONTROL                        pam_sso.so         last line: the session is open; or closed
  *
  * where CONTROL is [success=ignore ignore=ignore module_unknown=ignore default=die].
  * Arguments: socket=PATH  agent_uid=N  ccache_dir=/DIR  token (ask the greeter for a token)  early  check
  *
- * Without an agent, without an answer in time, or with an answer for another user it is as if the module
- * were not there: PAM_AUTHINFO_UNAVAIL, and no failure is counted. No message is ever shown (PAM_SILENT).
+ * Without an agent, without an answer in time, or with an answer for another user, the module has no effect:
+ * PAM_AUTHINFO_UNAVAIL, and no failure is counted. It never shows a message (PAM_SILENT).
  *
- * Once the module has let somebody in, each later call asks the agent whether the login may go on. After one
- * no every call refuses, in whatever order the program makes them (Debian's login opens the session before it
- * sets the credentials) and whatever the stack does with the result (libpam drops the one of setcred when the
- * password was judged by another module).
+ * After the module has granted a login, each later call asks the agent whether the login may go on. After one
+ * no every call refuses, whatever the order of the program's calls (Debian's login opens the session before
+ * it sets the credentials) and whatever the stack does with the result (libpam drops the result of setcred
+ * when another module has checked the password).
  */
 #include <ctype.h>
 #include <errno.h>
@@ -82,20 +82,20 @@ static bool read_options(pam_handle_t *pamh, struct options *options, int argc, 
     return good;
 }
 
-/* What one handle knows. A credential has its own connection until a session takes that over. */
+/* The state of one PAM handle. A credential has its own connection until a session takes it over. */
 
 enum early { NOT_ASKED, ANSWERED, IN_VAIN };
 
-/* What came of the last pam_authenticate, which begins anew: not ours (typed by hand, say); ours, and good
- * until the agent says no; ours, and refused by every call from here on. */
+/* The result of the last pam_authenticate: not ours (for example typed by hand); ours, and good until the
+ * agent says no; ours, and every later call refuses it. */
 enum state { NOT_OURS, GOOD, SPOILED };
 
 struct login {
     struct answer answer;
-    int connection;   /* of the answer; -1 = there is none, or the session has it */
-    enum early early; /* what the early line has left to the line that decides */
+    int connection;   /* of the answer; -1 = none, or the session has it */
+    enum early early; /* what the early line has done */
     enum state state;
-    bool unproved;    /* the next module got the password, and no call has come since that shows it was right */
+    bool unproved;    /* the next module got the password, and no later call shows yet that it was right */
     bool established; /* the agent knows that the credentials are set */
     int session;      /* the connection of the open session; -1 = no session is open */
     struct ccache cache;
@@ -108,7 +108,7 @@ static void hang_up(int *connection)
     *connection = -1;
 }
 
-/* Drop the answer, and its cache unless a session lives on it. */
+/* Drop the answer, and its cache unless an open session uses it. */
 static void drop_answer(pam_handle_t *pamh, struct login *login)
 {
     secret_wipe(&login->answer.secret);
@@ -123,7 +123,7 @@ static void drop_answer(pam_handle_t *pamh, struct login *login)
     }
 }
 
-/* The login is refused from here on, whatever is called; said once. Always false. */
+/* Refuse the login in every later call, and log that once. Always returns false. */
 static bool spoil(pam_handle_t *pamh, struct login *login, const char *problem)
 {
     drop_answer(pamh, login);
@@ -135,7 +135,7 @@ static bool spoil(pam_handle_t *pamh, struct login *login, const char *problem)
 static void end_login(pam_handle_t *pamh, void *data, int status)
 {
     struct login *login = data;
-    /* A forked child that calls pam_end() gives back its copy; session and cache are its parent's. */
+    /* A forked child that calls pam_end() frees only its copy; session and cache belong to its parent. */
     if (status & PAM_DATA_SILENT) {
         login->cache.path[0] = '\0';
     } else if (login->session >= 0) {
@@ -197,7 +197,7 @@ static const char *ask(pam_handle_t *pamh, const struct options *options, struct
     struct subject subject = describe(pamh);
     const char *problem = NULL;
     char *token = NULL;
-    /* Without echo: greeters answer only such a prompt by themselves. */
+    /* Without echo, since greeters answer only such a prompt without the user. */
     if (options->token && (pam_prompt(pamh, PAM_PROMPT_ECHO_OFF, &token, "%s", "Token: ") != PAM_SUCCESS ||
                            !token || !is_token(token)))
         problem = "the greeter gave no token";
@@ -231,7 +231,7 @@ static const char *use_answer(pam_handle_t *pamh, struct login *login, int *verd
         struct subject subject = describe(pamh);
         problem = agent_ask(login->connection, password ? TRIED : HELD, &subject);
     }
-    /* The next module tries the password, once; it finds it where a prompt would have put it. */
+    /* The next module tries the password, once; it finds it in PAM_AUTHTOK, as after a prompt. */
     if (!problem && password && pam_set_item(pamh, PAM_AUTHTOK, secret->octets) != PAM_SUCCESS)
         problem = "the password cannot be handed on";
     if (password)
@@ -241,7 +241,7 @@ static const char *use_answer(pam_handle_t *pamh, struct login *login, int *verd
     return problem;
 }
 
-/* Why nothing came of a question; a fact that holds for each login is logged once. */
+/* Log why a question failed; a problem that holds for every login is logged once. */
 static void log_problem(pam_handle_t *pamh, const char *problem)
 {
     static bool said;
@@ -251,7 +251,7 @@ static void log_problem(pam_handle_t *pamh, const char *problem)
     pam_syslog(pamh, problem == OTHER_VERSION ? LOG_ERR : LOG_NOTICE, "%s", problem);
 }
 
-/* The line that decides. It asks for itself unless the early line has done so. */
+/* The line that decides. It asks the agent, unless the early line has asked. */
 static int decide(pam_handle_t *pamh, const struct options *options, struct login *login)
 {
     enum early early = login->early;
@@ -275,7 +275,7 @@ static int decide(pam_handle_t *pamh, const struct options *options, struct logi
     return PAM_AUTHINFO_UNAVAIL;
 }
 
-/* The early line. It only names the user, so that what stands between the lines is asked about that user. */
+/* The early line. It only names the user, so that the modules between the two lines check this user. */
 static int name_early(pam_handle_t *pamh, const struct options *options, struct login *login)
 {
     drop_answer(pamh, login);
@@ -299,7 +299,7 @@ EXPORT int pam_sm_authenticate(pam_handle_t *pamh, int flags, int argc, const ch
     (void)flags;
     struct options options;
     struct login *login = find_login(pamh);
-    /* A login from elsewhere never takes what came by this console. */
+    /* A login from another machine never gets a credential of this console. */
     if (!read_options(pamh, &options, argc, argv) || options.check || item(pamh, PAM_RHOST)[0] != '\0') {
         if (login)
             drop_answer(pamh, login);
@@ -312,10 +312,10 @@ EXPORT int pam_sm_authenticate(pam_handle_t *pamh, int flags, int argc, const ch
 
 /* After the authentication */
 
-/* Whose login this is. A malformed line refuses what is ours, and leaves other logins alone. */
+/* Return the state of the login. A malformed line refuses a login of ours, and leaves other logins alone. */
 static enum state stand(pam_handle_t *pamh, struct login *login, bool understood)
 {
-    /* The line that decides was never reached: somebody else has let the user in. */
+    /* The line that decides never ran: another module has let the user in. */
     if (login->early == ANSWERED)
         drop_answer(pamh, login);
     if (login->state == GOOD && !understood)
@@ -323,7 +323,7 @@ static enum state stand(pam_handle_t *pamh, struct login *login, bool understood
     return login->state;
 }
 
-/* Ask whether a good login may go this step further; a no spoils it. */
+/* Ask whether a good login may take this next step; a no spoils it. */
 static bool go_on(pam_handle_t *pamh, struct login *login, enum operation operation)
 {
     struct subject subject = describe(pamh);
@@ -334,7 +334,7 @@ static bool go_on(pam_handle_t *pamh, struct login *login, enum operation operat
     bool passed = login->unproved;
     if (passed)
         problem = agent_ask(login->connection, PASSED, &subject);
-    /* A yes to PASSED is one to HELD too. */
+    /* A yes to PASSED is also a yes to HELD. */
     if (!problem && !(passed && operation == HELD))
         problem = agent_ask(login->connection, operation, &subject);
     if (problem)
@@ -350,7 +350,7 @@ static bool store_ticket(pam_handle_t *pamh, const struct options *options, stru
     bool known = cache->path[0] != '\0';
     if (!user || (known && cache->uid != user->pw_uid))
         return false;
-    /* A locker knows no cache and must not make a second one: it leaves the ticket to the agent. */
+    /* A screen locker has no cache and must not make a second one: the agent refreshes the ticket. */
     if (refresh && !known)
         return true;
     if (known) {
@@ -369,7 +369,7 @@ static bool store_ticket(pam_handle_t *pamh, const struct options *options, stru
     return true;
 }
 
-/* Put the answer to use: what the agent does not hear of does not happen. */
+/* Store the ticket; tell the agent before and after, so that it knows of everything. */
 static bool establish(pam_handle_t *pamh, const struct options *options, struct login *login, bool refresh)
 {
     if (login->connection < 0)
@@ -394,7 +394,7 @@ EXPORT int pam_sm_setcred(pam_handle_t *pamh, int flags, int argc, const char **
     if (options.early)
         return PAM_IGNORE;
     if (flags & PAM_DELETE_CRED) {
-        /* libpam logs the removal of a name that is not there. */
+        /* libpam would log the removal of a variable that is not set. */
         if (login->cache.path[0] != '\0')
             (void)pam_putenv(pamh, CCACHE_NAME);
         ccache_remove(&login->cache);
@@ -420,8 +420,8 @@ EXPORT int pam_sm_acct_mgmt(pam_handle_t *pamh, int flags, int argc, const char 
     return state == SPOILED ? PAM_PERM_DENIED : PAM_IGNORE;
 }
 
-/* The first line of the session, `check`, comes before those that make something of it: the ticket is stored
- * here if it is not yet, so that a folder that takes none is found out in time. */
+/* The first session line, `check`, runs before all modules that set up the session. It stores the ticket if
+ * it is not stored yet, so that a folder that cannot take it stops the login in time. */
 EXPORT int pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
     (void)flags;
@@ -452,7 +452,7 @@ EXPORT int pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const c
     struct login *login = find_login(pamh);
     if (!login || login->session < 0)
         return PAM_IGNORE;
-    /* The end comes whatever stands in the line, but once: the first line of the session is no end. */
+    /* Close the session even if the line is malformed, but only once: the `check` line does not close it. */
     (void)read_options(pamh, &options, argc, argv);
     if (options.check)
         return PAM_IGNORE;
@@ -462,7 +462,7 @@ EXPORT int pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const c
     ccache_remove(&login->cache);
     (void)pam_putenv(pamh, CCACHE_NAME);
     hang_up(&login->session);
-    /* What was authenticated is spent: a second session needs a second answer. */
+    /* The answer is used up: a second session needs a second answer. */
     if (login->state == GOOD && login->connection < 0)
         login->state = SPOILED;
     return PAM_SUCCESS;

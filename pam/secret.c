@@ -22,7 +22,7 @@ static bool read_all(char *octets, int file, size_t length)
 
 bool secret_read(struct secret *secret, int file, size_t length)
 {
-    /* Only a regular file (a memfd is one) answers at once; a pipe or a device could let us wait. */
+    /* Only a regular file (such as a memfd) can be read at once; a pipe or a device could block. */
     struct stat found;
     if (fstat(file, &found) != 0 || !S_ISREG(found.st_mode))
         return false;
@@ -30,7 +30,7 @@ bool secret_read(struct secret *secret, int file, size_t length)
     if (octets == MAP_FAILED)
         return false;
     *secret = (struct secret){.octets = octets, .length = length};
-    /* Both are a courtesy of the system: without them the secret is read all the same. */
+    /* Both may fail because of limits; then the secret is still read. */
     (void)mlock(octets, length + 1);
     (void)madvise(octets, length + 1, MADV_DONTDUMP);
     if (read_all(octets, file, length))

@@ -1,9 +1,9 @@
-"""A plug-in at a port of a guest, without a viewer: what somebody else's program takes from sso.viewer.
+"""A plug-in at a port of a guest, without a viewer: shows how another program uses sso.plug and a Stream.
 
     python3 plug_in_host.py unix:/run/vm7.sso -- spice-client-sso --spn host/vm7.example.org
 
-The address is a socket of QEMU's (-chardev socket); a viewer has its own way to the port, and an object with
-`write` in place of the Stream here.
+The address is a socket of QEMU (-chardev socket). A viewer reaches the port in another way: it has an object
+with `write` instead of the Stream here.
 """
 
 import sys
@@ -16,7 +16,7 @@ PORT = "spice.sso.0"
 
 
 def main(address: str, *argv: str) -> int:
-    """Run the plug-in until it ends by itself; its exit code."""
+    """Run the plug-in until it ends by itself; return its exit code."""
     loop, ended = PollLoop(), []
 
     def say(event: PlugEvent) -> None:

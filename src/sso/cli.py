@@ -8,11 +8,11 @@ from sso import __version__
 
 # command: its module, whose main(arguments) returns the exit code, and what `sso --help` says of it
 COMMANDS = {
-    "demo": ("sso.demo.main", "a ticket opens a login shell, all on this machine; nothing is left behind"),
+    "demo": ("sso.demo.main", "show how a ticket opens a login shell, all on this machine"),
     "install-pam": ("sso.guest.pam_files.install_pam", "add the PAM module to the services that you name"),
     "trust": ("sso.console.trust_main", "say whose signatures in connection files count here"),
     "inventory": ("sso.console.inventory_main", "sign, off-line, which guest a site's consoles show"),
-    "doctor": ("sso.doctor", "check the guest or the client here, and say what to mend"),
+    "doctor": ("sso.doctor", "check the guest or the client here, and say what to fix"),
 }
 
 
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         description="Console SSO: single sign-on to the console of a virtual machine.",
         epilog="commands:\n"
         + "".join(f"  {name:{width}}  {text}\n" for name, (_, text) in COMMANDS.items())
-        + "\n`sso COMMAND --help` tells more of one.",
+        + "\n`sso COMMAND --help` shows the options of a command.",
         formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"console-sso {__version__}")

@@ -318,15 +318,17 @@ def _parse(words: list[str], role: str, given: bool) -> tuple[Namespace, Checks,
     parser = ArgumentParser(
         prog="sso doctor",
         usage="sso doctor [guest | client] [OPTION ...]",
-        description="Check a guest or a client step by step, and say for everything wrong how to mend it.\n"
-        "Without guest or client: what is installed here. Nothing is changed, nothing secret is shown.\n"
-        "Each line says ok, warning, wrong or not checked; for root, a guest's lines are complete.",
+        description="Check a guest or a client step by step, and say for each problem how to fix it.\n"
+        "Without guest or client it checks what is installed here. It changes nothing, and shows no secret.\n"
+        "Each line says ok, warning, wrong or not checked. Only root gets all lines of a guest.",
         epilog="exit codes: 0 nothing is wrong, 1 something is wrong, 2 wrong usage",
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--json", action="store_true", help="say it as one JSON object (default: off)")
-    # Without a role, --help describes both.
+    parser.add_argument(
+        "--json", action="store_true", help="print the result as one JSON object (default: off)"
+    )
+    # Without a role, --help is about both.
     both = not given and {"-h", "--help"} & set(words)
     checks = {name: cast(Checks, import_module(_CHECKS[name])) for name in (_CHECKS if both else [role])}
     for each in checks.values():

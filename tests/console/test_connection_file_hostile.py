@@ -96,7 +96,7 @@ HOSTILE: list[tuple[str | bytes, str]] = [
     (TYPE + "host=vm7\ntls-port=-1\n", "port: neither"),
     (TYPE + "unix-path=run/vm7\n", "unix-path:"),
     (TYPE + "unix-path=/run/\\nvm7\n", "unix-path:"),
-    (TYPE + f"unix-path=/{'x' * 107}\n", "unix-path: .* 107 octets"),
+    (TYPE + f"unix-path=/{'x' * 107}\n", "unix-path: .* 107 bytes"),
     ("[virt-viewer]\ntype=vnc\nhost=vm7\ntls-port=1\n", "it would go unprotected"),
     (minimal("proxy=http://alice:hunter2@gate:3128"), "proxy: a user's name or a password"),
     (minimal("proxy=file:///etc/passwd"), "proxy:"),

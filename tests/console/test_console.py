@@ -66,8 +66,8 @@ def test_addresses(address: str, meant: Console) -> None:
         ("spice+unix:///", "absolute"),
         ("spice+unix:///run/%00", "absolute"),
         ("spice+unix:///run/%ff", "UTF-8"),
-        ("spice+unix:///" + "a" * 107, "107 octets"),
-        ("spice+unix:///" + "ä" * 54, "107 octets"),
+        ("spice+unix:///" + "a" * 107, "107 bytes"),
+        ("spice+unix:///" + "ä" * 54, "107 bytes"),
     ],
 )
 def test_addresses_of_no_use(address: str, word: str) -> None:

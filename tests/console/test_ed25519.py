@@ -167,7 +167,7 @@ def test_debians_own_library_signs_and_checks_the_same() -> None:
     """An old version, which takes neither bytearray nor memoryview."""
     done = subprocess.run(
         ["/usr/bin/python3", "-B", "-c", OTHER_PYTHON],
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}/src:{ROOT}/tests", "SSO_PURE": "1"},
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{ROOT}/src:{ROOT}/tests/support", "SSO_PURE": "1"},
         input=files.signed().hex(),
         capture_output=True,
         text=True,

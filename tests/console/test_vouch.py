@@ -304,7 +304,7 @@ def test_the_question_says_what_really_is_so() -> None:
     assert asked.remembered
     label = "pvespiceproxy:692b5f0a:100:node1::0123abcd"
     (console, *_) = question([leg(label)], (SPN,), ALICE, "no", Strength.ALLOWED).rows
-    assert console == ("Console", "node1:5900 (machine 100, by the file's word)")
+    assert console == ("Console", "node1:5900 (machine 100, as the file says)")
     assert not question([leg()], (SPN,), ALICE, "no", Strength.ALLOWED).remembered
 
 

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sso.demo import holder
+from sso.demo import namespace as namespaces
 from sso.demo.programs import BedError
 from sso.demo.realm import Realm
 from sso.demo.sandbox import PAM_MODULE, DemoAccount, Sandbox
@@ -174,9 +174,9 @@ def test_folders_are_private_and_the_kept_ones_are_the_machines(tmp_path: Path) 
             ]
         )
         assert (tmp_path / "back").read_text() == "back\n"
-        source = str(Path(holder.__file__).parents[2])
+        source = str(Path(namespaces.__file__).parents[2])
         inner.run([sys.executable, "-c", "import sso.demo.sandbox"], env={"PYTHONPATH": source})
-    assert not [veil for veil in holder.VEILS if Path(veil, "sso-inner").exists()]
+    assert not [veil for veil in namespaces.VEILS if Path(veil, "sso-inner").exists()]
     assert str(tmp_path) not in Path("/proc/self/mountinfo").read_text()
 
 
@@ -214,7 +214,7 @@ def test_the_end_kills_all_inside_even_what_ignores_signals() -> None:
         namespace = os.readlink(f"/proc/{sandbox.pid}/ns/mnt")
     assert inside.wait(3) == -signal.SIGKILL
     inside.stdout.close()
-    assert not holder.inhabitants(namespace)
+    assert not namespaces.inhabitants(namespace)
     sandbox.close()
     with pytest.raises(BedError, match="not open"):
         _ = sandbox.pid
@@ -230,7 +230,7 @@ def test_a_program_that_enters_during_the_end_does_not_stay() -> None:
     for late in entering:
         with late:
             assert late.wait(3) in (-signal.SIGKILL, 1)
-    assert not holder.inhabitants(namespace)
+    assert not namespaces.inhabitants(namespace)
 
 
 def test_all_inside_ends_with_a_killed_test_run() -> None:
@@ -267,8 +267,8 @@ def test_without_the_right_to_make_namespaces_the_reason_is_told() -> None:
     assert "CAP_SYS_ADMIN" in done.stderr and "Operation not permitted" in done.stderr
 
 
-def test_the_holder_refuses_to_work_outside_a_namespace_of_its_own(
+def test_it_refuses_to_work_outside_a_namespace_of_its_own(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert holder.main(os.readlink("/proc/self/ns/mnt"), []) == 1
+    assert namespaces.main(os.readlink("/proc/self/ns/mnt"), []) == 1
     assert "not in a mount namespace of its own" in capsys.readouterr().err

@@ -59,7 +59,7 @@ def test_a_fault_in_any_callback_is_told(name: str) -> None:
     )
     lines = done.stdout.splitlines()
     assert lines[0].startswith(
-        "a fault of the viewer itself has ended the console, please report it: LookupError at "
+        "an error in the viewer itself has ended the console, please report it: LookupError at "
     )
     assert lines[-1] == "True" and len(set(lines)) == 2, done.stdout
     assert "hunter2" not in done.stdout + done.stderr and "Traceback" not in done.stderr

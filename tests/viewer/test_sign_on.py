@@ -157,7 +157,7 @@ def test_without_a_window_only_a_remembered_yes_counts(bed: Bed) -> None:
     ("says", "shown", "states"),
     [
         ("failed 6 there is no Kerberos ticket", [], ["failed 6 there is no Kerberos ticket"]),
-        ("", ["no single sign-on: the plug-in does not say as whom you would sign in: sign in by hand"], []),
+        ("", ["no single sign-on: the plug-in does not say who would sign in: sign in by hand"], []),
         ("preview maybe alice@EXAMPLE.ORG", None, []),
         ("preview policy", None, []),
     ],
@@ -174,7 +174,7 @@ def test_who_would_sign_in_has_to_be_known(
     assert window.shown == (
         shown
         if shown is not None
-        else ["no single sign-on: the plug-in does not say as whom you would sign in: sign in by hand"]
+        else ["no single sign-on: the plug-in does not say who would sign in: sign in by hand"]
     )
 
 

@@ -59,7 +59,7 @@ def test_one_that_is_not_there() -> None:
 
 def test_a_ticket_that_is_not_renewed_and_words_of_others() -> None:
     assert lines("not-renewed 7 the KDC does not answer", "note 2 keys lent", "whatever else") == [
-        "your ticket inside was not renewed: the KDC does not answer",
+        "your ticket in the guest was not renewed: the KDC does not answer",
         "2 keys lent",
     ]
 

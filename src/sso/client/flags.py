@@ -27,25 +27,25 @@ OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "--asked-spn",
         {"metavar": "SPN"},
-        "the same as a connection file names it, which may be anybody's: --trust-any-spn, --offer-tgt,"
+        "the guest's service as a connection file (not trusted) names it: --trust-any-spn, --offer-tgt,"
         " --send-ticket and --password then count only in a [[guest]] table that fits it (default: none)",
     ),
     (
         "--named",
         {"choices": (*OWN_WORDS, *STRANGERS), "metavar": "SOURCE"},
-        "where the service's name, or what lacks one, came from: typed, configured, file or signed; with the"
-        " last two --asked-spn's rule holds without a name, too (default: typed, with --asked-spn file)",
+        "where the name of the service came from: typed, configured, file or signed; with the last two the"
+        " rule of --asked-spn holds also without a name (default: typed; with --asked-spn: file)",
     ),
     (
         "--for",
         {"metavar": "PRINCIPAL"},
-        "whom this run is for: with anybody else's ticket, or none, nothing at all is sent"
+        "who may sign in: with a ticket of another principal, or without one, nothing at all is sent"
         " (default: anybody)",
     ),
     (
         "--allowed-spn",
         {"action": "append", "metavar": "PATTERN"},
-        "services that may be talked to at all (default: host/* of your own realm)",
+        "the only services that the client talks to (default: host/* of your own realm)",
     ),
     (
         "--trust-any-spn",
@@ -61,7 +61,7 @@ OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "--send-ticket",
         SWITCH,
-        "hand over a ticket after Kerberos where it could not be forwarded (default: off)",
+        "send your ticket inside the protected connection if it could not be forwarded (default: off)",
     ),
     ("--password", SWITCH, "allow a password, through verified TLS only (default: off)"),
     ("--user", {"metavar": "NAME"}, "user name for the password (default: your own)"),
@@ -73,12 +73,12 @@ OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "--keyring",
         FLAG,
-        "look the password up in the desktop's keyring first (default: off)",
+        "first look for the password in the desktop's keyring (default: off)",
     ),
     (
         "--tls-name",
         {"metavar": "NAME"},
-        "the guest's name, a subjectAltName of its certificate; asks for TLS (default: none, no TLS)",
+        "the guest's name, a subjectAltName of its certificate; switches TLS on (default: none, no TLS)",
     ),
     ("--tls-ca", {"metavar": "FILE"}, "the CA of that certificate, PEM (default: the system's CAs)"),
     (
@@ -89,19 +89,19 @@ OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "--only-pin",
         {"metavar": "sha256:HEX"},
-        "of the pins that the configuration has for this guest accept only this one,"
-        " as a connection file asks (default: all of them)",
+        "accept only this one of the pins that the configuration has for this guest;"
+        " a connection file can ask for that (default: all of them)",
     ),
     (
         "--require",
         {"choices": (TLS, SASL_CONF)},
-        "the least protection (default: tls if a name or pin is given, else sasl-conf)",
+        "the minimum protection (default: tls if a name or pin is given, else sasl-conf)",
     ),
     (
         "--stay",
         SWITCH,
-        "stay on the port after signing in, and hand the ticket over again whenever it was renewed;"
-        " to end this program is then to leave the console (default: off)",
+        "stay on the port after signing in, and send the ticket again whenever it was renewed;"
+        " when this program ends, you have left the console (default: off)",
     ),
     (
         "--status-fd",
@@ -112,8 +112,8 @@ OPTIONS: tuple[tuple[str, dict[str, Any], str], ...] = (
     (
         "--preview",
         FLAG,
-        "use no port: write a state that says as whom a run with these options would sign in, and whether the"
-        " ticket would go along, preview no|policy|always PRINCIPAL (default: off)",
+        "use no port: write one state that says who would sign in with these options, and whether the ticket"
+        " would be forwarded: preview no|policy|always PRINCIPAL (default: off)",
     ),
     ("--ccache", {"metavar": "NAME"}, "Kerberos credential cache (default: KRB5CCNAME or the system's)"),
     ("--config", {"metavar": "FILE"}, "read this file instead of the usual ones (default: see below)"),

@@ -183,8 +183,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = ArgumentParser(
         prog="console-sso-ssh-agent",
         description="Lend your ssh-agent to the console of a virtual machine; a plug-in of sso-viewer.",
-        epilog=f"exit codes: {ENDED} the console was left, {BROKEN} the guest's program speaks otherwise"
-        f" than this one (upgrade both), {USAGE} no agent is named",
+        epilog=f"exit codes: {ENDED} the console was left, {BROKEN} the guest's program has another"
+        f" version of the stream (upgrade both), {USAGE} no agent is named",
     )
     parser.add_argument("--socket", metavar="PATH", help="the agent's socket (default: $SSH_AUTH_SOCK)")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")

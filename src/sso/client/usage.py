@@ -19,13 +19,13 @@ def parser() -> ArgumentParser:
         allow_abbrev=False,
         formatter_class=RawDescriptionHelpFormatter,
         description="Sign in at the console of a virtual machine with what you are signed in with here.\n"
-        "The port is given by the viewer as stdin/stdout; nothing secret is ever an argument.",
+        "The viewer gives it the port as stdin and stdout. Nothing secret is ever an argument.",
         epilog=f"exit codes:\n{table}\n\n{files}",
     )
     for flag, settings, text in OPTIONS:
         made.add_argument(flag, help=text, **settings)
     made.add_argument(
-        *VERBOSE, action="count", default=0, help="say each step on stderr (default: only the end)"
+        *VERBOSE, action="count", default=0, help="print each step on stderr (default: only the end)"
     )
     made.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return made

@@ -1,4 +1,4 @@
-"""What a console is, and who vouches for it; written by a portal or an administrator, read by the viewer.
+"""Consoles, connection files and their signatures, and the rule that says who vouches for a console.
 
-Here so far: the signed form of a connection file (docs/connection-file.md).
+A portal or an administrator writes them, and the viewer reads them (docs/connection-file.md).
 """

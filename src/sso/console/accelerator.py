@@ -1,4 +1,4 @@
-"""Hotkeys of connection files, such as ctrl+alt+end, as GTK writes accelerators: <Control><Alt>End."""
+"""Converts hotkeys of connection files, such as ctrl+alt+end, to GTK accelerators: <Control><Alt>End."""
 
 import re
 
@@ -19,7 +19,7 @@ _MODIFIERS = {
     "win": "Super",
     "cmd": "Super",
 }
-# GTK minds the case of a key's name, and files do not.
+# In GTK the case of a key's name matters; in connection files it does not.
 _KEYS = {
     "ins": "Insert",
     "del": "Delete",
@@ -44,9 +44,9 @@ _FUNCTION = re.compile(r"f[0-9]{1,2}")
 
 
 def accelerator(text: str, key: str) -> str:
-    """A hotkey in GTK's words; modifiers alone end with the left one of the last: <Control>Alt_L.
+    """Convert a hotkey to GTK's form. If all are modifiers, the last becomes its left key: <Control>Alt_L.
 
-    Raises ConfigError that names `key` for what is no such combination.
+    Raises ConfigError that names `key` if the text is no such combination.
     """
     *modifiers, last = (part.strip() for part in text.split("+"))
     held = [_modifier(word) for word in modifiers]

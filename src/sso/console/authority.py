@@ -1,4 +1,4 @@
-"""The fingerprints of the CAs in a PEM text, in the one form in which every reader sees the same CAs."""
+"""Computes fingerprints of the CAs in a PEM text. Accepts only a form that all readers read alike."""
 
 import re
 from hashlib import sha256
@@ -18,7 +18,7 @@ _CERTIFICATE = re.compile(
 
 
 def fingerprints(pem: str) -> tuple[str, ...]:
-    """sha256:HEX of each certificate's DER; raises ConfigError for what is not plainly a list of CAs."""
+    """Return sha256:HEX of each certificate's DER; raises ConfigError if the text is no plain list of CAs."""
     found: list[str] = []
     at = 0
     while at < len(pem):

@@ -1,10 +1,10 @@
-"""Connection files (.vv), as remote-viewer(1) has them and with a group [x-sso] of ours: a Console of one.
+"""Reads a connection file (.vv), in the form of remote-viewer(1) with our group [x-sso], into a Console.
 
-Such a file comes from a web page. It says which console is meant and may only narrow what the local
-configuration (settings.py) lets plug-ins do. docs/man/sso-viewer.1 has the keys.
+Such a file comes from a web page. It says which console is meant, and can only restrict what the local
+configuration (settings.py) allows plug-ins to do. docs/man/sso-viewer.1 describes the keys.
 
-What remote-viewer opens is opened: a value that merely does not apply gets a note. Strict is what says where
-the console is, who it has to be, and what may be said to it (STRICT), and all of [x-sso].
+Every file that remote-viewer opens is accepted: a value that does not apply gets a note. The exceptions are
+the keys in STRICT (where the console is, who it has to be, what may be sent to it) and all of [x-sso].
 """
 
 import os
@@ -36,26 +36,27 @@ from sso.errors import ConfigError
 from sso.framing import wipe
 from sso.spn import is_spn
 
-SIZE_MAX = 256 * 1024  # octets of a file
+SIZE_MAX = 256 * 1024  # bytes of a file
 CA_MAX = 64 * 1024  # characters of its certificates
 TEXT_MAX = 1024  # characters of any other value
-PASSWORD_MAX = 1024  # octets
+PASSWORD_MAX = 1024  # bytes
 LIST_MAX = 64  # entries of a list
-NOTES_MAX = 8  # lines; the rest is a number
+NOTES_MAX = 8  # lines; further notes are only counted
 PIN = re.compile("sha256:[0-9A-Fa-f]{64}")
-KNOWN_VERSION = (11, 0)  # the remote-viewer whose keys these are
+KNOWN_VERSION = (11, 0)  # the version of remote-viewer with these keys
 VIEWER, OURS, OVIRT = "virt-viewer", "x-sso", "ovirt"
-# What would let a file do more than the local configuration does.
+# Keys that would allow more than the local configuration does.
 _WIDENING = re.compile("(trust|offer|delegat|send|password|command|run|parameters|folder|plugin-path|allow)")
-_NO_USE = {"type", "version", "versions", "newer-version-url", "delete-this-file"}  # read elsewhere, or not
-# What refuses a file when it is wrong, and when it is given twice.
+# Read elsewhere, or not used.
+_NO_USE = {"type", "version", "versions", "newer-version-url", "delete-this-file"}
+# A wrong or repeated value of these keys refuses the file.
 STRICT = {
     *("type", "host", "port", "tls-port", "unix-path", "proxy", "username", "password"),
     *("ca", "host-subject", "tls-ciphers", "secure-channels", "disable-channels"),
 }
-# What portals write where they have nothing (oVirt: port=-1, usb-filter=null).
+# Portals write this when they have no value (oVirt: port=-1, usb-filter=null).
 _ABSENT = ("-1", "null")
-# Of these it would take a guard away: such a word is an error there.
+# For these keys such a word is an error, since it would remove a protection.
 _NEVER_ABSENT = {"ca", "host-subject", "tls-ciphers", "secure-channels", "disable-channels"}
 _NEARLY_OURS = re.compile("x?[-_. ]?sso.*", re.IGNORECASE)
 
@@ -63,12 +64,12 @@ Taken = dict[tuple[str, str], memoryview]
 
 
 def read(path: str, look: Callable[[memoryview, Console], None] = lambda octets, console: None) -> Console:
-    """Read a file; `spent` of what it says is set where the file asks to be removed once it is accepted.
+    """Read a file. `spent` of the result is set if the file asks to be removed after it is accepted.
 
-    `look` gets the file's octets as they stand, which are wiped behind it, and what they say.
+    `look` gets the file's unchanged bytes, which are wiped after it returns, and the console.
 
-    Raises ConfigError with the file and what is wrong with it: no regular file, more than SIZE_MAX octets,
-    no key file, or a value of STRICT or [x-sso] that is not what its key takes. Links are followed.
+    Raises ConfigError with the file and what is wrong: no regular file, more than SIZE_MAX bytes, no key
+    file, or a wrong value of a key of STRICT or [x-sso]. Links are followed.
     """
     buffer = bytearray(SIZE_MAX + 1)
     try:
@@ -92,7 +93,7 @@ def read(path: str, look: Callable[[memoryview, Console], None] = lambda octets,
 
 
 def remove(file: SpentFile) -> str:
-    """Remove a file that was accepted, if its name is still that file and no link to it; else a note."""
+    """Remove an accepted file if the path still leads to it, and is no link; else return a note."""
     try:
         now = os.lstat(file.path)
         if stat.S_ISREG(now.st_mode) and (now.st_dev, now.st_ino) == (file.device, file.inode):
@@ -105,7 +106,7 @@ def remove(file: SpentFile) -> str:
 
 def _load(path: str, buffer: bytearray) -> tuple[int, os.stat_result]:
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a device may already do something
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a device may already have an effect
             raise ConfigError("it is no regular file")
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         try:
@@ -126,7 +127,7 @@ def _load(path: str, buffer: bytearray) -> tuple[int, os.stat_result]:
 
 
 def _take(buffer: bytearray, size: int, taken: Taken) -> list[str]:
-    """Collect the keys of the groups that count; gives lines about what does not."""
+    """Collect the keys of the known groups in `taken`; return notes about the others."""
     notes: list[str] = []
     for entry in entries(buffer, size):
         if not isinstance(entry, Entry):
@@ -144,7 +145,7 @@ def _take(buffer: bytearray, size: int, taken: Taken) -> list[str]:
 def _group(name: str) -> Iterator[str]:
     if name in (VIEWER, OURS, OVIRT) or name.startswith(f"{OURS}-"):
         return
-    if _NEARLY_OURS.fullmatch(name):  # [x-SSO] too: it has the beginning of others' groups
+    if _NEARLY_OURS.fullmatch(name):  # [x-SSO] too, although other programs' groups may begin with x-
         raise ConfigError(f"the group [{printable(name)}] has to be written [{OURS}]")
     if not name.startswith("x-"):
         yield f"the file's group [{printable(name)}] is unknown here"
@@ -155,7 +156,7 @@ def _wants_removal(taken: Mapping[tuple[str, str], memoryview]) -> bool:
     try:
         return (VIEWER, key) in taken and _flag(_text(taken[VIEWER, key], key), key)
     except ConfigError:
-        return False  # a note says why
+        return False  # _console adds a note
 
 
 # From keys to a Console
@@ -188,7 +189,7 @@ def _console(taken: Mapping[tuple[str, str], memoryview], notes: list[str]) -> C
 
 
 def _said(view: memoryview, key: str) -> str:
-    """The text of a value, "" where there is none, or nothing is done with it."""
+    """Return the text of a value, or "" if it is absent or its key is not used."""
     if key not in _KEYS and key not in HOTKEYS:
         return ""
     text = _text(view, key, CA_MAX if key == "ca" else TEXT_MAX)
@@ -243,18 +244,18 @@ def _checked(console: Console) -> Console:
 
 
 def _with_password(console: Console, given: Mapping[str, memoryview]) -> Console:
-    """Last of all, so that no error leaves a secret behind."""
+    """Add the password last, so that no error leaves a secret behind."""
     view = given.get("password")
     if not view:
         return console
     if len(view) > PASSWORD_MAX:
-        raise ConfigError(f"password: it has more than {PASSWORD_MAX} octets")
+        raise ConfigError(f"password: it has more than {PASSWORD_MAX} bytes")
     secret = unescaped(view, "password")
     return console._replace(password=Credential("password", console.username, secret))
 
 
 def _wish(given: Mapping[str, memoryview]) -> Wish:
-    """The group [x-sso], where a slip of the pen must not pass for a restriction."""
+    """Read the group [x-sso]. It is strict: a misspelt restriction must not be ignored."""
     values: dict[str, Any] = {}
     for key, view in given.items():
         if key not in _WISHES:
@@ -276,7 +277,7 @@ def _wish(given: Mapping[str, memoryview]) -> Wish:
 
 
 def _text(view: memoryview, key: str, most: int = TEXT_MAX) -> str:
-    if len(view) > 2 * most:  # each may be an escape
+    if len(view) > 2 * most:  # each character may be an escape
         raise ConfigError(f"{key}: it has more than {most} characters")
     text = str(unescaped(view, key), "utf-8").strip()
     if len(text) > most:
@@ -324,7 +325,7 @@ def _user(text: str, key: str) -> str:
 
 
 def _host(text: str, key: str) -> str:
-    # Wider than in an address: the name of a proxy's own making, such as pvespiceproxy:5F3E:100:node::1A2B.
+    # More than an address allows: a proxy may invent a name, such as pvespiceproxy:5F3E:100:node::1A2B.
     host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if not re.fullmatch(r"[A-Za-z0-9_:][A-Za-z0-9._:%-]{0,254}", host):
         raise ConfigError(f"{key}: it has to be the name or the number of a host")

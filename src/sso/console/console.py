@@ -1,6 +1,6 @@
-"""Console: what is to be opened, and how; out of an address, or of a file (connection_file.py).
+"""Console: what to open and how, from an address or from a file (connection_file.py).
 
-All of it is somebody else's word: a web page's, mostly. Nothing here opens or starts anything.
+All of it comes from others, mostly from a web page, and is not trusted. This module opens and starts nothing.
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ SPICE, VNC = KINDS = ("spice", "vnc")
 VNC_PORT = 5900
 ADDRESS_MAX = 1024  # characters
 NAME_MAX = 255  # characters of a host's, a user's or a window's name
-PATH_MAX = 107  # octets of a socket's path (unix(7))
+PATH_MAX = 107  # bytes of a socket's path (unix(7))
 PORT_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")  # of a port of the console
 _ADDRESS = re.compile(r"(spice|vnc)(\+unix)?://(.*)", re.DOTALL)
 _PLACE = re.compile(r"(\[[^]]*\]|[^:]*)(?::(.*))?", re.DOTALL)
@@ -29,10 +29,10 @@ _FORMS = "spice://HOST:PORT, spice://HOST?port=PORT&tls-port=PORT, spice+unix://
 
 
 class Wish(NamedTuple):
-    """What a connection file asks of the plug-ins, in its group [x-sso]; "" or None where it is silent.
+    """What a connection file asks for in its group [x-sso]; "" or None for a missing key.
 
-    `plug_ins` are the ports that may have one, `stream` the address of the port where the console's
-    protocol has none.
+    `plug_ins`: the ports that may have a plug-in. `stream`: the address of the port, for a console whose
+    protocol has no ports.
     """
 
     spn: str = ""
@@ -43,7 +43,7 @@ class Wish(NamedTuple):
 
 
 class SpentFile(NamedTuple):
-    """A connection file that asks to be removed once it is accepted: its name, and which file that was."""
+    """A connection file that has to be removed after it is accepted: its path, and the device and inode."""
 
     path: str
     device: int
@@ -51,11 +51,11 @@ class SpentFile(NamedTuple):
 
 
 class Console(NamedTuple):
-    """One console, checked and capped. It is at `unix_path`, or at `host` with one port at least (0: none).
+    """One console, checked and capped. It is at `unix_path`, or at `host` with at least one port (0: none).
 
-    `ca` and `stream_ca` (for its stream; None for the same) are PEM text; `hotkeys` are accelerators in GTK's
-    words by the name of what they do; `notes` are lines for a person about what was ignored; `spent` is the
-    file that is to be removed. Whoever gets it wipes `password`.
+    `ca` and `stream_ca` (for its stream; None: the same) are PEM text. `hotkeys` maps names of actions to GTK
+    accelerators. `notes` are lines for the user about ignored parts. `spent` is the file to remove. The owner
+    of the console wipes `password`.
     """
 
     kind: str
@@ -87,7 +87,7 @@ class Console(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What a person calls it: one line without control characters, never empty."""
+        """The name for the user: one line without control characters, never empty."""
         for text in (self.title, self.host, self.unix_path.rpartition("/")[2]):
             if line := printable(text):
                 return line
@@ -95,7 +95,7 @@ class Console(NamedTuple):
 
     @property
     def places(self) -> tuple[str, ...]:
-        """Every host, or path of a socket, that gets to see what is said: the proxy and the stream too."""
+        """Every host, or path of a socket, that can see the data: also the proxy and the stream."""
         return tuple(filter(None, (self.unix_path or node(self.host), self.proxy_host, self.stream_host)))
 
     @property
@@ -111,10 +111,10 @@ class Console(NamedTuple):
 
 
 def parse_address(text: str) -> Console:
-    """Read what a person (or a link) gives in place of a file.
+    """Read an address that the user (or a link) gives instead of a file.
 
-    Raises ConfigError for what has none of the known forms, and for a user's name or a password, which
-    everybody on this machine would see in the list of processes. A percent sign is an escape.
+    Raises ConfigError for an unknown form, and for a user name or a password in it, which everybody on this
+    machine could see in the list of processes. A percent sign is an escape.
     """
     found = _ADDRESS.fullmatch(text) if len(text) <= ADDRESS_MAX else None
     if not found:
@@ -145,7 +145,7 @@ def parse_address(text: str) -> Console:
 
 
 def place(text: str, key: str) -> tuple[str, int]:
-    """HOST, HOST:PORT or [IPV6]:PORT as host and port (0: none); raises ConfigError that names `key`."""
+    """Split HOST, HOST:PORT, [IPV6]:PORT into host and port (0: none). Raises ConfigError, naming `key`."""
     found = _PLACE.fullmatch(text)
     host, port = found.groups() if found else ("", None)
     if host.startswith("["):
@@ -160,7 +160,7 @@ def place(text: str, key: str) -> tuple[str, int]:
 
 
 def proxy_place(text: str) -> tuple[str, int]:
-    """The host and the port of a proxy; raises ConfigError for what is no http:// or https:// of these."""
+    """Return host and port of a proxy's address; raises ConfigError if it is not http:// or https://."""
     if "@" in text:
         raise ConfigError("proxy: a user's name or a password cannot be in its address")
     found = _PROXY.fullmatch(text)
@@ -170,23 +170,23 @@ def proxy_place(text: str) -> tuple[str, int]:
 
 
 def port_number(text: str, key: str) -> int:
-    """A TCP port, 1 to 65535; raises ConfigError that names `key`."""
+    """Return a TCP port, 1 to 65535; raises ConfigError that names `key`."""
     if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) < 65536:
         raise ConfigError(f"{key}: a port has to be a number from 1 to 65535")
     return int(text)
 
 
 def socket_path(text: str, key: str) -> str:
-    """An absolute path that fits a socket's address; raises ConfigError that names `key`."""
+    """Check an absolute path that fits into a socket's address; raises ConfigError that names `key`."""
     if not text.startswith("/") or not text.isprintable() or text.endswith("/"):
         raise ConfigError(f"{key}: a socket has to be an absolute path of printable characters")
     if len(text.encode("utf-8", "surrogateescape")) > PATH_MAX:
-        raise ConfigError(f"{key}: the path of a socket has at most {PATH_MAX} octets")
+        raise ConfigError(f"{key}: the path of a socket has at most {PATH_MAX} bytes")
     return text
 
 
 def printable(text: str) -> str:
-    """One line of it for a person: white space becomes one blank, other control characters go."""
+    """Make one line for the user: white space becomes one blank, other control characters are removed."""
     line = "".join(c if c.isprintable() else " " if c.isspace() else "" for c in text)
     return " ".join(line.split())[:NAME_MAX]
 

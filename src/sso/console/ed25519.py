@@ -1,6 +1,6 @@
-"""Ed25519 (RFC 8032) over a prefix and octets as they stand; the library `cryptography` is optional.
+"""Ed25519 (RFC 8032) over a prefix and unchanged bytes, by the optional library `cryptography`. No I/O.
 
-It is imported when the first signature is looked at. Nothing here does I/O.
+The library is imported when the first signature is checked.
 """
 
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ from typing import Any
 from sso.errors import ConfigError, FramingError, SSOError
 from sso.framing import b64decode, b64encode, wipe
 
-KEY_SIZE, SIGNATURE_SIZE, SEED_SIZE = 32, 64, 32  # octets
+KEY_SIZE, SIGNATURE_SIZE, SEED_SIZE = 32, 64, 32  # bytes
 NAME = "ed25519:"  # before the base64 of a public key
 _FIELD = 2**255 - 19
 _ORDER = 2**252 + 27742317777372353535851937790883648493
 _EIGHTH = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826
-# The y of all points whose order divides 8: under such a key one signature fits every text.
+# The y of all points whose order divides 8: with such a key one signature is valid for every text.
 _SMALL = frozenset((0, 1, _FIELD - 1, _EIGHTH, _FIELD - _EIGHTH))
-# PKCS #8 of a private key (RFC 8410 section 7, version 1, no attributes) up to its 32 octets.
+# PKCS #8 of a private key (RFC 8410 section 7, version 1, no attributes) up to its 32 bytes.
 _PKCS8 = bytes.fromhex("302e020100300506032b657004220420")
 _BEGIN, _END = b"-----BEGIN PRIVATE KEY-----\n", b"\n-----END PRIVATE KEY-----\n"
-PEM_SIZE = len(_BEGIN) + 64 + len(_END)  # octets of a private key's file
+PEM_SIZE = len(_BEGIN) + 64 + len(_END)  # bytes of a private key's file
 
 
 class NoLibrary(SSOError):
@@ -28,12 +28,12 @@ class NoLibrary(SSOError):
 
 
 def library() -> Any:
-    """The module ed25519 of cryptography (38 or newer); raises NoLibrary."""
+    """Return the module ed25519 of cryptography (38 or newer); raises NoLibrary."""
     try:
         from cryptography.hazmat.primitives.asymmetric import ed25519
 
         ed25519.Ed25519PublicKey.from_public_bytes(_base_point())
-    except Exception as error:  # an import may fail in many ways, and OpenSSL may have been built without
+    except Exception as error:  # an import may fail in many ways, and OpenSSL may lack Ed25519
         raise NoLibrary(f"for Ed25519 install python3-cryptography ({type(error).__name__})") from None
     return ed25519
 
@@ -43,7 +43,7 @@ def _base_point() -> bytes:
 
 
 def public_key(text: str) -> bytes:
-    """The 32 octets of `ed25519:BASE64`; raises ConfigError for another form and for a key of small order."""
+    """Decode `ed25519:BASE64` to 32 bytes; raises ConfigError for another form, or a key of small order."""
     try:
         key = bytes(b64decode(text.removeprefix(NAME).encode("ascii"), KEY_SIZE))
     except (UnicodeEncodeError, FramingError):
@@ -57,14 +57,14 @@ def public_key(text: str) -> bytes:
 
 
 def key_text(key: bytes) -> str:
-    """A public key as everything here writes it: `ed25519:BASE64`."""
+    """Return a public key as text: `ed25519:BASE64`."""
     return NAME + b64encode(key).decode()
 
 
 def is_signature(key: bytes, signature: bytes, prefix: bytes, octets: memoryview) -> bool:
-    """Whether `key` has signed `prefix` and then `octets`; S below the order (RFC 8032 section 5.1.7).
+    """Whether `key` has signed `prefix` followed by `octets`; S is below the order (RFC 8032 section 5.1.7).
 
-    Raises NoLibrary. The octets are copied once, and the copy is wiped.
+    Raises NoLibrary. The bytes are copied once, and the copy is wiped.
     """
     if len(signature) != SIGNATURE_SIZE or int.from_bytes(signature[32:], "little") >= _ORDER:
         return False
@@ -74,13 +74,13 @@ def is_signature(key: bytes, signature: bytes, prefix: bytes, octets: memoryview
     with _message(prefix, octets) as message:
         try:
             made_by.Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
-        except (InvalidSignature, ValueError):  # ValueError: the key is no point
+        except (InvalidSignature, ValueError):  # ValueError: the key is no point of the curve
             return False
         return True
 
 
 def sign(seed: bytearray, prefix: bytes, octets: memoryview) -> bytes:
-    """The 64 octets under `prefix` and `octets` by a private key of 32 octets; raises NoLibrary."""
+    """Sign `prefix` followed by `octets` with a private key of 32 bytes; raises NoLibrary."""
     private = library().Ed25519PrivateKey.from_private_bytes(seed)
     with _message(prefix, octets) as message:
         signature: bytes = private.sign(message)
@@ -88,7 +88,7 @@ def sign(seed: bytearray, prefix: bytes, octets: memoryview) -> bytes:
 
 
 def public_of(seed: bytearray) -> bytes:
-    """The public key of a private one; raises NoLibrary."""
+    """Return the public key of a private key; raises NoLibrary."""
     private = library().Ed25519PrivateKey.from_private_bytes(seed)
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -97,7 +97,7 @@ def public_of(seed: bytearray) -> bytes:
 
 
 def in_one(*parts: bytes | bytearray | memoryview) -> bytearray:
-    """All parts in one buffer of the right size, and no copy elsewhere (as a slice of a bytearray makes)."""
+    """Join all parts in one buffer, without another copy (a slice of a bytearray would make one)."""
     joined = bytearray(sum(map(len, parts)))
     at = 0
     with memoryview(joined) as view:
@@ -109,7 +109,7 @@ def in_one(*parts: bytes | bytearray | memoryview) -> bytearray:
 
 @contextmanager
 def _message(prefix: bytes, octets: memoryview) -> Iterator[Any]:
-    """Prefix and octets in one buffer, wiped at the end, as this version of cryptography takes it."""
+    """Context manager: prefix and bytes in one buffer that cryptography takes; wiped at the end."""
     joined = in_one(prefix, octets)
     try:
         yield _view(joined)
@@ -121,18 +121,18 @@ def _view(joined: bytearray) -> Any:
     import cryptography
 
     version = int(cryptography.__version__.partition(".")[0])
-    if version < 41:  # it takes bytes or a pointer of the library that it is made with; Debian 12 has 38
+    if version < 41:  # it takes bytes or a pointer of cffi, which it is built with; Debian 12 has 38
         from _cffi_backend import FFI
 
         return FFI().from_buffer("unsigned char[]", joined)
-    return bytes(joined) if version == 41 else joined  # 41 takes nothing that could be wiped
+    return bytes(joined) if version == 41 else joined  # 41 takes no buffer that can be wiped
 
 
 # A private key's file: PEM, as `openssl genpkey -algorithm ed25519` writes it
 
 
 def pem(seed: bytearray) -> bytearray:
-    """The file of a private key; the caller wipes it."""
+    """Return the content of a private key's file; the caller wipes it."""
     der = in_one(_PKCS8, seed)
     text = b64encode(der)
     file = in_one(_BEGIN, text, _END)
@@ -142,7 +142,7 @@ def pem(seed: bytearray) -> bytearray:
 
 
 def seed_of(file: memoryview) -> bytearray:
-    """The 32 octets of a private key's file, which the caller wipes; raises ConfigError for other files."""
+    """Return the 32 bytes of a private key's file; the caller wipes them. Raises ConfigError."""
     body = file[len(_BEGIN) : -len(_END)]
     if len(file) != PEM_SIZE or bytes(file[: len(_BEGIN)]) != _BEGIN or bytes(file[-len(_END) :]) != _END:
         raise ConfigError("it is no private key of Ed25519 as PEM, unencrypted (PKCS #8)")

@@ -1,4 +1,4 @@
-"""The entry: which guest a site's consoles show (docs/connection-file.md section 2). Pure: no I/O."""
+"""The entry: which guest a site's consoles show (docs/connection-file.md section 2). No I/O."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from sso.errors import ConfigError
 from sso.spn import is_spn
 
 VERSION = "1"
-PREFIX = b"console-sso entry 1\0"  # NUL stands in no connection file
+PREFIX = b"console-sso entry 1\0"  # no connection file holds a NUL
 CONSOLES_MAX, OPENERS_MAX, PINS_MAX = 64, 16, 16
 GUEST = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 PIN = re.compile("sha256:[0-9a-f]{64}")
@@ -36,7 +36,7 @@ class ShownAt(NamedTuple):
     proxy: str = ""
 
     def is_relay_of(self, host: str) -> bool:
-        """Whether a host is this relay, with or without one label of a ticket in front."""
+        """Whether a host is this relay, with or without a ticket as one label in front."""
         label, dot, rest = host.lower().partition(".")
         return bool(self.relay) and (
             host.lower() == self.relay or bool(dot and rest == self.relay and _LABEL.fullmatch(label))
@@ -46,8 +46,8 @@ class ShownAt(NamedTuple):
 class GuestEntry(NamedTuple):
     """What a site has signed off-line about one guest.
 
-    `guest` is its UUID; `spn` or `tls_name` is there, or both; `pins` are sha256:HEX of TLS keys; `openers`
-    the public keys of portals that may sign openings for it; `until` is in seconds since 1970.
+    `guest` is its UUID. `spn` or `tls_name` is set, or both. `pins` are sha256:HEX of TLS keys. `openers` are
+    the public keys of portals that may sign openings for it. `until` is in seconds since 1970.
     """
 
     guest: str
@@ -60,14 +60,14 @@ class GuestEntry(NamedTuple):
 
     @property
     def services(self) -> tuple[str, ...]:
-        """Its names as the patterns of a TrustedKey take them."""
+        """The guest's names, in the form that the patterns of a TrustedKey match."""
         return tuple(filter(None, (self.spn, self.tls_name and f"tls/{self.tls_name}")))
 
 
 def parse(fields: Mapping[str, str]) -> GuestEntry:
-    """The entry of a group's keys without `key`; raises ConfigError that names what is wrong.
+    """Make the entry from a group's fields without `key`; raises ConfigError that names what is wrong.
 
-    An unknown key is an error: whoever signed it meant something by it that nobody here would heed.
+    An unknown field is an error: the signer may have meant a restriction that this version would ignore.
     """
     rest = dict(fields)
     if rest.pop("version", "") != VERSION:
@@ -102,7 +102,7 @@ def fields_of(entry: GuestEntry) -> dict[str, str]:
 
 
 def _consoles(rest: dict[str, str]) -> tuple[ShownAt, ...]:
-    """Takes console-1, console-2 ... out of `rest`; a gap leaves the others there, as unknown keys."""
+    """Take console-1, console-2 ... out of `rest`; after a gap the others stay there, as unknown keys."""
     consoles: list[ShownAt] = []
     while (text := rest.pop(key := f"console-{len(consoles) + 1}", None)) is not None:
         if len(consoles) == CONSOLES_MAX:
@@ -134,7 +134,7 @@ def _spn(text: str | None) -> str:
 
 
 def _like(pattern: re.Pattern[str], text: str | None, key: str) -> str:
-    """The text where it fits, "" where there is no such key."""
+    """Return the text if it fits the pattern, "" for None; raises ConfigError that names `key`."""
     if text is not None and not pattern.fullmatch(text):
         raise ConfigError(f"{key}: it is not in its form")
     return text or ""
@@ -148,7 +148,7 @@ def _list(text: str | None, key: str, most: int) -> list[str]:
 
 
 def seconds(text: str, key: str) -> int:
-    """A time such as 2026-11-29T20:00:00Z, and no other form of it, in seconds since 1970."""
+    """Convert a time such as 2026-11-29T20:00:00Z, and no other form, to seconds since 1970."""
     try:
         return int(datetime.fromisoformat(text if _TIME.fullmatch(text) else "").timestamp())
     except ValueError:
@@ -156,7 +156,7 @@ def seconds(text: str, key: str) -> int:
 
 
 def time_text(when: int) -> str:
-    """The form that `seconds` reads; raises ConfigError for a time outside of the years 2000 to 2999."""
+    """Write the form that `seconds` reads; raises ConfigError outside of the years 2000 to 2999."""
     try:
         text = datetime.fromtimestamp(when, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):

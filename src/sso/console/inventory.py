@@ -1,4 +1,4 @@
-"""The inventory: a TOML file of a site's guests and where their consoles are, as entries. Pure: no I/O."""
+"""Makes entries from the inventory, a TOML file of a site's guests and their consoles. No I/O."""
 
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime
@@ -11,14 +11,14 @@ from sso.console.entry import GuestEntry, ShownAt
 from sso.errors import ConfigError
 
 GUESTS_MAX = 10_000
-_SHARED = ("consoles", "openers", "until")  # may stand above all guests, and each guest may say otherwise
+_SHARED = ("consoles", "openers", "until")  # for all guests; a guest's own value overrides it
 _GUEST = ("uuid", "spn", "tls-name", "pins", *_SHARED)
 
 
 def guests(content: Mapping[str, Any], authorities: Callable[[str], tuple[str, ...]]) -> list[GuestEntry]:
-    """The entries of an inventory; `authorities` gives the fingerprints of the CAs in a file of that name.
+    """Return the entries of an inventory. `authorities` returns the fingerprints of the CAs in a named file.
 
-    Raises ConfigError that names the guest and the key to mend.
+    Raises ConfigError that names the guest and the key to fix.
     """
     _known(content, (*_SHARED, "guest"), "")
     tables = content.get("guest")
@@ -77,7 +77,7 @@ def _consoles(tables: object, authorities: Callable[[str], tuple[str, ...]]) -> 
 
 
 def _end(value: object) -> int:
-    """A TOML date (its first moment in UTC) or a time with its zone."""
+    """Convert a TOML date (its first moment in UTC), or a time with its zone, to seconds since 1970."""
     if isinstance(value, datetime) and value.tzinfo is not None:
         return int(value.timestamp())
     if isinstance(value, date) and not isinstance(value, datetime):

@@ -1,4 +1,4 @@
-"""`sso inventory`: on the administrator's machine, off-line, sign which guest a site's consoles show."""
+"""`sso inventory`: signs off-line, on the administrator's machine, which guest a site's consoles show."""
 
 import os
 import stat
@@ -16,7 +16,7 @@ from sso.framing import wipe
 from sso.printable import escaped
 
 _DONE, _FAILED, _USAGE = 0, 1, 2
-_TEXT_MAX = 64 * 1024 * 1024  # octets of an inventory
+_TEXT_MAX = 64 * 1024 * 1024  # bytes of an inventory
 _ENDING = ".entry"
 
 
@@ -101,7 +101,7 @@ def _text(path: str) -> str:
 
 
 def _write(path: str, group: bytes) -> None:
-    """In one step, so that a portal never reads half of one."""
+    """Replace the file in one step, so that a portal never reads half of it."""
     draft = f"{path}.{os.getpid()}"
     try:
         with open(draft, "xb") as file:
@@ -114,7 +114,7 @@ def _write(path: str, group: bytes) -> None:
 
 
 def _seed(path: str) -> bytearray:
-    """The private key in a file that only its owner may read."""
+    """Read a private key, which the caller wipes. Raises ConfigError if others could read the file."""
     file = bytearray(PEM_SIZE + 1)
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -135,10 +135,10 @@ def _seed(path: str) -> bytearray:
 
 
 _EPILOG = """examples:
-    sso inventory key site.key                 # makes a private key, and says the public one for `sso trust`
+    sso inventory key site.key                 # makes a private key, prints the public key for `sso trust`
     sso inventory sign guests.toml --key site.key --out entries
 
-Each guest becomes a file UUID.entry that a portal puts into connection files as it stands.
+For each guest it writes a file UUID.entry, which a portal appends to connection files without any change.
 exit codes: 0 done; 1 it could not be done; 2 wrong usage"""
 
 
@@ -146,12 +146,12 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="sso inventory",
         formatter_class=RawDescriptionHelpFormatter,
-        description="Sign which guest a site's consoles show. Keep the private key on a machine that serves"
-        " nobody.",
+        description="Sign which guest a site's consoles show. Keep the private key on a machine that offers"
+        " no service to others.",
         epilog=_EPILOG,
     )
     parser.add_argument(
-        "what", choices=("key", "public", "sign"), help="make a private key, say its public one, or sign"
+        "what", choices=("key", "public", "sign"), help="make a private key, print its public key, or sign"
     )
     parser.add_argument("file", metavar="FILE", help="the private key's file, or the inventory (TOML)")
     parser.add_argument("--key", metavar="FILE", help="sign with this private key")

@@ -1,4 +1,4 @@
-"""GLib's key files: groups of KEY=VALUE, read in place so that a secret in one is never copied to a str."""
+"""Reads GLib's key files, groups of KEY=VALUE, in place, so that a secret is never copied to a str."""
 
 import re
 from collections.abc import Iterator
@@ -8,8 +8,8 @@ from sso.errors import ConfigError
 from sso.framing import wipe
 
 ENTRIES_MAX = 500  # keys of a file
-# As GLib 2.74 reads it: a key is whatever stands before "=" without brackets. A line that begins with ; is a
-# comment of many writers'; GLib takes it for a key that nobody knows.
+# As GLib 2.74 reads it: a key is any text without brackets before "=". Many writers use ; for a comment line;
+# GLib reads such a line as an unknown key.
 _LINE = re.compile(
     rb"[ \t\r\f\v]*+(?:[#;][^\n]*+"
     rb"|\[([^\[\]\x00-\x1f\x7f\n]{1,64}+)\][ \t\r\f\v]*+"
@@ -28,7 +28,7 @@ _ESCAPES = {ord("s"): 0x20, ord("n"): 0x0A, ord("t"): 0x09, ord("r"): 0x0D, ord(
 
 
 class Entry(NamedTuple):
-    """One key: `value` is a view of the file's buffer, still with its escapes."""
+    """One key. `value` is a view of the file's buffer, with its escapes."""
 
     group: str
     key: str
@@ -36,10 +36,10 @@ class Entry(NamedTuple):
 
 
 def entries(buffer: bytearray, size: int) -> Iterator[Entry | str]:
-    """The keys of the first `size` octets and, as a str, the names of the groups; `key[de]` as it stands.
+    """Yield the keys of the first `size` bytes in order, and each group's name as a str; `key[de]` stays so.
 
-    They come in their order, until something is wrong. Raises ConfigError with the line for what is no key
-    file, has more than ENTRIES_MAX keys, or has a NUL; without an octet of the file.
+    Raises ConfigError with the number of the line at the first error: no key file, more than ENTRIES_MAX
+    keys, or a NUL. The message holds no byte of the file.
     """
     if buffer.startswith(_BOM):
         raise ConfigError("it begins with a byte order mark: save it as UTF-8 without one")
@@ -78,12 +78,12 @@ def _trouble(buffer: bytearray, start: int, size: int) -> str:
 
 
 def unescaped(value: memoryview, key: str) -> bytearray:
-    """A value without its escapes and the carriage return of its line.
+    """Return a value without its escapes and without the carriage return of its line.
 
-    Raises ConfigError that names `key` for another escape, and for what is no UTF-8. The caller wipes it
-    where it is a secret.
+    Raises ConfigError that names `key` for an unknown escape, and for invalid UTF-8. If the value is a
+    secret, the caller wipes it.
     """
-    plain = bytearray(sum(1 for _ in _octets(value, key)))  # never resized, which may leave a copy behind
+    plain = bytearray(sum(1 for _ in _octets(value, key)))  # never resized: that may leave a copy behind
     for at, octet in enumerate(_octets(value, key)):
         plain[at] = octet
     if not is_text(plain):
@@ -93,7 +93,7 @@ def unescaped(value: memoryview, key: str) -> bytearray:
 
 
 def is_text(octets: bytearray) -> bool:
-    """Whether that is UTF-8 without a NUL; makes no copy of a secret."""
+    """Whether these bytes are UTF-8 without a NUL; makes no copy of a secret."""
     return _UTF_8.fullmatch(octets) is not None
 
 

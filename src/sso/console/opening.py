@@ -1,4 +1,4 @@
-"""The opening: this person has asked a portal for this file now (docs/connection-file.md section 3). Pure."""
+"""The opening: who has asked a portal for this file now (docs/connection-file.md section 3). No I/O."""
 
 import re
 from collections.abc import Mapping
@@ -9,18 +9,18 @@ from sso.console.entry import seconds, time_text
 from sso.errors import ConfigError
 
 VERSION = "1"
-PREFIX = b"console-sso opening 1\0"  # never an entry's; NUL stands in no connection file
+PREFIX = b"console-sso opening 1\0"  # differs from an entry's; no connection file holds a NUL
 LIFE_MAX = 600  # seconds between issue and expiry
-SKEW = 300  # seconds that a portal's clock may be off
+SKEW = 300  # seconds that a portal's clock may be wrong
 PRINCIPAL = re.compile(r"[^@\\\s]{1,127}@[A-Za-z0-9._-]{1,127}")
 _KEYS = ("version", "for", "issued", "expires", "key")
 
 
 class CountedOpening(NamedTuple):
-    """An opening that counts now: `principal` asked for it; times in seconds since 1970.
+    """An opening that counts now. `principal` asked for it; times are in seconds since 1970.
 
-    `key` is the portal's; `by` the name of the trusted key that allows it: the portal's own, or that of the
-    entry that names the portal.
+    `key` is the portal's key. `by` is the name of the trusted key that allows it: the portal's own key, or
+    the key of the entry that names the portal.
     """
 
     principal: str
@@ -31,7 +31,7 @@ class CountedOpening(NamedTuple):
 
 
 def parse(fields: Mapping[str, str]) -> CountedOpening:
-    """The opening of a group's keys, counted or not; raises ConfigError that names what is wrong."""
+    """Make the opening from a group's fields, unchecked; raises ConfigError that names what is wrong."""
     if tuple(fields) != _KEYS or fields["version"] != VERSION:
         raise ConfigError(f"its keys have to be version={VERSION} and {', '.join(_KEYS[1:])}, in this order")
     if not PRINCIPAL.fullmatch(fields["for"]):
@@ -43,7 +43,7 @@ def parse(fields: Mapping[str, str]) -> CountedOpening:
 
 
 def check_time(opening: CountedOpening, now: float) -> None:
-    """Raises ConfigError before its issue and after its expiry, give or take SKEW seconds."""
+    """Raise ConfigError more than SKEW seconds before its issue, or after its expiry."""
     if not opening.issued - SKEW <= now:
         raise ConfigError("it is not valid yet: does the clock of this machine go right?")
     if not now <= opening.expires + SKEW:
@@ -51,7 +51,7 @@ def check_time(opening: CountedOpening, now: float) -> None:
 
 
 def fields_of(opening: CountedOpening) -> dict[str, str]:
-    """The keys in their order, all but `by`; raises ConfigError for what no reader would take."""
+    """Return the fields in order, without `by`; raises ConfigError for values that no reader would accept."""
     fields = {
         "version": VERSION,
         "for": opening.principal,

@@ -1,7 +1,7 @@
-"""The signed form of a connection file: what of it counts, by the keys that are trusted here. Pure: no I/O.
+"""Decides which signatures of a connection file count, by the keys that are trusted here. No I/O.
 
-docs/connection-file.md is the contract. A signature that does not count is no error: the file is then an
-unsigned one, and the notes say why.
+docs/connection-file.md defines the form. A signature that does not count is no error: the file then counts as
+unsigned, and the notes say why.
 """
 
 import re
@@ -19,16 +19,16 @@ from sso.console.signed_group import SignedGroup
 from sso.console.trust import ENTRIES, OPENINGS, TrustedKey
 from sso.errors import ConfigError
 
-FILE_MAX = 256 * 1024  # octets
+FILE_MAX = 256 * 1024  # bytes
 _NUL = re.compile(b"\0")
 
 
 class Asked(NamedTuple):
-    """What the file (and the command line above it) leads to, before anybody vouched for it.
+    """What the viewer will connect to, from the file and the command line, before anybody vouched for it.
 
-    `host` is the console's ("" at a unix socket), `proxy` and `stream` are hosts that connections really go
-    to (a proxy that is not used, as with VNC, is none), `ca` is the PEM text that the connection will be
-    checked with and `subject` the subject; `spn` and `pin` what [x-sso] asks for. "" is: not given.
+    `host` is the console's ("" at a unix socket). `proxy` and `stream` are hosts of real connections (leave
+    out a proxy that is not used, as with VNC). `ca` (PEM text) and `subject` check the connection. `spn` and
+    `pin` are what [x-sso] asks for. "" means: not given.
     """
 
     host: str
@@ -41,12 +41,12 @@ class Asked(NamedTuple):
 
     @property
     def dialled(self) -> tuple[str, ...]:
-        """The hosts that this machine looks up itself; a proxy looks the console's up."""
+        """The hosts that this machine connects to itself; with a proxy, the proxy connects to the console."""
         return tuple(filter(None, (self.proxy or self.host, self.stream)))
 
 
 class CountedEntry(NamedTuple):
-    """An entry that counts for this file: `console` is the one of its consoles that the file leads to."""
+    """An entry that counts for this file. `console` is the one of its consoles that the file leads to."""
 
     entry: GuestEntry
     console: ShownAt
@@ -54,7 +54,7 @@ class CountedEntry(NamedTuple):
 
 
 class Signatures(NamedTuple):
-    """What counts of a file's signatures; `notes` say for a person why something does not.
+    """The signatures of a file that count. `notes` tell the user why a signature does not count.
 
     A file without any signature has no notes.
     """
@@ -65,13 +65,13 @@ class Signatures(NamedTuple):
 
 
 def check(octets: memoryview, asked: Asked, keys: Sequence[TrustedKey], now: float) -> Signatures:
-    """What counts of the signatures in a file's octets; never raises, whatever the octets are.
+    """Check the signatures in a file's bytes; never raises, whatever the bytes are.
 
     The entry counts if a trusted key for entries signed it, all that it names fits that key's patterns, it
-    has not ended, and it shows what is asked for: host, proxy, CA and subject, stream, SPN and pin. The
-    opening counts if it is the file's last group, stands in its time, and is signed by a portal that the
-    counted entry names or that is trusted for openings at these consoles and for this service.
-    Neither says that the connection was authenticated: the caller has to see to that.
+    has not expired, and it shows what is asked for: host, proxy, CA and subject, stream, SPN and pin. The
+    opening counts if it is the file's last group, its time is right, and a portal signed it that the counted
+    entry names, or that is trusted for openings at these consoles and for this service.
+    Neither says that the connection is authenticated: the caller has to check that.
     """
     if len(octets) > FILE_MAX:
         return Signatures(notes=(f"no signature counts in a file of more than {FILE_MAX // 1024} KiB",))
@@ -110,7 +110,7 @@ def _entry(octets: memoryview, asked: Asked, keys: Sequence[TrustedKey], now: fl
     _verify(group, signer, entries.PREFIX, octets[group.start : group.unsigned])
     console = _shown(entry, asked)
     hosts = [host for shown in entry.consoles for host in (shown.relay, shown.proxy) if host]
-    if console.ca:  # a CA says nothing of names: then the host itself has to fit
+    if console.ca:  # a CA names no host, so the hosts that are dialled have to fit
         hosts += asked.dialled
     for key in trusted:
         if key.fits_consoles(hosts) and key.fits_services(entry.services):
@@ -119,7 +119,7 @@ def _entry(octets: memoryview, asked: Asked, keys: Sequence[TrustedKey], now: fl
 
 
 def _shown(entry: GuestEntry, asked: Asked) -> ShownAt:
-    """The console of the entry that the file leads to; raises ConfigError where it shows others only."""
+    """Return the entry's console that the file leads to; raises ConfigError if it names only others."""
     if asked.spn and asked.spn != entry.spn:
         raise ConfigError("the file asks for another service than it names")
     if asked.pin and entry.pins and asked.pin not in entry.pins:

@@ -1,7 +1,7 @@
-"""The groups [x-sso-entry] and [x-sso-signature] in a file's octets (docs/connection-file.md section 1).
+"""Finds the groups [x-sso-entry] and [x-sso-signature] in a file (docs/connection-file.md section 1).
 
-Their form is one of many that GLib takes: no white space, no comment, no CR, `signature` as the last line.
-Any other spelling of their header counts as theirs and fails, so that no two readers see two groups.
+GLib accepts many forms; these groups have only one: no white space, no comment, no CR, and `signature` as the
+last line. Another spelling of their header counts as the group and fails, so that all readers see the same.
 """
 
 import re
@@ -12,8 +12,8 @@ from sso.errors import ConfigError, FramingError
 from sso.framing import b64decode
 
 ENTRY, OPENING = "x-sso-entry", "x-sso-signature"
-GROUP_MAX = 16 * 1024  # octets of one
-VALUE_MAX = 2048  # octets of one value
+GROUP_MAX = 16 * 1024  # bytes of one group
+VALUE_MAX = 2048  # bytes of one value
 _HEADER = re.compile(rb"^[ \t\r\f\v]*\[", re.MULTILINE)
 _OURS = {name: re.compile(rb"^[ \t\r\f\v]*\[" + name.encode() + rb"\]", re.M) for name in (ENTRY, OPENING)}
 _LINE = re.compile(r"([a-z][a-z0-9-]{0,31})=(\S|\S.*\S)")
@@ -21,7 +21,7 @@ _SIGNATURE = "signature"
 
 
 class SignedGroup(NamedTuple):
-    """One group: its keys without the signature's, where it begins, and where its signature's line does."""
+    """One group: its keys without the signature, and the offsets of its start and of its signature's line."""
 
     fields: dict[str, str]
     start: int
@@ -30,15 +30,15 @@ class SignedGroup(NamedTuple):
 
 
 def is_there(octets: memoryview, name: str) -> bool:
-    """Whether a header of that name stands in the file, in whatever spelling."""
+    """Whether the file has a header of that name, in any spelling."""
     return _OURS[name].search(octets) is not None
 
 
 def find(octets: memoryview, name: str) -> SignedGroup | None:
-    """The one group of that name, or None where there is none; raises ConfigError for what is not its form.
+    """Return the one group of that name, or None; raises ConfigError if its form is wrong.
 
-    Nothing may stand behind [x-sso-signature], and nothing but empty lines or another group behind an entry's
-    signature. Only the group itself is copied; the rest of the file may hold a secret.
+    Nothing may follow [x-sso-signature]; only empty lines or another group may follow an entry's signature.
+    Only the group itself is copied, since the rest of the file may hold a secret.
     """
     found = list(_OURS[name].finditer(octets))
     if not found:
@@ -67,7 +67,7 @@ def _parsed(text: str, name: str, start: int) -> SignedGroup:
     for line in lines:
         found = _LINE.fullmatch(line)
         if not found or not line.isprintable() or len(line.encode()) > VALUE_MAX:
-            raise ConfigError(f"its lines have to be KEY=VALUE, printable, of {VALUE_MAX} octets at most")
+            raise ConfigError(f"its lines have to be KEY=VALUE, printable, of {VALUE_MAX} bytes at most")
         if found[1] in fields:
             raise ConfigError(f"{found[1]} is given twice")
         fields[found[1]] = found[2]

@@ -1,4 +1,4 @@
-"""Writes the signed form of a connection file, for sites and portals (docs/connection-file.md). No I/O."""
+"""Signs connection files, for sites and portals (docs/connection-file.md). No I/O."""
 
 from collections.abc import Mapping
 
@@ -14,31 +14,31 @@ from sso.framing import b64encode, wipe
 
 
 def entry_group(entry: GuestEntry, seed: bytearray) -> bytes:
-    """The group [x-sso-entry] under a site's private key of 32 octets, to be put into files as it stands.
+    """Return the group [x-sso-entry], signed with a site's private key of 32 bytes; append it unchanged.
 
-    Raises ConfigError for an entry that no reader would take, and NoLibrary.
+    Raises ConfigError for an entry that no reader would accept, and NoLibrary.
     """
     text = _text(signed_group.ENTRY, entries.fields_of(entry) | {"key": key_text(public_of(seed))})
     group = text + _signature(seed, entries.PREFIX, memoryview(text))
-    signed_group.find(memoryview(group), signed_group.ENTRY)  # each value is right; now the whole is, too
+    signed_group.find(memoryview(group), signed_group.ENTRY)  # each value was checked; now check the whole
     return group
 
 
 def with_entry(file: memoryview, group: bytes) -> bytearray:
-    """A connection file and an entry behind it; the caller wipes the result where the file has a password.
+    """Append an entry to a connection file. If the file has a password, the caller wipes the result.
 
-    Raises ConfigError for a file that has an entry or an opening already, and for one that grows too long.
+    Raises ConfigError if the file has an entry or an opening already, or becomes too long.
     """
     _refuse(file, signed_group.ENTRY, signed_group.OPENING)
     return _joined(file, group)
 
 
 def with_opening(file: memoryview, seed: bytearray, principal: str, issued: int, expires: int) -> bytearray:
-    """A connection file under a portal's private key of 32 octets, good for that principal.
+    """Append an opening for a principal to a connection file, signed with a portal's private key of 32 bytes.
 
-    `issued` and `expires` are seconds since 1970, LIFE_MAX apart at most. The caller wipes the result where
-    the file has a password. Raises ConfigError for values that no reader would take, for a file that has an
-    opening already, and for one that grows too long; and NoLibrary.
+    `issued` and `expires` are seconds since 1970, at most LIFE_MAX apart. If the file has a password, the
+    caller wipes the result. Raises ConfigError for values that no reader would accept, and if the file has an
+    opening already or becomes too long; and NoLibrary.
     """
     _refuse(file, signed_group.OPENING)
     opening = CountedOpening(principal, issued, expires, public_of(seed))

@@ -1,7 +1,7 @@
-"""Trusted keys: whose signature counts here, for which consoles and which services. Pure: no I/O.
+"""Trusted keys: whose signatures count here, for which consoles and services. No I/O.
 
-They come from local configuration only: a file of the folder trust.d each (trust_folder.py), or a table
-[[trust]] of viewer.toml. Whoever deletes one has revoked it.
+They come only from local configuration: one file in the folder trust.d for each (trust_folder.py), or a table
+[[trust]] of viewer.toml. To revoke a key, delete it there.
 """
 
 import re
@@ -14,17 +14,17 @@ from sso.console.vouch import fits
 from sso.errors import ConfigError
 
 ENTRIES, OPENINGS = SIGNS = ("entries", "openings")
-PATTERNS_MAX, PATTERN_MAX = 64, 255  # of a key; characters of one
+PATTERNS_MAX, PATTERN_MAX = 64, 255  # patterns of a key; characters of a pattern
 KEYS_MAX = 64
 KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class TrustedKey(NamedTuple):
-    """A public key, and how far it is trusted; outside of that its signature is nothing.
+    """A public key, and for what it is trusted; outside of that its signature does not count.
 
-    `name` is for persons. `signs` is what it may sign: entries (a site's key) or openings (a portal's), or
-    both. `consoles` are shell patterns for every host that is dialled (in any case of letters), `services`
-    for the guest's names: SPNs, and TLS names as tls/NAME. A pattern without @REALM fits an SPN without one.
+    `name` is for people. `signs` is what it may sign: entries (a site's key), openings (a portal's), or both.
+    `consoles` are shell patterns for every host (upper and lower case are the same), `services` for the
+    guest's names: SPNs, and TLS names as tls/NAME. A pattern without @REALM fits an SPN without a realm.
     """
 
     name: str
@@ -34,12 +34,12 @@ class TrustedKey(NamedTuple):
     services: tuple[str, ...]
 
     def fits_consoles(self, hosts: Iterable[str]) -> bool:
-        """Whether every host fits one of the patterns; no host at all never does."""
+        """Whether every host fits one of the patterns; False without any host."""
         hosts = tuple(hosts)
         return bool(hosts) and all(any(fits(host, pattern) for pattern in self.consoles) for host in hosts)
 
     def fits_services(self, names: Iterable[str]) -> bool:
-        """Whether every name fits one of the patterns; no name at all never does."""
+        """Whether every name fits one of the patterns; False without any name."""
         names = tuple(names)
         return bool(names) and all(any(_names(pattern, name) for pattern in self.services) for name in names)
 
@@ -53,9 +53,9 @@ def _names(pattern: str, name: str) -> bool:
 
 
 def trusted_key(table: Mapping[str, Any], name: str = "") -> TrustedKey:
-    """One table of local configuration: key, signs, consoles, services, and `name` where it has none outside.
+    """Read one table of local configuration: key, signs, consoles, services, and name if `name` is "".
 
-    Raises ConfigError that names the key to mend; every one is required, and an unknown one is an error.
+    Raises ConfigError that names the key to fix; all keys are required, and an unknown key is an error.
     """
     needed = ("key", "signs", "consoles", "services", *(() if name else ("name",)))
     for key in needed:

@@ -1,6 +1,6 @@
-"""The folders trust.d: one file a trusted key, NAME.toml; whoever deletes one has revoked it. This does I/O.
+"""Reads and changes the folders trust.d: one file NAME.toml for each trusted key; delete it to revoke.
 
-/etc/console-sso/trust.d is for everybody, ~/.config/console-sso/trust.d for one person; both count.
+/etc/console-sso/trust.d is for everybody, ~/.config/console-sso/trust.d for one user; both count.
 """
 
 import contextlib
@@ -13,20 +13,20 @@ from sso.console.trust import KEY_NAME, KEYS_MAX, TrustedKey, trusted_key
 from sso.errors import ConfigError
 
 SYSTEM = "/etc/console-sso/trust.d"
-FILE_MAX = 64 * 1024  # octets of a key's file
+FILE_MAX = 64 * 1024  # bytes of a key's file
 _ENDING = ".toml"
 
 
 def own() -> str:
-    """The folder of the user who runs this."""
+    """Return the folder of the user who runs this."""
     home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return f"{home}/console-sso/trust.d"
 
 
 def load(*folders: str) -> tuple[tuple[TrustedKey, ...], tuple[str, ...]]:
-    """The keys of these folders (default: both), and lines for a person about files that count for nothing.
+    """Return the keys of these folders (default: both), and lines for the user about files that do not count.
 
-    A missing folder has no keys. A file that is wrong, or that somebody else could change, trusts nobody.
+    A missing folder has no keys. A wrong file, and one that other users could change, does not count.
     """
     keys: list[TrustedKey] = []
     notes: list[str] = []
@@ -70,11 +70,11 @@ def _read(path: str, name: str) -> TrustedKey:
 
 
 def _check_parents(folder: str) -> None:
-    """Every folder on the way: whoever may change one may bring a key of his own."""
+    """Check every folder above: a user who may change one of them could add a key."""
     path = last = os.path.realpath(folder, strict=True)
     while True:
         found = os.stat(path)
-        # In a folder as /tmp nobody renames what is another's, but for its owner.
+        # In a sticky folder such as /tmp only the owner of a file (or of the folder) can rename it.
         _check_owner(found, path, may_write=path != last and bool(found.st_mode & stat.S_ISVTX))
         if path == "/":
             return
@@ -91,7 +91,7 @@ def _check_owner(found: os.stat_result, path: str, may_write: bool = False) -> N
 
 
 def add(folder: str, key: TrustedKey) -> str:
-    """Write a key's file and return its path; raises ConfigError for a name that is taken, and OSError."""
+    """Write a key's file and return its path; raises ConfigError if the name exists, and OSError."""
     old = os.umask(0o022)
     try:
         os.makedirs(folder, exist_ok=True)
@@ -113,7 +113,7 @@ def add(folder: str, key: TrustedKey) -> str:
 
 
 def remove(folder: str, name: str) -> str:
-    """Delete a key's file and return its path; raises ConfigError where there is none, and OSError."""
+    """Delete a key's file and return its path; raises ConfigError if there is none, and OSError."""
     path = f"{folder}/{name}{_ENDING}"
     try:
         if not KEY_NAME.fullmatch(name):
@@ -125,6 +125,6 @@ def remove(folder: str, name: str) -> str:
 
 
 def _toml(key: TrustedKey) -> str:
-    # JSON's texts are TOML's, where nothing is escaped that need not be.
+    # JSON strings are valid TOML strings, as long as JSON escapes no more than it has to.
     values = {"key": key.text, "signs": key.signs, "consoles": key.consoles, "services": key.services}
     return "".join(f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())

@@ -1,4 +1,4 @@
-"""`sso trust`: whose signatures in connection files count here; adds, lists and removes keys."""
+"""`sso trust`: adds, lists and removes the keys whose signatures in connection files count here."""
 
 import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
@@ -99,12 +99,12 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="sso trust",
         formatter_class=RawDescriptionHelpFormatter,
-        description="Say whose signatures in connection files count here: for which consoles and services,"
-        " and no others.",
+        description="Say whose signatures in connection files count here, and for which consoles and services"
+        " only.",
         epilog=_EPILOG,
     )
     parser.add_argument("what", choices=("add", "list", "remove"), help="what to do")
-    parser.add_argument("name", nargs="?", default="", metavar="NAME", help="the key's name, as you like it")
+    parser.add_argument("name", nargs="?", default="", metavar="NAME", help="a name for the key")
     parser.add_argument("key", nargs="?", default="", metavar="KEY", help="the public key, ed25519:...")
     for flag, text in _LISTS.items():
         parser.add_argument(
@@ -119,7 +119,7 @@ def _parser() -> ArgumentParser:
     parser.add_argument(
         "--system", action="store_true", help="for everybody on this machine (default: for you)"
     )
-    parser.add_argument("--folder", metavar="FOLDER", help="this folder in place of the usual ones")
+    parser.add_argument("--folder", metavar="FOLDER", help="use this folder instead of the usual ones")
     return parser
 
 

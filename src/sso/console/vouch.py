@@ -1,8 +1,8 @@
-"""Who vouches that this console shows that guest: one rule, free of I/O (SECURITY.md says why).
+"""Decides by one rule whether something vouches that this console shows that guest. No I/O. See SECURITY.md.
 
-A sign-on needs the console and the guest's identity vouched for together: by the person who typed both, by a
-table [[console]] of viewer.toml that names both, by signatures that are trusted here, or by a person's yes.
-And a console counts only as its connections are authenticated.
+A sign-on needs console and guest vouched for together: by the user who typed both, by a table [[console]] of
+viewer.toml that names both, by signatures that are trusted here, or by the user's yes. And a console counts
+only if its connections are authenticated.
 """
 
 import re
@@ -12,14 +12,14 @@ from fnmatch import fnmatchcase
 from ipaddress import ip_address
 from typing import NamedTuple
 
-# A ticket of Proxmox' SPICE proxy in place of a host: when, which machine, which node, signature. Nothing
-# may follow: some resolvers find `...:node1::x.evil.org`, and a certificate for *.evil.org fits that name.
+# A ticket of Proxmox' SPICE proxy instead of a host: time, machine, node, signature. Nothing may follow it:
+# some resolvers look up `...:node1::x.evil.org`, and a certificate for *.evil.org fits that name.
 _PVE_TICKET = re.compile(r"pvespiceproxy:[0-9a-fA-F]+:([0-9]+):([A-Za-z0-9._-]+)::[0-9a-fA-F]+")
 _BRACKETS = re.compile(r"\[[^]]*\]")
 
 
 class Proof(StrEnum):
-    """What authenticates one connection, in words for a person."""
+    """What authenticates one connection, in words for the user."""
 
     LOCAL = "TLS, by the certificate authorities of this machine"
     SIGNED = "TLS, as a trusted key has signed"
@@ -31,17 +31,17 @@ class Proof(StrEnum):
 
 
 class Strength(IntEnum):
-    """What all connections together are worth: the weakest counts."""
+    """How well all connections together are authenticated: the weakest counts."""
 
     NOTHING = 0
-    ALLOWED = 1  # plain TCP, which a local table allows
+    ALLOWED = 1  # plain TCP that a local table allows
     PROVEN = 2
 
 
 class Leg(NamedTuple):
     """One connection, to the console or to its stream: host (or a socket's path), port, proxy, and proof.
 
-    `host` is as it was given; `subject` is that of the certificate, where not the host's name is checked.
+    `host` is as given. `subject` is the certificate's, if that is checked instead of the host.
     """
 
     host: str
@@ -53,7 +53,7 @@ class Leg(NamedTuple):
 
     @property
     def stable(self) -> str:
-        """The host as it is the next time too, without a one-time ticket; and that it rests on its proxy."""
+        """The host without a one-time ticket, and whether only its proxy proves it; stable between runs."""
         where = place(self.host)
         rests = "by its https proxy" if self.proof is Proof.PROXY else ""
         host = where if where.startswith("/") else where.lower()
@@ -63,8 +63,8 @@ class Leg(NamedTuple):
 class ConsoleTable(NamedTuple):
     """A table [[console]] of the configuration: patterns of places and services that belong together.
 
-    `services` are patterns of SPNs, tls/NAME, or sha256:HEX. `ca` is a file (or its text), `subject` a
-    pattern: TLS to these places is checked by them. `plain` lets plain TCP count.
+    `services` are patterns of SPNs, tls/NAME, or sha256:HEX. `ca` is a file (or its text) and `subject` a
+    pattern; both check TLS to these places. `plain`: plain TCP counts.
     """
 
     places: tuple[str, ...]
@@ -74,32 +74,32 @@ class ConsoleTable(NamedTuple):
     plain: bool = False
 
     def fits(self, where: str) -> bool:
-        """Whether a place (see `place`) is one of the table's."""
+        """Whether a place (see `place`) fits one of the table's patterns."""
         return any(fits(where, pattern) for pattern in self.places)
 
 
 def place(host: str) -> str:
-    """What a host's patterns are about: the node where a one-time ticket stands in for a host."""
+    """Return what patterns of hosts are compared with: the host, or the node in a one-time ticket."""
     found = _PVE_TICKET.fullmatch(host)
     return found[2] if found else host
 
 
 def machine(host: str) -> str:
-    """The machine's number on that node, "" where the host does not say it."""
+    """Return the machine's number in a one-time ticket, or ""."""
     found = _PVE_TICKET.fullmatch(host)
     return f"machine {found[1]}" if found else ""
 
 
 def places(legs: Iterable[Leg]) -> tuple[str, ...]:
-    """Every host, or path of a socket, that gets to see what is said."""
+    """Return every host, or path of a socket, that can see the data."""
     return tuple(where for leg in legs for where in (place(leg.host), leg.proxy) if where)
 
 
 def fits(where: str, pattern: str) -> bool:
-    """Whether a pattern names a place: a path as it stands, a host in any case of letters.
+    """Whether a pattern fits a place: an exact path, or a host in upper or lower case.
 
-    A pattern whose last label is open names numbers, and hosts without a dot: node* and 10.0.0.* would else
-    be anybody's node1.evil.org and 10.0.0.evil.org. One that says nothing stands for all.
+    A pattern with a wildcard in its last label fits only IP addresses, and hosts without a dot: otherwise
+    node* and 10.0.0.* would also fit node1.evil.org and 10.0.0.evil.org. `*` fits everything.
     """
     if where.startswith("/"):
         return fnmatchcase(where, pattern)
@@ -117,24 +117,24 @@ def _is_number(host: str) -> bool:
 
 
 def says_something(pattern: str) -> bool:
-    """Whether a pattern of places names anything: `*` names nothing."""
+    """Whether a pattern of places names something in particular: `*` does not."""
     return any(map(str.isalnum, _BRACKETS.sub("", pattern)))
 
 
 def service_says_something(pattern: str) -> bool:
-    """Whether a pattern of services names anything: `host/*` names nothing."""
+    """Whether a pattern of services names something in particular: `host/*` does not."""
     kind, slash, rest = pattern.partition("/")
     return says_something(rest.partition("@")[0] if slash else kind)
 
 
 def named(where: Sequence[str], patterns: Iterable[str]) -> bool:
-    """Whether patterns that say something name every place."""
+    """Whether every place fits a pattern that names something in particular."""
     telling = [pattern for pattern in patterns if says_something(pattern)]
     return bool(where) and all(any(fits(one, pattern) for pattern in telling) for one in where)
 
 
 def names_service(identity: Sequence[str], patterns: Iterable[str]) -> bool:
-    """Whether patterns that say something name all of an identity; one without @REALM fits an SPN without."""
+    """Whether every name fits a pattern for something in particular; a realm has to be in both or none."""
     telling = [pattern for pattern in patterns if service_says_something(pattern)]
     return bool(identity) and all(
         any(("@" in pattern) == ("@" in name) and fnmatchcase(name, pattern) for pattern in telling)
@@ -149,7 +149,7 @@ def by_table(tables: Iterable[ConsoleTable], legs: Sequence[Leg], identity: Sequ
 
 
 def the_one_service(tables: Iterable[ConsoleTable], legs: Sequence[Leg]) -> str:
-    """The SPN of a console about which nobody says one: the table that names it has exactly one, in full."""
+    """Return the SPN of a console without one, if the tables that name it have exactly one, not a pattern."""
     where = places(legs)
     found = {
         service
@@ -163,9 +163,9 @@ def the_one_service(tables: Iterable[ConsoleTable], legs: Sequence[Leg]) -> str:
 
 
 def anchor(tables: Iterable[ConsoleTable], where: str, claimed: str) -> tuple[ConsoleTable, str] | None:
-    """The first table whose CA checks TLS to a place, and the subject to be checked ("": the host's name).
+    """Return the first table whose CA checks TLS to a place, and the subject to check ("": the host's name).
 
-    `claimed` is the subject that a file asks for: it may choose among those that the table's pattern allows.
+    `claimed` is the subject that a file asks for: it may choose one that the table's pattern allows.
     """
     for table in tables:
         if table.ca and table.fits(where):
@@ -189,7 +189,7 @@ _WORTH = {
 
 
 def strength(tables: Sequence[ConsoleTable], legs: Sequence[Leg]) -> Strength:
-    """What the connections are worth together; plain TCP counts only where a local table says `plain`."""
+    """Return the strength of all connections together; plain TCP needs a local table with `plain`."""
 
     def worth(leg: Leg) -> Strength:
         plain = leg.proof is Proof.PLAIN and any(
@@ -204,7 +204,7 @@ def strength(tables: Sequence[ConsoleTable], legs: Sequence[Leg]) -> Strength:
 
 
 class Ruling(Enum):
-    """What happens to a plug-in whose port is open."""
+    """What to do with a plug-in whose port is open."""
 
     START = "start"
     ASK = "ask"
@@ -212,12 +212,12 @@ class Ruling(Enum):
 
 
 class Facts(NamedTuple):
-    """All that the rule looks at.
+    """The input of the rule.
 
-    `typed`: the person typed address and service together. `identity`: it is known which guest is meant;
-    None for a plug-in that signs nobody in. `table`, `entry` and `opening` vouch as this module's head says
-    (for a plug-in without identity: its own `consoles` name the console). `agreed`: a person has said yes to
-    this very question, now or, if it was `remembered`, before.
+    `typed`: the user typed address and service together. `identity`: it is known which guest is meant; None
+    for a plug-in that signs nobody in. `table`, `entry`, `opening`: this vouches for console and guest
+    (`table` for a plug-in without identity: its own `consoles` name the console). `agreed`: the user said yes
+    to exactly this question now; `remembered`: before.
     """
 
     typed: bool
@@ -237,7 +237,7 @@ NOBODY_VOUCHES = "nobody vouches that this console shows that guest"
 
 
 def rule(facts: Facts) -> tuple[Ruling, str]:
-    """The one decision, and for a refusal why, in words for a person. The first line that fits counts."""
+    """Return the decision, and the reason for the user. The first line that fits counts."""
     yes = facts.agreed or (facts.remembered and facts.strength is Strength.PROVEN)
     lines = (
         (facts.typed and facts.identity is not False, Ruling.START, ""),
@@ -256,9 +256,9 @@ def rule(facts: Facts) -> tuple[Ruling, str]:
 
 
 class Agreement(NamedTuple):
-    """What a yes was about, and what it is remembered by: no ports, no one-time names.
+    """What the user agreed to, in the form that is remembered: no ports, no one-time names.
 
-    With a signed entry `guest` stands for its consoles.
+    With a signed entry, `guest` replaces console, proxy and stream.
     """
 
     guest: str
@@ -270,7 +270,7 @@ class Agreement(NamedTuple):
 
 
 def agreement(legs: Sequence[Leg], identity: Sequence[str], principal: str, guest: str = "") -> Agreement:
-    """What a yes for these connections is remembered by; `guest` is the UUID of an entry that counts."""
+    """Return the agreement for these connections; `guest` is the UUID of an entry that counts."""
     service = " ".join(identity)
     if guest:
         return Agreement(guest, "", "", "", service, principal)
@@ -280,7 +280,7 @@ def agreement(legs: Sequence[Leg], identity: Sequence[str], principal: str, gues
 
 
 class Question(NamedTuple):
-    """What a person is asked: rows of a name and what really is so."""
+    """The question for the user: rows of a name and the real value."""
 
     rows: tuple[tuple[str, str], ...]
     remembered: bool
@@ -296,7 +296,7 @@ TICKET = {
 def question(
     legs: Sequence[Leg], identity: Sequence[str], principal: str, ticket: str, worth: Strength
 ) -> Question:
-    """The question in full. Nothing of it is a file's own description; names are as they go over the network.
+    """Return the full question, with names as they are used on the network, and no text of a file.
 
     `ticket` is a key of TICKET.
     """
@@ -317,7 +317,7 @@ def question(
 def _where(leg: Leg) -> str:
     host, number = shown(place(leg.host)), machine(leg.host)
     where = _with_port(host, leg.port)
-    return f"{where} ({number}, by the file's word)" if number else where
+    return f"{where} ({number}, as the file says)" if number else where
 
 
 def _with_port(host: str, port: int) -> str:
@@ -325,7 +325,7 @@ def _with_port(host: str, port: int) -> str:
 
 
 def shown(text: str) -> str:
-    """A name that cannot be mistaken for another: in punycode, or with escapes for all that is not ASCII."""
+    """Return a name that looks like no other name: in punycode, or with escapes for non-ASCII characters."""
     if text.isascii():
         return text if text.isprintable() else ascii(text)[1:-1]
     try:

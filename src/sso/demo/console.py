@@ -1,7 +1,7 @@
-"""`sso demo --console`: a window opens on a real virtual machine, and alice is signed in there by herself.
+"""`sso demo --console`: opens a window on a real virtual machine, and alice is signed in there automatically.
 
-The guest is Debian in QEMU, with our packages; the viewer is the real one, on your screen or, where there is
-none, on one in memory. What is kept is the guest's image, for the next time, and pictures.
+The guest is Debian in QEMU, with our packages. The viewer is the real one, on your screen or, without a
+display, on a screen in memory. The guest's image (for the next run) and the pictures are kept.
 """
 
 import os
@@ -27,17 +27,17 @@ _BUILD_SECONDS = 600.0
 
 
 class ConsoleKind(NamedTuple):
-    """What differs between the kinds of guest: their machine, their options, and how to see things there."""
+    """The differences between the kinds of guest: machine, options, and commands that check its state."""
 
     flavour: str
     manager: str
     options: Mapping[str, Any]
-    before: tuple[str, ...]  # what an administrator does
+    before: tuple[str, ...]  # commands of the administrator
     ready: str  # the agent's event
-    opened: str  # true in the guest when her session can be seen
-    left: str  # true when it is locked, or gone
+    opened: str  # true in the guest when the session can be seen
+    left: str  # true when the session is locked or closed
     how_left: str
-    command: str  # to type in it, "" for nothing
+    command: str  # to type in the session, "" for nothing
     drawn: str  # true when the screen does not change any more
 
 
@@ -51,7 +51,7 @@ KINDS = {
         "screen-ready tty=tty1",
         "grep -q '\\$ ' /dev/vcs1",
         'test -z "$(loginctl --no-legend)" && grep -q "login: " /dev/vcs1',
-        "her session is closed",
+        "the session is closed",
         "clear; id -un; klist",
         "true",
     ),
@@ -63,7 +63,7 @@ KINDS = {
         "screen-ready|agent-started",
         "journalctl -b -o cat | grep -q 'Reached target gnome-session.target'",
         f"{_SESSION} | grep -qx LockedHint=yes",
-        "her session is locked",
+        "the session is locked",
         "",
         "process=$(pgrep -u alice -x gnome-shell) && was=$(cut -d ' ' -f 14 /proc/$process/stat) && "
         "sleep 2 && "
@@ -75,7 +75,7 @@ KINDS = {
 def run(
     realm: Realm, kind: str, pictures: Path, step: Callable[[str], None], line: Callable[[str], None]
 ) -> None:
-    """Show one kind of guest. Raises BedError with what went wrong."""
+    """Show one kind of guest. Raises BedError that says what went wrong."""
     wanted = KINDS[kind]
     pictures.mkdir(parents=True, exist_ok=True)
     with ExitStack() as ending:
@@ -96,7 +96,7 @@ def run(
 
 
 class _Visit(NamedTuple):
-    """What is needed to look at the guest."""
+    """All that a visit to the guest needs."""
 
     vm: Machine
     realm: Realm
@@ -121,7 +121,7 @@ class _Visit(NamedTuple):
         )
 
     def picture(self, name: str) -> None:
-        """Keep what is to be seen: the window, or on somebody's own screen the guest's."""
+        """Save a picture of the window or, on the user's own screen, of the guest's screen only."""
         path = self.pictures / f"{name}.png"
         if self.screen is None:
             self.vm.screenshot(path)
@@ -134,7 +134,7 @@ def _visits(visit: _Visit, step: Callable[[str], None], line: Callable[[str], No
     vm.screenshot(visit.pictures / "1-login-screen.png")
     step(f"sso-viewer opens the guest's console on {where}; nobody types anything.")
     with visit.view() as window:
-        _wait_for_her(visit, window, line)
+        _wait_for_session(visit, window, line)
         if kind.command:
             vm.keys(f"{kind.command}\n")
             vm.wait("tr -s ' ' </dev/vcs1 | grep -q 'Default principal: alice@'", _SECONDS)
@@ -143,23 +143,23 @@ def _visits(visit: _Visit, step: Callable[[str], None], line: Callable[[str], No
                 line(f"| {text}")
         vm.wait(kind.drawn, _SECONDS)
         visit.picture("2-signed-in")
-        step("She closes the window.")
+        step("alice closes the window.")
     vm.wait(kind.left, _SECONDS)
     line(kind.how_left)
     while vm.viewers:
         time.sleep(0.05)
     vm.wait(kind.drawn, _SECONDS)
     vm.screenshot(visit.pictures / "3-left.png")
-    step("She opens it again.")
+    step("alice opens it again.")
     with visit.view() as window:
-        _wait_for_her(visit, window, line)
+        _wait_for_session(visit, window, line)
         if not kind.command:
             vm.wait(f"{_SESSION} | grep -qx LockedHint=no", _SECONDS)
         vm.wait(kind.drawn, _SECONDS)
         visit.picture("4-back-again")
 
 
-def _wait_for_her(visit: _Visit, window: Viewer, line: Callable[[str], None]) -> None:
+def _wait_for_session(visit: _Visit, window: Viewer, line: Callable[[str], None]) -> None:
     for state in ("state signing-in", "state signed-in"):
         line(window.expect(state, _SECONDS).partition("state ")[2])
     visit.vm.wait(visit.kind.opened, _SECONDS)
@@ -168,7 +168,7 @@ def _wait_for_her(visit: _Visit, window: Viewer, line: Callable[[str], None]) ->
 
 
 def packages() -> tuple[Path, ...]:
-    """Our Debian packages of this checkout for a guest, built where they are not there yet."""
+    """Return the Debian packages of this checkout for a guest; build them if they are missing."""
     script = str(ROOT / "scripts" / "build-debs")
     if not os.path.exists(script):
         raise BedError("the guest is made from a checkout of Console SSO: run make demo-vm there")

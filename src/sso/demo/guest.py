@@ -27,10 +27,10 @@ ACCEPTS = 0x10000  # __SO_ACCEPTCON, linux/net.h
 
 
 class Guest:
-    """The guest's programs, started and ended together; `settings` are further lines of guest.toml.
+    """Starts and ends the guest's programs together; `settings` are more lines for guest.toml.
 
-    `screen` is the login screen on a pty (sso-getty, or the program that was given); `port` is the path
-    of the port's socket for us; `python` runs the agent, where it is another installation than this one.
+    `screen` is the login screen on a pty (sso-getty, or the given program); `port` is the path of the port's
+    socket. `python` runs the agent, where it is another installation than this one.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Guest:
 
     @property
     def pid(self) -> int:
-        """The agent's process, parent of the two others."""
+        """The pid of the agent, the parent of the two other processes."""
         if self._agent is None:
             raise BedError("the guest agent does not run")
         return self._agent.pid
@@ -84,12 +84,12 @@ class Guest:
         return os.readlink(f"/proc/{self.screen.pid}/fd/0").removeprefix("/dev/")
 
     def log(self) -> str:
-        """What the three processes have said so far."""
+        """Return what the three processes have logged so far."""
         self._log.seek(0)
         return self._log.read().decode(errors="replace")
 
     def start(self) -> None:
-        """Start the agent and wait until its port listens; BedError with its log when it does not."""
+        """Start the agent and wait until its port listens; raises BedError with its log if it does not."""
         self.port.unlink(missing_ok=True)
         argv = self.sandbox.command([self._python, "-I", "-m", "sso.guest.main", "--foreground"])
         self._agent = subprocess.Popen(
@@ -105,11 +105,11 @@ class Guest:
             raise BedError(f"the guest agent did not start: {self.log()}")
 
     def _listens(self) -> bool:
-        """Whether one of the processes listens at the port; that its name is there comes a moment before."""
+        """Whether one of the processes listens at the port; its file appears a moment before."""
         assert self._agent is not None
         ours = set[str]()
         children = Path(f"/proc/{self.pid}/task/{self.pid}/children")
-        with suppress(OSError):  # whoever is gone meanwhile
+        with suppress(OSError):  # a process may end meanwhile
             for pid in (str(self.pid), *children.read_text().split()):
                 ours |= {os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()}
         # number, references, protocol, flags, type, state, inode, path (proc(5), /proc/net/unix)

@@ -1,4 +1,4 @@
-"""The guest's conversation alone, on stdin and stdout: stores the ticket that arrives, signs nobody in."""
+"""Runs only the guest's conversation, on stdin and stdout: stores the ticket, and signs nobody in."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from sso.ports.pump import Pump
 
 
 def main(spn: str, keytab: str, store: str) -> int:
-    """Serve one client; 0 when a ticket was stored."""
+    """Serve one client; return 0 if a ticket was stored."""
     conversation: GuestConversation
 
     def make(name: str, **arguments: object) -> Mechanism:

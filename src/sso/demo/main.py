@@ -1,6 +1,6 @@
-"""`sso demo`: a ticket travels from a desktop to a guest and opens a login shell there, on this machine.
+"""`sso demo`: shows on this machine how a ticket travels from a desktop to a guest and opens a login shell.
 
-Everything is thrown away at the end: the KDC, the guest's processes, the private view of the machine.
+Nothing stays at the end: the KDC, the guest's processes and the private view of the machine are removed.
 """
 
 import os
@@ -16,8 +16,8 @@ from pathlib import Path
 from sso.demo.guest import Guest
 from sso.demo.programs import BedError
 from sso.demo.realm import Realm
+from sso.demo.relay import Listener, relay
 from sso.demo.sandbox import Sandbox
-from sso.demo.tap import Listener, relay
 from sso.demo.terminal import Terminal
 
 GUEST = "vm.test.example"
@@ -25,7 +25,7 @@ SPN, WEB = f"host/{GUEST}", "HTTP/web.test.example"
 
 
 class Show:
-    """What the demo says: numbered steps, and below them what the parts do."""
+    """Prints the demo's numbered steps, and below each step what the parts do."""
 
     def __init__(self) -> None:
         self._step = 0
@@ -48,7 +48,7 @@ class Show:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the demo and return 0, or 1 with one line that says what is missing."""
+    """Run the demo; return 0, or 1 after one line that says what is missing."""
     parser = ArgumentParser(prog="sso demo", description=__doc__)
     parser.add_argument(
         "--module", type=Path, help="the built PAM module (default: pam/pam_sso.so of this checkout)"
@@ -57,13 +57,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--console",
         choices=("text", "gnome"),
-        help="a window on a real virtual machine instead, with this kind of login screen; needs root",
+        help="open a window on a real virtual machine instead, with this login screen; needs root",
     )
     parser.add_argument(
         "--pictures",
         type=Path,
         default=Path("build/demo"),
-        help="where its pictures go (default: build/demo)",
+        help="folder for its pictures (default: build/demo)",
     )
     given = parser.parse_args(arguments)
     show = Show()
@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _furnish(realm: Realm, show: Show) -> None:
     show.step(
-        f"A throw-away KDC runs on loopback for the realm {realm.name}; alice gets a ticket at her desktop."
+        f"A throw-away KDC runs on loopback for the realm {realm.name}; alice gets a ticket at the desktop."
     )
     realm.principal("alice", "alice-in-the-realm")
     realm.principal(SPN, options=["+ok_as_delegate"])
@@ -148,8 +148,8 @@ def _sign_in(realm: Realm, show: Show, port: Path) -> None:
 
 
 def _use(screen: Terminal, show: Show) -> None:
-    show.step("The login screen has opened alice's session by itself. In her shell:")
-    screen.expect("$ ")  # what is typed before the prompt, login would throw away
+    show.step("The login screen has opened alice's session. In alice's shell:")
+    screen.expect("$ ")  # login would drop what is typed before the prompt
     seen = len(screen.transcript)
     for command in ("id", "klist -f", f"kvno {WEB}", "klist"):
         screen.send(f"{command}; echo done-$?")

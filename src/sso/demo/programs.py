@@ -1,4 +1,4 @@
-"""Find the programs that the test bed starts, and say which Debian package brings a missing one."""
+"""Finds the programs that the test bed starts, and names the Debian package of a missing one."""
 
 import os
 import shutil
@@ -28,7 +28,7 @@ SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class BedError(SSOError):
-    """The test bed cannot be built or used; the message says what to mend."""
+    """The test bed cannot be built or used; the message says what to fix."""
 
 
 def find_program(name: str) -> str:
@@ -45,7 +45,8 @@ def find_program(name: str) -> str:
 def find_sshd() -> tuple[str, dict[str, str]]:
     """Return the path of OpenSSH's server and the environment that it needs.
 
-    The system's, or the one that scripts/setup has unpacked below build/. Raises BedError without either.
+    It is the system's, or the one that scripts/setup has unpacked below build/. Raises BedError if neither
+    is there.
     """
     installed = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
     if installed:
@@ -60,9 +61,9 @@ def find_sshd() -> tuple[str, dict[str, str]]:
 def run_program(
     argv: Sequence[str], env: Mapping[str, str], *, stdin: str = "", check: bool = True, timeout: float = 20.0
 ) -> subprocess.CompletedProcess[str]:
-    """Run a program with exactly this environment and return what it said.
+    """Run a program with exactly this environment and return its output.
 
-    Raises BedError with the program's own words when it fails and `check` is set, or after `timeout` s.
+    Raises BedError with the program's output if it fails and `check` is set, or after `timeout` s.
     """
     try:
         done = subprocess.run(argv, env=env, input=stdin, capture_output=True, text=True, timeout=timeout)

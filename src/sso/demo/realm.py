@@ -1,4 +1,4 @@
-"""A throw-away Kerberos realm: one MIT krb5kdc on loopback, everything it writes in one temporary folder."""
+"""A throw-away Kerberos realm: one MIT krb5kdc on loopback, with all its files in one temporary folder."""
 
 import os
 import re
@@ -20,8 +20,8 @@ from .programs import SEARCH_PATH, BedError, find_program, run_program
 _START_SECONDS = 5.0
 _STOP_SECONDS = 3.0
 
-# One place for the client side: no DNS, no canonical names, TCP only, AES only. The same text is right for
-# the clients on this machine and for /etc/krb5.conf inside a sandbox.
+# For all clients: no DNS, no canonical names, TCP only, AES only. The same text serves the clients on this
+# machine and /etc/krb5.conf inside a sandbox.
 _CLIENT_CONFIG = """\
 [libdefaults]
     default_realm = {name}
@@ -79,7 +79,7 @@ _ENCTYPES = (
 
 
 class Realm:
-    """A KDC of its own with principals, keytabs and the environment that points programs at it.
+    """A private KDC with principals, keytabs and the environment that leads programs to it.
 
     `name` is the realm, `domain` the DNS domain that belongs to it (default: the name in lower case).
     `rcache` is the folder of the replay caches for programs started with `env` (default: one in `folder`).
@@ -118,7 +118,7 @@ class Realm:
             find_program(program)
         self._folder = Path(tempfile.mkdtemp(prefix="sso-realm-"))
         try:
-            # Other users read krb5.conf here; what is secret lies in a folder of mode 0700 or has mode 0600.
+            # Other users read krb5.conf here; secrets are in a folder of mode 0700 or have mode 0600.
             self._folder.chmod(0o755)
             self._database.mkdir(mode=0o700)
             (self.folder / "rcache").mkdir(mode=0o700)
@@ -177,14 +177,14 @@ class Realm:
             kdc.stderr.close()
 
     def pause(self) -> None:
-        """Make the KDC answer nobody: connections are taken, requests lie until `resume`."""
+        """Make the KDC answer nobody: it accepts connections, but requests wait until `resume`."""
         self._running().send_signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let a paused KDC go on."""
         self._running().send_signal(signal.SIGCONT)
 
-    # What programs need to use it
+    # For programs that use the realm
 
     @property
     def folder(self) -> Path:
@@ -210,7 +210,7 @@ class Realm:
 
     @property
     def env(self) -> dict[str, str]:
-        """The whole environment for a program of this realm: nothing of the caller's own leaks in."""
+        """The whole environment for a program of this realm, without the caller's variables."""
         return {
             "PATH": SEARCH_PATH,
             "LC_ALL": "C.UTF-8",
@@ -223,7 +223,7 @@ class Realm:
         }
 
     def log(self) -> str:
-        """What the KDC has logged so far."""
+        """Return what the KDC has logged so far."""
         log = self.folder / "kdc.log"
         return log.read_text(errors="replace") if log.exists() else ""
 

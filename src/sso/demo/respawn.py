@@ -1,4 +1,4 @@
-"""What init does for a terminal: a login screen in a session of its own, and a new one when it ends."""
+"""Does for a terminal what init does: runs a login screen in its own session, and a new one when it ends."""
 
 import fcntl
 import os
@@ -15,7 +15,7 @@ SCREEN = (sys.executable, "-I", "-m", "sso.guest.screens.getty_program")
 def main(screen: Sequence[str]) -> NoReturn:
     """Run that program on the terminal that is standard input, again and again, until a signal ends it."""
     tty = os.ttyname(0)
-    # login(1) hangs the terminal up to throw others out; that is not the end of this process.
+    # login(1) hangs the terminal up to end other programs on it; this process has to go on.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     while True:
         pid = os.fork()

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from . import holder
+from . import namespace
 from .programs import SEARCH_PATH, BedError, find_program, run_program
 from .realm import Realm
 
@@ -27,7 +27,7 @@ PAM_MODULE = "/etc/console-sso/pam_sso.so"
 
 @dataclass(frozen=True)
 class DemoAccount:
-    """A user of the sandbox; with a password it is a person (home, shell), without one a daemon."""
+    """A user of the sandbox: with a password a person (home, shell), without one a daemon."""
 
     name: str
     uid: int
@@ -79,7 +79,7 @@ class Sandbox:
         self.close()
 
     def open(self) -> None:
-        """Make the namespace and furnish it.
+        """Make the namespace and fill it.
 
         Raises BedError without root, without the right to make namespaces, or without a needed program.
         """
@@ -87,7 +87,7 @@ class Sandbox:
             raise BedError("a sandbox needs root: it makes a private mount namespace (use sudo)")
         find_program("nsenter")
         outer = os.readlink("/proc/self/ns/mnt")
-        python = [sys.executable, "-I", "-S", holder.__file__]
+        python = [sys.executable, "-I", "-S", namespace.__file__]
         self._holder = subprocess.Popen(
             [
                 find_program("unshare"),
@@ -119,8 +119,8 @@ class Sandbox:
         holding, self._holder = self._holder, None
         if holding is None:
             return
-        # A signal beside the closed pipe: a fork of ours may still hold the pipe's other end. The sweeper
-        # has the same stdout, so the end of that is the end of the sweep.
+        # Send a signal, too, since a fork of ours may still hold the other end of the closed pipe. The
+        # sweeper has the same stdout, so the end of that is the end of the sweep.
         holding.terminate()
         try:
             holding.communicate(timeout=_END_SECONDS)
@@ -132,14 +132,14 @@ class Sandbox:
 
     @property
     def pid(self) -> int:
-        """The process that holds the namespace; BedError when the sandbox is not open."""
+        """The process that keeps the namespace; raises BedError if the sandbox is not open."""
         if self._holder is None:
             raise BedError("the sandbox is not open")
         return self._holder.pid
 
     @property
     def env(self) -> dict[str, str]:
-        """An environment for programs inside: nothing of the caller's own leaks in."""
+        """An environment for programs inside, without the caller's variables."""
         return {"PATH": SEARCH_PATH, "LC_ALL": "C.UTF-8", "HOME": "/root"}
 
     def command(self, argv: Sequence[str], *, user: str = "") -> list[str]:
@@ -170,7 +170,7 @@ class Sandbox:
 
     def inhabitants(self) -> dict[int, str]:
         """The programs that run inside now: name by pid; what keeps the sandbox itself is left out."""
-        pids = holder.inhabitants(os.readlink(f"/proc/{self.pid}/ns/mnt"))
+        pids = namespace.inhabitants(os.readlink(f"/proc/{self.pid}/ns/mnt"))
         found = {}
         for pid in set(pids) - {self.pid, self._sweeper}:
             with contextlib.suppress(OSError):
@@ -205,7 +205,7 @@ class Sandbox:
                 todo.extend(target.split("/")[::-1])
         return root.joinpath(*done)
 
-    # Furniture
+    # Filling it
 
     def add_accounts(self, *accounts: DemoAccount) -> None:
         """Add users with groups and home folders to the private files, or give existing ones new values."""
@@ -254,7 +254,9 @@ class Sandbox:
         """The folders that must stay visible although a veil covers them."""
         source = Path(__file__).resolve().parents[3]
         wanted = {source, Path(sys.prefix), Path(sys.base_prefix), *(path.resolve() for path in self._keep)}
-        return sorted(str(path) for path in wanted if any(path.is_relative_to(veil) for veil in holder.VEILS))
+        return sorted(
+            str(path) for path in wanted if any(path.is_relative_to(veil) for veil in namespace.VEILS)
+        )
 
     def _await_holder(self) -> None:
         holding = self._holder

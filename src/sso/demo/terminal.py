@@ -1,4 +1,4 @@
-"""Drive a program on a pseudo-terminal: type, wait for words, keep all that was shown."""
+"""Controls a program on a pseudo-terminal: types, waits for words, keeps all output."""
 
 import codecs
 import errno
@@ -25,7 +25,7 @@ _ROWS, _COLUMNS = 50, 200
 
 
 class Terminal:
-    """A program with a terminal of its own as stdin, stdout, stderr and controlling terminal.
+    """A program with its own terminal as stdin, stdout, stderr and controlling terminal.
 
     Use it as a context manager, or call `close()`. `pid` is the program, the leader of a new session.
     `transcript` is all that the terminal has shown so far, with CR LF as the terminal sent them.
@@ -63,7 +63,7 @@ class Terminal:
         return self._text
 
     def send(self, line: str) -> None:
-        """Type a line of at most 4095 octets, what a terminal takes at once, and press Enter."""
+        """Type a line of at most 4095 bytes (a terminal takes no more at once), and press Enter."""
         os.write(self._master, line.encode() + b"\n")
 
     def expect(self, wanted: str | re.Pattern[str], deadline: float = _DEADLINE) -> re.Match[str]:
@@ -136,8 +136,8 @@ class Terminal:
         # What it wrote before its end is drained by now; a child of it may still hold the terminal.
         self._gone = self._life in ready
         if not open_elsewhere and not self._gone:
-            # login(1) hangs its terminal up to throw others out and opens it again. Nothing tells us when,
-            # so look again soon; the end of the program is told at once.
+            # login(1) hangs its terminal up to end other programs on it, and opens it again without an
+            # event. So look again soon; the end of the program is an event.
             select.select([self._life], [], [], min(left, 0.01))
         return self._gone or len(self._text) > before or left > 0
 

@@ -9,11 +9,11 @@ from typing import Any
 
 from sso.demo.programs import BedError
 from sso.demo.realm import Realm
-from sso.demo.tap import Listener, relay
+from sso.demo.relay import Listener, relay
 
 
 def run(realm: Realm, show: Any, spn: str, web: str) -> None:
-    """Deliver alice's ticket to a guest conversation in a process of its own, store it, and use it."""
+    """Send alice's ticket to a guest conversation in another process, store it, and use it."""
     keytab = realm.keytab(realm.folder / "guest.keytab", spn)
     store = realm.folder / "delivered.ccache"
     show.step("No root: the guest's half of the protocol runs alone, without login screen and PAM.")

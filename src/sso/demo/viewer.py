@@ -1,4 +1,4 @@
-"""The viewer of this checkout as a person runs it: on a screen in memory or hers, and the client in it."""
+"""Runs the viewer of this checkout, with the client in it, on a screen in memory or on the user's screen."""
 
 import os
 import re
@@ -65,16 +65,16 @@ class Screen:
         self._server.wait(_SECONDS)
 
     def picture(self, path: Path) -> Path:
-        """Save what is on the screen as PNG."""
+        """Save the screen as PNG."""
         env = {"PATH": SEARCH_PATH, "DISPLAY": self.display}
         run_program([PYTHON, "-I", "-c", _PICTURE, str(path)], env)
         return path
 
 
 class Viewer:
-    """A running sso-viewer; a context manager, at whose end it is gone. `lines` is what it has said.
+    """A running sso-viewer; a context manager that ends it. `lines` is its output.
 
-    `times` are the moments of them, by the monotonic clock.
+    `times` are the times of the lines, by the monotonic clock.
 
     `env` is its whole environment but PATH.
     """
@@ -103,7 +103,7 @@ class Viewer:
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The pid of the viewer."""
         return self._process.pid
 
     def expect(self, pattern: str, seconds: float = _SECONDS, *, count: int = 1) -> str:
@@ -121,7 +121,7 @@ class Viewer:
                     raise BedError(f"the viewer has not said '{pattern}':\n" + "\n".join(self.lines))
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """End it by a signal, if it runs still, and return its exit code."""
+        """End it by a signal, if it still runs, and return its exit code."""
         if self._process.poll() is None:
             self._process.send_signal(number)
         code = self._process.wait(_SECONDS)
@@ -129,7 +129,7 @@ class Viewer:
         return code
 
     def wait(self, seconds: float = _SECONDS) -> int:
-        """Wait until it ends by itself; its exit code."""
+        """Wait until it ends by itself; return its exit code."""
         code = self._process.wait(seconds)
         self._hearing.join(_SECONDS)
         return code
@@ -150,7 +150,7 @@ class Viewer:
 
 
 def plug_ins(folder: Path) -> Path:
-    """A plug-in folder below `folder` that has the client of this checkout."""
+    """Make a plug-in folder below `folder` with the client of this checkout."""
     plug_ins = folder / "plug-ins"
     plug_ins.mkdir(mode=0o755)
     add(plug_ins, "spice-client-sso", "from sso.client.start import main\n\nmain()\n")
@@ -165,7 +165,7 @@ def add(folder: Path, name: str, code: str) -> None:
 
 
 def settings(folder: Path, plug_ins: Path, *parameters: str, more: str = "") -> Path:
-    """A viewer.toml with the client on the SSO port, which gets these parameters; `more` goes to its end."""
+    """Write a viewer.toml with the client on the SSO port and these parameters; append `more`."""
     words = ", ".join(f'"{word}"' for word in (*parameters, "--status-fd=3"))
     path = folder / "viewer.toml"
     path.write_text(

@@ -52,16 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sso-guest-agent",
         description="Accept tickets from the console's port and open the login screen with them.",
-        epilog="exit codes: 0 ended by a signal, or to be started anew; 1 a process failed; "
+        epilog="exit codes: 0 ended by a signal, or should be started again; 1 a process failed; "
         "2 wrong option or configuration; 3 the process found no agent",
     )
     parser.add_argument("--config", default=CONFIG, help=f"configuration file (default: {CONFIG})")
     parser.add_argument(
         "--foreground", action="store_true", help="start all three processes here and log to stderr"
     )
-    parser.add_argument(
-        "--role", choices=ROLES, help="be one of the three, as the units start them; they find each other"
-    )
+    parser.add_argument("--role", choices=ROLES, help="run as one of the three processes, as the units do")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--agent", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--peer", type=int, help=argparse.SUPPRESS)

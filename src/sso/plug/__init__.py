@@ -1,1 +1,1 @@
-"""A program at a port of the console."""
+"""Runs a program at a port of the console."""

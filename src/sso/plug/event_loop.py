@@ -1,4 +1,4 @@
-"""What the plug-in point needs of a loop: descriptors, and time. GTK's is in glib_loop.py."""
+"""The event loop that the plug-in point needs: descriptors and timers. sso.viewer.glib_loop has GLib's."""
 
 import heapq
 import itertools
@@ -11,15 +11,15 @@ Callback = Callable[[], None]
 
 
 class Watch(Protocol):
-    """Something that is waited for."""
+    """One callback that waits for an event."""
 
     def cancel(self) -> None:
-        """Wait for it no more; harmless when it is over, or cancelled already."""
+        """Stop waiting. Does nothing if the event is over, or cancelled already."""
         ...
 
 
 class EventLoop(Protocol):
-    """A loop of one thread. Callbacks come until they are cancelled, `after` once."""
+    """An event loop of one thread. It calls callbacks until they are cancelled; `after` calls once."""
 
     def readable(self, fd: int, call: Callback) -> Watch:
         """Call whenever `fd` is readable or hung up."""
@@ -35,7 +35,7 @@ class EventLoop(Protocol):
 
 
 class PollLoop:
-    """An EventLoop on poll(2), for programs that have no loop of their own; the clock is in seconds."""
+    """An EventLoop on poll(2), for programs without their own loop; the clock is in seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -59,8 +59,8 @@ class PollLoop:
         return watch
 
     def turn(self, patience: float | None = None) -> None:
-        """Wait for what comes next, at most `patience` seconds, and call what is due."""
-        # Of this turn are those of now: a later one may have the number of a descriptor that was closed.
+        """Wait for the next event, at most `patience` seconds, and call what is due."""
+        # Call only the watches of now: a callback may close a descriptor, and a new one may get its number.
         watches = [watch for watch in self._watches if watch.call is not None]
         self._watches = list(watches)
         masks: dict[int, int] = {}
@@ -79,12 +79,12 @@ class PollLoop:
             heapq.heappop(self._timers)[2].fire()
 
     def run_until(self, done: Callable[[], bool]) -> None:
-        """Turn until something is so."""
+        """Run until a condition is true."""
         while not done():
             self.turn()
 
     def _timeout(self, patience: float | None) -> int | None:
-        """Milliseconds, rounded up so that what is waited for is due when they are over."""
+        """Return the milliseconds to wait, rounded up so that the timer is due after them."""
         while self._timers and self._timers[0][2].call is None:
             heapq.heappop(self._timers)
         waits = [] if patience is None else [patience]

@@ -1,8 +1,8 @@
-"""The plug-in point: a port of the console that is open in the guest, and a program at this end of it.
+"""The plug-in point: connects a port of the console with a program on the desktop (docs/plug-ins.md).
 
-It knows no console and no plug-in: who has the port says when it opens, what comes, and takes what goes
-back. Octets are copied both ways, in order, none lost while both ends live, and each side waits for the
-other. docs/plug-ins.md.
+It does not depend on a kind of console or plug-in: the caller at the port reports when it opens and what it
+receives, and sends what the program writes. Bytes are copied both ways, in order. None is lost while both
+ends live, and each side waits for the other.
 """
 
 from collections.abc import Callable, Iterable
@@ -11,13 +11,13 @@ from typing import NamedTuple, Protocol
 from .event_loop import EventLoop, Watch
 from .process import PluginProcess
 
-CHUNK = 64 * 1024  # octets read of a plug-in at once; a single write is outstanding
-BACKLOG_MAX = 256 * 1024  # octets that a plug-in has not taken, above which the port has to wait
-CLOSED_TIME = 3.0  # seconds that the guest may keep its port closed before the plug-in is ended
+CHUNK = 64 * 1024  # bytes read from a plug-in at once; at most one write is outstanding
+BACKLOG_MAX = 256 * 1024  # bytes that a plug-in has not taken; above this the port has to wait
+CLOSED_TIME = 3.0  # seconds; if the guest's port stays closed for longer, the plug-in ends
 
 
 class Start(NamedTuple):
-    """What to start for a port: `argv` with the whole path of the executable, and whether it says states."""
+    """The program for a port: `argv` with the full path of the executable; `states`: it writes its states."""
 
     port: str
     argv: tuple[str, ...]
@@ -28,12 +28,12 @@ class Remote(Protocol):
     """The console's side of a port."""
 
     def write(self, data: bytearray, sent: Callable[[], None]) -> None:
-        """Send all of it; `sent` is called, later, when more may come. `data` stays as it is meanwhile."""
+        """Send all of `data`; call `sent` later, when it can take more. Nobody changes `data` until then."""
         ...
 
 
 class PlugEvent(NamedTuple):
-    """What a plug-in does. `kind`: "started", "state" (its own `text`), "exited" (`code`; `wanted` when it
+    """An event of a plug-in. `kind`: "started", "state" (its own `text`), "exited" (`code`; `wanted` if it
     was told to end), "failed" (it could not be started, `text` says why)."""
 
     port: str
@@ -43,15 +43,15 @@ class PlugEvent(NamedTuple):
     wanted: bool = False
 
 
-# Asked before each start: what to start, or None for nothing now; whoever says that may `restart` it later.
+# Called before each start: returns what to start, or None for nothing now, and may call `restart` later.
 Permit = Callable[[Start], Start | None]
 
 
 class Plug:
-    """One port and its plug-in: at most one process, started whenever the guest opens the port, if it may be.
+    """One port and its plug-in: starts at most one process when the guest opens the port, if `permit` allows.
 
-    It goes on when the guest closes the port and opens it again within CLOSED_TIME; one that ended by itself
-    is started again when the port opens after having been closed for that long, or by `restart`.
+    The process goes on if the guest closes the port and opens it again within CLOSED_TIME. A process that
+    ended by itself is started again when the port opens after it was closed for that long, or by `restart`.
     """
 
     def __init__(
@@ -63,22 +63,22 @@ class Plug:
     ) -> None:
         self.port = start.port
         self._start, self._loop, self._say, self._permit = start, loop, say, permit
-        self._remote: Remote | None = None  # where it is open now
+        self._remote: Remote | None = None  # the open port, if any
         self._process: PluginProcess | None = None
         self._closed_long: Watch | None = None
         self._fresh = True  # the next opening starts it
         self._ending = False
-        self._code: int | None = None  # of a process that is over, while its last octets are on their way
+        self._code: int | None = None  # of a process that has exited, while its last bytes are still read
         self._backlog: list[memoryview] = []
-        self._waiting = 0  # octets in the backlog
+        self._waiting = 0  # bytes in the backlog
         self._reading: Watch | None = None
         self._writing: Watch | None = None
         self._outstanding: object = None  # the write that the remote has not done yet
 
-    # What the console's side says
+    # Called by the console's side
 
     def opened(self, remote: Remote) -> None:
-        """The guest has opened the port: its octets go to `remote` from now on."""
+        """The guest has opened the port: the program's bytes go to `remote` from now on."""
         self._cancel_closed()
         self._remote = remote
         if self._process is None and self._fresh:
@@ -87,21 +87,21 @@ class Plug:
             self._read_more()
 
     def closed(self) -> None:
-        """The guest has closed it, and may open it again."""
+        """The guest has closed the port, and may open it again."""
         if self._remote is not None:
             self._remote = None
             self._stop_reading()
             self._closed_long = self._loop.after(CLOSED_TIME, self.lost)
 
     def lost(self) -> None:
-        """The port is gone: the plug-in's input ends, and the next opening starts it anew."""
+        """The port is gone: end the plug-in's input; the next opening starts it again."""
         self._cancel_closed()
         self._remote = self._outstanding = None
         self._fresh = True
         self._end()
 
     def received(self, data: bytes | memoryview) -> None:
-        """Octets from the guest. The caller reads no more while the plug is `congested`."""
+        """Take bytes from the guest. The caller must not read more while the plug is `congested`."""
         if self._process is None or self._ending or not data:
             return
         rest = memoryview(bytes(data))
@@ -115,18 +115,18 @@ class Plug:
 
     @property
     def congested(self) -> bool:
-        """Whether the plug-in has more to take than is good."""
+        """Whether more than BACKLOG_MAX bytes wait for the plug-in."""
         return self._waiting > BACKLOG_MAX
 
     @property
     def running(self) -> bool:
-        """Whether there is a process."""
+        """Whether the process runs."""
         return self._process is not None
 
-    # What a person says
+    # Called for the user
 
     def restart(self) -> None:
-        """End it, if it runs, and start it again if the port is open."""
+        """End the process, if it runs, and start it again if the port is open."""
         self._fresh = True
         if self._process is not None:
             self._end()
@@ -134,7 +134,7 @@ class Plug:
             self._spawn()
 
     def kill(self) -> None:
-        """End it at once: the program that we are in ends."""
+        """Kill the process, since the calling program ends."""
         self._cancel_closed()
         self._remote = None
         if self._process is not None and self._code is None:
@@ -182,7 +182,7 @@ class Plug:
             self._read_more()
 
     def _over(self) -> None:
-        """It has ended, and all that it said is on its way or of no use."""
+        """Clean up after the exit, when its output was read to the end or is not needed."""
         if self._process is None or self._code is None:
             return
         self._process.close()
@@ -192,7 +192,7 @@ class Plug:
         if self._remote is not None and self._fresh:
             self._spawn()
 
-    # Octets
+    # Bytes
 
     def _read_more(self) -> None:
         if not (self._process and self._remote) or self._reading or self._outstanding or self._ending:
@@ -200,7 +200,7 @@ class Plug:
         if self._code is None:
             self._reading = self._loop.readable(self._process.socket.fileno(), self._read)
         else:
-            self._read()  # a child of its own may hold the socket open for ever
+            self._read()  # do not wait: a child of the program may hold the socket open for ever
 
     def _read(self) -> None:
         self._stop_reading()
@@ -216,7 +216,7 @@ class Plug:
             write = self._outstanding = object()
             self._remote.write(data, lambda: self._sent(write))
         elif self._code is not None:
-            self._over()  # else it has closed its output, and may still read
+            self._over()  # else the program closed its output only, and may still read
 
     def _sent(self, write: object) -> None:
         if write is self._outstanding:
@@ -224,7 +224,7 @@ class Plug:
             self._read_more()
 
     def _give(self, data: memoryview) -> int:
-        """How much the plug-in takes now; all of it once it reads no more, since nobody misses that."""
+        """Return how many bytes the plug-in took; if it no longer reads, all of them: they are dropped."""
         if self._process is None:
             return len(data)
         try:
@@ -247,7 +247,7 @@ class Plug:
             self._writing = None
 
     def _forget(self) -> None:
-        """Drop what a plug-in that goes has not taken."""
+        """Drop bytes that an ending plug-in has not taken."""
         self._backlog, self._waiting = [], 0
         if self._writing is not None:
             self._writing.cancel()
@@ -265,7 +265,7 @@ class Plug:
 
 
 class PlugInPoint:
-    """The plugs of one console, by the name of their port. `say` hears all that happens to them."""
+    """The plugs of one console, by the name of their port. `say` gets all their events."""
 
     def __init__(
         self,
@@ -277,25 +277,25 @@ class PlugInPoint:
         self._plugs = {start.port: Plug(start, loop, say, permit) for start in starts}
 
     def get(self, port: str) -> Plug | None:
-        """The plug for a port of this name, None where no plug-in is configured for it."""
+        """Return the plug for a port of this name, or None if no plug-in is configured for it."""
         return self._plugs.get(port)
 
     def restart(self) -> None:
-        """Start every plug-in anew whose port is open."""
+        """Start every plug-in again whose port is open."""
         for plug in self._plugs.values():
             plug.restart()
 
     def lost(self) -> None:
-        """The console is gone, and every port of it."""
+        """The console is gone, with all its ports."""
         for plug in self._plugs.values():
             plug.lost()
 
     @property
     def running(self) -> bool:
-        """Whether any process is there still."""
+        """Whether any process still runs."""
         return any(plug.running for plug in self._plugs.values())
 
     def kill(self) -> None:
-        """End every process at once."""
+        """Kill every process."""
         for plug in self._plugs.values():
             plug.kill()

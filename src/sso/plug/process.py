@@ -1,6 +1,6 @@
-"""A plug-in's process: a unix socket as stdin and stdout, and its states as lines on descriptor 3.
+"""Runs a plug-in's process: a unix socket as stdin and stdout, and its states as lines on descriptor 3.
 
-docs/plug-ins.md is the contract.
+docs/plug-ins.md defines the contract.
 """
 
 import os
@@ -14,19 +14,19 @@ from sso.printable import one_line
 from .event_loop import EventLoop, Watch
 
 STATES_FD = 3
-STATE_MAX = 1024  # octets of a state, above which the rest of the line is dropped
+STATE_MAX = 1024  # bytes of a state; the rest of a longer line is dropped
 PATIENCE = 2.0  # seconds after the end of its input, and again after SIGTERM
 
-# What Python ignores, and what a shell may have let us ignore, the plug-in is to have as usual.
+# Reset these for the plug-in: Python ignores some of them, and our shell may have made us ignore others.
 _SIGNALS = (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class PluginProcess:
-    """One running plug-in. `exited` is called once with its exit code (negative: minus the signal).
+    """One running plug-in. Calls `exited` once with its exit code (negative: minus the signal).
 
-    `state` is called with each line of printable text that it says on descriptor 3. Raises OSError when it
-    cannot be started. `socket` is our end, non-blocking; what it said last may still be read there after
-    its exit, so `close` is up to the caller.
+    Calls `state` with each printable line that the plug-in writes to descriptor 3. Raises OSError if it
+    cannot be started. `socket` is our end, non-blocking. Its last bytes can still be read there after the
+    exit, so the caller has to `close` it.
     """
 
     def __init__(
@@ -71,14 +71,14 @@ class PluginProcess:
         return pid
 
     def end(self) -> None:
-        """End its input; if it does not go, SIGTERM, and then SIGKILL, each after PATIENCE."""
+        """End its input. If it does not exit, send SIGTERM and then SIGKILL, each after PATIENCE."""
         if self._patience is None:
             with suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RDWR)
             self._insist(signal.SIGTERM, signal.SIGKILL)
 
     def kill(self) -> None:
-        """End it at once, and wait for that; `exited` is called."""
+        """Kill it, wait for its exit, and call `exited`."""
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
         self._over()
@@ -95,7 +95,7 @@ class PluginProcess:
     def _over(self) -> None:
         _, status = os.waitpid(self.pid, 0)
         while self._states_watch is not None and self._hear():
-            pass  # its last words
+            pass  # the last states
         self._exit_watch.cancel()
         os.close(self._pidfd)
         if self._patience is not None:
@@ -120,7 +120,7 @@ class PluginProcess:
         self._hear()
 
     def _hear(self) -> bool:
-        """Read some of its states; False when there is nothing now."""
+        """Read some of its states; return False if there are none now."""
         try:
             said = os.read(self._states, STATE_MAX)
         except BlockingIOError:

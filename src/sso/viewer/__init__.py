@@ -1,1 +1,1 @@
-"""The viewer: consoles of virtual machines in a window, and plug-ins on their ports."""
+"""The viewer: shows consoles of virtual machines in a window, and runs plug-ins at their ports."""

@@ -1,6 +1,6 @@
-"""The yeses of one person to sign-ons, as they are remembered: a line of JSON each, in a file of her own.
+"""Remembers the consoles at which a user agreed to sign on: one line of JSON each, in a file of that user.
 
-Whoever deletes a line, or the file, is asked again.
+If the user deletes a line, or the file, the viewer asks again.
 """
 
 import json
@@ -10,26 +10,26 @@ from contextlib import suppress
 
 from sso.console.vouch import Agreement
 
-SIZE_MAX = 256 * 1024  # octets that are read
+SIZE_MAX = 256 * 1024  # bytes that are read
 LINES_MAX = 1000  # the oldest are forgotten
 
 
 class Agreed:
-    """The file at `path`. One that somebody else could have written, or a line of another form, is no yes."""
+    """Reads and writes the file at `path`; ignores malformed lines, and a file that others could write."""
 
     def __init__(self, path: str | None = None) -> None:
         home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
         self.path = path or f"{home}/console-sso/agreed"
 
     def has(self, agreement: Agreement) -> bool:
-        """Whether that very yes was given before."""
+        """Whether the user gave exactly this agreement before."""
         return agreement in self._read()
 
     def add(self, agreement: Agreement) -> None:
-        """Remember a yes; raises OSError where it cannot be."""
+        """Remember an agreement; raises OSError if it cannot be written."""
         kept = [one for one in self._read() if one != agreement][-(LINES_MAX - 1) :]
         lines = [json.dumps(one._asdict()) + "\n" for one in (*kept, agreement)]
-        while sum(map(len, lines)) > SIZE_MAX:  # what is beyond would not be read
+        while sum(map(len, lines)) > SIZE_MAX:  # _read ignores what is beyond
             del lines[0]
         os.makedirs(os.path.dirname(self.path), mode=0o700, exist_ok=True)
         new = f"{self.path}.{os.getpid()}"

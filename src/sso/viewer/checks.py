@@ -1,4 +1,4 @@
-"""What `sso doctor client` looks at in the viewer's configuration: consoles, and who vouches for them."""
+"""Checks of `sso doctor client` on the viewer's configuration: consoles, and keys that vouch for them."""
 
 import importlib.util
 from argparse import ArgumentParser, Namespace
@@ -14,17 +14,17 @@ from .settings import Settings, load
 
 
 def add_options(parser: ArgumentParser) -> None:
-    """No options of its own."""
+    """Add nothing: these checks have no options."""
 
 
 def steps(system: System, options: Namespace, rest: list[str]) -> Iterator[Step]:
-    """The steps in their order."""
+    """Yield the steps in order."""
     yield "consoles", consoles
     yield "trusted keys", keys
 
 
 def consoles() -> Iterator[Finding]:
-    """What the tables [[console]] vouch for, and what is wrong with each."""
+    """Check what the tables [[console]] vouch for, and what is wrong with each."""
     settings = _settings()
     if isinstance(settings, Finding):
         yield settings
@@ -44,7 +44,7 @@ def _settings() -> Settings | Finding:
     try:
         return load()
     except ConfigError as error:
-        return wrong(str(error), "Write that key of the file as it says")
+        return wrong(str(error), "Correct that key in the file")
 
 
 def _vouches(table: ConsoleTable) -> bool:
@@ -73,11 +73,11 @@ def _table(name: str, table: ConsoleTable) -> Iterator[Finding]:
 
 
 def keys() -> Iterator[Finding]:
-    """Whose signatures count, and whether any can be checked."""
+    """Check whose signatures count, and whether this machine can check signatures at all."""
     settings = _settings()
     found, notes = trust_folder.load()
     for note in notes:
-        yield wrong(note, "Mend or remove that file")
+        yield wrong(note, "Correct or remove that file")
     count = len(found) + (len(settings.keys) if isinstance(settings, Settings) else 0)
     if not count:
         yield ok("none, so no signature of a connection file counts")

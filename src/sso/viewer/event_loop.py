@@ -1,4 +1,4 @@
-"""The old path of sso.plug.event_loop: programs that were written against it go on working."""
+"""The old path of sso.plug.event_loop, so that existing programs still work."""
 
 import warnings
 

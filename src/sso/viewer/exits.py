@@ -1,4 +1,4 @@
-"""How sso-viewer ends: its exit codes, and one line of stderr."""
+"""Exit codes of sso-viewer, and its error line on stderr."""
 
 import sys
 
@@ -8,5 +8,5 @@ LEFT, FAILED, USAGE, NO_GTK = 0, 1, 2, 3
 
 
 def complain(text: str) -> None:
-    """Say one line to a person on stderr."""
+    """Print one line for the user on stderr."""
     print(f"sso-viewer: {escaped(text)}", file=sys.stderr, flush=True)

@@ -1,7 +1,7 @@
-"""Faults of our own in callbacks of GTK, spice-gtk, gtk-vnc and GLib: no window ever stays without a word.
+"""Reports our own exceptions in callbacks of GTK, spice-gtk, gtk-vnc and GLib to the user.
 
-PyGObject gives what a callback raises to sys.excepthook, ctypes gives it to sys.unraisablehook, and both go
-on as if nothing were: so all of them are met in one place.
+PyGObject passes an exception of a callback to sys.excepthook, and ctypes passes it to sys.unraisablehook.
+Both then continue, and the user would see nothing. So both hooks are replaced here.
 """
 
 import sys
@@ -14,7 +14,7 @@ from typing import Any
 
 @contextmanager
 def told_of_faults(tell: Callable[[str], object]) -> Iterator[None]:
-    """While it lasts `tell` gets a line for a person about each exception that a callback raises."""
+    """Context manager: calls `tell` with a line for the user about each exception that a callback raises."""
     before = sys.excepthook, sys.unraisablehook
 
     def fault(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
@@ -34,9 +34,11 @@ def told_of_faults(tell: Callable[[str], object]) -> Iterator[None]:
 
 
 def line(kind: type[BaseException], trace: TracebackType | None) -> str:
-    """Where it was and of which kind; not its message, which may quote a secret."""
+    """Return the place and the class of an exception, without its message, which may quote a secret."""
     where = "an unknown place"
     while trace is not None:
         where = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
         trace = trace.tb_next
-    return f"a fault of the viewer itself has ended the console, please report it: {kind.__name__} at {where}"
+    return (
+        f"an error in the viewer itself has ended the console, please report it: {kind.__name__} at {where}"
+    )

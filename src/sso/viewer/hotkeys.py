@@ -1,4 +1,4 @@
-"""Which keys do something here instead of in the guest."""
+"""Keys that control the viewer instead of the guest."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ DEFAULTS = {
 
 
 class Hotkeys:
-    """What to do at which keys: `given` (GTK accelerators by name) above DEFAULTS; no key is no hotkey."""
+    """Maps keys to action names: `given` (GTK accelerators by name) overrides DEFAULTS; "" disables."""
 
     def __init__(self, given: Mapping[str, str]) -> None:
         self._names: dict[tuple[int, int], str] = {}
@@ -29,6 +29,6 @@ class Hotkeys:
                 self._names[key, int(modifiers)] = name
 
     def name(self, event: Any) -> str:
-        """What the keys of a key-press event stand for, "" for nothing."""
+        """Return the action name for a key-press event, or ""."""
         mask = event.state & Gtk.accelerator_get_default_mod_mask()
         return self._names.get((Gdk.keyval_to_lower(event.keyval), int(mask)), "")

@@ -1,4 +1,4 @@
-"""Intent: what somebody wants to open, out of a file or an address and the options above, and who vouches."""
+"""Finds out what the user wants to open (a file or an address, and the options), and who vouches for it."""
 
 import os
 import time
@@ -29,7 +29,7 @@ PLAIN_STREAM = (
 
 
 class Intent(NamedTuple):
-    """What is to be opened. `typed`: the service that the person typed together with the address, else ""."""
+    """What to open. `typed` is the service that the user typed together with the address, else ""."""
 
     reach: Reach
     settings: Settings
@@ -38,10 +38,10 @@ class Intent(NamedTuple):
 
 
 def read(given: Namespace, configured: Settings, clock: Callable[[], float] = time.time) -> Intent:
-    """What to open. Raises ConfigError for an address, a file or an option that is of no use.
+    """Read the options and the file. Raises ConfigError if the address, the file or an option is not usable.
 
-    Only an address that was typed together with --spn is the person's own word for both. An address alone may
-    come from a link; with a file, a typed --spn is her word for the service only.
+    Only with an address and --spn together does the user vouch for both. An address alone may come from a
+    link; with a file, a typed --spn vouches for the service only.
     """
     where: str = given.console
     changes = _changes(given)
@@ -68,9 +68,10 @@ def read(given: Namespace, configured: Settings, clock: Callable[[], float] = ti
 
 
 def chosen(intent: Intent, spn: str = "") -> tuple[tuple[Start, ...], tuple[str, ...]]:
-    """The plug-ins for it, and lines for a person; `spn` is what was typed. Raises what settings.chosen does.
+    """Return the plug-ins for the intent, and lines for the user. Raises what settings.chosen raises.
 
-    A file or an address without a service gets the one that a signed entry or a local table has for it.
+    `spn` is the service that the user typed. A file or an address without a service gets the service that a
+    signed entry or a local table names for it.
     """
     console, entry = intent.reach.console, intent.signatures.entry
     if not (spn or console.wish.spn):
@@ -88,7 +89,7 @@ def _reach(console: Console, given: Namespace, configured: Settings) -> Reach:
 
 
 def _asked(console: Console, spn: str) -> Asked:
-    """What the file leads to: a proxy that is not dialled, or a CA that nothing is checked with, is none."""
+    """Return what the viewer will connect to; leave out a proxy and a CA that the viewer will not use."""
     return Asked(
         host=console.host,
         proxy=console.proxy_host if console.kind == SPICE else "",
@@ -101,7 +102,7 @@ def _asked(console: Console, spn: str) -> Asked:
 
 
 def _changes(given: Namespace) -> dict[str, Any]:
-    """The options above what is opened."""
+    """Return the options that override values of the file or the address."""
     changes: dict[str, Any] = {}
     if given.ca:
         changes["ca"] = _text(given.ca)

@@ -1,4 +1,4 @@
-"""`sso-viewer`: the screen of a virtual machine, in a window, with plug-ins on the ports of its console."""
+"""`sso-viewer`: shows the screen of a virtual machine in a window, and runs plug-ins at its ports."""
 
 import signal
 import sys
@@ -23,7 +23,7 @@ files: {settings.SYSTEM_CONFIG}, ~/.config/console-sso/viewer.toml"""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Show a console until it is left; the exit codes are in --help."""
+    """Show a console until the user leaves it; --help lists the exit codes."""
     given = _parser().parse_args(arguments)
     try:
         return _view(given, intents.read(given, settings.load(given.settings)))
@@ -42,7 +42,7 @@ def _view(given: Namespace, intent: Intent) -> int:
         from . import running
 
         if not given.no_window:
-            from . import window  # noqa: F401  (what it needs is there)
+            from . import window  # noqa: F401  (checks that its libraries are installed)
     except (ImportError, ValueError) as error:
         complain(
             f"{error}: install console-sso-viewer, or python3-gi gir1.2-spiceclientgtk-3.0 gir1.2-gtk-vnc-2.0"
@@ -51,7 +51,7 @@ def _view(given: Namespace, intent: Intent) -> int:
     if not given.no_window and not running.has_display():
         complain("no display: set DISPLAY or WAYLAND_DISPLAY, or use --no-window")
         return FAILED
-    # Only now is it accepted: nothing refuses it any more.
+    # Delete the file only now, when nothing can refuse it any more.
     if (file := intent.reach.console.spent) and (note := connection_file.remove(file)):
         complain(note)
     run = running.without_window if given.no_window else running.with_window
@@ -62,7 +62,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog="sso-viewer",
         formatter_class=RawDescriptionHelpFormatter,
-        description="Open the console of a virtual machine, and be signed in there.",
+        description="Open the console of a virtual machine, and sign in there automatically.",
         epilog=_EXITS,
     )
     parser.add_argument(
@@ -73,7 +73,7 @@ def _parser() -> ArgumentParser:
     )
     for flag, metavar, text in (
         ("--spn", "SPN", "the guest's Kerberos service, such as host/vm.example.org (default: the file's)"),
-        ("--pin", "sha256:HEX", "of the guest's configured TLS keys only this one (default: the file's)"),
+        ("--pin", "sha256:HEX", "of the guest's configured TLS keys accept only this (default: the file's)"),
         ("--stream", "ADDRESS", "where a VNC console's stream is: unix:PATH, tcp:HOST:PORT, tls:HOST:PORT"),
         ("--ca", "FILE", "the CA of the console's certificate, PEM (default: the file's, or the system's)"),
         ("--title", "TEXT", "the window's title (default: the file's, or the address)"),
@@ -84,19 +84,19 @@ def _parser() -> ArgumentParser:
         "--password-fd", type=int, metavar="N", help="read the console's password from this file descriptor"
     )
     for flag, text in (
-        ("--full-screen", "begin in full screen"),
-        ("--no-window", "only the plug-ins, until the console ends: for a box without a screen"),
-        ("--no-plug-ins", "only the screen"),
+        ("--full-screen", "start in full screen"),
+        ("--no-window", "run only the plug-ins, until the console ends: for a computer without a screen"),
+        ("--no-plug-ins", "show only the screen"),
     ):
         parser.add_argument(flag, action="store_true", help=f"{text} (default: off)")
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="say each step on stderr (default: only what is wrong)"
+        "-v", "--verbose", action="store_true", help="print each step on stderr (default: only errors)"
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     return parser
 
 
 if __name__ == "__main__":
-    # As every program: the signal that ends us lets us clean up.
+    # SIGTERM raises KeyboardInterrupt, so that cleanup code runs.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""The dialog that asks whether to sign in at a console for which nobody else vouches."""
+"""Dialog that asks the user whether to sign in at a console for which nobody else vouches."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ from gi.repository import GLib, Gtk, Pango  # noqa: E402  (the version comes fir
 from sso.console.vouch import Question  # noqa: E402
 
 TITLE = "Sign in at this console?"
-YES_WAKES = 1000  # milliseconds after the dialog is seen: nobody says yes to what has just come up
+YES_WAKES = 1000  # milliseconds until Yes is enabled, so that a click meant for something else is no yes
 _WIDTH = 64  # characters of a line
 _LEAD = (
     "Nobody vouches that this console shows the guest that is named here. If you know that it does, say yes."
@@ -21,9 +21,9 @@ _NOT_REMEMBERED = "A yes counts for this time only: nothing proves which console
 
 
 def put(parent: Any, question: Question, answered: Callable[[bool], None]) -> Callable[[], None]:
-    """Show the question above a window; no is the default, and what closing it means.
+    """Show the question above a window. No is the default answer, also when the dialog is closed.
 
-    `answered` is called once, unless the function that is returned takes the question back before.
+    Calls `answered` once. The returned function withdraws the question; then `answered` is not called.
     """
     dialog = Gtk.Dialog(title=TITLE, transient_for=parent, modal=True, resizable=False)
     no = dialog.add_button("_No", Gtk.ResponseType.NO)
@@ -57,7 +57,7 @@ def put(parent: Any, question: Question, answered: Callable[[bool], None]) -> Ca
 
 
 def _wake_late(dialog: Any, button: Any) -> Callable[[], None]:
-    """Have a button asleep until YES_WAKES after the dialog is seen; gives what stops that."""
+    """Enable a button YES_WAKES after the dialog is shown; return a function that stops the timer."""
     timers: list[int] = []
     button.set_sensitive(False)
 

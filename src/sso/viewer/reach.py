@@ -1,4 +1,4 @@
-"""How a console and its stream are reached, and what proves each connection (sso.console.vouch judges it)."""
+"""Says how to reach a console and its stream, and what proves each connection; sso.console.vouch decides."""
 
 import os
 import stat
@@ -14,9 +14,10 @@ from sso.errors import ConfigError
 
 
 class Reach(NamedTuple):
-    """A console as it will be reached. A local table has the CA of the console, or of its stream.
+    """A console with the CA that checks it.
 
-    `own_ca`: the person named the CA; `signed_ca`: signed octets that count name CA and subject.
+    `by_table`, `stream_by_table`: a local table gave the CA of the console, or of its stream. `own_ca`: the
+    user named the CA. `signed_ca`: a signature that counts names CA and subject.
     """
 
     console: Console
@@ -28,12 +29,12 @@ class Reach(NamedTuple):
 
 
 def anchored(console: Console, tables: Sequence[ConsoleTable]) -> Reach:
-    """The console with the CA, and the subject, that a local table has for it, in place of the file's.
+    """Return the console with CA and subject from a local table, instead of those of the file.
 
-    Where no table has all that it takes, the console is left as it is: it opens, and proves nothing.
+    If no table has all of it, the console stays unchanged: it opens, but its connection proves nothing.
     """
     tables, notes = _readable(tables)
-    # The certificate of a stream has to bear the host's name.
+    # A table with a subject is for consoles: the certificate of a stream has to name the host.
     plain_tables = [table for table in tables if not table.subject]
     of_console = anchor(tables, node(console.host), console.host_subject) if has_tls(console) else None
     of_stream = anchor(plain_tables, console.stream_host, "") if _is_tls(console.wish.stream) else None
@@ -44,7 +45,7 @@ def anchored(console: Console, tables: Sequence[ConsoleTable]) -> Reach:
 
 
 def legs(reach: Reach) -> tuple[Leg, ...]:
-    """The connections as they are now: who owns a socket is looked at each time."""
+    """Return the connections. The owner of a socket is checked on each call, since it may have changed."""
     streams = [_stream_leg(reach)] if reach.console.wish.stream else []
     return (_console_leg(reach), *streams)
 
@@ -63,7 +64,7 @@ def _console_leg(reach: Reach) -> Leg:
     if console.unix_path:
         return _socket(console.unix_path)
     subject = console.host_subject if has_tls(console) else ""
-    # gtk-vnc goes through no proxy, whatever a file says.
+    # gtk-vnc never uses a proxy, even if the file names one.
     proxy = proxy_place(console.proxy) if console.kind == SPICE and console.proxy else ("", 0)
     own_word = Proof.PROXY if proxy[0] and console.proxy.startswith("https://") else Proof.CLAIMED
     proof: Proof
@@ -86,14 +87,14 @@ def _stream_leg(reach: Reach) -> Leg:
     elif reach.stream_by_table or reach.own_ca or not console.stream_ca:
         proof = Proof.LOCAL
     else:
-        # Where a table has the console's CA, that may be the signed one, and the stream's the file's own.
+        # If a table replaced the console's CA, the stream still uses the file's CA: compare the two.
         signed = reach.signed_ca and (console.stream_ca or "").split() == console.ca.split()
         proof = Proof.SIGNED if signed else Proof.CLAIMED
     return Leg(*place(rest, "stream"), "", proof)
 
 
 def _readable(tables: Sequence[ConsoleTable]) -> tuple[list[ConsoleTable], tuple[str, ...]]:
-    """The tables with a CA, with its text in place of the path; lines about those that cannot be read."""
+    """Return the tables with a CA, the PEM text in place of its path, and lines about unreadable ones."""
     found: list[ConsoleTable] = []
     notes: list[str] = []
     for table in tables:
@@ -106,7 +107,7 @@ def _readable(tables: Sequence[ConsoleTable]) -> tuple[list[ConsoleTable], tuple
 
 
 def pem(path: str) -> str:
-    """The certificates in a file; raises ConfigError where there are none."""
+    """Return the PEM text of a file; raises ConfigError if the file holds no certificate."""
     try:
         text = Path(path).read_text(encoding="ascii")
     except (OSError, ValueError) as error:
@@ -121,7 +122,7 @@ def _socket(path: str) -> Leg:
 
 
 def is_own_socket(path: str) -> bool:
-    """Whether a path leads to a socket of root or the caller, and nobody else could put another one there."""
+    """Whether `path` is a socket of root or the caller that no other user could replace."""
     try:
         return stat.S_ISSOCK(os.stat(trusted.resolved(path)).st_mode)
     except (OSError, ConfigError):

@@ -1,4 +1,4 @@
-"""The two ways to run: with a window, and without one. Both on GLib's main loop."""
+"""Runs the viewer with or without a window, on GLib's main loop."""
 
 import signal
 from argparse import Namespace
@@ -20,11 +20,11 @@ from .intent import Intent  # noqa: E402
 from .spice import SpiceConsole  # noqa: E402
 from .viewing import Connection, Viewing  # noqa: E402
 
-_GRACE = 3.0  # seconds for the plug-ins to end when the console was left
+_GRACE = 3.0  # seconds that the plug-ins get to end after the user has left the console
 
 
 class _Lines:
-    """A Face without a window: what a person has to know, on stderr."""
+    """A Face without a window: prints the lines for the user on stderr."""
 
     ask = None  # without a window the answer is no
 
@@ -45,7 +45,7 @@ class _Lines:
 
 
 class _StreamOnly:
-    """The connection of a VNC console without a window: nothing but its stream."""
+    """A VNC console without a window: there is nothing to connect, since only its stream is used."""
 
     def __init__(self, connected: Any, ended: Any) -> None:
         self._connected, self._ended = connected, ended
@@ -58,7 +58,7 @@ class _StreamOnly:
 
 
 def without_window(intent: Intent, starts: tuple[Start, ...], given: Namespace) -> int:
-    """Hold the console's ports until it ends or we are told to."""
+    """Serve the console's ports until the console ends or a signal comes."""
     loop = GLib.MainLoop()
 
     def connect(console: Console, point: PlugInPoint, connected: Any, ended: Any) -> Connection:
@@ -73,7 +73,7 @@ def without_window(intent: Intent, starts: tuple[Start, ...], given: Namespace) 
 
 
 def has_display() -> bool:
-    """Whether a window can be shown."""
+    """Whether there is a display for a window."""
     from gi.repository import Gtk
 
     return bool(Gtk.init_check(None)[0])
@@ -100,7 +100,7 @@ def with_window(intent: Intent, starts: tuple[Start, ...], given: Namespace) -> 
 
 
 def _run(viewing: Viewing, run: Any, stop: Any) -> int:
-    """Run a main loop, and leave nothing behind."""
+    """Run a main loop, and end all plug-ins after it."""
 
     def told() -> bool:
         stop()
@@ -113,7 +113,7 @@ def _run(viewing: Viewing, run: Any, stop: Any) -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         GLib.unix_signal_add(GLib.PRIORITY_HIGH, number, told)
     GLib.idle_add(begin)
-    # Later, and not from within the signal whose handler has failed: its sender is at work still.
+    # On idle: the GObject signal whose handler raised is still being emitted, so nothing may be freed yet.
     with told_of_faults(lambda line: GLib.idle_add(viewing.fail, line)):
         try:
             with suppress(KeyboardInterrupt):  # GTK's own way to end on SIGINT
@@ -126,7 +126,7 @@ def _run(viewing: Viewing, run: Any, stop: Any) -> int:
 
 
 def _let_end(viewing: Viewing) -> None:
-    """Give the plug-ins time for their last words."""
+    """Let the plug-ins end by themselves, for at most _GRACE."""
     over: list[bool] = []
     GLibLoop().after(_GRACE, lambda: over.append(True))
     context = GLib.MainContext.default()

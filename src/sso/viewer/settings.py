@@ -1,8 +1,8 @@
-"""viewer.toml: which programs may run at which port of which console, and what a connection file may ask.
+"""Reads viewer.toml: which programs may run at which port of which console, and what a file may ask for.
 
-/etc/console-sso/viewer.toml is for everybody, ~/.config/console-sso/viewer.toml for one person;
-docs/man/console-sso-viewer.toml.5 has the keys. What runs is a program of one folder, which only the former
-names.
+/etc/console-sso/viewer.toml is for everybody, ~/.config/console-sso/viewer.toml for one user;
+docs/man/console-sso-viewer.toml.5 describes the keys. All programs come from one folder, which only the file
+in /etc can name.
 """
 
 import os
@@ -23,19 +23,19 @@ FOLDER = "/usr/lib/console-sso/plugins"
 PLUGINS_MAX = 64
 PARAMETERS_MAX, PARAMETER_MAX = 64, 1024  # of a plug-in; characters of one
 LINKS_MAX = 16  # followed on the way to a program
-# Wishes of a file, and the option that passes each on.
+# What a connection file may ask for, and the option that passes each value on.
 TAKES = {"spn": "--asked-spn", "pin": "--only-pin"}
-OWN_SPN = "--spn"  # passes on what the person herself has said
-NAMED = "--named"  # says of everything else that it is a file's or a link's: of one that names nobody, too
+OWN_SPN = "--spn"  # passes on what the user typed
+NAMED = "--named"  # says that the rest comes from a file or a link, also when it names no service
 CONSOLES_MAX = 256
 
 
 class Plugin(NamedTuple):
-    """What stands at one port: the program `run` below the folder, and what belongs to it.
+    """The plug-in of one port: the program `run` below the folder, and its options.
 
-    `states`: it tells its states on descriptor 3; `takes`: which of TAKES it is told; `consoles`: shell
-    patterns, one of which has to fit each host, or path, that the console leads to; they vouch for none of
-    them where others could have written them (`bent`).
+    `states`: it writes its states to descriptor 3. `takes`: which keys of TAKES it gets from a file.
+    `consoles`: shell patterns; one has to fit each host, or path, that the console leads to. `bent`: other
+    users could have written the file, so that `consoles` vouches for no console.
     """
 
     port: str
@@ -54,7 +54,7 @@ DEFAULT = Plugin(
 
 
 class Settings(NamedTuple):
-    """The configuration; without any file all of it is as here. `notes` are lines for a person."""
+    """The configuration, with the defaults that count without a file. `notes` are lines for the user."""
 
     folder: str = FOLDER
     scaling: bool = True
@@ -66,9 +66,9 @@ class Settings(NamedTuple):
 
 
 def load(path: str | None = None) -> Settings:
-    """Read the usual files, or the named one in place of both.
+    """Read the usual files, or only the named one.
 
-    Raises ConfigError with the file and the key to mend; a missing file is one only where it was named.
+    Raises ConfigError with the file and the key to fix; a missing file is an error only if it was named.
     """
     if path is not None:
         return _with_file(Settings(), path, system=True, must_exist=True)
@@ -96,7 +96,7 @@ def _with_file(settings: Settings, path: str, system: bool, must_exist: bool = F
 
 
 def _bent(path: str) -> str:
-    """Why nothing in the file vouches for a console: others could have written it; "" where nobody could."""
+    """Return "", or why the file vouches for no console: other users could have written it."""
     try:
         if os.stat(trusted.resolved(os.path.abspath(path))).st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             raise ConfigError(f"{path}: others may change it")
@@ -106,7 +106,7 @@ def _bent(path: str) -> str:
 
 
 def _with_content(settings: Settings, content: dict[str, Any], bent: str) -> Settings:
-    """The settings with a file's; where it is `bent` no table of it vouches, and one more note says why."""
+    """Add a file's settings; if it is `bent`, ignore its tables that vouch, and add a note that says why."""
     tables = _tables(content, "plugin", PLUGINS_MAX)
     consoles = tuple(map(_console, _tables(content, "console", CONSOLES_MAX)))
     keys = tuple(map(_key, _tables(content, "trust", KEYS_MAX)))
@@ -233,11 +233,11 @@ _CONSOLE_KEYS = {"places": _texts, "services": _texts, "ca": _folder, "subject":
 
 
 def executable(folder: str, run: str) -> str:
-    """The path of a plug-in's program, without links, to be started as it is.
+    """Return the path of a plug-in's program, with all links resolved.
 
-    Raises ConfigError for what is not plainly a program of the folder: an absolute path, `..`, a link that
-    leads out, and what is no executable file, or could be changed by somebody but root and the caller; that
-    goes for every folder above it.
+    Raises ConfigError if it is not clearly a program of the folder: an absolute path, `..`, a link that leads
+    out, no executable file, or if users other than root and the caller could change the program or a folder
+    above it.
     """
     try:
         folder = trusted.resolved(folder)
@@ -267,7 +267,7 @@ def _parts(run: str) -> list[str]:
 
 
 def _resolved(folder: str, todo: list[str]) -> list[str]:
-    """The parts below `folder` after every link; each link has to stay inside on its whole way."""
+    """Return the parts below `folder` with all links resolved; no link may leave the folder at any step."""
     done: list[str] = []
     links = 0
     while todo:
@@ -306,11 +306,11 @@ def _check_owner(found: os.stat_result, path: str) -> None:
 def chosen(
     settings: Settings, console: Console, spn: str = "", *, named: str = ""
 ) -> tuple[tuple[Start, ...], tuple[str, ...]]:
-    """The plug-ins for a console, and lines for a person about what is left out. None of them may run yet.
+    """Return the plug-ins for a console, and lines for the user about those left out. None may run yet.
 
-    `spn` is the person's own word for the guest's service, above the file's; without it `named` is whose
-    word all of this is: "file" or "signed". Raises ConfigError for a port that is not configured, and for a
-    wish that contradicts the parameters.
+    `spn` is the service that the user typed; it overrides the file's. Without it `named` says where the names
+    come from: "file" or "signed". Raises ConfigError for a port that is not configured, and for a value of
+    the file that contradicts the parameters.
     """
     wish = console.wish._replace(spn="") if spn else console.wish
     starts: list[Start] = []
@@ -342,7 +342,7 @@ def chosen(
 
 
 def _fits(plugin: Plugin, console: Console) -> bool:
-    """Every place has to fit, since a file that names a trusted host may name a proxy of its own too."""
+    """Whether every place fits: a file that names a trusted host could also name an untrusted proxy."""
     if console.wish.plug_ins is not None and plugin.port not in console.wish.plug_ins:
         return False
     return all(any(fits(place, pattern) for pattern in plugin.consoles) for place in console.places)
@@ -356,11 +356,11 @@ def _told(plugin: Plugin, wish: Wish) -> Iterator[tuple[str, str]]:
 
 
 def _has(plugin: Plugin, name: str, value: str) -> bool:
-    """Whether the parameters say it already; raises ConfigError where they say something else."""
+    """Whether the parameters have this value already; raises ConfigError if they have another one."""
     options, found = (TAKES[name], *([OWN_SPN] if name == "spn" else [])), None
     for at, word in enumerate(plugin.parameters):
         given, equals, local = word.partition("=")
-        # argparse takes abbreviations, and of two the last: a file must not outvote --sp either.
+        # argparse accepts abbreviations, and the last option counts: a file must not override --sp either.
         if len(given) > 2 and any(option.startswith(given) for option in options):
             found = local if equals else "".join(plugin.parameters[at + 1 : at + 2])
             if found != value:

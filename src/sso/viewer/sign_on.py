@@ -1,7 +1,7 @@
-"""The one door that every plug-in of a console passes before it starts: facts, the rule, and a person's yes.
+"""Decides whether a plug-in of a console may start: gathers facts, applies the rule, asks the user.
 
-sso.console.vouch has the rule. Here its facts are gathered each time a port opens, since a socket may have
-got another owner, and the question is put, since only now anything could come of it.
+sso.console.vouch has the rule. The facts are gathered each time a port opens, since the owner of a socket may
+have changed. The user is asked only then, since without an open port no sign-on could follow.
 """
 
 from collections.abc import Callable
@@ -32,24 +32,25 @@ from .reach import legs
 from .status_line import BY_HAND
 
 PREVIEW = ("--preview", "--status-fd=3")
-PREVIEW_TIME = 20.0  # seconds for the plug-in to say as whom it would sign in
+PREVIEW_TIME = 20.0  # seconds that the plug-in gets to say who would sign in
 FOR = "--for"
-# Options that say which guest is accepted, and how each value is written as a part of an identity.
+# Options that say which guest the plug-in accepts, and how each value is written in an identity.
 _IDENTITY = {
     "--spn": "{}",
     "--asked-spn": "{}",
     "--tls-name": "tls/{}",
     "--tls-pin": "{}",
 }
-# Puts a question to the person, and says what came of it; gives a function that takes the question back.
+# Asks the user a question, and calls back with the answer; returns a function that withdraws the question.
 Ask = Callable[[Question, Callable[[bool], None]], Callable[[], None]]
 
 
 class SignOn:
-    """Says for each plug-in whether it may start.
+    """Decides for each plug-in whether it may start.
 
-    `ask` is None where there is nobody to ask. `show` tells the person why not, `restart` starts a port's
-    plug-in anew after an answer, and `say` hears what the plug-in says of itself when it is asked as whom.
+    `ask` is None if there is nobody to ask. `show` tells the user why a plug-in does not start. `restart`
+    starts the plug-in of a port again after an answer. `say` gets what the plug-in reports when it is asked
+    who would sign in.
     """
 
     def __init__(
@@ -71,14 +72,14 @@ class SignOn:
         self._asking: dict[str, _Asking] = {}
 
     def permit(self, start: Start) -> Start | None:
-        """plug.Permit: the plug-in, with whom it is for where that was said; None for not now."""
+        """Implement plug.Permit: return what to start, with --for if a principal is known, or None."""
         connections = legs(self._intent.reach)
         facts = self._facts(start, connections)
         ruling, why = rule(facts)
         if ruling is Ruling.START:
             return self._for_whom(start, connections)
         if ruling is Ruling.REFUSE and facts.identity is None:
-            self._show(f"no plug-in at {start.port}: {why}")  # it signs nobody in: another may have
+            self._show(f"no plug-in at {start.port}: {why}")  # another plug-in may still sign in
         elif ruling is Ruling.REFUSE:
             self._refuse(why)
         elif start.port in self._no:
@@ -88,7 +89,7 @@ class SignOn:
         return None
 
     def left(self) -> None:
-        """The console is gone: no question is open any more, and what counts for one connection is over."""
+        """Withdraw all questions, since the console is gone; forget answers for one connection only."""
         for asking in tuple(self._asking.values()):
             asking.cancel()
         self._asking.clear()
@@ -97,7 +98,7 @@ class SignOn:
             self._yes.clear()
 
     def again(self) -> None:
-        """The person wants to be asked again."""
+        """Forget each no, since the user wants to be asked again."""
         self._no.clear()
 
     # The facts
@@ -118,7 +119,7 @@ class SignOn:
             entry=entry is not None and bool(who) and set(who) <= set(entry.entry.services),
             opening=intent.signatures.opening is not None,
             agreed=yes is not None and yes == self._agreement(connections, who, yes.principal),
-            remembered=False,  # the agreement is looked for when it is known who would sign in
+            remembered=False,  # looked up in `known`, when the principal is known
         )
 
     def _agreement(self, connections: tuple[Leg, ...], who: tuple[str, ...], principal: str) -> Agreement:
@@ -127,7 +128,7 @@ class SignOn:
         return agreement(connections, who, principal, entry.entry.guest if entry and counts else "")
 
     def _for_whom(self, start: Start, connections: tuple[Leg, ...]) -> Start:
-        """A signed opening and a yes name a principal: nobody else's ticket leaves then."""
+        """Add --for if a signed opening or a yes names a principal, so that no other ticket is used."""
         yes, opening = self._yes.get(start.port), self._intent.signatures.opening
         principal = opening.principal if opening else yes.principal if yes else ""
         if not principal or not identity(start.argv):
@@ -140,7 +141,7 @@ class SignOn:
     # Called by _Asking
 
     def known(self, asking: "_Asking", principal: str, ticket: str) -> None:
-        """It is known who would sign in: has she said yes before? Else she is asked."""
+        """Go on when the principal is known: start if the user agreed before, else ask."""
         opening = self._intent.signatures.opening
         if opening is not None and opening.principal != principal:
             del self._asking[asking.start.port]
@@ -160,7 +161,7 @@ class SignOn:
 
     def _hear(self, asking: "_Asking", about: Agreement, yes: bool, remembered: bool) -> None:
         if not self.waits_for(asking):
-            return  # it was taken back meanwhile
+            return  # the question was withdrawn meanwhile
         if yes and remembered:
             try:
                 self._agreed.add(about)
@@ -178,22 +179,22 @@ class SignOn:
         self._restart(port)
 
     def unknown(self, asking: "_Asking", said: bool) -> None:
-        """The plug-in could not say who would sign in; where it `said` why, that is shown already."""
+        """Give up: the plug-in could not say who would sign in; if it `said` why, that is shown already."""
         del self._asking[asking.start.port]
         if not said:
-            self._refuse("the plug-in does not say as whom you would sign in")
+            self._refuse("the plug-in does not say who would sign in")
 
     def heard(self, port: str, text: str) -> None:
-        """What the plug-in says instead of who would sign in."""
+        """Pass on what the plug-in reports instead of a principal."""
         self._say(PlugEvent(port, "state", text))
 
     def waits_for(self, asking: "_Asking") -> bool:
-        """Whether that is still what the port waits for."""
+        """Whether `asking` is still the current one of its port."""
         return self._asking.get(asking.start.port) is asking
 
 
 class _Asking:
-    """From a port that has opened to an answer: the plug-in is asked as whom, and then the person."""
+    """Asks the plug-in who would sign in, and then the user, after a port has opened."""
 
     def __init__(
         self, door: SignOn, loop: EventLoop, start: Start, connections: tuple[Leg, ...], facts: Facts
@@ -215,7 +216,7 @@ class _Asking:
             self._late = loop.after(PREVIEW_TIME, self._process.kill)
 
     def cancel(self) -> None:
-        """Nobody wants to know any more."""
+        """End the plug-in's process and withdraw the question."""
         self._found, self._said = None, True
         self.take_back()
         if self._process is not None:
@@ -249,7 +250,7 @@ class _Asking:
 
 
 def identity(argv: tuple[str, ...]) -> tuple[str, ...]:
-    """Which guest a plug-in accepts, by its arguments: SPNs, tls/NAME, and pins where there is no name."""
+    """Return which guest a plug-in accepts by its arguments: SPNs and tls/NAME, or pins without a name."""
     found: list[str] = []
     for at, word in enumerate(argv):
         option, equals, value = word.partition("=")

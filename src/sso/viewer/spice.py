@@ -1,8 +1,8 @@
-"""A console over SPICE: spice-gtk's session, and the ports of it that have a plug-in.
+"""A console over SPICE: spice-gtk's session, and those of its ports that have a plug-in.
 
-Traps of spice-gtk and of PyGObject that this file knows: SpiceClientGLib's own `connect` shadows GObject's;
-a port's name may be known after its first octets; a lost channel does not say that its port is closed; the
-stock library carries ports in the clear where others use TLS.
+This file works around some behaviour of spice-gtk and PyGObject: SpiceClientGLib's `connect` shadows that of
+GObject; the first bytes of a port may come before its name; a lost channel does not report that its port is
+closed; by default the library sends ports in the clear while other channels use TLS.
 """
 
 import ctypes
@@ -22,7 +22,7 @@ from sso.plug.plug import Plug, PlugInPoint  # noqa: E402
 
 from .spice_c import set_ca, write  # noqa: E402
 
-# What spice-gtk says of a channel that ends while it begins helps nobody; SPICE_DEBUG=1 brings it back.
+# Drop spice-gtk's warnings about a channel that ends while it starts; SPICE_DEBUG=1 shows them again.
 if not os.environ.get("SPICE_DEBUG"):
     _LEVELS = GLib.LogLevelFlags.LEVEL_CRITICAL | GLib.LogLevelFlags.LEVEL_WARNING
     GLib.log_set_handler("GSpice", _LEVELS, lambda domain, level, text, data: None, None)
@@ -31,7 +31,7 @@ if not os.environ.get("SPICE_DEBUG"):
 _connect = GObject.Object.connect
 _EVENT = SpiceClientGLib.ChannelEvent
 
-# What an event of the main channel means to a person; the others of the list say no more than LOST.
+# Messages for the user about events of the main channel; all other events get LOST.
 LOST = "the connection to the console is lost"
 _ERRORS = {
     _EVENT.ERROR_CONNECT: "nobody answers at the console's address",
@@ -45,10 +45,10 @@ _leaving: set["SpiceConsole"] = set()
 
 
 class SpiceConsole:
-    """One session with a SPICE server. Drop it when it has `ended`, and make another to come back.
+    """One session with a SPICE server. After it has `ended`, drop it; to connect again, make a new one.
 
-    `channel` hears of every further channel (displays, for the window), `state` of "connected", and `ended`
-    once, with a line for a person, "" when we left ourselves, and whether a password is asked for.
+    `channel` is called with every further channel (displays, for the window), `connected` when the console is
+    there, and `ended` once, with a line for the user ("" after `close`) and whether a password is needed.
     """
 
     def __init__(
@@ -71,9 +71,9 @@ class SpiceConsole:
         _connect(self.session, "disconnected", lambda session: self._end("", False))
 
     def open(self) -> None:
-        """Begin to connect; what comes of it is told."""
+        """Start to connect; `connected` or `ended` is called later."""
         if not SpiceClientGLib.Session.connect(self.session):
-            GLib.idle_add(self._end, "the console's address is of no use", False)
+            GLib.idle_add(self._end, "the console's address cannot be used", False)
 
     def close(self) -> None:
         """Leave the console."""
@@ -85,7 +85,7 @@ class SpiceConsole:
         elif _kind(channel) in self._disabled:
             pass
         elif isinstance(channel, SpiceClientGLib.PortChannel):
-            # All of them have to be connected to learn their names.
+            # A port's name is known only after its channel is connected.
             self._ports.append(_Port(channel, self._point.get))
             SpiceClientGLib.Channel.connect(channel)
         elif not self._headless:
@@ -103,8 +103,8 @@ class SpiceConsole:
         self._over = True
         for port in self._ports:
             port.lost()
-        # Not from within a channel's own signal: spice-gtk frees it on the way. And its channels still
-        # ask the session for something when it says that it is disconnected.
+        # Disconnect on idle, since spice-gtk would free the channel during that channel's own signal. Keep
+        # the session for a while, since its channels still use it after it reports that it is disconnected.
         _leaving.add(self)
         GLib.idle_add(self._disconnect)
         GLib.timeout_add_seconds(_LEAVING, _leaving.discard, self)
@@ -116,7 +116,7 @@ class SpiceConsole:
 
 
 class _Port:
-    """A port channel, and its plug once its name is known."""
+    """A port channel, with its plug as soon as the port's name is known."""
 
     def __init__(self, channel: Any, plug: Callable[[str], Plug | None]) -> None:
         self._channel, self._find = channel, plug
@@ -128,7 +128,7 @@ class _Port:
         _connect(channel, "channel-event", self._event)
 
     def write(self, data: bytearray, sent: Callable[[], None]) -> None:
-        """Remote.write: what a closing port does not take is gone, as the wire loses it a moment later."""
+        """Implement Remote.write; bytes that a closing port does not take are lost."""
         write(self._channel, data, lambda taken: sent())
 
     def lost(self) -> None:
@@ -151,8 +151,8 @@ class _Port:
             self._plug.closed()
 
     def _data(self, channel: Any, address: int, size: int) -> None:
-        """Hand octets on, and hold the channel back while the plug-in has enough: spice-gtk reads the next
-        message of a channel when this returns, and the other channels meanwhile."""
+        """Pass bytes on. Return only when the plug-in can take more: spice-gtk reads the channel's next
+        message after that, and serves the other channels meanwhile."""
         self._look()
         if self._plug is None or self._lost:
             return
@@ -166,7 +166,7 @@ class _Port:
 
 
 def _kind(channel: Any) -> str:
-    """The word of a connection file for what a channel is."""
+    """Return the channel's type, as a connection file names it."""
     return str(SpiceClientGLib.Channel.type_to_string(channel.get_property("channel-type")))
 
 
@@ -180,14 +180,14 @@ def _session(console: Console) -> Any:
 
 
 def _properties(console: Console) -> dict[str, Any]:
-    """What a Console is in spice-gtk's words."""
-    # What a file says of devices does not matter: none of this desktop's is handed to a guest.
+    """Return the properties of spice-gtk's session for a Console."""
+    # Ignore what a file says about devices: the viewer never gives one of this desktop to a guest.
     properties: dict[str, Any] = {"enable-audio": False, "enable-usbredir": False, "enable-smartcard": False}
     if console.unix_path:
         properties["unix-path"] = console.unix_path
     else:
         properties["host"] = console.host
-        # Where there is TLS nothing goes in the clear: with both given, spice-gtk takes the first that fits.
+        # With TLS nothing may go in the clear; with both ports set, spice-gtk would use the first that fits.
         if console.tls_port:
             properties |= {"tls-port": str(console.tls_port), "secure-channels": ["all"]}
         else:
@@ -200,7 +200,7 @@ def _properties(console: Console) -> dict[str, Any]:
     texts = {"username": console.username, "ciphers": _ciphers(console.tls_ciphers), "proxy": console.proxy}
     properties |= {name: value for name, value in texts.items() if value}
     if console.password is not None and console.password.secret is not None:
-        # spice-gtk takes no buffer. A ticket lives two minutes, and goes with the session.
+        # spice-gtk takes only a string. A ticket lives two minutes, and is dropped with the session.
         properties["password"] = bytes(console.password.secret).decode()
     if console.color_depth:
         properties["color-depth"] = console.color_depth
@@ -210,6 +210,6 @@ def _properties(console: Console) -> dict[str, Any]:
 
 
 def _ciphers(asked: str) -> str:
-    """A file's list, without the means to do without a certificate, or with a weaker one than here usual."""
+    """Return a file's cipher list, without words that switch certificates off or lower the security level."""
     words = [word for word in re.split("[:;, ]", asked) if word and not word.startswith("@")]
     return ":".join((*words, "!aNULL", "!eNULL")) if words else ""

@@ -1,8 +1,8 @@
-"""What spice-gtk has to be told by its C functions, since PyGObject 3.42 fails at it.
+"""Calls two functions of spice-gtk in C, since PyGObject 3.42 has defects there.
 
-Of octets to write it makes a temporary copy, and frees that while they are still queued, which ends in
-SIGSEGV; here the buffer lives until spice-gtk has said that it is done. A byte array as a property it
-fills with nothing.
+For bytes to write, PyGObject makes a temporary copy and frees it while the bytes are still queued, which ends
+in SIGSEGV. Here the buffer lives until spice-gtk reports that it is done. A property that is a byte array
+stays empty with PyGObject.
 """
 
 import ctypes
@@ -33,7 +33,7 @@ _capsule_pointer.restype = ctypes.c_void_p
 
 
 def set_ca(session: Any, pem: bytes) -> None:
-    """Set the property `ca` of a SpiceClientGLib.Session, which makes a copy of it."""
+    """Set the property `ca` of a SpiceClientGLib.Session, which copies it."""
     array = ctypes.c_void_p(_glib.g_byte_array_new())
     _glib.g_byte_array_append(array, pem, len(pem))
     pointer = ctypes.c_void_p(_capsule_pointer(session.__gpointer__, None))
@@ -41,15 +41,15 @@ def set_ca(session: Any, pem: bytes) -> None:
     _glib.g_byte_array_unref(array)
 
 
-# What spice-gtk still reads: the channel, the octets, and who wants to know.
+# Keeps alive what spice-gtk still reads: the channel, the bytes, and the callback.
 _outstanding: dict[int, tuple[Any, Any, Callable[[bool], None]]] = {}
 _numbers = iter(range(1, 2**62))
 
 
 def write(channel: Any, data: bytearray, done: Callable[[bool], None]) -> None:
-    """Queue octets on a SpiceClientGLib.PortChannel; `done` hears later whether they were taken.
+    """Queue bytes on a SpiceClientGLib.PortChannel; calls `done` later with whether all were taken.
 
-    `data` must not be resized until then. A channel that is closed, or whose port is not open in the guest,
+    `data` must not be resized until then. A closed channel, and one whose port is not open in the guest,
     takes nothing.
     """
     buffer = (ctypes.c_char * len(data)).from_buffer(data)

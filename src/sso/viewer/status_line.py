@@ -1,7 +1,7 @@
-"""One line for a person about her sign-in: of the console, and of the plug-ins' states.
+"""Makes one line for the user about the sign-in, from the events of the plug-ins.
 
-A state is a word and what belongs to it; the words are those of spice-client-sso --status-fd, and another
-plug-in may say its own in `note TEXT`. What fails never stands in the way: the console works as ever.
+A state is a word with its arguments. The words are those of spice-client-sso --status-fd; another plug-in may
+show its own text with `note TEXT`. A failure never blocks the console.
 """
 
 from sso.plug.plug import PlugEvent
@@ -10,23 +10,23 @@ from sso.printable import one_line
 LINE_MAX = 200  # characters shown
 BY_HAND = "sign in by hand"
 
-# What a person does about the exit codes of spice-client-sso, where it is not BY_HAND.
+# What the user can do after these exit codes of spice-client-sso; after all others: BY_HAND.
 _TYPE = "type your password"
 _THERE = "the console asks something: answer there"
 _INSTEAD = {"18": _THERE, "6": f"no ticket: {_TYPE}", "3": f"this guest offers no single sign-on: {BY_HAND}"}
 
 
 class StatusLine:
-    """Says what to show after each event; an empty line shows nothing."""
+    """Returns the line to show after each event; an empty line shows nothing."""
 
     def __init__(self) -> None:
         self._name = ""
         self._failed = False
 
     def event(self, event: PlugEvent) -> str | None:
-        """The new line, or None where it stays as it is."""
+        """Return the new line, or None to keep the present one."""
         if event.kind == "failed":
-            return _short(f"single sign-on is not there: {event.text}: {BY_HAND}")
+            return _short(f"single sign-on cannot start: {event.text}: {BY_HAND}")
         if event.kind == "started":
             self._failed = False
             return None
@@ -50,7 +50,7 @@ class StatusLine:
             code, _, why = rest.partition(" ")
             return _short(_INSTEAD.get(code, f"not signed in: {why}: {BY_HAND}"))
         if word == "not-renewed":
-            return _short(f"your ticket inside was not renewed: {rest.partition(' ')[2]}")
+            return _short(f"your ticket in the guest was not renewed: {rest.partition(' ')[2]}")
         return _short(rest) if word == "note" else None
 
 

@@ -1,7 +1,7 @@
-"""A plug-in's stream from an address of its own, for consoles whose protocol has none (VNC).
+"""A plug-in's stream at a separate address, for consoles whose protocol has no ports (VNC).
 
 The other end is a character device of QEMU, or a relay in front of it. It takes one peer at a time and does
-not say when the guest closes and opens its port: open is what is connected.
+not report when the guest closes and opens its port: so a connected stream counts as open.
 """
 
 import os
@@ -22,11 +22,11 @@ STEADY_TIME = 10.0  # seconds that a connection has to last so that the pause be
 
 
 class Stream:
-    """Keeps a stream connected and a plug on it: `address` is unix:PATH, tcp:HOST:PORT or tls:HOST:PORT.
+    """Keeps a stream connected, with a plug on it. `address` is unix:PATH, tcp:HOST:PORT or tls:HOST:PORT.
 
-    All addresses of a name are tried, and at each TLS is verified by the same rule: the system's CAs, or `ca`
-    (PEM text), and the host's name as a subjectAltName. `trouble` hears once why there is no connection, and
-    "" when there is one again. Raises ConfigError for an address of no use.
+    Tries all addresses of a name, and verifies TLS at each by the same rule: the system's CAs, or `ca` (PEM
+    text), and the host's name as a subjectAltName. Calls `trouble` once with why there is no connection, and
+    with "" when there is one again. Raises ConfigError for an address that is not usable.
     """
 
     def __init__(
@@ -64,16 +64,16 @@ class Stream:
         self._connect()
 
     def close(self) -> None:
-        """Leave the stream."""
+        """Close the stream, and do not connect again."""
         self._closed = True
         self._drop()
 
     def write(self, data: bytearray, sent: Callable[[], None]) -> None:
-        """Remote.write."""
+        """Implement Remote.write."""
         self._out, self._sent = memoryview(data), sent
         self._rewatch()
 
-    # To a connection
+    # Connecting
 
     def _connect(self) -> None:
         try:
@@ -91,7 +91,7 @@ class Stream:
         self._watch(self._connected, write=True)
 
     def _unreached(self, error: OSError) -> None:
-        """This address is of no use; another one of the name may be."""
+        """Try the next address of the name, or report the error of this one."""
         if self._untried:
             self._drop()
             self._try_next()
@@ -134,10 +134,10 @@ class Stream:
         self._plug.opened(self)
 
     def _lasts(self) -> None:
-        """Who accepts and hangs up at once is not asked every second for ever."""
+        """Reset the pause only now: a server that hangs up at once must not be asked each second for ever."""
         self._pause = AGAIN_FIRST
 
-    # On a connection
+    # While connected
 
     def _rewatch(self) -> None:
         self._cancel()
@@ -147,7 +147,7 @@ class Stream:
                 self._watches.append(self._loop.writable(self._socket.fileno(), self._write))
 
     def _read(self) -> None:
-        """Hand on what has come; while the plug-in has enough nothing is read."""
+        """Pass bytes on; read nothing while the plug-in is congested."""
         if self._plug.congested:
             return self._rest()
         for _ in range(4):  # TLS may hold more than the descriptor shows
@@ -183,7 +183,7 @@ class Stream:
             if sent is not None:
                 sent()
 
-    # The end of one
+    # Disconnecting
 
     def _failed(self, error: OSError) -> None:
         self._drop()
@@ -225,7 +225,7 @@ _Target = tuple[int, Any]  # address family, address
 
 
 def _targets(where: str | tuple[str, int]) -> list[_Target]:
-    """Where a socket or a name may be reached, in the resolver's order; it may wait, as every name does."""
+    """Return the addresses of a socket or a name, in the resolver's order; name resolution may block."""
     if isinstance(where, str):
         return [(socket.AF_UNIX, where)]
     try:
@@ -237,7 +237,7 @@ def _targets(where: str | tuple[str, int]) -> list[_Target]:
 
 
 def _begin(target: _Target) -> socket.socket:
-    """A socket that connects."""
+    """Return a non-blocking socket that has started to connect."""
     family, address = target
     connection = socket.socket(family, socket.SOCK_STREAM)
     connection.setblocking(False)

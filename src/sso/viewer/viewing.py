@@ -1,4 +1,4 @@
-"""Looking at one console: the connection, its plug-ins, what a person is told; with and without a window."""
+"""Controls one console: its connection, its plug-ins, the lines for the user; also without a window."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -15,29 +15,28 @@ from .sign_on import Ask, SignOn
 from .status_line import StatusLine
 from .stream import Stream
 
-SSO_PORT = (
-    "spice.sso.0"  # whose plug-in gets the stream of a console without ports, unless the file names one
-)
+# The plug-in of this port gets the stream of a console without ports, unless the file names another port.
+SSO_PORT = "spice.sso.0"
 
 
 class Face(Protocol):
-    """What shows a console: a window, or lines on stderr."""
+    """Shows a console: a window, or lines on stderr."""
 
     def line(self, text: str) -> None:
         """Show a line, "" for none."""
         ...
 
     def connected(self) -> None:
-        """The console is there."""
+        """Show that the console is connected."""
         ...
 
     def ended(self, why: str, password: bool) -> None:
-        """It is gone; `why` is for a person, `password` says that one is asked for."""
+        """Show that the console has ended; `why` is for the user, `password`: the console asks for one."""
         ...
 
     @property
     def ask(self) -> Ask | None:
-        """What puts a question to the person; None where nobody can be asked."""
+        """The function that asks the user a question; None if there is nobody to ask."""
         ...
 
 
@@ -48,12 +47,12 @@ class Connection(Protocol):
     def close(self) -> None: ...
 
 
-# Makes a connection: console, plug-in point, and who hears that it is there, and that it has ended.
+# Makes a connection from a console, a plug-in point, and callbacks for connected and ended.
 Connect = Callable[[Console, PlugInPoint, Callable[[], None], Callable[[str, bool], None]], Connection]
 
 
 class Viewing:
-    """A console that is looked at, left, and looked at again. `say` is for who wants to know each step."""
+    """One console that the user opens, leaves and opens again. `say` gets a line for each step."""
 
     def __init__(
         self,
@@ -68,7 +67,7 @@ class Viewing:
     ) -> None:
         self.console = console = intent.reach.console
         self.failed = False
-        self._over = False  # the connection has ended, and that was told
+        self._over = False  # the connection has ended, and the face was told
         self._connect, self._face, self._say = connect, face, say
         self._status = StatusLine()
         self._door = SignOn(
@@ -91,12 +90,12 @@ class Viewing:
             self._connection.open()
 
     def close(self) -> None:
-        """Leave the console; plug-ins are told to end."""
+        """Leave the console, and tell its plug-ins to end."""
         if self._connection is not None:
             self._connection.close()
 
     def fail(self, why: str) -> None:
-        """Leave the console since something of our own has failed; `why` is for a person."""
+        """Leave the console after an error of our own; `why` is for the user."""
         connection = self._connection
         try:
             self._gone(why, False)
@@ -105,7 +104,7 @@ class Viewing:
                 connection.close()
 
     def end(self) -> None:
-        """Leave for good: no plug-in stays behind."""
+        """Leave for ever, and kill all plug-ins."""
         self.close()
         self._door.left()
         self._point.kill()
@@ -113,12 +112,12 @@ class Viewing:
             self.console.password.wipe()
 
     def sign_in_again(self) -> None:
-        """Start the plug-ins anew, as a person asks for it."""
+        """Start the plug-ins again, as the user has asked."""
         self._door.again()
         self._point.restart()
 
     def use_password(self, password: Credential) -> None:
-        """The console's password for the next `open`."""
+        """Set the console's password for the next `open`."""
         if self.console.password is not None:
             self.console.password.wipe()
         self.console = self.console._replace(password=password)

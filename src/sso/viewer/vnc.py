@@ -1,8 +1,9 @@
 """A console over VNC: gtk-vnc's display. It has no ports; a stream beside it may carry the sign-in.
 
-Traps of gtk-vnc that this file knows: its display answers every kind of login that it can, so who chooses is
-replaced; the lists of its signals are GObject.ValueArray, which is no sequence for Python; and PyGObject
-makes the enumeration of the kinds of login only at the second try, since one of them (MSLogon) is no gint.
+This file works around some behaviour of gtk-vnc: its display answers every kind of login that it knows, so
+our handlers replace its own; the lists of its signals are GObject.ValueArray, which Python cannot iterate;
+and PyGObject creates the enumeration of the kinds of login only at the second try, since one of them
+(MSLogon) does not fit a gint.
 """
 
 import socket
@@ -22,17 +23,17 @@ from sso.printable import one_line  # noqa: E402
 from .vnc_security import SUBTYPES, TYPES, choose, refusal  # noqa: E402
 
 with suppress(ValueError):
-    _ = GVnc.ConnectionAuth  # see above: this is the first try
+    _ = GVnc.ConnectionAuth  # the first try, see above
 
 _WRONG_PASSWORD = "the console's password is wrong or too old"
-_CLIENT_NAME = "libvirt"  # below which name the certificates of a VeNCrypt client lie
+_CLIENT_NAME = "libvirt"  # gtk-vnc looks for the certificates of a VeNCrypt client below this name
 
 
 class VncConsole:
-    """One connection to a VNC server; drop it when it has `ended`. `display` is the widget.
+    """One connection to a VNC server. Drop it after it has `ended`. `display` is the widget.
 
-    `ended` is called once, with a line for a person ("" when we left ourselves), and whether a password is
-    asked for; `text` with what was cut in the guest.
+    Calls `ended` once, with a line for the user ("" after `close`) and whether a password is needed, and
+    `text` with text that was copied in the guest.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class VncConsole:
         _answer_alone(connection, "vnc-auth-choose-subtype", self._choose_subtype)
 
     def open(self) -> None:
-        """Begin to connect; what comes of it is told."""
+        """Start to connect; `connected` or `ended` is called later."""
         if not self._console.unix_path:
             self.display.open_host(self._console.host, str(self._console.port))
             return
@@ -82,7 +83,7 @@ class VncConsole:
         self._end("")
 
     def cut(self, text: str) -> None:
-        """Give the guest a text for its clipboard."""
+        """Send the guest a text for its clipboard."""
         if self.display.is_open():
             self.display.client_cut_text(text)
 
@@ -101,7 +102,7 @@ class VncConsole:
     def _credential(self, display: Any, wanted: Any) -> None:
         secret = self._console.password.secret if self._console.password else None
         answers = {
-            # gtk-vnc takes no buffer. A ticket lives two minutes, and goes with the display.
+            # gtk-vnc takes only a string. A ticket lives two minutes, and is dropped with the display.
             GtkVnc.DisplayCredential.PASSWORD: bytes(secret).decode() if secret else None,
             GtkVnc.DisplayCredential.USERNAME: self._console.username or None,
             GtkVnc.DisplayCredential.CLIENTNAME: _CLIENT_NAME,
@@ -125,12 +126,12 @@ class VncConsole:
 
 
 def _numbers(array: Any) -> list[int]:
-    """What a GObject.ValueArray of an enumeration holds, as numbers of 32 bits."""
+    """Return the values of a GObject.ValueArray of an enumeration, as 32 bit numbers."""
     return [int(array.get_nth(at)) & 0xFFFFFFFF for at in range(array.n_values)]
 
 
 def _answer_alone(connection: Any, signal: str, call: Callable[..., None]) -> None:
-    """Hear a signal of GVnc.Connection in the place of the display, which would answer first."""
+    """Handle a signal of GVnc.Connection instead of the display, which would answer first."""
     number = GObject.signal_lookup(signal, type(connection))
     wanted = (GObject.SignalMatchType.ID, number, 0, None, None, None)
     while handler := GObject.signal_handler_find(connection, *wanted):

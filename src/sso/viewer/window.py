@@ -1,4 +1,4 @@
-"""The window: the console's screen, a status line, and what a person may do with them."""
+"""The window: the console's screen, a status line, and the user's buttons and keys."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,7 +26,7 @@ _ZOOM_STEP, _ZOOM_MIN, _ZOOM_MAX = 10, 30, 400  # percent
 
 
 class Window:
-    """Shows one console at a time. `viewing` is set by who made both; the window's end ends the main loop."""
+    """Shows one console at a time. The caller sets `viewing`. Closing the window ends the main loop."""
 
     viewing: Viewing
 
@@ -67,11 +67,11 @@ class Window:
             GLib.idle_add(self._ask_password, why)
 
     def ask(self, question: Question, answered: Callable[[bool], None]) -> Callable[[], None]:
-        """sign_on.Ask: a dialog above the console."""
+        """Implement sign_on.Ask: show a dialog above the console."""
         return put(self._window, question, answered)
 
     def connect(self, console: Console, point: PlugInPoint, connected: Any, ended: Any) -> Connection:
-        """viewing.Connect: begin to show a console."""
+        """Implement viewing.Connect: start to show a console."""
         self._message.set_text(f"Connecting to {console.name} ...")
         if console.kind == "spice":
             spice = SpiceConsole(console, point, connected=connected, ended=ended, channel=self._channel)
@@ -109,11 +109,11 @@ class Window:
 
     def _forget_display(self) -> None:
         if self._display is not None:
-            self._display.destroy()  # it still asks the session of the clipboard
+            self._display.destroy()  # it still asks the session about the clipboard
             self._display = None
         self._vnc = self._gtk_session = None
 
-    # Text that was cut
+    # The clipboard
 
     def _cut_in_guest(self, text: str) -> None:
         if self._clipboard:
@@ -128,7 +128,7 @@ class Window:
         if self._vnc is not None and self._clipboard:
             clipboard.request_text(give)
 
-    # What a person does
+    # What the user does
 
     def _build(self) -> None:
         bar = Gtk.HeaderBar(title=self._name, show_close_button=True)
@@ -205,7 +205,7 @@ class Window:
             self._display.set_property("zoom-level", min(max(level, _ZOOM_MIN), _ZOOM_MAX))
 
     def _ask_password(self, why: str) -> bool:
-        """The console's own password, which is not hers in the guest."""
+        """Ask for the console's own password, which is not the user's password in the guest."""
         dialog = Gtk.Dialog(title="Console password", transient_for=self._window, modal=True)
         dialog.add_buttons("Cancel", Gtk.ResponseType.CANCEL, "Connect", Gtk.ResponseType.OK)
         dialog.set_default_response(Gtk.ResponseType.OK)

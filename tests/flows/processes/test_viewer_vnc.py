@@ -230,7 +230,7 @@ def test_a_fault_in_a_callback_ends_the_console_with_a_line(
         demo_viewer._RUN.replace("from sso.viewer.main", f"exec({broken!r}); from sso.viewer.main"),
     )
     with desktop_of_alice.view(vnc_file(tmp_path, f"unix-path={guarded}", VNC_TICKET)) as viewer:
-        viewer.expect("a fault of the viewer itself has ended the console, please report it: LookupError at")
+        viewer.expect("an error in the viewer itself has ended the console, please report it: LookupError at")
         assert viewer.end(signal.SIGTERM) == 0
     assert not any(SECRET in line or "Traceback" in line for line in viewer.lines), viewer.lines
 
@@ -246,4 +246,4 @@ def test_a_fault_over_spice_without_a_window_ends_the_viewer(
     )
     with desktop_of_alice.view(f"spice+unix://{server().path}", window=False) as viewer:
         assert viewer.wait() == 1
-    assert "a fault of the viewer itself" in viewer.lines[-1] and SECRET not in viewer.lines[-1]
+    assert "an error in the viewer itself" in viewer.lines[-1] and SECRET not in viewer.lines[-1]

@@ -321,18 +321,18 @@ def _replace(path: Path, content: bytes, like: os.stat_result | None, undo: Exit
 def _options(arguments: list[str] | None) -> Namespace:
     parser = ArgumentParser(
         prog="sso install-pam",
-        description="Let one login screen take its users from the guest agent, by PAM.",
+        description="Let a login screen sign in users by the guest agent: add our lines to its PAM service.",
     )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--upgrade", action="store_true", help="bring the lines of an older version up to date")
+    what.add_argument("--upgrade", action="store_true", help="update the lines of an older version")
     what.add_argument("--service", help="the PAM service of the login screen, such as login")
-    parser.add_argument("--remove", action="store_true", help="take our lines away; the module stays")
+    parser.add_argument("--remove", action="store_true", help="remove our lines; the module stays")
     parser.add_argument("--root", type=Path, default=Path("/"), help="the system to change (default: /)")
     parser.add_argument("--module", type=Path, help="a built pam_sso.so (default: the one that is there)")
     parser.add_argument(
         "--source",
         type=Path,
-        help="compile the module from this folder (default, where there is none: pam/ of this checkout)",
+        help="compile the module from this folder (default, if none is installed: pam/ of this checkout)",
     )
     parser.add_argument("--socket", help="the agent's socket (default: /run/console-sso/pam.sock)")
     parser.add_argument("--agent-uid", type=int, default=0, help="the uid the agent runs as (default: 0)")
@@ -341,14 +341,14 @@ def _options(arguments: list[str] | None) -> Namespace:
         nargs="+",
         default=[],
         metavar="MODULE",
-        help="these checks, such as pam_wheel, are not made at a sign-on: you know, and mean it",
+        help="accept that these checks, such as pam_wheel, do not run at a sign-on",
     )
     parser.add_argument(
         "--unlisted-service",
         action="store_true",
-        help="the service is a login screen or lock screen, although it is not known as one",
+        help="the service is a login screen or lock screen that this command does not know",
     )
-    parser.add_argument("--dry-run", action="store_true", help="show what would be done, and do nothing")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
     options = parser.parse_args(arguments)
     if options.upgrade and (options.remove or options.skip_checks):
         parser.error("--upgrade goes by what each file says: --remove and --skip-checks need a --service")

@@ -130,8 +130,10 @@ def main(arguments: list[str] | None = None) -> int:
         prog="sso-getty", description="A login screen that the guest agent can use."
     )
     parser.add_argument("--socket", default=SOCKET, help=f"where the agent listens (default: {SOCKET})")
-    parser.add_argument("--login", default=LOGIN, metavar="PROGRAM", help=f"what logs in (default: {LOGIN})")
-    parser.add_argument("-p", action="store_true", help="ignored, for agetty: the environment is our choice")
+    parser.add_argument(
+        "--login", default=LOGIN, metavar="PROGRAM", help=f"the login program (default: {LOGIN})"
+    )
+    parser.add_argument("-p", action="store_true", help="accepted for agetty, and ignored")
     parser.add_argument("name", nargs="?", default="", help="log in this user at once, for agetty")
     given = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGQUIT):

@@ -400,10 +400,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--socket", default=SOCKET, help=f"where the agent listens (default: {SOCKET})")
-    add("--session", default="", metavar="COMMAND", help="what is started (default: the user's login shell)")
+    add("--session", default="", metavar="COMMAND", help="what to start (default: the user's login shell)")
     env = add("--env", action="append", default=[], type=_assignment, metavar="NAME=VALUE")
-    env.help = "for the session's environment; may be repeated"
-    add("--chain", nargs=argparse.REMAINDER, metavar="PROGRAM", help="the greeter for people, with options")
+    env.help = "a variable for the session; may be repeated"
+    add("--chain", nargs=argparse.REMAINDER, metavar="PROGRAM", help="the users' own greeter, with options")
     return parser
 
 

@@ -151,14 +151,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = ArgumentParser(
         prog="sso-ssh-agent",
         description="Lend the ssh-agent of the desktop to the user at this machine's console.",
-        epilog="exit codes: 0 told to end, 1 the port was lost,"
+        epilog="exit codes: 0 ended by a signal, 1 the port was lost,"
         " 2 wrong option, or the port or the socket cannot be opened",
     )
     parser.add_argument(
         "--port", default=PORT, metavar="ADDRESS", help=f"the console's port (default: {PORT})"
     )
     parser.add_argument(
-        "--socket", default=SOCKET, metavar="PATH", help=f"where users' programs ask (default: {SOCKET})"
+        "--socket",
+        default=SOCKET,
+        metavar="PATH",
+        help=f"the socket for the users' programs (default: {SOCKET})",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     given = parser.parse_args(arguments)

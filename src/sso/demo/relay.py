@@ -1,4 +1,4 @@
-"""A tap on the port: passes octets between client and guest and says what crosses, secrets masked."""
+"""Relays the port between client and guest, and prints what it copies, without secrets."""
 
 import selectors
 import socket
@@ -9,10 +9,10 @@ _WIDTH = 100
 
 
 class Listener:
-    """Reads both directions of one session and turns octets into lines for a person.
+    """Reads both directions of one session and turns the bytes into lines for the user.
 
-    Outside layers it shows the lines as they are (nothing secret is in them), frames of SASL by their
-    length, and inside a layer only how many octets crossed, because that is all that there is to see.
+    Outside layers it shows the lines unchanged (they hold no secret), and SASL frames by their length. Inside
+    a layer it shows only the number of bytes, since all else is encrypted.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -29,7 +29,7 @@ class Listener:
 
     def _take(self, sender: str, buffer: bytearray) -> bool:
         if self._mode == "sealed":
-            self._show(sender, f"[sealed: {len(buffer)} octets]")
+            self._show(sender, f"[sealed: {len(buffer)} bytes]")
             buffer.clear()
             return False
         if self._mode == "frames" and buffer[0] in (0, 0xFF):
@@ -47,7 +47,7 @@ class Listener:
         if len(buffer) < 4 + size:
             return False
         del buffer[: 4 + size]
-        self._show(sender, f"[SASL token: {size} octets]")
+        self._show(sender, f"[SASL token: {size} bytes]")
         return True
 
     def _line(self, sender: str, line: str) -> None:

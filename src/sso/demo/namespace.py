@@ -1,9 +1,9 @@
-"""The process that keeps a sandbox alive: it lays private folders over the machine's and then waits.
+"""Keeps the mount namespace of a sandbox: mounts private folders over those of the machine, and waits.
 
-`sandbox.Sandbox` starts it inside a fresh mount namespace, as a script (the standard library only). It
-prints "ready PID" when the namespace is complete; PID is its sweeper. It ends when its stdin closes, which
-a killed test run cannot prevent. Then the sweeper kills whatever still runs in the namespace, and the
-mounts go with the last process.
+`sandbox.Sandbox` starts it inside a new mount namespace, as a script (standard library only). It prints
+"ready PID" when the namespace is complete; PID is its sweeper. It ends when its stdin closes, which happens
+even if a test run is killed. Then the sweeper kills all that still runs in the namespace, and the mounts
+end with the last process.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _MS_BIND = 0x1000
 _MS_REC = 0x4000
 _SWEEP_SECONDS = 3.0
 
-# Empty tmpfs folders laid over the machine's own, with their modes. /etc is filled with a copy.
+# Empty tmpfs folders, mounted over the machine's own, with their modes. /etc is filled with a copy.
 VEILS = {
     "/etc": 0o755,
     "/run": 0o755,
@@ -41,8 +41,8 @@ def _mount(source: str, target: str, kind: str, flags: int = 0, options: str = "
 
 
 def _lay_veils(kept: list[str]) -> None:
-    """Hide the machine's changeable folders; the kept paths below them stay where they are."""
-    # An open folder stays reachable through its descriptor after another file system is laid over it.
+    """Hide the machine's writable folders; the kept paths below them stay visible."""
+    # An open folder stays reachable through its descriptor after another file system is mounted over it.
     machine_etc = os.open("/etc", os.O_PATH)
     folders = {path: os.open(path, os.O_PATH) for path in kept}
     for path, mode in VEILS.items():
@@ -55,13 +55,13 @@ def _lay_veils(kept: list[str]) -> None:
         _mount(f"/proc/self/fd/{folder}", path, "none", _MS_BIND | _MS_REC)
         os.close(folder)
     os.close(machine_etc)
-    # With journald /dev/log is a link into /run and so gone; a real socket would carry lines to the machine.
+    # With journald /dev/log is a link into the hidden /run; a real socket would send lines to the machine.
     if os.path.exists("/dev/log") and not os.path.islink("/dev/log"):
         _mount("/dev/null", "/dev/log", "none", _MS_BIND)
 
 
 def _links(pattern: str) -> set[str]:
-    """Where the links of a process folder lead; a process may end while we look."""
+    """Return the targets of links below /proc; a process may end meanwhile."""
     found = set()
     for link in glob.iglob(pattern):
         with contextlib.suppress(OSError):
@@ -74,12 +74,12 @@ def _pids() -> list[int]:
 
 
 def inhabitants(namespace: str) -> list[int]:
-    """The processes in a mount namespace, without this one; a zombie is in none any more."""
+    """Return the processes in a mount namespace, without this one; a zombie is in none."""
     return [pid for pid in _pids() if namespace in _links(f"/proc/{pid}/ns/mnt")]
 
 
 def _entering(namespace: str) -> list[int]:
-    """The nsenter processes that have opened a mount namespace and may not have entered it yet."""
+    """Return the nsenter processes that have opened a mount namespace and may not have entered it yet."""
     found = []
     for pid in _pids():
         with contextlib.suppress(OSError):
@@ -91,10 +91,10 @@ def _entering(namespace: str) -> list[int]:
 
 
 def _sweep(namespace: str, holding: int) -> None:
-    """Wait for the holder's end, then kill all in the namespace until none is left that a dying one forked.
+    """Wait for the end of the process `holding`, then kill all processes in the namespace until none is left.
 
-    Nobody finds the way in after the holder's end. Those on their way are looked for before those inside,
-    so that nobody slips from the one list past the other.
+    After that end no new process can enter. Look for entering processes first and for those inside second, so
+    that no process is missed by moving from one list to the other.
     """
     select.select([holding], [], [])
     limit = time.monotonic() + _SWEEP_SECONDS
@@ -108,10 +108,10 @@ def _sweep(namespace: str, holding: int) -> None:
 
 
 def main(outer: str, kept: list[str]) -> int:
-    """Build the namespace and hold it; `outer` names the caller's own, which must be another one."""
+    """Set up the namespace and keep it until stdin closes; `outer` is the caller's, which must differ."""
     namespace = os.readlink("/proc/self/ns/mnt")
     if namespace == outer:
-        # Never: the mounts and the sweep would hit the machine itself.
+        # Else the mounts and the sweep would change the machine itself.
         print("not in a mount namespace of its own", file=sys.stderr)
         return 1
     try:
