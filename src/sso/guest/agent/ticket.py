@@ -125,7 +125,7 @@ class Tickets:
             self._waiting.append(lambda: self.session_over(session))
             return
 
-        # The module has removed a file, mostly, and nothing is worth a line; a default cache is ours to remove.
+        # The module has mostly removed a file: that is worth no line. A default cache is ours to remove.
         is_file = session.path.startswith("/")
 
         def removed(good: bool) -> None:
