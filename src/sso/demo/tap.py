@@ -8,7 +8,7 @@ _READ = 65536
 _WIDTH = 100
 
 
-class Listener:
+class WireReader:
     """Reads both directions of one session and turns octets into lines for a person.
 
     Outside layers it shows the lines as they are (nothing secret is in them), frames of SASL by their
@@ -64,7 +64,7 @@ class Listener:
         self._say(arrow + (text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."))
 
 
-def relay(client: socket.socket, guest: socket.socket, listener: Listener) -> None:
+def relay(client: socket.socket, guest: socket.socket, listener: WireReader) -> None:
     """Copy both ways until one end hangs up; then close both."""
     names = {client: ("client", guest), guest: ("guest", client)}
     with selectors.DefaultSelector() as selector, client, guest:

@@ -5,14 +5,13 @@ programs are in ssh_callers. The process has no right of its own but to the port
 """
 
 import os
-import socket
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from sso import __version__
-from sso.daemon import local, notify
+from sso.daemon import notify
 from sso.daemon.reactor import Reactor, Timer
 from sso.errors import ConfigError, FramingError, PortClosed
 from sso.guest.refusals import NOTE_EVERY
@@ -189,16 +188,13 @@ def run(address: str, path: str) -> None:
         port = open_port(address, listen=True)
     except PortClosed as error:
         raise ConfigError(str(error)) from None
-    try:
-        listener = local.listen(path, 0o666, socket.SOCK_STREAM)
-        Borrower(port, Callers(listener, seat, reactor, _log), reactor, _log)
+    with closing(port), closing(Callers(path, seat, reactor, _log)) as callers:
+        Borrower(port, callers, reactor, _log)
         bus.open()
         notify.ready()
         if (pulse := notify.watchdog()) is not None:
             _beat(reactor, pulse)
         reactor.run()
-    finally:
-        port.close()
 
 
 def _log(text: str) -> None:
