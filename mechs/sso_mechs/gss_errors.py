@@ -6,8 +6,7 @@ from typing import Any
 import gssapi
 
 from sso.errors import MechanismError
-
-SAID = "said-"  # before a cause that only the peer names, in a KRB-ERROR (RFC 4120 section 5.9.1)
+from sso.mech import SAID
 
 # Kerberos error numbers (krb5_err.et, counted from its base) to the words that exit codes use.
 _ERROR_BASE = 2529638912
@@ -37,7 +36,8 @@ _CAUSES = {
 class gss_errors:  # a statement, and named like one
     """Every error of the library as ours; `otherwise` is the cause where its number says nothing.
 
-    `said`: the peer has said so, and nobody can tell whether that is true: the cause begins with SAID.
+    `said`: the peer has said so in a KRB-ERROR (RFC 4120 section 5.9.1), and nobody can tell whether that is
+    true: the cause begins with SAID.
     """
 
     __slots__ = ("_otherwise", "_said")

@@ -16,6 +16,8 @@ FRAME_MAX = 65535  # octets of a wrapped frame: what both sides advertise (RFC 4
 # Octets of a token in the exchange. An AP-REQ may hold two tickets of 64 KiB: the service's and a TGT.
 TOKEN_MAX = 192 * 1024
 NO_LAYER, INTEGRITY, CONFIDENTIALITY = "none", "int", "conf"
+NO, AS_KDC_SAYS, ALWAYS = "no", "policy", "always"  # whether a ticket is handed over (delegation)
+SAID = "said-"  # begins the cause of a MechanismError that only the peer names, and nobody has signed
 
 
 class Mechanism:

@@ -7,11 +7,10 @@ to ClientPolicy takes where the guest's service name came from, without a defaul
 from enum import StrEnum
 from typing import NamedTuple
 
-from sso.mech import CONFIDENTIALITY, NO_LAYER
+from sso.mech import ALWAYS, AS_KDC_SAYS, CONFIDENTIALITY, NO, NO_LAYER
 from sso.spn import is_spn
 
 TLS, SASL_CONF = "tls", "sasl-conf"
-NO, AS_KDC_SAYS, ALWAYS = "no", "policy", "always"
 WEAK_SERVICES = ("host", "sso")  # what a guest may name as its own service by `info spn`
 
 

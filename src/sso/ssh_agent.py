@@ -22,7 +22,7 @@ from sso.errors import FramingError
 FRAMING = 2  # 1 had no numbers, and one connection
 MESSAGE_MAX = 256 * 1024  # octets without the length, as OpenSSH's AGENT_MAX_LEN
 HEAD = 9  # octets of a frame before its message: kind and number
-FRAME_MAX = HEAD + MESSAGE_MAX
+PORT_FRAME_MAX = HEAD + MESSAGE_MAX
 CONNECTIONS_MAX = 64
 PENDING_MAX = 256 * 1024  # octets waiting for the port, above which nobody is read any more
 STALE_MAX = 256 * 1024  # octets dropped before the echo, above which the viewer is no use
@@ -143,7 +143,7 @@ class GuestEnd:
         if found < 0:
             return b""
         after = bytes(self._stale[found + len(self._echo) :])
-        self._stale, self._frames = bytearray(), Frames(FRAME_MAX)
+        self._stale, self._frames = bytearray(), Frames(PORT_FRAME_MAX)
         return after
 
     def _counts(self, frame: Frame) -> bool:
@@ -169,7 +169,7 @@ class ClientEnd:
 
     def __init__(self) -> None:
         self.out = bytearray()
-        self._frames = Frames(FRAME_MAX)
+        self._frames = Frames(PORT_FRAME_MAX)
         self._nonce = b""
         self._asked: dict[int, bool] = {}  # every open connection, and whether a request waits for an answer
         self._last = 0

@@ -28,8 +28,7 @@ from sso.doctor import (
     wrong,
 )
 from sso.errors import ConfigError, MechanismError
-from sso.mech import Mechanism, load
-from sso.policy import ALWAYS, NO
+from sso.mech import ALWAYS, NO, Mechanism, load
 from sso.settings import own_config
 
 SOON = 600  # seconds of a ticket's life that are worth a warning

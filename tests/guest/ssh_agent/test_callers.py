@@ -20,10 +20,10 @@ from sso.ssh_agent import (
     CLOSE,
     CONNECTIONS_MAX,
     DATA,
-    FRAME_MAX,
     MESSAGE_MAX,
     OPEN,
     PENDING_MAX,
+    PORT_FRAME_MAX,
     Frames,
     echo,
     framed,
@@ -46,7 +46,7 @@ class Bed:
         self.viewer = socket.socket(socket.AF_UNIX)
         self.viewer.connect(f"{folder}/port")
         self.viewer.setblocking(False)
-        self._frames = Frames(FRAME_MAX)
+        self._frames = Frames(PORT_FRAME_MAX)
         self.heard: list[bytes] = []
         self.programs: list[socket.socket] = []
         self.greet()

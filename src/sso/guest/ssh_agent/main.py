@@ -14,7 +14,7 @@ from sso import __version__
 from sso.daemon import notify
 from sso.daemon.reactor import Reactor, Timer
 from sso.errors import ConfigError, FramingError, PortClosed
-from sso.guest.refusals import NOTE_EVERY
+from sso.guest.refusals import Pace
 from sso.guest.seat.logind import Seat
 from sso.guest.ssh_agent.callers import Callers
 from sso.ports.port import Port, open_port
@@ -39,7 +39,7 @@ class Borrower:
         self._end: GuestEnd | None = None  # while a viewer is there
         self._hello: Timer | None = None
         self._retry: Timer | None = None
-        self._quiet_until = 0.0
+        self._pace = Pace(reactor.clock)
         callers.send, callers.lost = self._send, self._unanswered
         self._watch_port()
 
@@ -135,8 +135,7 @@ class Borrower:
 
     def _complain(self, text: str) -> None:
         """Log what is wrong with a viewer, which comes back at once: the journal is not for it to fill."""
-        if self._reactor.clock() >= self._quiet_until:
-            self._quiet_until = self._reactor.clock() + NOTE_EVERY
+        if self._pace.due():
             self._log(text)
 
     def _stop_hello(self) -> None:
