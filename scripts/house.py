@@ -20,8 +20,8 @@ CATCH_ALLS = {"base", "common", "helper", "helpers", "manager", "misc", "shared"
 
 # The core in its order: a module imports only from those before it. A new module needs a place here.
 CORE = (
-    *("sso.printable", "sso.errors", "sso.trusted", "sso.spn", "sso._framing", "sso._framing_py"),
-    *("sso.framing", "sso.credential", "sso.mech", "sso.policy", "sso.ssh_agent"),
+    *("sso.printable", "sso.errors", "sso.settings", "sso.trusted", "sso.spn", "sso._framing"),
+    *("sso._framing_py", "sso.framing", "sso.credential", "sso.mech", "sso.policy", "sso.ssh_agent"),
 )
 PROTOCOL = tuple(
     f"sso.protocol.{name}"
@@ -36,7 +36,9 @@ ROOMS: dict[str, tuple[str, ...]] = {
     "sso.protocol": CORE,
     "sso.ports": ("sso.errors", "sso.framing", "sso.protocol.events"),
     "sso.daemon": ("sso.printable", "sso.errors", "sso.trusted"),
-    "sso.console": ("sso.printable", "sso.errors", "sso.spn", "sso.framing", "sso.credential"),
+    "sso.console": (
+        *("sso.printable", "sso.errors", "sso.settings", "sso.spn", "sso.framing", "sso.credential"),
+    ),
     "sso.plug": ("sso.printable", "sso.errors"),
     "sso.client": ("sso", *CORE, "sso.protocol", "sso.ports", "sso.doctor"),
     "sso.guest": BELOW_GUEST,
@@ -70,8 +72,15 @@ REACH: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "agent": (
         ("sso.guest.agent.agent", *(f"sso.guest.screens.{name}" for name in ("getty", "greetd", "lightdm"))),
         (
-            *("sso", "sso.printable", "sso.errors", "sso.trusted", "sso.spn", "sso.daemon", "sso.guest"),
-            *("sso.guest.agent", "sso.guest.seat", "sso.guest.screens", "sso.mech", "sso.credential"),
+            *("sso", "sso.printable", "sso.errors", "sso.settings", "sso.trusted", "sso.spn", "sso.daemon"),
+            *(
+                "sso.guest",
+                "sso.guest.agent",
+                "sso.guest.seat",
+                "sso.guest.screens",
+                "sso.mech",
+                "sso.credential",
+            ),
             *("sso.framing", "sso._framing", "sso._framing_py"),
         ),
     ),

@@ -11,16 +11,11 @@ from contextlib import ExitStack
 from typing import Any
 
 from sso.errors import MechanismError
+from sso_mechs.krb5_types import Krb5Data
 
 ALONE = ("FILE:", "MEMORY:", "/")  # names of caches that cannot be collections
 HOST_SERVICE = 3  # KRB5_NT_SRV_HST; the rules host= and service= of .k5identity match only this type
 NOT_FOUND = -1765328243  # KRB5_CC_NOTFOUND
-
-
-class _Data(ctypes.Structure):
-    """krb5_data."""
-
-    _fields_ = (("magic", ctypes.c_int), ("length", ctypes.c_uint), ("data", ctypes.c_void_p))
 
 
 class _Principal(ctypes.Structure):
@@ -28,7 +23,7 @@ class _Principal(ctypes.Structure):
 
     _fields_ = (
         ("magic", ctypes.c_int32),
-        ("realm", _Data),
+        ("realm", Krb5Data),
         ("components", ctypes.c_void_p),
         ("count", ctypes.c_int32),
         ("type", ctypes.c_int32),

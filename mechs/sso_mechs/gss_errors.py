@@ -6,8 +6,7 @@ from typing import Any
 import gssapi
 
 from sso.errors import MechanismError
-
-SAID = "said-"  # prefix of a cause that the peer reports in a KRB-ERROR (RFC 4120 section 5.9.1)
+from sso.mech import SAID
 
 # Kerberos error numbers (krb5_err.et, relative to its base) and our words, which have exit codes.
 _ERROR_BASE = 2529638912
@@ -37,7 +36,8 @@ _CAUSES = {
 class gss_errors:  # lower case, because it is used in `with`
     """Context manager that turns GSSError into MechanismError; `otherwise` is the cause of unknown numbers.
 
-    `said`: the error comes from the peer and cannot be verified, so the cause begins with SAID.
+    `said`: the error comes from the peer's KRB-ERROR (RFC 4120 section 5.9.1) and cannot be verified, so the
+    cause begins with SAID.
     """
 
     __slots__ = ("_otherwise", "_said")

@@ -16,7 +16,17 @@ from gssapi import raw
 
 from sso.credential import Credential
 from sso.errors import MechanismError
-from sso.mech import CONFIDENTIALITY, FRAME_MAX, INTEGRITY, NO_LAYER, Mechanism, Pair
+from sso.mech import (
+    ALWAYS,
+    AS_KDC_SAYS,
+    CONFIDENTIALITY,
+    FRAME_MAX,
+    INTEGRITY,
+    NO,
+    NO_LAYER,
+    Mechanism,
+    Pair,
+)
 from sso_mechs import enctypes
 from sso_mechs.collection import chosen
 from sso_mechs.enctypes import AES
@@ -40,8 +50,7 @@ PROTECTION = int(
 )
 DELEGATED = int(Flag.delegate_to_peer)
 
-NO, POLICY, ALWAYS = "no", "policy", "always"
-_DELEGATION = {NO: 0, POLICY: int(Flag.ok_as_delegate), ALWAYS: DELEGATED}
+_DELEGATION = {NO: 0, AS_KDC_SAYS: int(Flag.ok_as_delegate), ALWAYS: DELEGATED}
 
 
 class _Layered(Mechanism):
@@ -111,7 +120,7 @@ class Initiator(_Layered):
         self,
         *,
         spn: str,
-        delegate: str = POLICY,
+        delegate: str = AS_KDC_SAYS,
         layer: str = CONFIDENTIALITY,
         ccache: str | None = None,
         own: str = "",

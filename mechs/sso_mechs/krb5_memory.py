@@ -17,15 +17,10 @@ from gssapi import raw
 
 from sso.errors import MechanismError
 from sso_mechs import ccache
+from sso_mechs.krb5_types import Krb5Data
 
 ENTRIES_MAX = 16  # a forwarded TGT is one entry; more than this many are dropped
 CREDS_SIZE = 512  # bytes; larger than a krb5_creds, whose fields we never read
-
-
-class _Data(ctypes.Structure):
-    """krb5_data."""
-
-    _fields_ = (("magic", ctypes.c_int), ("length", ctypes.c_uint), ("data", ctypes.c_void_p))
 
 
 def octets_of(credentials: Any) -> bytearray:
@@ -91,7 +86,7 @@ def _entries(context: ctypes.c_void_p, store: ctypes.c_void_p) -> list[bytearray
 
 def _entry(context: ctypes.c_void_p, creds: Any) -> bytearray:
     """Encode one credential into a buffer that is then its only copy: the library's copies are wiped."""
-    krb5, data = _library(), ctypes.POINTER(_Data)()
+    krb5, data = _library(), ctypes.POINTER(Krb5Data)()
     failed = krb5.krb5_marshal_credentials(context, creds, ctypes.byref(data))
     krb5.krb5_free_cred_contents(context, creds)
     _check(failed)

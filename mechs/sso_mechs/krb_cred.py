@@ -4,7 +4,6 @@ The encrypted part has etype 0 (plain), so it is sent only inside a confidential
 KRB-CRED does not authenticate anybody; the caller of `accept` says whose ticket it must be.
 """
 
-import ctypes
 import os
 from importlib.util import find_spec
 from typing import Any
@@ -15,6 +14,7 @@ from sso.mech import Mechanism, Pair
 from sso_mechs import ccache, handed_over
 from sso_mechs.collection import chosen
 from sso_mechs.der import CREDENTIAL_MAX
+from sso_mechs.krb5_types import Krb5Data
 from sso_mechs.principal import Principal
 
 if find_spec("pyasn1") is None:  # it is imported later; report now if it is missing
@@ -85,12 +85,6 @@ def _copy_of(cache: str | None) -> bytearray:
         raise MechanismError("no-ticket", "the credential cache cannot be read") from None
 
 
-class _Data(ctypes.Structure):
-    """krb5_data."""
-
-    _fields_ = (("magic", ctypes.c_int), ("length", ctypes.c_uint), ("data", ctypes.POINTER(ctypes.c_char)))
-
-
 def _forwarded(spn: str, cache: str | None) -> bytearray | None:
     """Return a forwarded copy of the TGT, made by libkrb5 (krb5_fwd_tgt_creds), or None.
 
@@ -103,7 +97,7 @@ def _forwarded(spn: str, cache: str | None) -> bytearray | None:
     krb5.krb5_cc_default_name.restype = ctypes.c_char_p
     context, auth, store = ctypes.c_void_p(), ctypes.c_void_p(), ctypes.c_void_p()
     client, server = ctypes.c_void_p(), ctypes.c_void_p()
-    out = _Data()
+    out = Krb5Data()
     if krb5.krb5_init_context(ctypes.byref(context)):
         return None
     ref = ctypes.byref

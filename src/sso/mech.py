@@ -17,6 +17,8 @@ FRAME_MAX = 65535  # bytes of a wrapped frame; both sides advertise this cap (RF
 # Cap in bytes of a token in the exchange. An AP-REQ may hold two tickets of 64 KiB: the service's and a TGT.
 TOKEN_MAX = 192 * 1024
 NO_LAYER, INTEGRITY, CONFIDENTIALITY = "none", "int", "conf"
+NO, AS_KDC_SAYS, ALWAYS = "no", "policy", "always"  # whether a ticket is handed over (delegation)
+SAID = "said-"  # begins the cause of a MechanismError that only the peer names, and nobody has signed
 
 
 class Mechanism:

@@ -8,11 +8,10 @@ no caller can forget it.
 from enum import StrEnum
 from typing import NamedTuple
 
-from sso.mech import CONFIDENTIALITY, NO_LAYER
+from sso.mech import ALWAYS, AS_KDC_SAYS, CONFIDENTIALITY, NO, NO_LAYER
 from sso.spn import is_spn
 
 TLS, SASL_CONF = "tls", "sasl-conf"
-NO, AS_KDC_SAYS, ALWAYS = "no", "policy", "always"
 WEAK_SERVICES = ("host", "sso")  # services that a guest may name as its own in `info spn`
 
 

@@ -23,7 +23,7 @@ from sso.errors import FramingError
 FRAMING = 2  # version 1 had one connection and no numbers
 MESSAGE_MAX = 256 * 1024  # bytes without the length, as OpenSSH's AGENT_MAX_LEN
 HEAD = 9  # bytes of a frame before its message: kind and number
-FRAME_MAX = HEAD + MESSAGE_MAX
+PORT_FRAME_MAX = HEAD + MESSAGE_MAX
 CONNECTIONS_MAX = 64
 PENDING_MAX = 256 * 1024  # bytes waiting for the port from which on no connection is read
 STALE_MAX = 256 * 1024  # bytes dropped before the echo from which on we give the viewer up
@@ -144,7 +144,7 @@ class GuestEnd:
         if found < 0:
             return b""
         after = bytes(self._stale[found + len(self._echo) :])
-        self._stale, self._frames = bytearray(), Frames(FRAME_MAX)
+        self._stale, self._frames = bytearray(), Frames(PORT_FRAME_MAX)
         return after
 
     def _counts(self, frame: Frame) -> bool:
@@ -170,7 +170,7 @@ class ClientEnd:
 
     def __init__(self) -> None:
         self.out = bytearray()
-        self._frames = Frames(FRAME_MAX)
+        self._frames = Frames(PORT_FRAME_MAX)
         self._nonce = b""
         self._asked: dict[int, bool] = {}  # open connections: whether a request waits for an answer
         self._last = 0

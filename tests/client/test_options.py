@@ -176,7 +176,7 @@ def test_the_example_file_names_every_key_and_each_default(tmp_path: Path) -> No
     ("text", "word"),
     [
         ("offer_tgt = true\n", "offer_tgt"),
-        ('offer-tgt = "yes"\n', "offer-tgt has to be"),
+        ('offer-tgt = "yes"\n', "offer-tgt: write true or false"),
         ("[[guest]]\nuser = 'a'\n", "spn ="),
         ("= 1\n", "client.toml"),
         ('require = "none"\n', "require"),

@@ -34,7 +34,7 @@ OURS = {
     "sso.client.exits",
     *("sso.client.conversation", "sso.client.parties", "sso.client.prompts", "sso.client.status"),
     *("sso.client.halves", "sso.spn"),
-    *("sso.errors", "sso.framing", "sso.credential", "sso.mech", "sso.policy"),
+    *("sso.errors", "sso.settings", "sso.framing", "sso.credential", "sso.mech", "sso.policy"),
     *("sso.ports", "sso.ports.port", "sso.ports.pump", "sso.protocol", "sso.protocol.messages"),
     *("sso.protocol.state", "sso.protocol.events", "sso.protocol.transcript", "sso.protocol.greeting"),
     *("sso.protocol.layer", "sso.protocol.reset"),

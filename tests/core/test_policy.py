@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from sso import policy
-from sso.policy import ALWAYS, AS_KDC_SAYS, NO, SASL_CONF, TLS, ClientPolicy, GuestPolicy, Source
+from sso.mech import ALWAYS, AS_KDC_SAYS, NO
+from sso.policy import SASL_CONF, TLS, ClientPolicy, GuestPolicy, Source
 from sso.protocol.messages import Code
 
 REALM = "TEST.EXAMPLE"

@@ -11,10 +11,10 @@ from sso.ssh_agent import (
     CLOSE,
     CONNECTIONS_MAX,
     DATA,
-    FRAME_MAX,
     MESSAGE_MAX,
     NONCE_SIZE,
     OPEN,
+    PORT_FRAME_MAX,
     REFUSED,
     STALE_MAX,
     ClientEnd,
@@ -233,7 +233,7 @@ def test_the_client_caps_the_connections() -> None:
         framed(b"\xf0"),
         framed(bytes([OPEN]) + bytes(7)),
         b"\0\0\0\0",
-        (FRAME_MAX + 1).to_bytes(4, "big"),
+        (PORT_FRAME_MAX + 1).to_bytes(4, "big"),
         framed(BIND),  # an extension that is no hello
     ],
 )
@@ -257,7 +257,7 @@ def test_a_guest_that_breaks_the_rules_is_refused(octets: bytes) -> None:
         hello(NONCE),
         REFUSED,
         b"\0\0\0\0",
-        (FRAME_MAX + 1).to_bytes(4, "big"),
+        (PORT_FRAME_MAX + 1).to_bytes(4, "big"),
     ],
 )
 def test_a_client_that_breaks_the_rules_is_refused(octets: bytes) -> None:

@@ -9,9 +9,9 @@ from flows import ALICE, DELEG, SPN, Kerberos
 from gss_halves import Instead, halves, joined
 from sso_mechs import ccache, krb5_memory
 from sso_mechs import kerberos as module
-from sso_mechs.kerberos import ALWAYS, NO, POLICY
 
 from sso.errors import MechanismError
+from sso.mech import ALWAYS, AS_KDC_SAYS, NO
 
 
 @pytest.mark.proves("S112", "S132", "S133")
@@ -19,14 +19,14 @@ from sso.errors import MechanismError
     ("who", "spn", "keytab", "delegate", "goes"),
     [
         ("alice", SPN, "guest", NO, False),
-        ("alice", SPN, "guest", POLICY, False),
+        ("alice", SPN, "guest", AS_KDC_SAYS, False),
         ("alice", SPN, "guest", ALWAYS, True),
         ("alice", DELEG, "deleg", NO, False),
-        ("alice", DELEG, "deleg", POLICY, True),
+        ("alice", DELEG, "deleg", AS_KDC_SAYS, True),
         ("alice", DELEG, "deleg", ALWAYS, True),
-        ("alice-here", DELEG, "deleg", POLICY, False),
+        ("alice-here", DELEG, "deleg", AS_KDC_SAYS, False),
         ("alice-here", SPN, "guest", ALWAYS, False),
-        ("stuck", DELEG, "deleg", POLICY, False),
+        ("stuck", DELEG, "deleg", AS_KDC_SAYS, False),
     ],
 )
 def test_who_gets_the_tgt(

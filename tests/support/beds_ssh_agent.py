@@ -19,7 +19,7 @@ from beds_logind import LogindMock
 
 from sso.plug.event_loop import PollLoop
 from sso.plug.plug import PlugEvent, PlugInPoint, Start
-from sso.ssh_agent import DATA, EXTENSION, FRAME_MAX, Frames, echo, framed, hello_of
+from sso.ssh_agent import DATA, EXTENSION, PORT_FRAME_MAX, Frames, echo, framed, hello_of
 from sso.viewer.stream import Stream
 
 # Programs of OpenSSH want the user to exist, and sshd not to be locked, as far as a user can see that.
@@ -202,7 +202,7 @@ class Stranger:
         self.link = socket.socket(socket.AF_UNIX)
         self.link.connect(str(console.port))
         self.link.settimeout(SECONDS)
-        self._frames = Frames(FRAME_MAX)
+        self._frames = Frames(PORT_FRAME_MAX)
         self._heard: list[bytes] = []
 
     def hear(self) -> bytes:

@@ -126,7 +126,7 @@ TABLE = '[[plugin]]\nport = "a"\nrun = "a"\n'
             (f'[[plugin]]\nport = "a"\nrun = "{run}"', "has to be a path below the folder")
             for run in ("", "/bin/sh", "../sh", "a/../../sh", "a//b", "./a", "a/", "..", "a\\u0000")
         ),
-        ("[[plugin]]\nport = 'a'\nrun = 1", "run: write the name"),
+        ("[[plugin]]\nport = 'a'\nrun = 1", "run: write a text"),
         ("".join(f'[[plugin]]\nport = "p{n}"\nrun = "a"\n' for n in range(64)), "plugin: more than 64"),
         ("= 1", "system.toml: "),
         ("scaling = true\nscaling = true", "system.toml: "),

@@ -13,6 +13,7 @@ from typing import Any
 from sso.client.exits import by_cause
 from sso.client.flags import SYSTEM_CONFIG
 from sso.client.options import Options, parse
+from sso.client.prompts import askpass
 from sso.doctor import (
     KRB5_CONF,
     Finding,
@@ -27,8 +28,8 @@ from sso.doctor import (
     wrong,
 )
 from sso.errors import ConfigError, MechanismError
-from sso.mech import Mechanism, load
-from sso.policy import ALWAYS, NO
+from sso.mech import ALWAYS, NO, Mechanism, load
+from sso.settings import own_config
 
 SOON = 600  # seconds of a ticket's life that are worth a warning
 INSTALL = "On Debian: apt install python3-gssapi (elsewhere: pip install 'console-sso[kerberos]')"
@@ -86,8 +87,7 @@ def steps(system: System, options: Namespace, rest: list[str]) -> Iterator[Step]
 
 
 def _files() -> list[str]:
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return [path for path in (SYSTEM_CONFIG, f"{home}/console-sso/client.toml") if os.path.exists(path)]
+    return [path for path in (SYSTEM_CONFIG, own_config("client.toml")) if os.path.exists(path)]
 
 
 def mechanisms(client: Client) -> Iterator[Finding]:
@@ -307,6 +307,5 @@ def password(client: Client) -> Iterator[Finding]:
             "--keyring needs secret-tool, which is not there", "On Debian: apt install libsecret-tools"
         )
     else:
-        askpass = os.environ.get("SSO_ASKPASS") or os.environ.get("SSH_ASKPASS")
-        places = ["the keyring"] * options.keyring + ["the terminal"] + [f"{askpass}"] * bool(askpass)
+        places = ["the keyring"] * options.keyring + ["the terminal", *askpass()]
         yield ok(f"from {' or '.join(places)}")

@@ -3,6 +3,7 @@
 from enum import IntEnum
 from typing import NamedTuple
 
+from sso.mech import SAID
 from sso.protocol.messages import Code
 
 
@@ -63,7 +64,6 @@ class RunResult(NamedTuple):
     hint: str = ""
 
 
-SAID = "said-"  # before a cause that only the guest names, and nobody has signed
 OLD_TOKEN_MAX = 65535  # octets of a token that older guests take
 NEW_TICKET = "get a new ticket with kinit: the guest may have been set up anew"
 AES_ONLY = (

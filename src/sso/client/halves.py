@@ -8,8 +8,7 @@ from typing import Any
 
 from sso.credential import Credential
 from sso.framing import wipe
-from sso.mech import Pair
-from sso.policy import NO
+from sso.mech import NO, Pair
 
 NO_SERVICE = "host/unknown"  # a service for a context that asks nobody
 

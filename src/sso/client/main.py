@@ -11,8 +11,7 @@ from sso.client.parties import Person
 from sso.client.prompts import Prompts
 from sso.client.status import Status
 from sso.errors import ConfigError, MechanismError, PortClosed
-from sso.mech import load
-from sso.policy import ALWAYS, NO
+from sso.mech import ALWAYS, NO, load
 from sso.ports.port import open_port
 from sso.ports.pump import Pump
 

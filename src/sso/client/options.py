@@ -1,6 +1,5 @@
 """Options and configuration of spice-client-sso, and the policy that comes of them."""
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -8,6 +7,7 @@ from typing import Any, NamedTuple
 from sso.client.flags import FLAG, OPTIONS, STRANGERS, SWITCH, SYSTEM_CONFIG, VERBOSE
 from sso.errors import ConfigError
 from sso.policy import SASL_CONF, TLS, ClientPolicy, Source
+from sso.settings import Setting, checked, own_config, read, take_tables
 
 PIN_PREFIX = "sha256:"
 _SWITCHES = ("trust-any-spn", "offer-tgt", "send-ticket", "password", "stay")
@@ -15,6 +15,11 @@ _SWITCHES = ("trust-any-spn", "offer-tgt", "send-ticket", "password", "stay")
 _GENEROUS = ("trust-any-spn", "offer-tgt", "send-ticket", "password")
 DIGITS_MAX = 9  # of a descriptor's number
 _TEXTS = ("require", "tls-name", "tls-ca", "user")
+_LISTS = ("tls-pin", "allowed-spn")
+_SETTINGS = {
+    key: Setting(kind) for kind, keys in ((bool, _SWITCHES), (str, _TEXTS), (tuple, _LISTS)) for key in keys
+}
+GUESTS_MAX = 4096  # tables [[guest]] of a file
 
 
 class Options(NamedTuple):
@@ -156,12 +161,11 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
     if given["asked_spn"] is not None and not asked:
         raise ConfigError(f"--asked-spn and --named {given['named']}: a connection file's word is no other's")
     if not given["no_config"]:
-        home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-        paths = [given["config"]] if given["config"] else [SYSTEM_CONFIG, f"{home}/console-sso/client.toml"]
+        paths = [given["config"]] if given["config"] else [SYSTEM_CONFIG, own_config("client.toml")]
         for path in paths:
             spn = given["spn"] or given["asked_spn"] or ""
             settings.update(_read(path, spn, must_exist=bool(given["config"]), generous=not asked))
-    for key in (*_SWITCHES, *_TEXTS, "tls-pin", "allowed-spn"):
+    for key in _SETTINGS:
         value = given[_name(key)]
         if value is not None and not (asked and key in _GENEROUS):
             settings[key] = value
@@ -174,26 +178,21 @@ def _read(path: str, spn: str, must_exist: bool, generous: bool) -> dict[str, An
     Without `generous` the keys for every guest are those alone that give nobody anything.
     """
     try:
-        with open(path, "rb") as file:
-            text = file.read()
-        if _says_nothing(text):
-            return {}
-        import tomllib
-
-        content = tomllib.loads(text.decode())
+        content = read(path)
     except FileNotFoundError:
         if must_exist:
             raise ConfigError(f"{path}: no such file") from None
         return {}
-    except (OSError, ValueError) as error:
+    try:
+        guests = take_tables(content, "guest", GUESTS_MAX)
+    except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    guests = content.pop("guest", [])
     settings = _known(path, content)
     if not generous:
         settings = {key: value for key, value in settings.items() if key not in _GENEROUS}
     from fnmatch import fnmatchcase
 
-    for guest in guests if isinstance(guests, list) else []:
+    for guest in guests:
         pattern = guest.pop("spn", None)
         if not isinstance(pattern, str):
             raise ConfigError(f'{path}: every [[guest]] needs spn = "PATTERN"')
@@ -203,20 +202,8 @@ def _read(path: str, spn: str, must_exist: bool, generous: bool) -> dict[str, An
     return settings
 
 
-def _says_nothing(text: bytes) -> bool:
-    """Whether there are but comments, as in the file that is installed: to load a parser takes a while."""
-    return all(line[:1] in (b"", b"#") for line in map(bytes.strip, text.splitlines()))
-
-
 def _known(path: str, content: dict[str, Any]) -> dict[str, Any]:
-    kinds: dict[str, type] = dict.fromkeys(_SWITCHES, bool) | dict.fromkeys(_TEXTS, str)
-    kinds |= {"tls-pin": list, "allowed-spn": list}
-    for key, value in content.items():
-        if key not in kinds:
-            raise ConfigError(f"{path}: unknown key '{key}'; known are {', '.join(sorted(kinds))}")
-        if not isinstance(value, kinds[key]):
-            raise ConfigError(f"{path}: {key} has to be a {kinds[key].__name__}")
-    return content
+    return checked(content, _SETTINGS, f"{path}: ", "unknown key '{key}'; known are {known}")
 
 
 def _pin(text: Any, option: str) -> bytes:

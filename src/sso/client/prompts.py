@@ -62,12 +62,12 @@ class Prompts:
         )
         answer = _ask_terminal(question, echo=True)
         if answer is None:
-            answer = _run([*_askpass(), question], {"SSH_ASKPASS_PROMPT": "confirm"}, confirm=True)
+            answer = _run([*askpass(), question], {"SSH_ASKPASS_PROMPT": "confirm"}, confirm=True)
         return answer is not None and bytes(answer).strip().lower() in (b"y", b"yes")
 
     def _from_person(self, question: str) -> bytearray | None:
         answer = _ask_terminal(question, echo=False)
-        return _run([*_askpass(), question]) if answer is None else answer
+        return _run([*askpass(), question]) if answer is None else answer
 
     def _from_keyring(self, user: str) -> bytearray | None:
         return _run(["secret-tool", "lookup", "service", "console-sso", "user", user, "guest", self._spn])
@@ -113,7 +113,8 @@ def _ask_terminal(question: str, echo: bool) -> bytearray | None:
         os.close(fd)
 
 
-def _askpass() -> list[str]:
+def askpass() -> list[str]:
+    """The program that asks in a window, if the environment names one."""
     program = os.environ.get("SSO_ASKPASS") or os.environ.get("SSH_ASKPASS")
     return [program] if program else []
 

@@ -15,8 +15,7 @@ from sso.client.exits import Exit, RunResult, by_cause
 from sso.client.options import Options, complain
 from sso.client.parties import Shown
 from sso.errors import FramingError, MechanismError, RemoteProtocolError
-from sso.mech import load
-from sso.policy import NO
+from sso.mech import NO, load
 from sso.ports.port import Port
 from sso.ports.pump import Pump
 from sso.protocol.wire import Wire

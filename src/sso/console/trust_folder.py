@@ -11,6 +11,7 @@ import tomllib
 
 from sso.console.trust import KEY_NAME, KEYS_MAX, TrustedKey, trusted_key
 from sso.errors import ConfigError
+from sso.settings import own_config
 
 SYSTEM = "/etc/console-sso/trust.d"
 FILE_MAX = 64 * 1024  # bytes of a key's file
@@ -19,8 +20,7 @@ _ENDING = ".toml"
 
 def own() -> str:
     """Return the folder of the user who runs this."""
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return f"{home}/console-sso/trust.d"
+    return own_config("trust.d")
 
 
 def load(*folders: str) -> tuple[tuple[TrustedKey, ...], tuple[str, ...]]:

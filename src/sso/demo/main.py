@@ -16,7 +16,7 @@ from pathlib import Path
 from sso.demo.guest import Guest
 from sso.demo.programs import BedError
 from sso.demo.realm import Realm
-from sso.demo.relay import Listener, relay
+from sso.demo.relay import WireReader, relay
 from sso.demo.sandbox import Sandbox
 from sso.demo.terminal import Terminal
 
@@ -127,7 +127,7 @@ def _sign_in(realm: Realm, show: Show, port: Path) -> None:
     client, ours = socket.socketpair()
     guest = socket.socket(socket.AF_UNIX)
     guest.connect(str(port))
-    listener = Listener(show.line)
+    listener = WireReader(show.line)
     wire = threading.Thread(target=relay, args=(ours, guest, listener), daemon=True)
     wire.start()
     argv = [sys.executable, "-I", "-m", "sso.client.main", "--no-config", "--spn", SPN, "-v"]

@@ -8,7 +8,7 @@ _READ = 65536
 _WIDTH = 100
 
 
-class Listener:
+class WireReader:
     """Reads both directions of one session and turns the bytes into lines for the user.
 
     Outside layers it shows the lines unchanged (they hold no secret), and SASL frames by their length. Inside
@@ -64,7 +64,7 @@ class Listener:
         self._say(arrow + (text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."))
 
 
-def relay(client: socket.socket, guest: socket.socket, listener: Listener) -> None:
+def relay(client: socket.socket, guest: socket.socket, listener: WireReader) -> None:
     """Copy both ways until one end hangs up; then close both."""
     names = {client: ("client", guest), guest: ("guest", client)}
     with selectors.DefaultSelector() as selector, client, guest:

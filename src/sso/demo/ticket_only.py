@@ -9,7 +9,7 @@ from typing import Any
 
 from sso.demo.programs import BedError
 from sso.demo.realm import Realm
-from sso.demo.relay import Listener, relay
+from sso.demo.relay import WireReader, relay
 
 
 def run(realm: Realm, show: Any, spn: str, web: str) -> None:
@@ -27,7 +27,7 @@ def run(realm: Realm, show: Any, spn: str, web: str) -> None:
         env={**os.environ, **realm.env},
     )
     guest.close()
-    wire = threading.Thread(target=relay, args=(ours, theirs, Listener(show.line)), daemon=True)
+    wire = threading.Thread(target=relay, args=(ours, theirs, WireReader(show.line)), daemon=True)
     wire.start()
     argv = [*python, "sso.client.main", "--no-config", "--spn", spn, "-v"]
     with client:

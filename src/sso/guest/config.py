@@ -37,16 +37,15 @@ ticket_store     "file"                 where the ticket lies: "file", one of th
                                         "default", where krb5.conf says (FILE, DIR, KCM)
 """
 
-import os
 import re
 import socket
-import stat
-import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from sso import settings
 from sso.errors import ConfigError
 from sso.guest.fields import fits
+from sso.settings import Check, Setting, checked, write
 from sso.spn import is_spn
 
 GRANT_SECONDS_MAX = 60
@@ -54,7 +53,6 @@ GRACE_MAX = 86400
 GROUP_SIZE = 256  # octets of a group's name, and one more
 OWN_FILE, DEFAULT = STORES = ("file", "default")
 LOCK, NOTHING, LOG_OFF = ACTIONS = ("lock", "nothing", "log-off")
-SIZE_MAX = 1024 * 1024  # octets of a configuration file
 PATH_MAX = 107  # octets of a socket's path (unix(7))
 
 
@@ -94,8 +92,6 @@ class GuestConfig(NamedTuple):
 
 # What a value has to look like, and how that is said.
 
-Check = tuple[Callable[[Any], bool], str]
-
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}")
 _NAME_OR_NONE = re.compile(f"({_NAME.pattern})?")
 _STORE = re.compile("|".join(STORES))
@@ -105,7 +101,7 @@ _TTY = re.compile(r"[A-Za-z0-9:][A-Za-z0-9:._/-]{0,62}")
 
 
 def _matches(pattern: re.Pattern[str], words: str) -> Check:
-    return lambda value: pattern.fullmatch(value) is not None, words
+    return write(words, pattern.fullmatch)
 
 
 def _is_path(value: str) -> bool:
@@ -116,7 +112,7 @@ def _names(least: int) -> Check:
     def good(value: tuple[str, ...]) -> bool:
         return len(value) >= least and len(set(value)) == len(value) and all(map(_NAME.fullmatch, value))
 
-    return good, "a list of names, each once" + (", at least one" if least else "")
+    return write("a list of names, each once" + (", at least one" if least else ""), good)
 
 
 def _are_groups(value: tuple[str, ...]) -> bool:
@@ -128,18 +124,18 @@ def _are_groups(value: tuple[str, ...]) -> bool:
     return len(set(value)) == len(value) and all(good)
 
 
-_SOCKET: Check = (
-    lambda value: _is_path(value) and len(value.encode()) <= PATH_MAX,
+_SOCKET = write(
     f"an absolute path of at most {PATH_MAX} octets",
+    lambda value: _is_path(value) and len(value.encode()) <= PATH_MAX,
 )
-_FILE_OR_NONE: Check = (lambda value: not value or _is_path(value), 'an absolute path, or ""')
+_FILE_OR_NONE = write('an absolute path, or ""', lambda value: not value or _is_path(value))
 _USER = _matches(_NAME, "the name of a user")
 
 _CHECKS: dict[str, Check] = {
     "port": _matches(_PORT, "virtio:NAME, /dev/PATH, unix:/PATH, tcp:HOST:PORT, fd:N or stdio"),
     "mechanisms": _names(1),
-    "spn": (is_spn, "service/host, such as host/guest.example.org"),
-    "keytab": (_is_path, "an absolute path"),
+    "spn": write("service/host, such as host/guest.example.org", is_spn),
+    "keytab": write("an absolute path", _is_path),
     "tls_certificate": _FILE_OR_NONE,
     "tls_key": _FILE_OR_NONE,
     "channel_user": _USER,
@@ -147,7 +143,9 @@ _CHECKS: dict[str, Check] = {
     "login": _matches(_NAME, "the name of a login driver, such as getty"),
     "service": _matches(_NAME_OR_NONE, 'the name of a PAM service, such as login, or ""'),
     "tty": _matches(_TTY, "a terminal without /dev/, such as tty1"),
-    "login_cgroup": (lambda value: not value or _is_path(value), 'a cgroup such as /system.slice/, or ""'),
+    "login_cgroup": write(
+        'a cgroup such as /system.slice/, or ""', lambda value: not value or _is_path(value)
+    ),
     "pam_socket": _SOCKET,
     "getty_socket": _SOCKET,
     "greeter_socket": _SOCKET,
@@ -156,18 +154,17 @@ _CHECKS: dict[str, Check] = {
     "lockers": _names(0),
     "channel_socket": _SOCKET,
     "acceptor_socket": _SOCKET,
-    "min_uid": (lambda value: 1 <= value < 2**32 - 1, "a number from 1 on: root is never signed in"),
-    "allowed_groups": (_are_groups, "a list of names of groups, each once"),
+    "min_uid": write("a number from 1 on: root is never signed in", lambda value: 1 <= value < 2**32 - 1),
+    "allowed_groups": write("a list of names of groups, each once", _are_groups),
     "disconnect": _matches(_ACTION, '"lock", "nothing" or "log-off"'),
     "ticket_store": _matches(_STORE, '"file" or "default"'),
-    "grace_seconds": (lambda value: 0 <= value <= GRACE_MAX, f"a number of seconds, 0 to {GRACE_MAX}"),
-    "grant_seconds": (lambda value: 1 <= value <= GRANT_SECONDS_MAX, f"a number, 1 to {GRANT_SECONDS_MAX}"),
+    "grace_seconds": write(f"a number of seconds, 0 to {GRACE_MAX}", lambda value: 0 <= value <= GRACE_MAX),
+    "grant_seconds": write(
+        f"a number, 1 to {GRANT_SECONDS_MAX}", lambda value: 1 <= value <= GRANT_SECONDS_MAX
+    ),
 }
-_KINDS: dict[type, str] = {
-    str: 'a text in quotes, such as "x"',
-    bool: "true or false",
-    int: "a whole number",
-    tuple: 'a list of texts, such as ["x", "y"]',
+_SETTINGS = {
+    key: Setting(type(default), _CHECKS.get(key)) for key, default in GuestConfig._field_defaults.items()
 }
 
 
@@ -178,48 +175,23 @@ def load(path: str) -> GuestConfig:
     else than root (or us) may change, that is no TOML, or that has an unknown key or a wrong value.
     """
     try:
-        with open(path, "rb") as file:
-            found = os.fstat(file.fileno())
-            text = file.read(SIZE_MAX + 1)
-    except OSError as error:
+        given = settings.read(path, guarded=True)
+    except FileNotFoundError as error:
         raise ConfigError(f"{path}: {error.strerror}; data/guest.toml is an example") from None
-    if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise ConfigError(f"{path}: others may change it: make it root's, mode 644")
-    if len(text) > SIZE_MAX:
-        raise ConfigError(f"{path}: it is larger than {SIZE_MAX} octets")
     try:
-        return parse(tomllib.loads(text.decode()))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: it is no TOML: {error}") from None
+        return parse(given)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
 
 def parse(given: Mapping[str, Any], hostname: Callable[[], str] = socket.gethostname) -> GuestConfig:
     """Check a table; raises ConfigError with the key and what to write."""
-    defaults = GuestConfig._field_defaults
-    values: dict[str, Any] = {}
-    for key, value in given.items():
-        if key not in defaults:
-            raise ConfigError(f"{key}: there is no such option; write one of {', '.join(defaults)}")
-        values[key] = _value(key, value, type(defaults[key]))
+    values = checked(given, _SETTINGS, unknown="{key}: there is no such option; write one of {known}")
     if "spn" not in values and "GSSAPI" in values.get("mechanisms", GuestConfig().mechanisms):
         values["spn"] = _own_spn(hostname())
     config = GuestConfig(**values)
     _check_together(config)
     return config
-
-
-def _value(key: str, value: object, kind: type) -> object:
-    if kind is tuple and isinstance(value, list) and all(isinstance(item, str) for item in value):
-        value = tuple(value)
-    if type(value) is not kind:  # not isinstance: true is no number here
-        raise ConfigError(f"{key}: write {_KINDS[kind]}")
-    if key in _CHECKS:
-        good, words = _CHECKS[key]
-        if not good(value):
-            raise ConfigError(f"{key}: write {words}")
-    return value
 
 
 def _own_spn(name: str) -> str:

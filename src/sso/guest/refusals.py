@@ -11,6 +11,21 @@ from sso.guest import log
 NOTE_EVERY = 1.0  # seconds between two lines of one socket
 
 
+class Pace:
+    """Allows one line in each NOTE_EVERY seconds of `clock`."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._next = clock, 0.0
+
+    def due(self) -> bool:
+        """Whether a line may be written now; if so, the next one has to wait."""
+        now = self._clock()
+        if now < self._next:
+            return False
+        self._next = now + NOTE_EVERY
+        return True
+
+
 class Refusals:
     """The refusals of one socket: the first of each NOTE_EVERY seconds is logged, with who it was.
 
@@ -18,11 +33,9 @@ class Refusals:
     """
 
     def __init__(self, id: str, clock: Callable[[], float], note: Callable[..., None] | None = None) -> None:
-        self._id, self._clock, self._note = id, clock, note
-        self._next = 0.0
+        self._id, self._pace, self._note = id, Pace(clock), note
 
     def note(self, peer: Peer, **values: object) -> None:
         """Somebody was turned away; `values` say what else is known, such as why."""
-        if self._clock() >= self._next:
-            self._next = self._clock() + NOTE_EVERY
+        if self._pace.due():
             (self._note or log.note)(self._id, uid=peer.uid, pid=peer.pid, **values)

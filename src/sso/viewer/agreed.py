@@ -9,6 +9,7 @@ import stat
 from contextlib import suppress
 
 from sso.console.vouch import Agreement
+from sso.settings import own_state
 
 SIZE_MAX = 256 * 1024  # bytes that are read
 LINES_MAX = 1000  # the oldest are forgotten
@@ -18,8 +19,7 @@ class Agreed:
     """Reads and writes the file at `path`; ignores malformed lines, and a file that others could write."""
 
     def __init__(self, path: str | None = None) -> None:
-        home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-        self.path = path or f"{home}/console-sso/agreed"
+        self.path = path or own_state("agreed")
 
     def has(self, agreement: Agreement) -> bool:
         """Whether the user gave exactly this agreement before."""

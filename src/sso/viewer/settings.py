@@ -7,16 +7,17 @@ in /etc can name.
 
 import os
 import stat
-import tomllib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from sso import settings as files
 from sso import trusted
 from sso.console.console import PORT_NAME, Console, Wish
 from sso.console.trust import KEYS_MAX, TrustedKey, trusted_key
 from sso.console.vouch import ConsoleTable, fits
 from sso.errors import ConfigError
 from sso.plug.plug import Start
+from sso.settings import Setting, checked, own_config, take_tables, write
 
 SYSTEM_CONFIG = "/etc/console-sso/viewer.toml"
 FOLDER = "/usr/lib/console-sso/plugins"
@@ -72,21 +73,17 @@ def load(path: str | None = None) -> Settings:
     """
     if path is not None:
         return _with_file(Settings(), path, system=True, must_exist=True)
-    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     settings = _with_file(Settings(), SYSTEM_CONFIG, system=True)
-    return _with_file(settings, f"{home}/console-sso/viewer.toml", system=False)
+    return _with_file(settings, own_config("viewer.toml"), system=False)
 
 
 def _with_file(settings: Settings, path: str, system: bool, must_exist: bool = False) -> Settings:
     try:
-        with open(path, "rb") as file:
-            content = tomllib.load(file)
+        content = files.read(path)
     except FileNotFoundError:
         if must_exist:
             raise ConfigError(f"{path}: no such file") from None
         return settings
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: {error}") from None
     try:
         if "folder" in content and not system:
             raise ConfigError(f"folder: only {SYSTEM_CONFIG} may name it")
@@ -107,14 +104,14 @@ def _bent(path: str) -> str:
 
 def _with_content(settings: Settings, content: dict[str, Any], bent: str) -> Settings:
     """Add a file's settings; if it is `bent`, ignore its tables that vouch, and add a note that says why."""
-    tables = _tables(content, "plugin", PLUGINS_MAX)
-    consoles = tuple(map(_console, _tables(content, "console", CONSOLES_MAX)))
-    keys = tuple(map(_key, _tables(content, "trust", KEYS_MAX)))
-    values = _known(content, {"folder": _folder, "scaling": _flag, "clipboard": _flag}, "")
+    tables = take_tables(content, "plugin", PLUGINS_MAX)
+    consoles = tuple(map(_console, take_tables(content, "console", CONSOLES_MAX)))
+    keys = tuple(map(_key, take_tables(content, "trust", KEYS_MAX)))
+    values = checked(content, _KEYS)
     plugins = {plugin.port: plugin for plugin in settings.plugins}
     seen = set()
     for table in tables:
-        given = _known(table, _PLUGIN_KEYS, "[[plugin]] ")
+        given = checked(table, _PLUGIN_KEYS, "[[plugin]] ")
         port = given.get("port")
         if port is None:
             raise ConfigError('[[plugin]] port: it is missing; every one needs port = "NAME"')
@@ -133,17 +130,8 @@ def _with_content(settings: Settings, content: dict[str, Any], bent: str) -> Set
     return settings._replace(tables=(*consoles, *settings.tables), keys=(*keys, *settings.keys))
 
 
-def _tables(content: dict[str, Any], name: str, most: int) -> list[dict[str, Any]]:
-    tables = content.pop(name, [])
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise ConfigError(f"{name}: write [[{name}]]")
-    if len(tables) > most:
-        raise ConfigError(f"{name}: more than {most}")
-    return tables
-
-
 def _console(table: dict[str, Any]) -> ConsoleTable:
-    given = _known(table, _CONSOLE_KEYS, "[[console]] ")
+    given = checked(table, _CONSOLE_KEYS, "[[console]] ")
     if not given.get("places"):
         raise ConfigError('[[console]] places: it is missing; every one needs places = ["PATTERN"]')
     if given.get("subject") and "ca" not in given:
@@ -161,72 +149,44 @@ def _key(table: dict[str, Any]) -> TrustedKey:
 # Values
 
 
-def _known(content: dict[str, Any], known: dict[str, Any], where: str) -> dict[str, Any]:
-    for key, value in content.items():
-        if key not in known:
-            raise ConfigError(f"{where}{key}: there is no such key; known are {', '.join(sorted(known))}")
-        content[key] = known[key](value, f"{where}{key}")
-    return content
-
-
-def _flag(value: object, key: str) -> bool:
-    if not isinstance(value, bool):
-        raise ConfigError(f"{key}: write true or false")
-    return value
-
-
-def _folder(value: object, key: str) -> str:
-    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
-        raise ConfigError(f"{key}: write an absolute path")
-    return value
-
-
-def _port(value: object, key: str) -> str:
-    if not isinstance(value, str) or not PORT_NAME.fullmatch(value):
-        raise ConfigError(f"{key}: write a port's name, such as {DEFAULT.port}")
-    return value
-
-
-def _run(value: object, key: str) -> str:
-    if not isinstance(value, str):
-        raise ConfigError(f"{key}: write the name of a program in the folder")
-    _parts(value)
-    return value
-
-
-def _texts(value: object, key: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ConfigError(f'{key}: write a list of texts, such as ["x", "y"]')
+def _wrong_texts(value: tuple[str, ...]) -> str:
     if len(value) > PARAMETERS_MAX:
-        raise ConfigError(f"{key}: more than {PARAMETERS_MAX}")
+        return f"more than {PARAMETERS_MAX}"
     if any(len(item) > PARAMETER_MAX or "\0" in item for item in value):
-        raise ConfigError(f"{key}: a text has at most {PARAMETER_MAX} characters, and no NUL")
-    return tuple(value)
+        return f"a text has at most {PARAMETER_MAX} characters, and no NUL"
+    return ""
 
 
-def _text(value: object, key: str) -> str:
-    if not isinstance(value, str) or not value.isprintable() or len(value) > PARAMETER_MAX:
-        raise ConfigError(f"{key}: write a text of printable characters")
-    return value
+def _wrong_takes(value: tuple[str, ...]) -> str:
+    return _wrong_texts(value) or ("" if set(value) <= TAKES.keys() else f"known are {', '.join(TAKES)}")
 
 
-def _takes(value: object, key: str) -> tuple[str, ...]:
-    words = _texts(value, key)
-    if not set(words) <= TAKES.keys():
-        raise ConfigError(f"{key}: known are {', '.join(TAKES)}")
-    return words
+def _wrong_run(value: str) -> str:
+    if "\0" in value or not {"", ".", ".."}.isdisjoint(value.split("/")):
+        return f"{value!r} has to be a path below the folder, without . and .."
+    return ""
 
 
+_FLAG = Setting(bool)
+_TEXTS = Setting(tuple, _wrong_texts)
+_PATH = Setting(str, write("an absolute path", lambda value: value.startswith("/") and "\0" not in value))
+_TEXT = Setting(
+    str,
+    write(
+        "a text of printable characters", lambda value: value.isprintable() and len(value) <= PARAMETER_MAX
+    ),
+)
+_KEYS = {"folder": _PATH, "scaling": _FLAG, "clipboard": _FLAG}
 _PLUGIN_KEYS = {
-    "port": _port,
-    "run": _run,
-    "parameters": _texts,
-    "states": _flag,
-    "takes": _takes,
-    "consoles": _texts,
-    "enabled": _flag,
+    "port": Setting(str, write(f"a port's name, such as {DEFAULT.port}", PORT_NAME.fullmatch)),
+    "run": Setting(str, _wrong_run),
+    "parameters": _TEXTS,
+    "states": _FLAG,
+    "takes": Setting(tuple, _wrong_takes),
+    "consoles": _TEXTS,
+    "enabled": _FLAG,
 }
-_CONSOLE_KEYS = {"places": _texts, "services": _texts, "ca": _folder, "subject": _text, "plain": _flag}
+_CONSOLE_KEYS = {"places": _TEXTS, "services": _TEXTS, "ca": _PATH, "subject": _TEXT, "plain": _FLAG}
 
 
 # The program
@@ -260,10 +220,9 @@ def executable(folder: str, run: str) -> str:
 
 
 def _parts(run: str) -> list[str]:
-    parts = run.split("/")
-    if "\0" in run or not {"", ".", ".."}.isdisjoint(parts):
-        raise ConfigError(f"run: {run!r} has to be a path below the folder, without . and ..")
-    return parts
+    if wrong := _wrong_run(run):
+        raise ConfigError(f"run: {wrong}")
+    return run.split("/")
 
 
 def _resolved(folder: str, todo: list[str]) -> list[str]:

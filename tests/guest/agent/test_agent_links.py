@@ -151,7 +151,7 @@ def test_one_that_dies_as_it_is_joined_is_seen_by_the_agent(door: Door) -> None:
     door.settle()
     channel.close()
     acceptor = door.dial("acceptor")
-    door.links._waiting["acceptor"] = door.links._listeners[1][0].accept()[0]  # in the same turn
+    door.links._waiting["acceptor"] = door.links._listeners[1]._socket.accept()[0]  # in the same turn
     door.links.resume()
     ((to_channel, _),) = door.attached
     assert to_channel.recv(1) == b"" and heard(acceptor) == "link"

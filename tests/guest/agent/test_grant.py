@@ -1,8 +1,5 @@
 """Grants: one use, one fit, one life."""
 
-import sys
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -20,15 +17,6 @@ def grant(session: int = 1, **changes: Any) -> Grant:
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
-
-
-@pytest.fixture
-def switch_often() -> Iterator[None]:
-    """Threads change as often as they can, so that a race is one."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    yield
-    sys.setswitchinterval(before)
 
 
 @pytest.mark.parametrize("user", ["", "alice"])
@@ -119,26 +107,3 @@ def test_the_secrets_descriptor_is_closed_on_every_way(end: str, clock: Clock) -
         assert taken is not None
         taken.close()
     assert open_fds() == before
-
-
-def test_of_two_consumers_exactly_one_wins_each_time(clock: Clock, switch_often: None) -> None:
-    """A17: two threads race for 10 000 grants."""
-    grants = Grants(clock)
-    rounds, wins = 10_000, [0, 0]
-    gate = threading.Barrier(2, action=lambda: grants.arm(grant(), 30) if sum(wins) < rounds else None)
-
-    def consume(who: int) -> None:
-        for number in range(rounds):
-            gate.wait()
-            if grants.take("login", "tty1", "", "") is not None:
-                wins[who] += 1
-            gate_after.wait()
-            assert sum(wins) == number + 1
-
-    gate_after = threading.Barrier(2)
-    threads = [threading.Thread(target=consume, args=(who,)) for who in (0, 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sum(wins) == rounds and len(grants) == 0

@@ -226,7 +226,7 @@ def test_a_locker_at_work_hears_no_when_the_client_has_left(
     stage.pam.append(link)
     os.seteuid(ALICE)
     try:
-        link.connect(stage.agent._verdicts._path)
+        link.connect(stage.agent._verdicts._listener._path)
     finally:
         os.seteuid(0)
     link.send(GET.pack())

@@ -11,7 +11,6 @@ from beds_dbus import Desk, daemon, desk, make_daemon
 from beds_logind import LogindMock, logind, seat
 from beds_ssh_agent import NO_KEYS, frame
 
-from sso.daemon import local
 from sso.guest.refusals import NOTE_EVERY
 from sso.guest.seat.logind import Seat
 from sso.guest.ssh_agent.callers import GIVE_TIME, OPEN_TIME, Callers
@@ -21,10 +20,10 @@ from sso.ssh_agent import (
     CLOSE,
     CONNECTIONS_MAX,
     DATA,
-    FRAME_MAX,
     MESSAGE_MAX,
     OPEN,
     PENDING_MAX,
+    PORT_FRAME_MAX,
     Frames,
     echo,
     framed,
@@ -41,14 +40,13 @@ class Bed:
     def __init__(self, desk: Desk, seat: Seat, folder: Path) -> None:
         self.desk, self.log = desk, list[str]()
         self._path = str(folder / "agent.sock")
-        self._listener = local.listen(self._path, kind=socket.SOCK_STREAM)
         self.port = open_port(f"unix:{folder}/port", listen=True)
-        self.callers = Callers(self._listener, seat, desk.reactor, self.log.append)
+        self.callers = Callers(self._path, seat, desk.reactor, self.log.append)
         self.borrower = Borrower(self.port, self.callers, desk.reactor, self.log.append)
         self.viewer = socket.socket(socket.AF_UNIX)
         self.viewer.connect(f"{folder}/port")
         self.viewer.setblocking(False)
-        self._frames = Frames(FRAME_MAX)
+        self._frames = Frames(PORT_FRAME_MAX)
         self.heard: list[bytes] = []
         self.programs: list[socket.socket] = []
         self.greet()
@@ -88,8 +86,8 @@ class Bed:
         return program.recv(1) == b""
 
     def close(self) -> None:
-        self.callers.cut()
-        for one in (*self.programs, self.viewer, self._listener):
+        self.callers.close()
+        for one in (*self.programs, self.viewer):
             one.close()
         self.port.close()
 

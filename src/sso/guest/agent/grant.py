@@ -44,7 +44,7 @@ class Grant(NamedTuple):
 class Grants:
     """All grants that are armed, at most one a peer session. It owns their secrets' descriptors.
 
-    `take` hands a grant and its descriptor over to exactly one caller, also among threads.
+    `take` hands a grant and its descriptor over once.
     """
 
     def __init__(self, clock: Callable[[], float]) -> None:
@@ -62,11 +62,10 @@ class Grants:
     def take(self, service: str, place: str, user: str, token: str) -> Grant | None:
         """The grant that fits, for the one caller that gets it, who closes it; None for everybody else."""
         self.expire()
-        for session, (_, grant) in list(self._armed.items()):
+        for session, (_, grant) in self._armed.items():
             if grant.fits(service, place, user, token):
-                # Several callers may have seen it; dict.pop gives it to one.
-                entry = self._armed.pop(session, None)
-                return entry[1] if entry is not None else None
+                del self._armed[session]
+                return grant
         return None
 
     def revoke(self, session: int) -> bool:
@@ -79,7 +78,7 @@ class Grants:
     def expire(self) -> list[int]:
         """Drop what is too old, and say of which sessions."""
         now = self._clock()
-        late = [session for session, (expires, _) in list(self._armed.items()) if now >= expires]
+        late = [session for session, (expires, _) in self._armed.items() if now >= expires]
         return [session for session in late if self.revoke(session)]
 
     def close(self) -> None:

@@ -9,7 +9,8 @@ import pwd
 import socket
 from collections.abc import Callable
 
-from sso.daemon import local
+from sso.daemon.listener import Listener, only
+from sso.daemon.local import Peer
 from sso.daemon.reactor import Reactor
 from sso.errors import ConfigError
 from sso.guest import records
@@ -26,7 +27,7 @@ class Links:
 
     def __init__(self, config: GuestConfig, reactor: Reactor, attach: Attach) -> None:
         self._reactor, self._attach = reactor, attach
-        self._listeners: list[tuple[socket.socket, str]] = []
+        self._listeners: list[Listener] = []
         self._waiting: dict[str, socket.socket] = {}
         self._roles = ("channel", "acceptor")
         self._fingerprint = fingerprint(config)
@@ -41,37 +42,30 @@ class Links:
         self._join()
 
     def close(self) -> None:
-        for listener, path in self._listeners:
-            self._reactor.forget(listener.fileno())
-            local.hang_up(listener, path)
+        for listener in self._listeners:
+            listener.close()
         for role in list(self._waiting):
             self._drop(role)
 
     def _listen(self, role: str, path: str, uid: int) -> None:
-        listener = local.listen(path)
-        if role == "channel":
-            local.refuse_descriptors(listener)  # it has none to hand over; the acceptor has tickets
-        self._listeners.append((listener, path))
         refusals = Refusals("link-refused", self._reactor.clock)
 
-        def accept() -> None:
-            try:
-                link, _ = listener.accept()
-            except OSError:
-                return
-            peer = local.peer(link)
-            if peer.uid not in (0, uid):
-                refusals.note(peer, role=role)
-                link.close()
-                return
+        def let_in(link: socket.socket, peer: Peer) -> None:
             self._drop(role)  # an older one waited in vain
-            link.setblocking(False)
             self._waiting[role] = link
             # It has nothing to say before it has heard from us: this is its end.
             self._reactor.watch(link.fileno(), lambda: self._drop(role))
             self._join()
 
-        self._reactor.watch(listener.fileno(), accept)
+        listener = Listener(
+            path,
+            self._reactor,
+            let_in,
+            why_not=only(0, uid),
+            refused=lambda peer, why: refusals.note(peer, role=role),
+            descriptors=role != "channel",  # it has none to hand over; the acceptor has tickets
+        )
+        self._listeners.append(listener)
 
     def _join(self) -> None:
         if not self._open or len(self._waiting) < len(self._roles):

@@ -10,7 +10,7 @@ file system of his own), also if it is never received. Before Linux 6.16 the ker
 import socket
 from collections.abc import Callable
 
-from sso.daemon import local
+from sso.daemon.listener import Listener
 from sso.daemon.local import Peer
 from sso.daemon.reactor import Reactor, Timer
 from sso.errors import RemoteProtocolError
@@ -38,20 +38,27 @@ class LockerServer:
     """Listens at `path` for everybody; `verdict` decides, and each yes is said once."""
 
     def __init__(self, path: str, reactor: Reactor, verdict: Verdict) -> None:
-        self._path, self._reactor, self._verdict = path, reactor, verdict
+        self._reactor, self._verdict = reactor, verdict
         self._lockers: dict[_Locker, None] = {}  # the oldest first
         self._refusals = Refusals("verdict-refused", reactor.clock)
-        self._listener = local.listen(path, mode=0o666)
-        local.refuse_descriptors(self._listener)
-        reactor.watch(self._listener.fileno(), self._accept)
+        self._listener = Listener(
+            path,
+            reactor,
+            self._let_in,
+            why_not=self._why_not,
+            refused=lambda peer, why: self._refusals.note(peer),
+            most=CONNECTIONS_MAX,
+            of_one_uid=OF_ONE_UID_MAX,
+            mode=0o666,
+            descriptors=False,
+        )
 
     def __len__(self) -> int:
         return len(self._lockers)
 
     def close(self) -> None:
         """Hang up on everybody, and give the socket back."""
-        self._reactor.forget(self._listener.fileno())
-        local.hang_up(self._listener, self._path)
+        self._listener.close()
         for locker in list(self._lockers):
             self._drop(locker)
 
@@ -60,29 +67,19 @@ class LockerServer:
         for locker in [locker for locker in self._lockers if locker.yes is not None]:
             self._drop(locker)
 
-    def _accept(self) -> None:
-        try:
-            link, _ = self._listener.accept()
-        except OSError:
-            return
-        link.setblocking(False)
-        peer = local.peer(link)
-        same = sum(locker.peer.uid == peer.uid for locker in self._lockers)
-        # Root has the other socket, which asks for more.
-        if peer.uid == 0 or same >= OF_ONE_UID_MAX or not self._room():
-            link.close()
-            self._refusals.note(peer)
-            return
-        locker = _Locker(link, peer, self._reactor.after(ASK_SECONDS, lambda: self._drop(locker)))
-        self._lockers[locker] = None
-        self._reactor.watch(link.fileno(), lambda: self._on_packet(locker))
-
-    def _room(self) -> bool:
-        """Whether one more is let in. The oldest silent one goes for it: one user may have many uids."""
+    def _why_not(self, peer: Peer) -> str:
+        """Make room for one more: the oldest silent one goes for it, since one user may have many uids."""
+        if peer.uid == 0:
+            return "root"  # who has the other socket, which asks for more
         silent = next((locker for locker in self._lockers if locker.yes is None), None)
         if len(self) >= CONNECTIONS_MAX and silent is not None:
             self._drop(silent)
-        return len(self) < CONNECTIONS_MAX
+        return ""
+
+    def _let_in(self, link: socket.socket, peer: Peer) -> None:
+        locker = _Locker(link, peer, self._reactor.after(ASK_SECONDS, lambda: self._drop(locker)))
+        self._lockers[locker] = None
+        self._reactor.watch(link.fileno(), lambda: self._on_packet(locker))
 
     def _on_packet(self, locker: _Locker) -> None:
         try:

@@ -25,6 +25,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from sso.daemon import local
+from sso.daemon.listener import TOO_MANY, Listener
 from sso.daemon.local import Peer
 from sso.daemon.reactor import Reactor, Timer
 from sso.errors import RemoteProtocolError
@@ -151,24 +152,29 @@ class Desk(Protocol):
 
 
 class PamServer:
-    """The listener and its connections. A protocol violation closes the connection; no grant is consumed."""
+    """The connections of the PAM module. A protocol violation closes one; no grant is consumed."""
 
     def __init__(self, path: str, reactor: Reactor, desk: Desk, refusal: Callable[[Peer, int], str]) -> None:
-        self._path, self._reactor, self._desk, self._refusal = path, reactor, desk, refusal
+        self._reactor, self._desk, self._refusal = reactor, desk, refusal
         self._connections: set[PamConnection] = set()
         self._refusals = Refusals("pam-refused", reactor.clock)
         self._malformed = Refusals("pam-malformed", reactor.clock)
         self._other_version = False  # that was said
-        self._listener = local.listen(path)
-        reactor.watch(self._listener.fileno(), self._accept)
+        self._listener = Listener(
+            path,
+            reactor,
+            self._let_in,
+            why_not=self._why_not,
+            refused=lambda peer, why: self._refusals.note(peer, reason=why),
+            most=CONNECTIONS_MAX,
+        )
 
     def __len__(self) -> int:
         return len(self._connections)
 
     def close(self) -> None:
         """Hang up on everybody, and remove the socket."""
-        self._reactor.forget(self._listener.fileno())
-        local.hang_up(self._listener, self._path)
+        self._listener.close()
         for connection in list(self._connections):
             self._drop(connection)
 
@@ -188,21 +194,12 @@ class PamServer:
 
     # Connections
 
-    def _accept(self) -> None:
-        try:
-            link, _ = self._listener.accept()
-        except OSError:
-            return
-        link.setblocking(False)
-        peer = local.peer(link)
+    def _why_not(self, peer: Peer) -> str:
         waiting = sum(connection.stage is Stage.WAITING for connection in self._connections)
         reason = self._refusal(peer, self._desk.unlocking())
-        if not reason and (waiting >= HALF_OPEN_MAX or len(self) >= CONNECTIONS_MAX):
-            reason = "too-many"
-        if reason:
-            link.close()
-            self._refusals.note(peer, reason=reason)
-            return
+        return reason or (TOO_MANY if waiting >= HALF_OPEN_MAX else "")
+
+    def _let_in(self, link: socket.socket, peer: Peer) -> None:
         timer = self._reactor.after(GET_SECONDS, lambda: self._drop(connection))
         connection = PamConnection(link, peer.pid, timer)
         self._connections.add(connection)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from sso.daemon.forked import Forked
 from sso.daemon.reactor import Reactor
 from sso.guest.agent.account import Checked
+from sso.guest.pam_types import PamConversation, PamResponse, PamTalk
 from sso.guest.records import PASSWORD_MAX
 
 SECONDS = 15.0  # PAM delays the answer to a wrong password by some seconds
@@ -21,23 +22,6 @@ PROMPT_ECHO_OFF, TEXT_INFO, ERROR_MSG = 1, 4, 3
 TTY, SILENT, DISALLOW_NULL_AUTHTOK = 3, 0x8000, 0x0001
 
 Done = Callable[[Checked], None]
-
-
-class _Message(ctypes.Structure):
-    _fields_ = (("style", ctypes.c_int), ("text", ctypes.c_char_p))
-
-
-class _Response(ctypes.Structure):
-    _fields_ = (("text", ctypes.c_void_p), ("code", ctypes.c_int))
-
-
-_Messages = ctypes.POINTER(ctypes.POINTER(_Message))
-_Responses = ctypes.POINTER(ctypes.c_void_p)
-_Talk = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, _Messages, _Responses, ctypes.c_void_p)
-
-
-class _Conversation(ctypes.Structure):
-    _fields_ = (("talk", _Talk), ("data", ctypes.c_void_p))
 
 
 class PamChecker:
@@ -91,7 +75,7 @@ class _Login:
         self._libc.calloc.argtypes = (ctypes.c_size_t, ctypes.c_size_t)
         self._secret = secret
         self._handle = ctypes.c_void_p()
-        self._conversation = _Conversation(_Talk(self._talk), None)
+        self._conversation = PamConversation(PamTalk(self._talk), None)
         start = self._pam.pam_start(
             service.encode(), user.encode(), ctypes.byref(self._conversation), ctypes.byref(self._handle)
         )
@@ -111,13 +95,13 @@ class _Login:
 
     def _talk(self, count: int, messages: "ctypes._Pointer", answers: "ctypes._Pointer", data: int) -> int:  # type: ignore[type-arg]
         """The first question without echo gets the password; any other question ends the attempt."""
-        replies = self._libc.calloc(count, ctypes.sizeof(_Response))
+        replies = self._libc.calloc(count, ctypes.sizeof(PamResponse))
         if not replies:
             return CONV_ERR
         for index in range(count):
             style = messages[index].contents.style
             if style == PROMPT_ECHO_OFF and self._secret is not None:
-                reply = _Response.from_address(replies + index * ctypes.sizeof(_Response))
+                reply = PamResponse.from_address(replies + index * ctypes.sizeof(PamResponse))
                 reply.text = self._hand_over()
             elif style not in (TEXT_INFO, ERROR_MSG):
                 return CONV_ERR  # what was allocated ends with the process

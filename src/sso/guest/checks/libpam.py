@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
+from sso.guest.pam_types import PamConversation, PamResponse, PamTalk
+
 SECONDS = 30.0  # it normally takes a tenth of a second
 ANSWER_MAX = 1 << 20
 SAYS_YES, SAYS_NOTHING, SAYS_NO = "pam_echo.so", "pam_warn.so", "pam_deny.so"  # pam_deny logs no call
@@ -163,30 +165,13 @@ def _mapped() -> set[tuple[str, str]]:
         return {(each[3], each[5]) for each in fields if len(each) == 6 and "x" in each[1] and each[4] != "0"}
 
 
-class _Message(ctypes.Structure):
-    _fields_ = [("style", ctypes.c_int), ("text", ctypes.c_char_p)]
-
-
-_Talk = ctypes.CFUNCTYPE(
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.POINTER(ctypes.POINTER(_Message)),
-    ctypes.POINTER(ctypes.c_void_p),
-    ctypes.c_void_p,
-)
-
-
-class _Conversation(ctypes.Structure):
-    _fields_ = [("talk", _Talk), ("data", ctypes.c_void_p)]
-
-
 class _Handle:
     """A libpam handle; the text that pam_echo shows goes to the log under the module's name."""
 
     def __init__(self, libpam: ctypes.CDLL, service: str) -> None:
         self._libpam = libpam
         self.handle = ctypes.c_void_p()
-        self._conversation = _Conversation(_Talk(self._talk), None)
+        self._conversation = PamConversation(PamTalk(self._talk), None)
         libc = ctypes.CDLL(None)
         libc.calloc.restype = ctypes.c_void_p
         self._calloc = libc.calloc
@@ -199,5 +184,5 @@ class _Handle:
         for index in range(count):
             shown = (messages[index].contents.text or b"").hex().encode()
             self._libpam.pam_syslog(self.handle, _LOG_INFO, b"called=%s", ctypes.c_char_p(shown))
-        responses[0] = self._calloc(count, 16)
+        responses[0] = self._calloc(count, ctypes.sizeof(PamResponse))
         return 0

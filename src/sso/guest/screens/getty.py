@@ -5,7 +5,8 @@ import signal
 import socket
 from collections.abc import Callable
 
-from sso.daemon import local
+from sso.daemon.listener import Listener, only
+from sso.daemon.local import Peer
 from sso.daemon.reactor import Reactor, Timer
 from sso.errors import RemoteProtocolError
 from sso.guest import records
@@ -35,7 +36,7 @@ class GettyDriver:
         self.service, self.place = config.service or "login", config.tty
         self._path, self._reactor = config.getty_socket, reactor
         self._refusals = Refusals("screen-refused", reactor.clock)
-        self._listener: socket.socket | None = None
+        self._listener: Listener | None = None
         self._unknown: set[_Screen] = set()  # have not sent their terminal yet
         self._waiting: _Screen | None = None  # on our terminal
         self._told: _Screen | None = None  # knows the user, has not answered TAKEN yet
@@ -44,8 +45,13 @@ class GettyDriver:
 
     def start(self, changed: Callable[[], None]) -> None:
         self._changed = changed
-        self._listener = local.listen(self._path)
-        self._reactor.watch(self._listener.fileno(), self._accept)
+        self._listener = Listener(
+            self._path,
+            self._reactor,
+            self._let_in,
+            why_not=only(0),
+            refused=lambda peer, why: self._refusals.note(peer),
+        )
 
     def ready(self, user: str) -> bool:
         return self._waiting is not None and is_login_name(user)
@@ -92,23 +98,13 @@ class GettyDriver:
         for screen in [*self._unknown, *filter(None, (self._waiting, self._told))]:
             self._drop(screen)
         if self._listener is not None:
-            self._reactor.forget(self._listener.fileno())
-            local.hang_up(self._listener, self._path)
+            self._listener.close()
             self._listener = None
 
-    def _accept(self) -> None:
-        assert self._listener is not None
+    def _let_in(self, link: socket.socket, peer: Peer) -> None:
         try:
-            link, _ = self._listener.accept()
+            life = os.pidfd_open(peer.pid)
         except OSError:
-            return
-        link.setblocking(False)
-        peer = local.peer(link)
-        try:
-            life = os.pidfd_open(peer.pid) if peer.uid == 0 and len(self._unknown) < local.BACKLOG else -1
-        except OSError:
-            life = -1
-        if life < 0:
             link.close()
             self._refusals.note(peer)
             return

@@ -22,7 +22,8 @@ import socket
 import stat
 from collections.abc import Callable
 
-from sso.daemon import local
+from sso.daemon.listener import Listener, only
+from sso.daemon.local import Peer
 from sso.daemon.reactor import Reactor, Timer
 from sso.errors import ConfigError, RemoteProtocolError
 from sso.guest import records
@@ -53,8 +54,7 @@ class GreetdDriver:
     def __init__(self, config: GuestConfig, reactor: Reactor, seat: Seat | None = None) -> None:
         self.service = config.service or "greetd"
         self._path, self._user, self._reactor = config.greeter_socket, config.greeter_user, reactor
-        self._uid = -1
-        self._listener: socket.socket | None = None
+        self._listener: Listener | None = None
         self._greeters: set[_Greeter] = set()
         self._waiting: list[_Greeter] = []
         self._told: _Greeter | None = None
@@ -65,19 +65,24 @@ class GreetdDriver:
     def start(self, changed: Callable[[], None]) -> None:
         self._changed = changed
         try:
-            self._uid = pwd.getpwnam(self._user).pw_uid
+            uid = pwd.getpwnam(self._user).pw_uid
         except KeyError:
             raise ConfigError(
                 f"greeter_user: there is no user {self._user}: install greetd, or name its greeter's user"
             ) from None
-        self._listener = local.listen(self._path)
-        local.refuse_descriptors(self._listener)
+        self._listener = Listener(
+            self._path,
+            self._reactor,
+            self._let_in,
+            why_not=only(0, uid),
+            refused=lambda peer, why: self._refusals.note(peer),
+            descriptors=False,
+        )
         try:
-            self._admit()
+            self._admit(uid)
         except ConfigError:
             self.close()
             raise
-        self._reactor.watch(self._listener.fileno(), self._accept)
 
     def ready(self, user: str) -> bool:
         busy = self._told is not None or self._in_vain
@@ -114,33 +119,21 @@ class GreetdDriver:
         for greeter in list(self._greeters):
             self._drop(greeter)
         if self._listener is not None:
-            self._reactor.forget(self._listener.fileno())
-            local.hang_up(self._listener, self._path)
+            self._listener.close()
             self._listener = None
 
-    def _admit(self) -> None:
+    def _admit(self, uid: int) -> None:
         """Give the greeter's user access to our own socket; the service manager's socket is open to all."""
         try:
             if not os.stat(self._path).st_mode & stat.S_IWOTH:
-                os.chown(self._path, self._uid, -1)
+                os.chown(self._path, uid, -1)
         except OSError as error:
             raise ConfigError(
                 f"{self._path} cannot be given to {self._user}: {error.strerror}; "
                 "start console-sso-greeter.socket first"
             ) from None
 
-    def _accept(self) -> None:
-        assert self._listener is not None
-        try:
-            link, _ = self._listener.accept()
-        except OSError:
-            return
-        link.setblocking(False)
-        peer = local.peer(link)
-        if peer.uid not in (0, self._uid) or len(self._greeters) >= local.BACKLOG:
-            link.close()
-            self._refusals.note(peer)
-            return
+    def _let_in(self, link: socket.socket, peer: Peer) -> None:
         greeter = _Greeter(link, self._reactor.after(HELLO_SECONDS, lambda: self._drop(greeter)))
         self._greeters.add(greeter)
         self._reactor.watch(link.fileno(), lambda: self._on_packet(greeter))

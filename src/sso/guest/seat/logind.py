@@ -120,10 +120,6 @@ class Seat:
         """End the session and its processes."""
         self.bus.call(_MANAGER, "TerminateSession", "s", (session,))
 
-    def power_off(self) -> None:
-        """Shut the machine down without a question."""
-        self.bus.call(_MANAGER, "PowerOff", "b", (False,))
-
     # Looking
 
     def hint(self) -> None:

@@ -8,7 +8,8 @@ connection is closed. Connections do not wait for one another: each has its own 
 import socket
 from collections.abc import Callable
 
-from sso.daemon import local
+from sso.daemon.listener import Listener
+from sso.daemon.local import Peer
 from sso.daemon.reactor import Reactor, Timer
 from sso.errors import FramingError
 from sso.guest.refusals import Refusals
@@ -36,10 +37,8 @@ _READ = 65536
 class Caller:
     """One connection of a user's program; `number` is its number on the port, 0 before it is let in."""
 
-    def __init__(self, link: socket.socket) -> None:
-        link.setblocking(False)
-        self.link, self.peer = link, local.peer(link)
-        self.uid = self.peer.uid
+    def __init__(self, link: socket.socket, peer: Peer) -> None:
+        self.link, self.peer, self.uid = link, peer, peer.uid
         self.number = 0
         self.requests = Frames()
         self.busy = False  # a request is open, or its answer is not written yet
@@ -55,24 +54,35 @@ class Caller:
 
 
 class Callers:
-    """Lets users' programs in while a viewer serves the port; calls `send` when there are bytes to write.
+    """Lets users' programs in at `path` while a viewer serves the port.
 
-    It calls `lost` when the other end of the port does not answer an OPEN in time.
+    It calls `send` when there are bytes for the port, and `lost` when the port's other end does not answer an
+    OPEN in time.
     """
 
-    def __init__(
-        self, listener: socket.socket, seat: Seat, reactor: Reactor, log: Callable[[str], None]
-    ) -> None:
+    def __init__(self, path: str, seat: Seat, reactor: Reactor, log: Callable[[str], None]) -> None:
         self.send: Callable[[], None] = lambda: None
         self.lost: Callable[[], None] = lambda: None
-        self._listener, self._seat, self._reactor = listener, seat, reactor
+        self._seat, self._reactor = seat, reactor
         self._refusals = Refusals("refused", reactor.clock, note=lambda id, **who: log(_refusal(**who)))
         self._end: GuestEnd | None = None
         self._newcomers: set[Caller] = set()
         self._callers: dict[int, Caller] = {}
-        self._listening = False
+        self._listener = Listener(
+            path,
+            reactor,
+            self._let_in,
+            why_not=lambda peer: "" if self._end is not None else "no-viewer",
+            most=NEWCOMERS_MAX + CONNECTIONS_MAX,
+            mode=0o666,
+            kind=socket.SOCK_STREAM,
+        )
         seat.watch(self._seat_changed)
-        self._listen()
+
+    def close(self) -> None:
+        """Hang up on everybody, and stop listening."""
+        self.cut()
+        self._listener.close()
 
     # Called by the port's side
 
@@ -108,27 +118,15 @@ class Callers:
     # New connections
 
     def _listen(self) -> None:
-        """Listen, unless too many newcomers wait or the port accepts nothing."""
-        wanted = len(self._newcomers) < NEWCOMERS_MAX and not self._full
-        if wanted and not self._listening:
-            self._reactor.watch(self._listener.fileno(), self._accept)
-        elif self._listening and not wanted:
-            self._reactor.forget(self._listener.fileno())
-        self._listening = wanted
+        """Accept connections, unless too many newcomers wait or the port accepts nothing."""
+        self._listener.accept(len(self._newcomers) < NEWCOMERS_MAX and not self._full)
 
     @property
     def _full(self) -> bool:
         return self._end is not None and len(self._end.out) >= PENDING_MAX
 
-    def _accept(self) -> None:
-        try:
-            link, _ = self._listener.accept()
-        except OSError:
-            return
-        if self._end is None:
-            link.close()
-            return
-        caller = Caller(link)
+    def _let_in(self, link: socket.socket, peer: Peer) -> None:
+        caller = Caller(link, peer)
         self._newcomers.add(caller)
         self._seat.look(lambda found: self._admit(caller))
         self._listen()

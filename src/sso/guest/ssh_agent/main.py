@@ -5,17 +5,16 @@ A plug-in of the viewer (console-sso-ssh-agent) serves the port's other end. Thi
 """
 
 import os
-import socket
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from sso import __version__
-from sso.daemon import local, notify
+from sso.daemon import notify
 from sso.daemon.reactor import Reactor, Timer
 from sso.errors import ConfigError, FramingError, PortClosed
-from sso.guest.refusals import NOTE_EVERY
+from sso.guest.refusals import Pace
 from sso.guest.seat.logind import Seat
 from sso.guest.ssh_agent.callers import Callers
 from sso.ports.port import Port, open_port
@@ -40,7 +39,7 @@ class Borrower:
         self._end: GuestEnd | None = None  # set while a viewer is connected
         self._hello: Timer | None = None
         self._retry: Timer | None = None
-        self._quiet_until = 0.0
+        self._pace = Pace(reactor.clock)
         callers.send, callers.lost = self._send, self._unanswered
         self._watch_port()
 
@@ -136,8 +135,7 @@ class Borrower:
 
     def _complain(self, text: str) -> None:
         """Log a viewer's error, with a rate limit: it reconnects at once and could fill the journal."""
-        if self._reactor.clock() >= self._quiet_until:
-            self._quiet_until = self._reactor.clock() + NOTE_EVERY
+        if self._pace.due():
             self._log(text)
 
     def _stop_hello(self) -> None:
@@ -192,16 +190,13 @@ def run(address: str, path: str) -> None:
         port = open_port(address, listen=True)
     except PortClosed as error:
         raise ConfigError(str(error)) from None
-    try:
-        listener = local.listen(path, 0o666, socket.SOCK_STREAM)
-        Borrower(port, Callers(listener, seat, reactor, _log), reactor, _log)
+    with closing(port), closing(Callers(path, seat, reactor, _log)) as callers:
+        Borrower(port, callers, reactor, _log)
         bus.open()
         notify.ready()
         if (pulse := notify.watchdog()) is not None:
             _beat(reactor, pulse)
         reactor.run()
-    finally:
-        port.close()
 
 
 def _log(text: str) -> None:
