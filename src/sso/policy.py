@@ -7,11 +7,12 @@ to ClientPolicy takes where the guest's service name came from, without a defaul
 from enum import StrEnum
 from typing import NamedTuple
 
-from sso.mech import CONFIDENTIALITY, NO_LAYER
+from sso.mech import CONFIDENTIALITY, KERBEROS, NO_LAYER
 from sso.spn import is_spn
 
 TLS, SASL_CONF = "tls", "sasl-conf"
 NO, AS_KDC_SAYS, ALWAYS = "no", "policy", "always"
+ORDER = ("GSSAPI", "password")  # the client's own list
 WEAK_SERVICES = ("host", "sso")  # what a guest may name as its own service by `info spn`
 
 
@@ -30,7 +31,8 @@ class ClientPolicy(NamedTuple):
 
     `require` is "tls" or "sasl-conf": the least protection under which anything secret leaves. `named` says
     where `spn` came from. `only_for` is the one principal that may sign in, "" for any.
-    `spn_patterns` are shell patterns; "host/*" without a realm means our own realm.
+    `spn_patterns` are shell patterns; "host/*" without a realm means our own realm. `mechanisms` is what the
+    user is shown to the guest with, in this order; one that the guest refuses leads to the next one alone.
     """
 
     require: str = ""
@@ -45,6 +47,7 @@ class ClientPolicy(NamedTuple):
     offer_tgt: bool = False
     send_ticket: bool = False
     password: bool = False
+    mechanisms: tuple[str, ...] = ORDER
 
     @property
     def required(self) -> str:
@@ -89,33 +92,55 @@ class ClientPolicy(NamedTuple):
         """Confidentiality, unless there is a verified TLS around it and the name is not the guest's own."""
         return NO_LAYER if tls_verified and source is not Source.GUEST else CONFIDENTIALITY
 
+    def may_start(self, *, source: Source, inside_only: bool, tls_verified: bool) -> bool:
+        """Whether a mechanism that is not ours may be started; `inside_only` is that of its Pair.
+
+        Without a verified TLS it has to protect itself, and somebody else than the guest has named the guest.
+        """
+        named = source is not Source.GUEST
+        return tls_verified or (self.required == SASL_CONF and named and not inside_only)
+
     def may_send(
         self, type: str, *, source: Source, tls_verified: bool, authenticated: bool, confidential: bool
     ) -> bool:
         """Whether a credential of that type may leave in the session as it stands.
 
-        A ticket never goes to a service that only the guest has named; a password goes by TLS alone.
+        A ticket never goes to a service that only the guest has named; a password goes by TLS alone. Another
+        type has to be listed, and goes by TLS or to whom a mechanism has authenticated.
         """
         if not confidential or (self.required == TLS and not tls_verified):
             return False
         if type == "password":
             return self.password and tls_verified
-        return type == "kerberos" and self.send_ticket and authenticated and source is not Source.GUEST
+        if type == KERBEROS:
+            return self.send_ticket and authenticated and source is not Source.GUEST
+        return type in self.mechanisms and (tls_verified or authenticated)
 
 
 class GuestPolicy(NamedTuple):
-    """What the guest's configuration allows a peer to try."""
+    """What the guest's configuration allows a peer to try.
+
+    The last three say what the pairs of `sasl` and `types` declare: which mechanisms run inside TLS only,
+    which types prove by themselves whose they are, and which types may follow after each mechanism.
+    """
 
     tls: bool = False
     sasl: tuple[str, ...] = ("GSSAPI",)
     types: tuple[str, ...] = ("kerberos",)
     require_tls: bool = False
+    inside_tls: tuple[str, ...] = ()
+    alone: tuple[str, ...] = ("password",)
+    followed: tuple[tuple[str, tuple[str, ...]], ...] = (("GSSAPI", ("kerberos",)),)
 
     def may_start_tls(self) -> bool:
         return self.tls
 
     def may_start_sasl(self, name: str, in_tls: bool) -> bool:
-        return name in self.sasl and (in_tls or not self.require_tls)
+        return name in self.sasl and (in_tls or not (self.require_tls or name in self.inside_tls))
+
+    def asked_after(self, name: str) -> tuple[str, ...]:
+        """The types that `authenticate` names once the mechanism `name` has said who it is."""
+        return tuple(type for type in dict(self.followed).get(name, ()) if type in self.types)
 
     def asked(self) -> tuple[str, ...]:
         """The types that `authenticate` names, outside and inside a layer alike."""
@@ -125,7 +150,7 @@ class GuestPolicy(NamedTuple):
         """Whether a credential of that type counts in the session as it stands."""
         if type not in self.types or not confidential or (self.require_tls and not in_tls):
             return False
-        return in_tls if type == "password" else authenticated
+        return in_tls if type in self.alone else authenticated
 
     def may_sign_in(self, *, in_tls: bool, confidential: bool) -> bool:
         """Whether an authentication counts at all: inside TLS, or under a confidential layer of its own."""

@@ -6,13 +6,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sso.client.flags import FLAG, OPTIONS, STRANGERS, SWITCH, SYSTEM_CONFIG, VERBOSE
+from sso.client.halves import NO_TABLES, Tables
 from sso.errors import ConfigError
-from sso.policy import SASL_CONF, TLS, ClientPolicy, Source
+from sso.mech import KEY_MAX, Table, table_value
+from sso.policy import ORDER, SASL_CONF, TLS, ClientPolicy, Source
 
 PIN_PREFIX = "sha256:"
 _SWITCHES = ("trust-any-spn", "offer-tgt", "send-ticket", "password", "stay")
 # What a guest that only a connection file has named gets in no case but by a [[guest]] table of its own.
-_GENEROUS = ("trust-any-spn", "offer-tgt", "send-ticket", "password")
+_GENEROUS = ("trust-any-spn", "offer-tgt", "send-ticket", "password", "mechanisms")
 DIGITS_MAX = 9  # of a descriptor's number
 _TEXTS = ("require", "tls-name", "tls-ca", "user")
 
@@ -30,6 +32,7 @@ class Options(NamedTuple):
     status_fd: int | None
     verbose: int
     preview: bool = False
+    tables: Tables = NO_TABLES  # [mechanism.NAME]
 
     @property
     def progress(self) -> Callable[[str], None]:
@@ -59,6 +62,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         offer_tgt=bool(settings.get("offer-tgt", False)),
         send_ticket=bool(settings.get("send-ticket", False)),
         password=bool(settings.get("password", False)),
+        mechanisms=_order(settings.get("mechanisms", ORDER)),
     )
     _check(policy)
     if given["port"] == "stdio" and given["status_fd"] in (0, 1):
@@ -74,6 +78,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         status_fd=given["status_fd"],
         verbose=given["verbose"],
         preview=given["preview"],
+        tables=settings.get("mechanism", NO_TABLES),
     )
 
 
@@ -82,6 +87,26 @@ def _source(given: dict[str, Any]) -> Source:
     if given["named"]:
         return Source(given["named"])
     return Source.TYPED if given["asked_spn"] is None else Source.FILE
+
+
+def _order(names: Sequence[Any]) -> tuple[str, ...]:
+    good = names and len(set(map(str, names))) == len(names)
+    if not good or not all(isinstance(name, str) and 0 < len(name) <= KEY_MAX for name in names):
+        raise ConfigError('mechanisms: write a list of names, each once, such as ["GSSAPI", "password"]')
+    return tuple(names)
+
+
+def _tables(path: str, given: object) -> dict[str, Table]:
+    """The tables [mechanism.NAME] of one file: their shape; what the keys mean, the mechanism declares."""
+    if not isinstance(given, dict) or not all(isinstance(table, dict) for table in given.values()):
+        raise ConfigError(f"{path}: mechanism: write its settings below [mechanism.NAME]")
+    try:
+        return {
+            name: {key: table_value(name, key, value) for key, value in table.items()}
+            for name, table in given.items()
+        }
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _check(policy: ClientPolicy) -> None:
@@ -188,6 +213,7 @@ def _read(path: str, spn: str, must_exist: bool, generous: bool) -> dict[str, An
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from None
     guests = content.pop("guest", [])
+    tables = _tables(path, content.pop("mechanism", {}))
     settings = _known(path, content)
     if not generous:
         settings = {key: value for key, value in settings.items() if key not in _GENEROUS}
@@ -200,7 +226,7 @@ def _read(path: str, spn: str, must_exist: bool, generous: bool) -> dict[str, An
         entry = _known(path, guest)
         if spn and fnmatchcase(spn, pattern):
             settings.update(entry)
-    return settings
+    return settings | ({"mechanism": tables} if tables else {})
 
 
 def _says_nothing(text: bytes) -> bool:
@@ -210,7 +236,7 @@ def _says_nothing(text: bytes) -> bool:
 
 def _known(path: str, content: dict[str, Any]) -> dict[str, Any]:
     kinds: dict[str, type] = dict.fromkeys(_SWITCHES, bool) | dict.fromkeys(_TEXTS, str)
-    kinds |= {"tls-pin": list, "allowed-spn": list}
+    kinds |= {"tls-pin": list, "allowed-spn": list, "mechanisms": list}
     for key, value in content.items():
         if key not in kinds:
             raise ConfigError(f"{path}: unknown key '{key}'; known are {', '.join(sorted(kinds))}")

@@ -14,7 +14,8 @@ ANSWER_MAX = 1024  # far below a pipe's buffer: a worker never waits for us
 class Forked:
     """One worker. `work()` runs in the child; its octets reach `done`, b"" when it failed or was late.
 
-    `seconds` is its deadline; None gives it none before `within`.
+    `seconds` is its deadline; None gives it none before `within`. `killed_by` is the signal that ended
+    it, if any.
 
     The child keeps standard input, output and error and the descriptors of `keep`, nothing else. It
     leaves by _exit, whatever happens in `work`. Raises OSError when processes or descriptors are short.
@@ -30,6 +31,7 @@ class Forked:
     ) -> None:
         self._reactor = reactor
         self._timer: Timer | None = None
+        self.killed_by = 0
         self._done: Callable[[bytes], None] | None = done
         self._pipe, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         # Until the child has its own way with them: our handlers would end us there, sockets and all.
@@ -82,6 +84,7 @@ class Forked:
     def _ended(self) -> None:
         self._forget_deadline()
         status = os.waitpid(self.pid, 0)[1]
+        self.killed_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         self._reactor.forget(self._life)
         os.close(self._life)
         self._life = -1

@@ -20,7 +20,7 @@ from sso.guest.agent.tracking import Tracker
 from sso.guest.agent.unlock import Checker, Unlocker
 from sso.guest.config import DEFAULT, GuestConfig
 from sso.guest.log import note
-from sso.guest.records import Authenticated, Kind, Verdict
+from sso.guest.records import Authenticated, Kind, Verdict, Who
 from sso.guest.seat.logind import Found, Seated
 
 
@@ -57,7 +57,7 @@ class Judge:
         self.unlocker = Unlocker(reactor, console, checker, config)
         self._newcomer = Newcomer(reactor, console, self._replaced)
         self._current: int | None = None  # the peer session that may still claim something
-        self._present = ""  # the principal who has signed in and not left since
+        self._present: Who | None = None  # who has signed in and not left since
         self.login: Opening | None = None
         console.seat.watch(self._seat_changed)
 
@@ -104,7 +104,7 @@ class Judge:
         """Whoever was let in before is not the client any more, nor who had a login begun that goes on."""
         if self.login is not None and self.login.told:
             self._revoke()
-        self._present = ""
+        self._present = None
         self._outcomes.left()
         self.unlocker.forget()
 
@@ -128,7 +128,7 @@ class Judge:
             self._revoke()
             self._newcomer.begin(opening=False)  # what it may find is what is open now
         login = self.login = Opening(claim, secret)
-        signed_in = self._present or (self.signed_in.principal if self.signed_in is not None else "")
+        signed_in = self._present or (self.signed_in.who if self.signed_in is not None else None)
         self._newcomer.hear(claim, signed_in, self._outcomes.let_in(claim), lambda: self._map(login))
 
     def _goes_on(self, claim: Authenticated) -> bool:
@@ -149,10 +149,10 @@ class Judge:
         claim = login.claim
         if self.login is not login:
             return
-        if not usable(claim.kind, login.secret):
+        if not usable(claim, login.secret):
             self._conclude("login-secret-unusable", Verdict.CREDENTIAL_REFUSED)
         else:
-            login.worker = self._mapper.ask(claim.kind, claim.principal, self._mapped)
+            login.worker = self._mapper.ask(claim.who, self._mapped)
 
     def _mapped(self, mapped: Mapped) -> None:
         login = self.login
@@ -197,7 +197,7 @@ class Judge:
         ):
             late = seated is not None and not seated.user  # logind is, with its answer
             self._conclude("login-other-signed-in", Verdict.TRY_LATER if late else Verdict.DENIED)
-        elif self._present == login.claim.principal:
+        elif self._present == login.claim.who:
             self._renew(login, ours)
         elif seated is not None and found.known and self._console.is_locked(seated):
             self._unlock(login, seated)
@@ -309,7 +309,7 @@ class Judge:
     def _may_try(self, login: Opening) -> bool:
         """Whether an attempt may be made; answers when not."""
         claim = login.claim
-        if claim.kind is Kind.IDENTITY and not self._config.accept_identity:
+        if claim.kind is Kind.IDENTITY and not self._config.accepts_identity(claim.mechanism):
             self._conclude("login-no-ticket", Verdict.NO_TICKET)
         elif self._refused(login):
             return False
@@ -426,7 +426,7 @@ class Judge:
         note(message, session=claim.id, **user, code=int(code), **values)
         self._forget(login)
         if code == Verdict.LOGGED_IN:
-            self._present = claim.principal
+            self._present = claim.who
             self._console.back()
             if not login.told:  # else another client may be there by now
                 self._newcomer.settle()
