@@ -63,9 +63,9 @@ def serve_port(agent: socket.socket, acceptor: socket.socket, address: str) -> N
     policy = GuestPolicy()
 
     def serve(connection: socket.socket, pulse: int) -> int:
-        return child.run(port, connection, pulse, policy, Mechanism, lambda attribute: None, _silent)
+        return child.run(port, connection, pulse, policy, pairs, Mechanism, lambda attribute: None, _silent)
 
-    load("GSSAPI")  # before a child is forked, as the channel process does it
+    pairs = {"GSSAPI": load("GSSAPI")}  # before a child is forked, as the channel process does it
     os.write(1, b".")
     Channel(port, PortWatch(port), agent, acceptor, serve, _silent).run()
 

@@ -22,10 +22,13 @@ from sso.mech import (
     CONFIDENTIALITY,
     FRAME_MAX,
     INTEGRITY,
+    KERBEROS,
     NO,
     NO_LAYER,
+    TICKET,
     Mechanism,
     Pair,
+    Setting,
 )
 from sso_mechs import enctypes
 from sso_mechs.collection import chosen
@@ -130,7 +133,7 @@ class Initiator(_Layered):
             self._credentials = _acquire("initiate", {"ccache": ccache} if ccache else None)
             found = raw.inquire_cred(self._credentials, name=True, lifetime=True, usage=False, mechs=False)
             self.own_name = _text_of(found.name)
-            self.lifetime: int = found.lifetime or 0
+            self.lifetime = found.lifetime or 0
         with gss_errors("unknown-service"):
             self._target = raw.canonicalize_name(raw.import_name(spn.encode(), PRINCIPAL), KRB5)
         if self.lifetime <= 0:
@@ -139,8 +142,6 @@ class Initiator(_Layered):
         self._flags = PROTECTION | _DELEGATION[delegate]
         self._binding: raw.ChannelBindings | None = None
         self._established = False
-        self.delegated = False
-        self.key_version = 0
         self._spn = spn
 
     def bind(self, binding: bytes) -> None:
@@ -389,4 +390,19 @@ def prepare() -> None:
     hold_configuration()
 
 
-GSSAPI = Pair("GSSAPI", "sasl", Initiator, Acceptor, provides=("kerberos",), resume=Resumed, prepare=prepare)
+GSSAPI = Pair(
+    "GSSAPI",
+    "sasl",
+    Initiator,
+    Acceptor,
+    provides=("kerberos",),
+    resume=Resumed,
+    prepare=prepare,
+    layers=(NO_LAYER, INTEGRITY, CONFIDENTIALITY),
+    accepts=(
+        Setting("spn", str, "service/host of the keytab, such as host/guest.example.org"),
+        Setting("keytab", str, "the path of the keytab"),
+    ),
+    gives=TICKET,
+    namespace=KERBEROS,
+)

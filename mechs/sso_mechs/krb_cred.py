@@ -10,7 +10,7 @@ from typing import Any
 
 from sso.credential import Credential
 from sso.errors import MechanismError
-from sso.mech import Mechanism, Pair
+from sso.mech import KERBEROS, TICKET, Mechanism, Pair
 from sso_mechs import ccache, handed_over
 from sso_mechs.collection import chosen
 from sso_mechs.der import CREDENTIAL_MAX
@@ -142,4 +142,6 @@ KRB_CRED = Pair(
     confidential=True,
     provides=("kerberos",),
     prepare=prepare,
+    gives=TICKET,
+    namespace=KERBEROS,
 )

@@ -51,4 +51,13 @@ class Acceptor(Mechanism):
         return b""
 
 
-PASSWORD = Pair("password", "credential", Initiator, Acceptor, confidential=True, provides=("password",))
+PASSWORD = Pair(
+    "password",
+    "credential",
+    Initiator,
+    Acceptor,
+    confidential=True,
+    provides=("password",),
+    gives="password",
+    alone=True,
+)

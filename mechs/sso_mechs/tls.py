@@ -246,4 +246,4 @@ def _element(der: bytes) -> tuple[bytes, bytes, bytes]:
     return der[start:end], der[:end], der[end:]
 
 
-TLS = Pair("TLS", "tls", Initiator, Acceptor, prepare=server_context)
+TLS = Pair("TLS", "tls", Initiator, Acceptor, prepare=server_context, layers=(CONFIDENTIALITY,))

@@ -8,10 +8,11 @@ no caller can forget it.
 from enum import StrEnum
 from typing import NamedTuple
 
-from sso.mech import ALWAYS, AS_KDC_SAYS, CONFIDENTIALITY, NO, NO_LAYER
+from sso.mech import ALWAYS, AS_KDC_SAYS, CONFIDENTIALITY, KERBEROS, NO, NO_LAYER
 from sso.spn import is_spn
 
 TLS, SASL_CONF = "tls", "sasl-conf"
+ORDER = ("GSSAPI", "password")  # the client's own list
 WEAK_SERVICES = ("host", "sso")  # services that a guest may name as its own in `info spn`
 
 
@@ -30,7 +31,8 @@ class ClientPolicy(NamedTuple):
 
     `require` is "tls" or "sasl-conf": the least protection for sending any secret. `named` is the source of
     `spn`. `only_for` is the only principal that may sign in, "" for any. `spn_patterns` are shell patterns;
-    "host/*" without a realm means our own realm.
+    "host/*" without a realm means our own realm. `mechanisms` are the ways to identify the user, in order; if
+    the guest refuses one, only the next one in the list is tried.
     """
 
     require: str = ""
@@ -45,6 +47,7 @@ class ClientPolicy(NamedTuple):
     offer_tgt: bool = False
     send_ticket: bool = False
     password: bool = False
+    mechanisms: tuple[str, ...] = ORDER
 
     @property
     def required(self) -> str:
@@ -89,33 +92,55 @@ class ClientPolicy(NamedTuple):
         """The layer to require in SASL: confidentiality, or none inside verified TLS if we know the name."""
         return NO_LAYER if tls_verified and source is not Source.GUEST else CONFIDENTIALITY
 
+    def may_start(self, *, source: Source, inside_only: bool, tls_verified: bool) -> bool:
+        """Whether a mechanism that is not ours may be started; `inside_only` is that of its Pair.
+
+        Without a verified TLS it has to protect itself, and somebody else than the guest has named the guest.
+        """
+        named = source is not Source.GUEST
+        return tls_verified or (self.required == SASL_CONF and named and not inside_only)
+
     def may_send(
         self, type: str, *, source: Source, tls_verified: bool, authenticated: bool, confidential: bool
     ) -> bool:
         """Whether to send a credential of that type in the present state of the session.
 
-        A ticket is never sent to a service that only the guest named; a password is sent only inside TLS.
+        A ticket is never sent to a service that only the guest named; a password is sent only inside TLS. Any
+        other type has to be listed, and needs TLS or a guest that a mechanism has authenticated.
         """
         if not confidential or (self.required == TLS and not tls_verified):
             return False
         if type == "password":
             return self.password and tls_verified
-        return type == "kerberos" and self.send_ticket and authenticated and source is not Source.GUEST
+        if type == KERBEROS:
+            return self.send_ticket and authenticated and source is not Source.GUEST
+        return type in self.mechanisms and (tls_verified or authenticated)
 
 
 class GuestPolicy(NamedTuple):
-    """Decides what a peer may try, from the guest's configuration."""
+    """Decides what a peer may try, from the guest's configuration.
+
+    The last three fields are what the pairs of `sasl` and `types` declare: which mechanisms run only inside
+    TLS, which types prove their owner by themselves, and which types may follow after each mechanism.
+    """
 
     tls: bool = False
     sasl: tuple[str, ...] = ("GSSAPI",)
     types: tuple[str, ...] = ("kerberos",)
     require_tls: bool = False
+    inside_tls: tuple[str, ...] = ()
+    alone: tuple[str, ...] = ("password",)
+    followed: tuple[tuple[str, tuple[str, ...]], ...] = (("GSSAPI", ("kerberos",)),)
 
     def may_start_tls(self) -> bool:
         return self.tls
 
     def may_start_sasl(self, name: str, in_tls: bool) -> bool:
-        return name in self.sasl and (in_tls or not self.require_tls)
+        return name in self.sasl and (in_tls or not (self.require_tls or name in self.inside_tls))
+
+    def asked_after(self, name: str) -> tuple[str, ...]:
+        """The types that `authenticate` names once the mechanism `name` has said who it is."""
+        return tuple(type for type in dict(self.followed).get(name, ()) if type in self.types)
 
     def asked(self) -> tuple[str, ...]:
         """The types to name in `authenticate`; they are the same inside and outside a layer."""
@@ -125,7 +150,7 @@ class GuestPolicy(NamedTuple):
         """Whether to accept a credential of that type in the present state of the session."""
         if type not in self.types or not confidential or (self.require_tls and not in_tls):
             return False
-        return in_tls if type == "password" else authenticated
+        return in_tls if type in self.alone else authenticated
 
     def may_sign_in(self, *, in_tls: bool, confidential: bool) -> bool:
         """Whether to accept an authentication: it needs TLS around it or its own confidential layer."""

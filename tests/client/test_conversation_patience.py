@@ -6,8 +6,7 @@ import pytest
 from flows import Flow
 from pair import Judge, Pair
 
-from sso.client.conversation import ASK_AGAIN
-from sso.client.exits import Exit
+from sso.client.exits import ASK_AGAIN, Exit
 from sso.protocol.messages import Code
 
 

@@ -168,7 +168,7 @@ def test_the_example_file_names_every_key_and_each_default(tmp_path: Path) -> No
     keys = re.findall(r"^#([a-z-]+ = .*)$", example.read_text().partition("#[[guest]]")[0], re.MULTILINE)
     path = tmp_path / "client.toml"
     path.write_text("\n".join(keys))
-    assert len(keys) == len(_SWITCHES) + len(_TEXTS) + 2
+    assert len(keys) == len(_SWITCHES) + len(_TEXTS) + 3
     assert parse(["--config", str(path)]) == parse(["--no-config"])
 
 
@@ -248,3 +248,44 @@ def test_trust_in_any_name_does_not_come_with_a_file(tmp_path: Path) -> None:
     assert not parse(["--config", str(file), "--asked-spn", "host/vm"]).policy.trust_any_spn
     with pytest.raises(ConfigError, match="give one of them"):
         parse(["--no-config", "--asked-spn", "host/vm", "--spn", "host/vm"])
+
+
+TABLE = '[mechanism.X-ONE]\nuser = "ann"\nmany = ["a", "b"]\n'
+
+
+def test_the_order_of_mechanisms_is_the_configurations(tmp_path: Path) -> None:
+    path = tmp_path / "client.toml"
+    path.write_text('mechanisms = ["X-ONE", "GSSAPI"]\n' + TABLE)
+    found = parse(["--config", str(path)])
+    assert found.policy.mechanisms == ("X-ONE", "GSSAPI")
+    assert found.tables == {"X-ONE": {"user": "ann", "many": ("a", "b")}}
+    assert parse(["--no-config"]).policy.mechanisms == ("GSSAPI", "password")
+
+
+def test_a_guest_that_only_a_file_has_named_gets_it_by_a_table_alone(tmp_path: Path) -> None:
+    path = tmp_path / "client.toml"
+    path.write_text('mechanisms = ["X-ONE"]\n[[guest]]\nspn = "host/lab-*"\nmechanisms = ["X-TWO"]\n')
+
+    def order(spn: str) -> tuple[str, ...]:
+        return parse(["--config", str(path), "--asked-spn", spn]).policy.mechanisms
+
+    assert order("host/vm") == ("GSSAPI", "password") and order("host/lab-1") == ("X-TWO",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "mechanisms = []",
+        'mechanisms = ["X", "X"]',
+        "mechanisms = [1]",
+        'mechanisms = "X"',
+        "[mechanism]\nX = 1",
+        "[mechanism.X]\ny = 1.5",
+        "[[mechanism]]\ny = 1",
+    ],
+)
+def test_a_wrong_order_or_table_is_named(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "client.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match="mechanism"):
+        parse(["--config", str(path)])

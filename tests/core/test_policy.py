@@ -37,13 +37,50 @@ def test_no_question_can_be_asked_without_saying_who_named_the_service(question:
 
 
 def test_those_questions_are_all_that_there_are() -> None:
-    assert set(QUESTIONS) == {"may_use_spn", "delegation", "sasl_layer", "may_send"}
+    assert set(QUESTIONS) == {"may_use_spn", "delegation", "sasl_layer", "may_start", "may_send"}
     functions = [
         name
         for name, member in vars(policy).items()
         if inspect.isfunction(member) and member.__module__ == policy.__name__
     ]
     assert functions == [], "a question outside of the classes would not be looked at here"
+
+
+@pytest.mark.parametrize("source", list(Source))
+@pytest.mark.parametrize("inside_only", [True, False])
+def test_a_strangers_mechanism_needs_a_verified_tls_or_a_layer_of_its_own(
+    source: Source, inside_only: bool
+) -> None:
+    def may(policy: ClientPolicy, tls_verified: bool) -> bool:
+        return policy.may_start(source=source, inside_only=inside_only, tls_verified=tls_verified)
+
+    assert may(ClientPolicy(), tls_verified=True)
+    assert may(ClientPolicy(), tls_verified=False) == (not inside_only and source is not Source.GUEST)
+    assert not may(ClientPolicy(require=TLS), tls_verified=False)
+
+
+@pytest.mark.parametrize("tls_verified", [True, False])
+@pytest.mark.parametrize("authenticated", [True, False])
+def test_a_type_of_a_strangers_is_sent_where_it_is_listed(tls_verified: bool, authenticated: bool) -> None:
+    def may(policy: ClientPolicy, confidential: bool = True) -> bool:
+        known = {"tls_verified": tls_verified, "authenticated": authenticated, "confidential": confidential}
+        return policy.may_send("X-TYPE", source=Source.TYPED, **known)
+
+    listed = ClientPolicy(mechanisms=("GSSAPI", "X-TYPE"))
+    assert may(listed) == (tls_verified or authenticated)
+    assert not may(ClientPolicy()) and not may(listed, confidential=False)
+
+
+def test_a_mechanism_without_a_layer_is_taken_inside_tls_alone() -> None:
+    policy = GuestPolicy(tls=True, sasl=("GSSAPI", "X-BARE"), inside_tls=("X-BARE",))
+    assert policy.may_start_sasl("X-BARE", in_tls=True) and not policy.may_start_sasl("X-BARE", in_tls=False)
+    assert policy.may_start_sasl("GSSAPI", in_tls=False) and not policy.may_start_sasl("X-OTHER", in_tls=True)
+
+
+def test_only_a_type_of_the_same_namespace_is_asked_for_afterwards() -> None:
+    policy = GuestPolicy(sasl=("GSSAPI", "X-BARE"))
+    assert policy.asked_after("GSSAPI") == ("kerberos",) and policy.asked_after("X-BARE") == ()
+    assert policy._replace(types=()).asked_after("GSSAPI") == ()
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,7 @@ from pair import Judge, Pair
 from sso_mechs import ccache
 from sso_mechs.kerberos import Initiator, Resumed
 
-from sso.client.conversation import VERDICT_TIME
-from sso.client.exits import MEANING, Exit, RunResult, by_cause, by_code
+from sso.client.exits import MEANING, VERDICT_TIME, Exit, RunResult, by_cause, by_code
 from sso.demo.realm import Realm
 from sso.errors import MechanismError
 from sso.mech import Mechanism

@@ -34,7 +34,7 @@ def test_every_option_is_in_the_example_with_its_default_and_in_the_docstring() 
     text = EXAMPLE.read_text()
     shown = tomllib.loads(re.sub(r"(?m)^#(?=[a-z_]+ = )", "", text))
     shown["spn"] = ""  # the example shows one
-    defaults = GuestConfig._field_defaults
+    defaults = {key: value for key, value in GuestConfig._field_defaults.items() if key != "mechanism"}
     lists = {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
     assert shown == lists
     assert config.__doc__ is not None
@@ -78,9 +78,44 @@ def test_every_option_can_be_set() -> None:
         "park_tickets": True,
         "ticket_store": "default",
     }
-    assert values.keys() == set(GuestConfig._fields)
+    assert values.keys() == set(GuestConfig._fields) - {"mechanism"}  # the tables, below
     found = parse(values)
     assert all(getattr(found, key) == (tuple(v) if isinstance(v, list) else v) for key, v in values.items())
+
+
+TABLES = 'spn = "host/a.b"\nmechanisms = ["GSSAPI", "X-ONE", "X-TWO"]\n'
+
+
+def test_a_mechanism_has_a_table_and_its_own_accept_identity() -> None:
+    text = TABLES + '[mechanism.X-ONE]\naccept_identity = true\npath = "/p"\nmany = ["a", "b"]\ncount = 3\n'
+    found = load_text(text)
+    assert found.table("X-ONE") == {"path": "/p", "many": ("a", "b"), "count": 3}
+    assert found.table("X-TWO") == {}
+    accepted = [name for name in ("GSSAPI", "X-ONE", "X-TWO", "") if found.accepts_identity(name)]
+    assert accepted == ["X-ONE"]
+    top = load_text("accept_identity = true\n" + TABLES)
+    assert [name for name in ("GSSAPI", "kerberos", "X-ONE", "") if top.accepts_identity(name)] == ["GSSAPI"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "cure"),
+    [
+        ("[mechanism.X-THREE]", "write X-THREE in mechanisms too"),
+        ('[mechanism.GSSAPI]\nspn = "host/c.d"', "above all tables"),
+        ("[mechanism.X-ONE]\naccept_identity = 1", "true or false"),
+        ("[mechanism.X-ONE]\nkey = 1.5", "key: write a text"),
+        ("[mechanism.X-ONE]\nkey = [1]", "key: write a text"),
+        ("[mechanism.X-ONE.more]\nkey = 1", "more: write a text"),
+        (f'[mechanism.X-ONE]\nkey = "{"x" * 4097}"', "at most 4096"),
+        (f"[mechanism.X-ONE]\nkey = {['x'] * 257}", "at most 4096 letters, and 256"),
+        (f"[mechanism.X-ONE]\n{'k' * 65} = 1", "at most 64 letters"),
+        ("[mechanism.X-ONE]\n" + "".join(f"k{n} = 1\n" for n in range(65)), "at most 64 keys"),
+        ("[[mechanism]]\nname = 1", "below [mechanism.NAME]"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_named(lines: str, cure: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(cure)):
+        load_text(TABLES + lines)
 
 
 @pytest.mark.parametrize(

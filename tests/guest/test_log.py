@@ -148,13 +148,16 @@ def test_ids_are_stable_and_each_its_own() -> None:
 
 # Which program's words a folder of the guest may say; the others are the agent's.
 SPEAKERS = {"channel": "sso-channel", "acceptor": "sso-acceptor", "ssh_agent": "sso-ssh-agent", "checks": ""}
+SHARED = {"mechanisms.py": ("sso-channel", "sso-acceptor")}  # a module in the folder of all of them
 
 
 def spoken(program: str) -> tuple[set[str], set[str], set[str]]:
     """What the code of a program logs: its plain words, the other expressions, and all of its constants."""
     words, made, constants = set[str](), set[str](), set[str]()
     for path in GUEST.rglob("*.py"):
-        if path.name == "log.py" or SPEAKERS.get(path.relative_to(GUEST).parts[0], "sso-agent") != program:
+        first = path.relative_to(GUEST).parts[0]
+        speakers = SHARED.get(first) or (SPEAKERS.get(first, "sso-agent"),)
+        if path.name == "log.py" or program not in speakers:
             continue
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):

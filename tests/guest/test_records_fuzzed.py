@@ -44,6 +44,7 @@ from sso.guest.records import (
 )
 from sso.guest.screens.getty_program import Getty
 from sso.guest.screens.greetd_greeter import Word
+from sso.mech import load
 from sso.protocol.messages import Error
 
 pytestmark = pytest.mark.slow
@@ -201,7 +202,7 @@ REPLIES = st.one_of(
 def test_the_child(replies: list[bytes], blob: bytes) -> None:
     """Its worker in the acceptor may have been taken over as well: no reply is more than a refusal."""
     with pair() as (worker, child):
-        child_side = Acceptance(child)
+        child_side = Acceptance(child, {name: load(name) for name in ("GSSAPI", "kerberos", "password")})
         child.settimeout(0.0)  # an answer that is not there yet is none
         worker.setblocking(False)
         for reply in replies:

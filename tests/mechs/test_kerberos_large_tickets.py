@@ -28,6 +28,7 @@ from sso.protocol import exchange
 from sso.protocol.layer import FrameReader
 
 MakeCache = Callable[[int], str]
+PAIRS = {"GSSAPI": load("GSSAPI")}
 
 
 @pytest.fixture
@@ -163,7 +164,7 @@ def test_a_worker_takes_it_and_the_agent_gets_it(
     kerberos: Kerberos, large: MakeCache, bed: AcceptorBed, size: int
 ) -> None:
     """A real worker behind real sockets; the child's stand-ins in a thread, as in a process of their own."""
-    acceptance = Acceptance(bed.child(7))
+    acceptance = Acceptance(bed.child(7), PAIRS)
     talk = partial(_sign_in, load("GSSAPI").initiate(spn=DELEG, ccache=large(size)), acceptance)
     thread = threading.Thread(target=talk)
     thread.start()
@@ -191,7 +192,7 @@ def test_the_longest_token_crosses_and_a_longer_one_ends_its_session(bed: Accept
     """Whatever the system's buffers are: no packet is larger than PACKET_MAX."""
     child = bed.child(1)
     child.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PACKET_MAX)
-    acceptance = Acceptance(child)
+    acceptance = Acceptance(child, PAIRS)
     guest = acceptance.make("GSSAPI")
     guest.bind(b"sso/1:test")
     with pytest.raises(MechanismError) as caught:

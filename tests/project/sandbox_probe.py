@@ -20,7 +20,7 @@ from sso.daemon.reactor import Reactor
 from sso.guest.agent import ccache
 from sso.guest.agent.account import Rules
 from sso.guest.agent.mapping import Mapped, Mapper
-from sso.guest.records import Kind
+from sso.guest.records import Who
 from sso.guest.seat.bus import Bus
 
 NAME = "org.ovirt.vdsm.Credentials"
@@ -67,7 +67,7 @@ def mapped(answer: Mapped) -> None:
     told["mapped"] = [answer.finding.name, answer.user, answer.uid]
 
 
-Mapper(reactor, Rules()).ask(Kind.KERBEROS, "alice@EXAMPLE.ORG", mapped)
+Mapper(reactor, Rules()).ask(Who("kerberos", "alice@EXAMPLE.ORG"), mapped)
 turn_until(lambda: "mapped" in told)
 
 secret = os.memfd_create("ticket")

@@ -1,11 +1,20 @@
-"""The mechanism of examples/: built as a stranger would, installed beside ours, used in a session."""
+"""The mechanism of examples/: built as a stranger would, installed beside ours, and alice signs in by it."""
 
+import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from beds import Certificates
+from beds_guest import MakeGuest, nothing_happened, shell, sign_in
+
+from sso.client.exits import Exit
+from sso.demo.guest import ACCEPTOR_UID
+from sso.demo.realm import Realm
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = ("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir")
@@ -18,11 +27,11 @@ from sso.protocol.messages import StartSASL, StartTLS, Authenticate, Error
 from sso.protocol.session import Session
 from sso.protocol.state import Role
 
-ca, certificate, key = sys.argv[1:]
+ca, certificate, key, secrets, right, wrong = sys.argv[1:]
 assert names()["X-SHARED-SECRET"] == "sso_shared_secret:SHARED_SECRET"
 assert "sso_shared_secret" not in sys.modules, "listed by name, not imported"
 tls, pair = load("TLS"), load("X-SHARED-SECRET", ["TLS", "X-SHARED-SECRET"])
-assert pair.provides == ("identity",)
+assert pair.provides == ("identity",) and pair.inside_only
 
 def login(secret):
     client = Session(Role.CLIENT, attempt=bytes(16))
@@ -42,40 +51,125 @@ def login(secret):
                     if isinstance(event, StartTLS):
                         guest.accept_layer(event, tls.accept(certificate=certificate, key=key))
                     if isinstance(event, StartSASL):
-                        guest.accept_layer(event, pair.accept(secret_of={"alice": b"open sesame"}.get))
+                        guest.accept_layer(event, pair.accept(secrets=secrets))
     guest.start(); client.start(); settle()
     guest.send(Authenticate(("password",))); settle()
     client.send(Error(300))
     client.request_layer(StartTLS(), tls.initiate(name="guest.test.example", ca_file=ca)); settle()
     guest.send(Authenticate(("password",))); settle()
     client.send(Error(300))
-    client.request_layer(StartSASL("X-SHARED-SECRET"), pair.initiate(user="alice", secret=secret)); settle()
+    half = pair.initiate(user="alice", secret_file=secret)
+    client.request_layer(StartSASL("X-SHARED-SECRET"), half); settle()
     return guest.authenticated, seen
 
-good, seen = login(b"open sesame")
+good, seen = login(right)
 assert good is not None and good.peer == "alice" and good.credential.type == "identity"
 assert ("client", "LayerStarted") in seen
-bad, seen = login(b"let me in")
+bad, seen = login(wrong)
 assert bad is None
 print("used")
 """
 
 
+SECRET = "open sesame"
+CLIENT = """
+mechanisms = ["X-SHARED-SECRET"]
+tls-name = "guest.test.example"
+tls-ca = "{ca}"
+
+[mechanism.X-SHARED-SECRET]
+user = "{user}"
+secret_file = "{secret}"
+"""
+SECRETS = "/etc/console-sso/secrets"
+ALLOWED = 'mechanisms = ["TLS", "X-SHARED-SECRET"]'
+GUEST = f'mechanism.X-SHARED-SECRET = {{ secrets = "{SECRETS}", accept_identity = %s }}'
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("wheels")
+    for source in (ROOT, ROOT / "examples" / "shared-secret"):
+        run(sys.executable, *BUILD, str(folder), str(source))
+    found = sorted(str(path) for path in folder.glob("*.whl"))
+    assert len(found) == 2
+    return found
+
+
+@pytest.fixture(scope="module")
+def venv(wheels: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An environment with the two wheels, and the one library that no agent starts without."""
+    folder = tmp_path_factory.mktemp("example") / "venv"
+    run(sys.executable, "-m", "venv", str(folder))
+    run(str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-index", *wheels)
+    jeepney = find_spec("jeepney")
+    assert jeepney is not None and jeepney.origin is not None
+    (site,) = folder.glob("lib/python*/site-packages")
+    shutil.copytree(Path(jeepney.origin).parent, site / "jeepney")
+    yield folder
+    shutil.rmtree(folder)
+
+
+def secret(folder: Path, text: str) -> Path:
+    path = folder / text.replace(" ", "-")
+    path.write_text(text + "\n")
+    return path
+
+
 @pytest.mark.packaging
 @pytest.mark.proves("S084")
 def test_a_strangers_mechanism_is_installed_beside_ours_and_used(
-    tmp_path: Path, certificates: Certificates
+    tmp_path: Path, certificates: Certificates, venv: Path
 ) -> None:
-    for source in (ROOT, ROOT / "examples" / "shared-secret"):
-        run(sys.executable, *BUILD, str(tmp_path), str(source))
-    wheels = sorted(str(path) for path in tmp_path.glob("*.whl"))
-    assert len(wheels) == 2
-    run(sys.executable, "-m", "venv", str(tmp_path / "venv"))
-    python = str(tmp_path / "venv" / "bin" / "python")
-    run(python, "-m", "pip", "install", "--quiet", "--no-index", *wheels)
     guest = certificates.guest
-    paths = (str(certificates.ca), str(guest.certificate), str(guest.key))
-    assert run(python, "-I", "-c", USE, *paths, cwd=tmp_path).endswith("used\n")
+    secrets = secret(tmp_path, f"alice:{SECRET}")
+    paths = (certificates.ca, guest.certificate, guest.key, secrets)
+    words = (*paths, secret(tmp_path, SECRET), secret(tmp_path, "let me in"))
+    python = str(venv / "bin" / "python")
+    assert run(python, "-I", "-c", USE, *map(str, words), cwd=tmp_path).endswith("used\n")
+
+
+@pytest.mark.e2e
+@pytest.mark.packaging
+@pytest.mark.parametrize(
+    ("user", "shown", "identity", "code"),
+    [
+        ("alice", SECRET, True, Exit.SIGNED_IN),
+        ("alice", "let me in", True, Exit.IDENTITY),
+        ("root", SECRET, True, Exit.DENIED),
+        ("alice", SECRET, False, Exit.TICKET_WANTED),
+    ],
+)
+def test_alice_signs_in_by_it(
+    user: str,
+    shown: str,
+    identity: bool,
+    code: Exit,
+    venv: Path,
+    realm: Realm,
+    make_guest: MakeGuest,
+    certificates: Certificates,
+    tmp_path: Path,
+) -> None:
+    """Client and guest are what the wheels brought: nothing of the source tree is on the path of either."""
+    python = str(venv / "bin" / "python")
+    where = run(python, "-I", "-c", "import sso, sso_mechs; print(sso.__file__, sso_mechs.__file__)")
+    assert all(Path(file).is_relative_to(venv) for file in where.split())
+    guest = make_guest(ALLOWED, GUEST % str(identity).lower(), tls=True, venv=venv)
+    guest.sandbox.write(SECRETS, f"alice:{SECRET}\nroot:{SECRET}\n", 0o600)
+    os.chown(guest.sandbox.path(SECRETS), ACCEPTOR_UID, ACCEPTOR_UID)
+    guest.screen.expect("login: ")
+    config = tmp_path / "client.toml"
+    text = CLIENT.format(ca=certificates.ca, user=user, secret=secret(tmp_path, shown))
+    config.write_text(text)
+    run_ = sign_in(guest, realm, "--config", str(config), "--named", "typed", python=python)
+    assert run_.code == code, (run_.lines, guest.log())
+    if code is not Exit.SIGNED_IN:
+        assert nothing_happened(guest)
+        return
+    assert run_.lines == []
+    with shell(guest) as command:
+        assert command("id -un") == "alice"
 
 
 def run(*argv: str, cwd: Path | None = None) -> str:

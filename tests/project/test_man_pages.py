@@ -142,7 +142,7 @@ def test_client_page_has_every_exit_code() -> None:
 
 def test_guest_page_has_every_option_with_its_default() -> None:
     page = tomllib.loads("\n".join(tags("console-sso-guest.toml.5", "DESCRIPTION")))
-    defaults = GuestConfig._field_defaults
+    defaults = {key: value for key, value in GuestConfig._field_defaults.items() if key != "mechanism"}
     assert list(page) == list(defaults)
     assert page == {k: list(v) if isinstance(v, tuple) else v for k, v in defaults.items()}
 

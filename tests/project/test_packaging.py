@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from sso.mech import _OURS
+from sso.mech import OURS
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -119,7 +119,7 @@ def away(tmp_path: Path) -> Away:
 
 
 def test_entry_points_name_our_mechanisms() -> None:
-    assert PROJECT["entry-points"]["sso.mechs"] == _OURS
+    assert PROJECT["entry-points"]["sso.mechs"] == OURS
 
 
 def test_the_base_needs_nothing() -> None:
@@ -185,7 +185,7 @@ def test_the_compiled_wheel_runs_away_from_the_tree(built: Built, away: Away) ->
     )
     assert "usage: spice-client-sso" in away.run("spice-client-sso", "--help")
     listed = away.run("python", "-c", "import sso.mech; print(sorted(sso.mech.names()))")
-    assert listed == f"{sorted(_OURS)}\n"
+    assert listed == f"{sorted(OURS)}\n"
 
 
 @pytest.mark.packaging

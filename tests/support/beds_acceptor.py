@@ -14,9 +14,10 @@ from sso.errors import MechanismError
 from sso.guest import records
 from sso.guest.acceptor.acceptor import AcceptorProcess
 from sso.guest.acceptor.peer_session import is_sealed
+from sso.guest.mechanisms import accepting
 from sso.guest.packets import CREDENTIAL, JUDGE, PACKET_MAX, VERDICT, YES
 from sso.guest.records import Authenticated, Child, Kind, Outcome
-from sso.mech import Mechanism, load
+from sso.mech import Mechanism, Pair, load
 
 SPN = "host/deleg.test.example"
 ATTEMPT = bytes(range(16))
@@ -49,7 +50,7 @@ def link_of_this_worker() -> socket.socket:
 class AcceptorBed:
     """An acceptor whose loop the test turns; the test is the agent, the channel process and every child."""
 
-    def __init__(self, keytab: Path | str = "", deed: Deed = lambda link: None) -> None:
+    def __init__(self, keytab: Path | str = "", deed: Deed = lambda link: None, *strangers: Pair) -> None:
         self.agent, agent = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.channel, channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._theirs = agent, channel
@@ -59,11 +60,17 @@ class AcceptorBed:
         def make(name: str, in_tls: bool) -> Mechanism:
             if name == "HOSTILE":
                 return Hostile(deed)
+            if name in others:
+                return accepting(others[name], in_tls)
             return load(name, ["GSSAPI"]).accept(spn=SPN, keytab=str(keytab))
 
-        types = ["GSSAPI", "kerberos", "password"]
+        others = {pair.name: pair for pair in (Pair("HOSTILE", "sasl", Mechanism, Mechanism), *strangers)}
+
+        def find(name: str) -> Pair:
+            return others[name] if name in others else load(name, ["GSSAPI", "kerberos", "password"])
+
         self.acceptor = AcceptorProcess(
-            *self._theirs, make, lambda name: load(name, types), self._note, key=bytes(32), clock=self.clock
+            *self._theirs, make, find, self._note, key=bytes(32), clock=self.clock
         )
 
     def _note(self, id: str, text: str = "", **values: object) -> None:

@@ -33,6 +33,7 @@ from sso.guest.records import (
     Outcome,
     Reply,
     Request,
+    Who,
 )
 from sso.guest.seat.bus import Bus
 from sso.guest.seat.logind import Found, Seat, Seated
@@ -174,8 +175,8 @@ class FakeMapper:
         self.finding: Eligibility | None = None
         self.store = ""
 
-    def ask(self, kind: Kind, principal: str, done: Callable[[Mapped], None]) -> Forked:
-        name = principal.partition("@")[0]
+    def ask(self, who: Who, done: Callable[[Mapped], None]) -> Forked:
+        name = who.principal.partition("@")[0]
         known = name in self.uids
         finding = self.finding or (Eligibility.GOOD if known else Eligibility.NO_USER)
         answer = Mapped(finding, self.uids.get(name, 0), name, self.store)
@@ -263,10 +264,12 @@ class Stage:
         digest: bytes = NO_DIGEST,
         expires: int = 5000,
         content: bytes = b"secret",
+        **brought: str,
     ) -> None:
-        """Send the acceptor's message after an authentication."""
+        """Send the acceptor's message after an authentication; `brought`: mechanism and namespace."""
         fds = [secret_file(content)] if kind.files else []
-        records.send(self.acceptor, Authenticated(id, attempt, kind, principal, digest, expires), fds)
+        claim = Authenticated(id, attempt, kind, principal, digest, expires, **brought)
+        records.send(self.acceptor, claim, fds)
         records.close_all(fds)
 
     def outcome(self) -> tuple[int, int]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from beds import Certificates
 
-from sso.demo.guest import Guest
+from sso.demo.guest import PYTHON, Guest
 from sso.demo.realm import Realm
 from sso.demo.sandbox import Sandbox
 
@@ -74,9 +74,14 @@ class Wire:
 
 
 def sign_in(
-    guest: Guest, realm: Realm, *arguments: str, wire: Wire | None = None, stdin_secret: str = ""
+    guest: Guest,
+    realm: Realm,
+    *arguments: str,
+    wire: Wire | None = None,
+    stdin_secret: str = "",
+    python: str = sys.executable,
 ) -> Run:
-    """Run the real client against the guest's port, with a tap between them."""
+    """Run the real client against the guest's port, with a tap between them; no file counts but --config."""
     wire = wire or Wire()
     client, ours = socket.socketpair()
     port = socket.socket(socket.AF_UNIX)
@@ -84,7 +89,9 @@ def sign_in(
     relay = threading.Thread(target=wire.relay, args=(ours, port), daemon=True)
     relay.start()
     with client, secret_fd(stdin_secret) as fds:
-        argv = [sys.executable, "-I", "-m", "sso.client.main", "--no-config", *arguments]
+        argv = [python, "-I", "-m", "sso.client.main", *arguments]
+        if "--config" not in arguments:
+            argv += ["--no-config"]
         for fd in fds:
             argv += ["--password-fd", str(fd)]
         done = subprocess.run(
@@ -125,9 +132,14 @@ def make_guest(realm: Realm, keytabs: dict[str, Path], certificates: Certificate
     open_guests: list[tuple[Sandbox, Guest]] = []
 
     def make(
-        *settings: str, spn: str = SPN, keytab: str = "deleg", tls: bool = False, screen: tuple[str, ...] = ()
+        *settings: str,
+        spn: str = SPN,
+        keytab: str = "deleg",
+        tls: bool = False,
+        screen: tuple[str, ...] = (),
+        venv: Path | None = None,
     ) -> Guest:
-        sandbox = Sandbox()
+        sandbox = Sandbox(keep=[venv] if venv else ())
         sandbox.open()
         sandbox.use_realm(realm)
         sandbox.use_pam_module(MODULE)
@@ -137,7 +149,8 @@ def make_guest(realm: Realm, keytabs: dict[str, Path], certificates: Certificate
                 text = getattr(certificates.guest, name).read_text()
                 sandbox.write(f"/etc/console-sso/{name}.pem", text, 0o600)
                 lines.append(f'tls_{name} = "/etc/console-sso/{name}.pem"')
-        guest = Guest(sandbox, spn=spn, keytab=keytabs[keytab], settings=lines, screen=screen)
+        python = (str(venv / "bin" / "python"), "-I", "-m") if venv else PYTHON
+        guest = Guest(sandbox, spn=spn, keytab=keytabs[keytab], settings=lines, screen=screen, python=python)
         open_guests.append((sandbox, guest))
         return guest.__enter__()
 

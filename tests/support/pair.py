@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from sso.client.conversation import ClientConversation as ClientConversation
+from sso.client.halves import NO_TABLES, Load, Tables
 from sso.client.parties import Person
 from sso.framing import b64encode
 from sso.guest.channel.conversation import Claim, GuestConversation
@@ -83,6 +84,8 @@ class Pair:
         cut: tuple[str, int] | None = None,
         channel: bool = False,
         make: Callable[..., Mechanism] | None = None,
+        load: Load = load,
+        tables: Tables = NO_TABLES,
     ) -> None:
         self.judge = judge or Judge()
         self.log: list[tuple[str, str]] = []
@@ -94,7 +97,12 @@ class Pair:
         self._arguments = mechanisms or {}
         self._make = make or partial(accepting, self._arguments)
         self.client = ClientConversation(
-            client, load, person=person or Person(), progress=self.progress.append, ccache=ccache
+            client,
+            load,
+            person=person or Person(),
+            progress=self.progress.append,
+            ccache=ccache,
+            tables=tables,
         )
         self._guest_policy, self._info = guest, info
         self.guest: Any = self.new_guest()

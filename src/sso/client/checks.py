@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from sso.client.exits import by_cause
 from sso.client.flags import SYSTEM_CONFIG
@@ -115,7 +114,7 @@ def ticket(client: Client) -> Iterator[Finding]:
     except MechanismError as error:
         yield _failed(client, error)
         return
-    name, left = str(getattr(ours, "own_name", "")), int(getattr(ours, "lifetime", 0))
+    name, left = ours.own_name, ours.lifetime
     until = time.strftime("%H:%M on %Y-%m-%d", time.localtime(time.time() + left))
     if left < SOON:
         yield warning(f"{name}, only until {until}", "Run: kinit -R, or kinit")
@@ -160,7 +159,7 @@ def _forwardable(client: Client) -> Iterator[Finding]:
 def flags(client: Client) -> dict[str, str]:
     """The flags of each ticket in the cache by its service, as klist(1) writes them."""
     try:
-        named = getattr(client.initiate(), "ccache", None)  # of a collection the one for the service
+        named = client.initiate().ccache  # of a collection the one for the service
     except MechanismError:
         named = client.options.ccache
     cache = ["-c", named] if named else []
@@ -187,7 +186,7 @@ def realm(client: Client) -> Iterator[Finding]:
     files = os.environ.get("KRB5_CONFIG", KRB5_CONF).split(":")
     default = next(filter(None, (default_realm(client.system, file) for file in files)), "")
     try:
-        own = str(getattr(client.initiate(), "own_name", "")).rpartition("@")[2]
+        own = client.initiate().own_name.rpartition("@")[2]
     except MechanismError:
         own = ""
     if not default and "@" not in client.options.policy.spn:
@@ -215,7 +214,7 @@ def service(client: Client) -> Iterator[Finding]:
     except MechanismError:
         yield not_checked(f"{spn}: there is no ticket to ask with")
         return
-    own_realm = str(getattr(ours, "own_name", "")).rpartition("@")[2]
+    own_realm = ours.own_name.rpartition("@")[2]
     if not policy.may_use_spn(spn, own_realm, source=policy.named):
         patterns = ", ".join(policy.spn_patterns)
         yield wrong(f"{spn} is none of the allowed services ({patterns})", f'Add it: --allowed-spn "{spn}"')
@@ -225,7 +224,7 @@ def service(client: Client) -> Iterator[Finding]:
         yield from _asked(client, ours, spn)
 
 
-def _asked(client: Client, ours: Any, spn: str) -> Iterator[Finding]:
+def _asked(client: Client, ours: Mechanism, spn: str) -> Iterator[Finding]:
     """The first token, which needs the service's ticket; it goes nowhere."""
     name = spn.partition("@")[0]
     try:

@@ -6,11 +6,19 @@ from time import time
 from typing import Any
 
 from sso.client import exits
-from sso.client.exits import Exit, RunResult
-from sso.client.halves import NO_SERVICE, Load, own_name, password_blob, ticket_blob
+from sso.client.exits import Course, Exit, RunResult
+from sso.client.halves import (
+    NO_SERVICE,
+    NO_TABLES,
+    Load,
+    Tables,
+    own_name,
+    password_blob,
+    ticket_blob,
+)
 from sso.client.parties import NOBODY, Person, Service, Shown
-from sso.credential import Credential
-from sso.errors import MechanismError
+from sso.errors import ConfigError, MechanismError, PolicyError
+from sso.mech import OURS, Mechanism
 from sso.policy import ClientPolicy, Source
 from sso.protocol.events import Closed, LayerStarted, Reset
 from sso.protocol.messages import (
@@ -30,17 +38,15 @@ from sso.protocol.session import Session
 from sso.protocol.state import Role, State
 
 REPEAT_AFTER = 1.0  # seconds until the SIGNATURE is said again
-STEP_TIME = 10.0  # seconds for each step of the guest
-VERDICT_TIME = 45.0  # seconds for the login itself: a grant lives 30 s
-ASK_AGAIN = 2.0  # seconds until the client asks again what became of a login that goes on at the console
 RESTARTS_MAX = 3
 
 
-class ClientConversation:
+class ClientConversation(Course):
     """One login over one port; a Pump drives it, or a test.
 
     `load` finds mechanisms by name; `progress` is told what happens, in words for a person, and `status`
     who signs in, in words for a viewer. `service` is that of an earlier session: nobody is asked again.
+    `tables` are the settings of mechanisms that are not ours.
     A `patient` one waits while the console asks something, and asks again what became of it.
     When `finished`, `outcome` says how it ended, `shown` with which ticket, and `handed_over` whether the
     guest has that ticket or a forwarded one now.
@@ -58,43 +64,30 @@ class ClientConversation:
         ccache: str | None = None,
         service: Service | None = None,
         patient: bool = False,
+        tables: Tables = NO_TABLES,
     ) -> None:
         self.policy = policy
-        self.outcome: RunResult | None = None
-        self.deadline: float | None = None
+        super().__init__(progress, status)
         self.shown: Shown | None = None
         self.handed_over = False
         self._load, self._person, self._random = load, person, random
-        self._progress, self._status = progress, status
         self._ccache = ccache
         self._attempt = random(NONCE_SIZE)
         self._restarts = 0
-        self._now = 0.0
         if service is None and policy.spn:
             service = Service(policy.spn, policy.named)
         self._service = service
-        self._patient = patient
-        self._resting = False  # between two sessions of one login
-        self._told = False  # that the console asks, until the outcome is known
-        self._kerberos_cause: MechanismError | None = None
-        self._password: Credential | None = None  # until the end: who begins anew is asked once
+        self._patient, self._tables = patient, tables
+        self._nothing: RunResult | None = None  # why the first of the list did not do
         self._begin()
 
     def _begin(self) -> None:
         self.session = Session(Role.CLIENT, attempt=self._attempt, random=self._random)
-        self._tls_tried = self._sasl_tried = False
-        self._later: Callable[[], None] | None = None
+        self._tls_tried = False
+        self._untried = list(self.policy.mechanisms)
+        self._later = None
         self._types: tuple[str, ...] = ()
         self._request: Message | None = None  # what the guest has not answered yet
-
-    @property
-    def finished(self) -> bool:
-        return self.outcome is not None
-
-    @property
-    def asking(self) -> bool:
-        """Whether the deadline is a question to a person, put off until all is written."""
-        return self._later is not None
 
     # Driven from outside
 
@@ -164,6 +157,8 @@ class ClientConversation:
         """A mechanism that fails on our side ends the run with its cause."""
         try:
             step()
+        except ConfigError as error:
+            self._finish(RunResult(Exit.USAGE, str(error)))
         except MechanismError as error:
             self._finish(exits.by_cause(error.cause, str(error)))
 
@@ -186,7 +181,7 @@ class ClientConversation:
 
     def _layer_started(self, event: LayerStarted) -> None:
         self._request, self._types = None, ()  # what was said outside of the layer counts no more
-        self.handed_over = event.kind == "sasl" and getattr(event.mechanism, "delegated", False)
+        self.handed_over = event.kind == "sasl" and event.mechanism.delegated
         who = event.mechanism.peer or "nobody known"
         self._progress(f"{event.name} stands with {who}, layer {event.mechanism.layer}")
 
@@ -235,21 +230,22 @@ class ClientConversation:
             self._progress("the guest refuses TLS")
             self._without_tls()
         elif isinstance(request, StartSASL) and code == Code.UNSUPPORTED:
-            self._start_password("the guest takes no Kerberos ticket", "it may lack its key: see its log")
+            what = "Kerberos ticket" if request.mechanism == "GSSAPI" else request.mechanism
+            self._next(f"the guest takes no {what}", "it may lack its key: see its log")
         elif request == Info("spn") and code == Code.NO_VALUE:
-            self._start_password("the guest does not say which service it is", "name it with --spn")
+            self._next("the guest does not say which service it is", "name it with --spn")
         else:
-            self._finish(exits.by_code(code, ticket=isinstance(request, StartSASL)))
+            self._finish(exits.by_code(code, ticket=request == StartSASL("GSSAPI")))
 
     def _ask(self, request: Info) -> None:
         self._request = request
         self.session.send(request)
 
-    def _ask_for_layer(self, request: StartTLS | StartSASL, half: Any) -> None:
+    def _ask_for_layer(self, request: StartTLS | StartSASL, half: Mechanism) -> None:
         self._request = request
         self.session.request_layer(request, half)
 
-    # Steps, in this order: TLS, Kerberos, password
+    # Steps: TLS, then the mechanisms of the policy in their order, until one is started
 
     def _next_step(self) -> None:
         if self.policy.wants_tls and not self._tls_tried:
@@ -258,7 +254,7 @@ class ClientConversation:
         elif self.policy.wants_tls and not self.session.layers:
             self._without_tls()
         else:
-            self._start_kerberos()
+            self._go_on()
 
     def _start_tls(self) -> None:
         policy = self.policy
@@ -270,13 +266,32 @@ class ClientConversation:
 
     def _without_tls(self) -> None:
         if self.policy.goes_on_without_tls:
-            self._start_kerberos()
+            self._go_on()
         else:
             self._finish(RunResult(Exit.LAYER, "the guest refuses TLS, which is required"))
 
+    def _next(self, reason: str, hint: str = "", cause: MechanismError | None = None) -> None:
+        """Go on with the next of the list, and remember why this one did not do."""
+        if self._nothing is None:
+            nothing = RunResult(Exit.NO_CREDENTIAL, f"nothing to sign in with: {reason}", hint)
+            self._nothing = exits.by_cause(cause.cause, str(cause)) if cause else nothing
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._untried:
+            self._finish(self._nothing or exits.NOTHING_LISTED)
+            return
+        name = self._untried.pop(0)
+        if name == "GSSAPI":
+            self._start_kerberos()
+        elif name == "password":
+            self._start_password()
+        else:
+            self._start_stranger(name)
+
     def _start_kerberos(self) -> None:
-        if self._sasl_tried or "GSSAPI" not in self.session.peer_mechanisms:
-            self._start_password("the guest does not offer Kerberos")
+        if "GSSAPI" not in self.session.peer_mechanisms:
+            self._next("the guest does not offer Kerberos")
             return
         service = self._service or Service("", Source.GUEST)
         try:
@@ -288,8 +303,7 @@ class ClientConversation:
                 ccache=self._ccache,
             )
         except MechanismError as error:
-            self._kerberos_cause = error
-            self._start_password(str(error))
+            self._next(str(error), cause=error)
             return
         if not service.spn:
             self._progress("asking the guest for its service name")
@@ -297,7 +311,7 @@ class ClientConversation:
             return
         self._request_kerberos(service, half)
 
-    def _request_kerberos(self, service: Service, half: Any) -> None:
+    def _request_kerberos(self, service: Service, half: Mechanism) -> None:
         spn, realm = service.spn, half.own_name.rpartition("@")[2]
         if self.policy.only_for not in ("", half.own_name):
             self._finish(exits.another_person(self.policy.only_for))
@@ -305,7 +319,6 @@ class ClientConversation:
         if not self.policy.may_use_spn(spn, realm, source=service.source):
             self._finish(exits.service_not_allowed(spn))
             return
-        self._sasl_tried = True
         self.shown = Shown(half.own_name, service, time() + half.lifetime)
         self._say_who(half.own_name)
         self._progress(f"getting a ticket for {spn} as {half.own_name}")
@@ -340,17 +353,40 @@ class ClientConversation:
             spn = self._service.spn if self._service else ""
             secret = ticket_blob(self._load, spn, self._ccache)
             self._progress("handing over the ticket")
-            self.session.send(Ok())
-            self.session.send(Credentials("kerberos", secret))
+            self._give("kerberos", secret)
             self.handed_over = True
+        elif listed := [type for type in self._types if type not in OURS and self._may_send(type)]:
+            from sso.client import strangers
+
+            half = strangers.made(self._load(listed[0]), self._tables, self.session)
+            self._give(listed[0], bytearray(half.step(b"")))
         else:
             self.session.send(Error(Code.UNSUPPORTED))
 
-    def _start_password(self, reason: str, hint: str = "") -> None:
+    def _start_stranger(self, name: str) -> None:
+        """A mechanism that is not ours: as far as guest and policy take it, with its table of client.toml."""
+        from sso.client import strangers  # late: most logins need none
+
+        known = self.policy, self.session, self._types, self._tables
+        try:
+            half = strangers.half(name, self._load, *known, source=self._source)
+        except PolicyError as error:
+            self._next(str(error))
+            return
+        self._say_who(half.own_name or name)
+        self._progress(f"signing in by {name}")
+        if name in self.session.peer_mechanisms:
+            self._ask_for_layer(StartSASL(name), half)
+        else:
+            self._give(name, bytearray(half.step(b"")))
+
+    def _give(self, type: str, secret: bytearray) -> None:
+        self.session.send(Ok())
+        self.session.send(Credentials(type, secret))
+
+    def _start_password(self) -> None:
         if "password" not in self._types or not self._may_send("password"):
-            cause = self._kerberos_cause
-            nothing = RunResult(Exit.NO_CREDENTIAL, f"nothing to sign in with: {reason}", hint)
-            self._finish(exits.by_cause(cause.cause, str(cause)) if cause else nothing)
+            self._next("no password is allowed here, or the guest takes none")
             return
         self._progress("a password is needed")
         self._ask_later(self._hand_over_password)
@@ -361,18 +397,20 @@ class ClientConversation:
             self._finish(RunResult(Exit.NO_CREDENTIAL, "no password was given"))
             return
         self._say_who(credential.principal)
-        blob = password_blob(self._load, credential)
-        self.session.send(Ok())
-        self.session.send(Credentials("password", blob))
+        self._give("password", password_blob(self._load, credential))
 
     def _may_send(self, type: str) -> bool:
         return self.policy.may_send(
             type,
-            source=self._service.source if self._service else Source.GUEST,
+            source=self._source,
             tls_verified=self._tls_verified,
             authenticated=self.session.authenticated is not None,
             confidential=self.session.confidential,
         )
+
+    @property
+    def _source(self) -> Source:
+        return self._service.source if self._service else Source.GUEST
 
     @property
     def _tls_verified(self) -> bool:
@@ -381,45 +419,3 @@ class ClientConversation:
     def _say_who(self, name: str) -> None:
         if not self._told:
             self._status(f"signing-in {name}")
-
-    # Time and end
-
-    def _ask_later(self, question: Callable[[], None]) -> None:
-        """Put a question to a person off until what waits to be written is written.
-
-        The time that a person takes is not the guest's: the pump comes back at once with a new now.
-        """
-
-        def ask() -> None:
-            question()
-            if not self.finished and self._later is None:
-                self._later, self.deadline = lambda: None, self._now
-
-        self._later, self.deadline = ask, self._now
-
-    def _wait(self) -> None:
-        """Give the guest its time for the step that it owes us now."""
-        deciding = self.session.state in (State.DECIDING, State.CONCLUDING, State.REFUSED)
-        if not self.finished:
-            self.deadline = self._now + (VERDICT_TIME if deciding else STEP_TIME)
-
-    def _rest(self) -> None:
-        """The login goes on at the console: ask again with the same attempt id, which gets the outcome."""
-        if not self._told:
-            self._told = True
-            self._status("console-asks")
-            self._progress(exits.by_code(Code.CONSOLE_ASKS).line)
-        self.session.close()
-        self.session.data_to_send()  # it would be taken for the next client
-        self._resting, self.deadline = True, self._now + ASK_AGAIN
-
-    def _finish(self, outcome: RunResult) -> None:
-        if self.outcome is not None:
-            return
-        self.outcome, self.deadline = outcome, None
-        if self._password is not None:
-            self._password.wipe()
-        ended_by_guest = self.session.state in (State.DONE, State.ENDED)
-        self.session.close()
-        if ended_by_guest:  # it would take a close_notify now for the next client
-            self.session.data_to_send()

@@ -1,10 +1,18 @@
-"""How a run of the client ends: exit codes, and the one line that says why."""
+"""How a run of the client goes on and ends: its deadlines, exit codes, and the one line that says why."""
 
+from collections.abc import Callable
 from enum import IntEnum
 from typing import NamedTuple
 
+from sso.credential import Credential
 from sso.mech import SAID
 from sso.protocol.messages import Code
+from sso.protocol.session import Session
+from sso.protocol.state import State
+
+STEP_TIME = 10.0  # seconds for each step of the guest
+VERDICT_TIME = 45.0  # seconds for the login itself: a grant lives 30 s
+ASK_AGAIN = 2.0  # seconds until the client asks again what became of a login that goes on at the console
 
 
 class Exit(IntEnum):
@@ -181,4 +189,75 @@ def older_guest(size: int) -> RunResult | None:
 TICKET_REFUSED = RunResult(
     Exit.NOT_ACCEPTED, "the guest did not accept the ticket", f"{NEW_TICKET}, or its keytab does not fit"
 )
+NOTHING_LISTED = RunResult(
+    Exit.NO_CREDENTIAL, "nothing to sign in with: no mechanism is left", "see mechanisms in client.toml"
+)
 NO_ANSWER = RunResult(Exit.NO_GUEST, "no guest answers on the port", "does its sso-guest-agent run?")
+
+
+class Course:
+    """What a conversation knows of its time and its end; ClientConversation adds what is said.
+
+    When `finished`, `outcome` says how it ended.
+    """
+
+    session: Session
+
+    def __init__(self, progress: Callable[[str], None], status: Callable[[str], None]) -> None:
+        self.outcome: RunResult | None = None
+        self.deadline: float | None = None
+        self._progress, self._status = progress, status
+        self._now = 0.0
+        self._later: Callable[[], None] | None = None
+        self._resting = False  # between two sessions of one login
+        self._told = False  # that the console asks, until the outcome is known
+        self._password: Credential | None = None  # until the end: who begins anew is asked once
+
+    @property
+    def finished(self) -> bool:
+        return self.outcome is not None
+
+    @property
+    def asking(self) -> bool:
+        """Whether the deadline is a question to a person, put off until all is written."""
+        return self._later is not None
+
+    def _ask_later(self, question: Callable[[], None]) -> None:
+        """Put a question to a person off until what waits to be written is written.
+
+        The time that a person takes is not the guest's: the pump comes back at once with a new now.
+        """
+
+        def ask() -> None:
+            question()
+            if not self.finished and self._later is None:
+                self._later, self.deadline = lambda: None, self._now
+
+        self._later, self.deadline = ask, self._now
+
+    def _wait(self) -> None:
+        """Give the guest its time for the step that it owes us now."""
+        deciding = self.session.state in (State.DECIDING, State.CONCLUDING, State.REFUSED)
+        if not self.finished:
+            self.deadline = self._now + (VERDICT_TIME if deciding else STEP_TIME)
+
+    def _rest(self) -> None:
+        """The login goes on at the console: ask again with the same attempt id, which gets the outcome."""
+        if not self._told:
+            self._told = True
+            self._status("console-asks")
+            self._progress(by_code(Code.CONSOLE_ASKS).line)
+        self.session.close()
+        self.session.data_to_send()  # it would be taken for the next client
+        self._resting, self.deadline = True, self._now + ASK_AGAIN
+
+    def _finish(self, outcome: RunResult) -> None:
+        if self.outcome is not None:
+            return
+        self.outcome, self.deadline = outcome, None
+        if self._password is not None:
+            self._password.wipe()
+        ended_by_guest = self.session.state in (State.DONE, State.ENDED)
+        self.session.close()
+        if ended_by_guest:  # it would take a close_notify now for the next client
+            self.session.data_to_send()

@@ -3,23 +3,24 @@
 `load` finds mechanisms by name. Each function raises the MechanismError of its half.
 """
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
 
 from sso.credential import Credential
 from sso.framing import wipe
-from sso.mech import NO, Pair
+from sso.mech import NO, Pair, Table
 
 NO_SERVICE = "host/unknown"  # a service for a context that asks nobody
 
 Load = Callable[[str], Pair]
+Tables = Mapping[str, Table]  # [mechanism.NAME] of client.toml, by name
+NO_TABLES: Tables = {}
 
 
 def own_name(load: Load, spn: str, ccache: str | None) -> str:
     """The principal whose ticket the service `spn` would be shown, "" for any; the KDC is not asked."""
-    probe: Any = load("GSSAPI").initiate(spn=spn or NO_SERVICE, delegate=NO, ccache=ccache)
+    probe = load("GSSAPI").initiate(spn=spn or NO_SERVICE, delegate=NO, ccache=ccache)
     probe.dispose()
-    return str(probe.own_name)
+    return probe.own_name
 
 
 def ticket_blob(load: Load, spn: str, ccache: str | None) -> bytearray:

@@ -63,7 +63,8 @@ def sign_in(options: Options, status: Status) -> RunResult:
 
     def meanwhile() -> None:
         """Import what will be wanted first, while the guest still thinks about our first line."""
-        for name in ("TLS", "GSSAPI") if options.policy.wants_tls else ("GSSAPI",):
+        policy = options.policy
+        for name in ["TLS"] * policy.wants_tls + ["GSSAPI"] * ("GSSAPI" in policy.mechanisms):
             with suppress(MechanismError):  # it is missing: that is said where it is wanted
                 load(name)
 
@@ -101,6 +102,7 @@ def _conversation(options: Options, status: Status) -> ClientConversation:
         status=status,
         ccache=options.ccache,
         patient=options.stay,
+        tables=options.tables,
     )
 
 

@@ -5,17 +5,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sso.client.flags import FLAG, OPTIONS, STRANGERS, SWITCH, SYSTEM_CONFIG, VERBOSE
+from sso.client.halves import NO_TABLES, Tables
 from sso.errors import ConfigError
-from sso.policy import SASL_CONF, TLS, ClientPolicy, Source
+from sso.mech import KEY_MAX, Table, table_value
+from sso.policy import ORDER, SASL_CONF, TLS, ClientPolicy, Source
 from sso.settings import Setting, checked, own_config, read, take_tables
 
 PIN_PREFIX = "sha256:"
 _SWITCHES = ("trust-any-spn", "offer-tgt", "send-ticket", "password", "stay")
 # Never granted to a guest named only by a .vv file, unless a [[guest]] table matches.
-_GENEROUS = ("trust-any-spn", "offer-tgt", "send-ticket", "password")
+_GENEROUS = ("trust-any-spn", "offer-tgt", "send-ticket", "password", "mechanisms")
 DIGITS_MAX = 9  # of a descriptor's number
 _TEXTS = ("require", "tls-name", "tls-ca", "user")
-_LISTS = ("tls-pin", "allowed-spn")
+_LISTS = ("tls-pin", "allowed-spn", "mechanisms")
 _SETTINGS = {
     key: Setting(kind) for kind, keys in ((bool, _SWITCHES), (str, _TEXTS), (tuple, _LISTS)) for key in keys
 }
@@ -35,6 +37,7 @@ class Options(NamedTuple):
     status_fd: int | None
     verbose: int
     preview: bool = False
+    tables: Tables = NO_TABLES  # [mechanism.NAME]
 
     @property
     def progress(self) -> Callable[[str], None]:
@@ -64,6 +67,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         offer_tgt=bool(settings.get("offer-tgt", False)),
         send_ticket=bool(settings.get("send-ticket", False)),
         password=bool(settings.get("password", False)),
+        mechanisms=_order(settings.get("mechanisms", ORDER)),
     )
     _check(policy)
     if given["port"] == "stdio" and given["status_fd"] in (0, 1):
@@ -79,6 +83,7 @@ def parse(arguments: list[str] | None = None) -> Options:
         status_fd=given["status_fd"],
         verbose=given["verbose"],
         preview=given["preview"],
+        tables=settings.get("mechanism", NO_TABLES),
     )
 
 
@@ -87,6 +92,26 @@ def _source(given: dict[str, Any]) -> Source:
     if given["named"]:
         return Source(given["named"])
     return Source.TYPED if given["asked_spn"] is None else Source.FILE
+
+
+def _order(names: Sequence[Any]) -> tuple[str, ...]:
+    good = names and len(set(map(str, names))) == len(names)
+    if not good or not all(isinstance(name, str) and 0 < len(name) <= KEY_MAX for name in names):
+        raise ConfigError('mechanisms: write a list of names, each once, such as ["GSSAPI", "password"]')
+    return tuple(names)
+
+
+def _tables(path: str, given: object) -> dict[str, Table]:
+    """The tables [mechanism.NAME] of one file: their shape; what the keys mean, the mechanism declares."""
+    if not isinstance(given, dict) or not all(isinstance(table, dict) for table in given.values()):
+        raise ConfigError(f"{path}: mechanism: write its settings below [mechanism.NAME]")
+    try:
+        return {
+            name: {key: table_value(name, key, value) for key, value in table.items()}
+            for name, table in given.items()
+        }
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def _check(policy: ClientPolicy) -> None:
@@ -187,6 +212,7 @@ def _read(path: str, spn: str, must_exist: bool, generous: bool) -> dict[str, An
         guests = take_tables(content, "guest", GUESTS_MAX)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+    tables = _tables(path, content.pop("mechanism", {}))
     settings = _known(path, content)
     if not generous:
         settings = {key: value for key, value in settings.items() if key not in _GENEROUS}
@@ -199,7 +225,7 @@ def _read(path: str, spn: str, must_exist: bool, generous: bool) -> dict[str, An
         entry = _known(path, guest)
         if spn and fnmatchcase(spn, pattern):
             settings.update(entry)
-    return settings
+    return settings | ({"mechanism": tables} if tables else {})
 
 
 def _known(path: str, content: dict[str, Any]) -> dict[str, Any]:

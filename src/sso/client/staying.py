@@ -8,14 +8,13 @@ file of everybody.
 import time
 from collections.abc import Callable
 from math import inf
-from typing import Any
 
 from sso.client.conversation import ClientConversation
 from sso.client.exits import Exit, RunResult, by_cause
 from sso.client.options import Options, complain
 from sso.client.parties import Shown
 from sso.errors import FramingError, MechanismError, RemoteProtocolError
-from sso.mech import NO, load
+from sso.mech import NO, Mechanism, load
 from sso.ports.port import Port
 from sso.ports.pump import Pump
 from sso.protocol.wire import Wire
@@ -191,7 +190,7 @@ def run(
     """
 
     def again(shown: Shown) -> ClientConversation:
-        policy, service = options.policy._replace(password=False), shown.service
+        policy, service = options.policy._replace(password=False, mechanisms=("GSSAPI",)), shown.service
         ccache = cache_of(shown, options.ccache)
         return ClientConversation(policy, load, progress=options.progress, ccache=ccache, service=service)
 
@@ -218,14 +217,14 @@ def ends(shown: Shown, ccache: str | None) -> float:
 def cache_of(shown: Shown, ccache: str | None) -> str | None:
     """The cache of the same principal, which in a collection need not be the primary one any more."""
     try:
-        return str(_probe(shown, ccache).ccache or "") or None
+        return _probe(shown, ccache).ccache or None
     except MechanismError:
         return ccache
 
 
-def _probe(shown: Shown, ccache: str | None) -> Any:
+def _probe(shown: Shown, ccache: str | None) -> Mechanism:
     """Kerberos' half for that principal, which asks nobody. Raises MechanismError."""
     service = shown.service.spn
-    probe: Any = load("GSSAPI").initiate(spn=service, delegate=NO, ccache=ccache, own=shown.principal)
+    probe = load("GSSAPI").initiate(spn=service, delegate=NO, ccache=ccache, own=shown.principal)
     probe.dispose()
     return probe

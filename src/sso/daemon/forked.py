@@ -14,7 +14,8 @@ ANSWER_MAX = 1024  # bytes; far below a pipe's buffer, so that a worker never wa
 class Forked:
     """One worker. `work()` runs in the child; `done` gets the bytes it returns, b"" if it failed or was late.
 
-    `seconds` is its deadline; with None there is no deadline until `within` sets one.
+    `seconds` is its deadline; with None there is no deadline until `within` sets one. `killed_by` is the
+    signal that ended it, if any.
 
     The child keeps only standard input, output and error and the descriptors in `keep`. It always ends with
     _exit. Raises OSError when there are no more processes or descriptors.
@@ -30,6 +31,7 @@ class Forked:
     ) -> None:
         self._reactor = reactor
         self._timer: Timer | None = None
+        self.killed_by = 0
         self._done: Callable[[bytes], None] | None = done
         self._pipe, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         # Block signals until the child has reset them: our handlers in the child would close our sockets.
@@ -82,6 +84,7 @@ class Forked:
     def _ended(self) -> None:
         self._forget_deadline()
         status = os.waitpid(self.pid, 0)[1]
+        self.killed_by = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         self._reactor.forget(self._life)
         os.close(self._life)
         self._life = -1

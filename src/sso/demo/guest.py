@@ -30,7 +30,7 @@ class Guest:
     """Starts and ends the guest's programs together; `settings` are more lines for guest.toml.
 
     `screen` is the login screen on a pty (sso-getty, or the given program); `port` is the path of the port's
-    socket. `python` runs the agent, where it is another installation than this one.
+    socket. `python` is an interpreter that finds the programs, with its options.
     """
 
     def __init__(
@@ -41,18 +41,18 @@ class Guest:
         keytab: Path,
         settings: Sequence[str] = (),
         screen: Sequence[str] = (),
-        python: str = sys.executable,
+        python: Sequence[str] = PYTHON,
     ) -> None:
         self.sandbox = sandbox
         self.screen: Terminal
         self._spn, self._keytab, self._settings, self._screen = spn, keytab, tuple(settings), screen
-        self._python = python
+        self._python = tuple(python)
         self._log = tempfile.TemporaryFile("a+b")  # noqa: SIM115  # open as long as the guest
         self._agent: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         # A login screen that is started anew when it ends, as init does it.
-        argv = self.sandbox.command([*PYTHON, "sso.demo.respawn", *self._screen])
+        argv = self.sandbox.command([*self._python, "sso.demo.respawn", *self._screen])
         self.screen = spawn(argv, self.sandbox.env)
         try:
             self._furnish()
@@ -91,7 +91,7 @@ class Guest:
     def start(self) -> None:
         """Start the agent and wait until its port listens; raises BedError with its log if it does not."""
         self.port.unlink(missing_ok=True)
-        argv = self.sandbox.command([self._python, "-I", "-m", "sso.guest.main", "--foreground"])
+        argv = self.sandbox.command([*self._python, "sso.guest.main", "--foreground"])
         self._agent = subprocess.Popen(
             argv, env=self.sandbox.env, stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log
         )

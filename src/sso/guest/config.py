@@ -25,7 +25,7 @@ verdict_socket   "/run/console-sso/verdict.sock"   where lockers ask that run as
 lockers          ["kde", "i3lock", ...] their PAM services
 channel_socket   "/run/console-sso/channel.sock"    where the process at the port finds the agent
 acceptor_socket  "/run/console-sso/acceptor.sock"   where the process with the keytab does
-accept_identity  false                  sign in who was authenticated and brought no ticket
+accept_identity  false                  sign in who was authenticated by GSSAPI and brought no ticket
 min_uid          1000                   accounts below are never signed in; root never is
 allowed_groups   []                     only members of one of these; [] = everybody
 grant_seconds    30                     how long a login screen may take to fetch a credential, 1 to 60
@@ -35,16 +35,20 @@ grace_seconds    60                     how long a session is kept for its user 
 park_tickets     false                  take the ticket away while the client is gone
 ticket_store     "file"                 where the ticket lies: "file", one of the session's own, or
                                         "default", where krb5.conf says (FILE, DIR, KCM)
+[mechanism.NAME]                        the settings of a mechanism that is not ours, as it declares them, and
+                                        accept_identity, as above, for this one
 """
 
 import re
 import socket
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sso import settings
 from sso.errors import ConfigError
 from sso.guest.fields import fits
+from sso.mech import OURS, Table, table_value
 from sso.settings import Check, Setting, checked, write
 from sso.spn import is_spn
 
@@ -53,6 +57,9 @@ GRACE_MAX = 86400
 GROUP_SIZE = 256  # octets of a group's name, and one more
 OWN_FILE, DEFAULT = STORES = ("file", "default")
 LOCK, NOTHING, LOG_OFF = ACTIONS = ("lock", "nothing", "log-off")
+GSSAPI = "GSSAPI"
+NO_TABLES: Mapping[str, Table] = MappingProxyType({})
+KEYS_MAX = 64  # of a table [mechanism.NAME]
 PATH_MAX = 107  # octets of a socket's path (unix(7))
 
 
@@ -88,6 +95,18 @@ class GuestConfig(NamedTuple):
     grace_seconds: int = 60
     park_tickets: bool = False
     ticket_store: str = "file"
+    mechanism: Mapping[str, Table] = NO_TABLES
+
+    def table(self, mechanism: str) -> Table:
+        """The settings of [mechanism.NAME]; what its keys mean, the mechanism declares."""
+        table = self.mechanism.get(mechanism, {})
+        return {key: value for key, value in table.items() if key != "accept_identity"}
+
+    def accepts_identity(self, mechanism: str) -> bool:
+        """Whether somebody is signed in without a secret whom this mechanism has verified."""
+        if mechanism == GSSAPI:
+            return self.accept_identity
+        return self.mechanism.get(mechanism, {}).get("accept_identity") is True
 
 
 # What a value has to look like, and how that is said.
@@ -186,12 +205,31 @@ def load(path: str) -> GuestConfig:
 
 def parse(given: Mapping[str, Any], hostname: Callable[[], str] = socket.gethostname) -> GuestConfig:
     """Check a table; raises ConfigError with the key and what to write."""
-    values = checked(given, _SETTINGS, unknown="{key}: there is no such option; write one of {known}")
+    options = {key: value for key, value in given.items() if key != "mechanism"}  # which of them are allowed?
+    values = checked(options, _SETTINGS, unknown="{key}: there is no such option; write one of {known}")
     if "spn" not in values and "GSSAPI" in values.get("mechanisms", GuestConfig().mechanisms):
         values["spn"] = _own_spn(hostname())
-    config = GuestConfig(**values)
+    config = _with_tables(GuestConfig(**values), given.get("mechanism", {}))
     _check_together(config)
     return config
+
+
+def _with_tables(config: GuestConfig, given: object) -> GuestConfig:
+    """Add the tables [mechanism.NAME]. Their shape alone is checked: nothing here imports a mechanism."""
+    if not isinstance(given, dict) or not all(isinstance(table, dict) for table in given.values()):
+        raise ConfigError("mechanism: write its settings below [mechanism.NAME]")
+    tables: dict[str, Table] = {}
+    for name, table in given.items():
+        if name not in config.mechanisms:
+            raise ConfigError(f"[mechanism.{name}]: write {name} in mechanisms too")
+        if name in OURS:
+            raise ConfigError(f"[mechanism.{name}]: write the options of {name} above all tables")
+        if len(table) > KEYS_MAX:
+            raise ConfigError(f"[mechanism.{name}]: write at most {KEYS_MAX} keys")
+        tables[name] = {key: table_value(name, key, value) for key, value in table.items()}
+        if not isinstance(tables[name].get("accept_identity", False), bool):
+            raise ConfigError(f"[mechanism.{name}] accept_identity: write true or false")
+    return config._replace(mechanism=tables)
 
 
 def _own_spn(name: str) -> str:

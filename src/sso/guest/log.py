@@ -88,13 +88,14 @@ PROGRAMS: dict[str, Mapping[str, str]] = {
             *("session-begin", "session-end", "session-failed", *(f"session-{cause}" for cause in ENDS)),
             *("child-stopped", "child-failed", "child-not-made", "agent-late", "record-malformed"),
             *("peer-silent", "peer-late", "authenticated", "not-authenticated"),
-            *("mechanism-unavailable", "credential-refused", "no-fence"),
+            *("mechanism-unavailable", "mechanism-left-out", "credential-refused", "no-fence"),
         )
     },
     "sso-acceptor": {
         word: f"sso.acceptor.{word}"
         for word in (
-            *("mechanism-failed", "record-malformed", "worker-failed", "worker-not-made", "no-fence"),
+            *("mechanism-failed", "mechanism-late", "mechanism-left-out", "record-malformed"),
+            *("worker-failed", "worker-not-made", "no-fence"),
             *("digest-key-replaced", "digest-key-not-kept"),
         )
     },
@@ -120,7 +121,8 @@ _PRIORITIES = {
         *("bus-lost", "bus-name-refused", "links-lost", "record-malformed", "pam-malformed"),
         "pam-other-version",
         *("child-stopped", "child-failed", "child-not-made", "agent-late"),
-        *("mechanism-failed", "mechanism-unavailable", "worker-failed", "worker-not-made", "no-fence"),
+        *("mechanism-failed", "mechanism-late", "mechanism-left-out", "mechanism-unavailable"),
+        *("worker-failed", "worker-not-made", "no-fence"),
         *("digest-key-replaced", "digest-key-not-kept"),
     ),
 }

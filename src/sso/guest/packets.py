@@ -7,9 +7,12 @@ octet of OP and its payload, at most PACKET_MAX octets:
     M in-tls(1) name       make a mechanism   + | - cause NUL detail
     B binding              its binding        +
     S token                one step           + complete(1) token | - cause NUL detail
-    E                      the layer          + has-credential(1) exported
+    E                      the layer          + credential(1) exported, or the peer | - cause NUL detail
     C type NUL blob        a credential       + principal | - cause NUL detail
     J attempt(16)          judge the claim    V code(4), whenever the login is decided
+
+`credential` is 0 for none, else 1 and more: the place of its type among those that the mechanism declares. A
+mechanism that cannot resume a layer has none, and says who its peer is.
 
 The front of a longer payload goes ahead in packets P, which nobody answers: a socket takes no packet larger
 than its buffer, which is some 200 KiB and up to each machine's administrator. All in all it is at most

@@ -22,7 +22,7 @@ import struct
 from array import array
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import ClassVar, Self, TypeVar
+from typing import ClassVar, NamedTuple, Self, TypeVar
 
 from sso.errors import LocalProtocolError, RemoteProtocolError
 from sso.guest.fields import Record, fits, get, put, unpack
@@ -33,6 +33,7 @@ SECRET_MAX = 128 * 1024  # octets of a ticket's cache: a ticket of 64 KiB, and t
 PASSWORD_MAX = 511  # PAM_MAX_RESP_SIZE without its NUL
 USER_SIZE = 256  # LOGIN_NAME_MAX (limits.h), with its NUL
 PRINCIPAL_SIZE = 512
+MECHANISM_SIZE = 64  # octets of a mechanism's name and of its namespace, with their NUL
 
 
 class Kind(IntEnum):
@@ -167,24 +168,41 @@ class Child(_Session):
     FILES = 1
 
 
+class Who(NamedTuple):
+    """Somebody, as mechanisms name them: the same text in two namespaces names two."""
+
+    namespace: str
+    principal: str
+
+
 class Authenticated(Record):
     """Who was authenticated: `principal` is user@REALM, for a password the user name.
 
+    Whose names `principal` is one of says `namespace`, "kerberos" for user@REALM; `mechanism` is the one that
+    brought it. One of the two that does not fit its field goes as "", which is none that there is.
     A principal that does not fit its field goes as "", which names nobody; so a peer with a strange name
     ends only its own session. `digest` is the keyed one of a password, or zeros; `expires` the end of
     the ticket in seconds since the epoch. The secret's descriptor comes along for kinds 1 and 2.
     """
 
-    LAYOUT: ClassVar[struct.Struct] = struct.Struct(f">4sQ16sB{PRINCIPAL_SIZE}s32sQ")
+    LAYOUT: ClassVar[struct.Struct] = struct.Struct(
+        f">4sQ16sB{PRINCIPAL_SIZE}s32sQ{MECHANISM_SIZE}s{MECHANISM_SIZE}s"
+    )
     id: int
     attempt: bytes
     kind: Kind
     principal: str
     digest: bytes
     expires: int
+    mechanism: str = "GSSAPI"
+    namespace: str = "kerberos"
 
     def __repr__(self) -> str:
-        return f"<Authenticated {self.id} {self.kind.name} {self.principal}>"
+        return f"<Authenticated {self.id} {self.kind.name} {self.mechanism} {self.principal}>"
+
+    @property
+    def who(self) -> Who:
+        return Who(self.namespace, self.principal)
 
     @property
     def files(self) -> int:
@@ -192,16 +210,20 @@ class Authenticated(Record):
 
     def pack(self) -> bytes:
         principal = self.principal.encode() if fits(self.principal, PRINCIPAL_SIZE) else b""
+        names = (
+            text.encode() if fits(text, MECHANISM_SIZE) else b"" for text in (self.mechanism, self.namespace)
+        )
         expires = max(0, min(self.expires, 2**64 - 1))
-        return self.LAYOUT.pack(b"AUTH", self.id, self.attempt, self.kind, principal, self.digest, expires)
+        head = (b"AUTH", self.id, self.attempt, self.kind, principal, self.digest, expires)
+        return self.LAYOUT.pack(*head, *names)
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
         values = unpack(cls.LAYOUT, data, b"AUTH")
-        id, attempt, kind, principal, digest, expires = values
+        id, attempt, kind, principal, digest, expires, *names = values
         if kind not in (Kind.PASSWORD, Kind.KERBEROS, Kind.IDENTITY):
             raise RemoteProtocolError("an authentication of no known kind")
-        return cls(id, attempt, Kind(kind), get(principal), digest, expires)
+        return cls(id, attempt, Kind(kind), get(principal), digest, expires, *map(get, names))
 
 
 class Outcome(Record):

@@ -104,6 +104,22 @@ def test_a_wrong_password_is_one_failure_and_the_screen_works_on(
         assert command("id -un") == "alice"
 
 
+def test_a_mechanism_that_cannot_be_used_is_left_out_and_a_ticket_signs_in(
+    realm: Realm, make_guest: MakeGuest
+) -> None:
+    realm.kinit("alice", "-f")
+    guest = make_guest('mechanisms = ["GSSAPI", "X-NOBODY", "kerberos"]')
+    guest.screen.expect("login: ")
+    assert sign_in(guest, realm, "--spn", SPN).code == Exit.SIGNED_IN
+    with shell(guest) as command:
+        assert command("id -un") == "alice"
+    lines = [line for line in guest.log().splitlines() if "X-NOBODY" in line]
+    assert sorted(line.split()[:2] for line in lines) == [
+        ["sso-acceptor:", "mechanism-left-out"],
+        ["sso-channel:", "mechanism-left-out"],
+    ]
+
+
 @pytest.mark.proves("S125")
 def test_the_next_client_is_served_after_a_silent_one(realm: Realm, make_guest: MakeGuest) -> None:
     import socket

@@ -16,7 +16,7 @@ from sso.guest.agent import mapping
 from sso.guest.agent.account import Rules
 from sso.guest.agent.mapping import Mapped, Mapper
 from sso.guest.agent.rules import Eligibility
-from sso.guest.records import Kind
+from sso.guest.records import Kind, Who
 
 ACCOUNTS = {
     "alice": account("alice", 4001),
@@ -62,7 +62,8 @@ def lookup(name: str) -> pwd.struct_passwd:
 
 def ask(reactor: Reactor, principal: str, kind: Kind = Kind.KERBEROS, rules: Rules | None = None) -> Mapped:
     got: list[Mapped] = []
-    Mapper(reactor, rules or Rules(), passwd=lookup).ask(kind, principal, got.append)
+    who = Who("password" if kind is Kind.PASSWORD else "kerberos", principal)
+    Mapper(reactor, rules or Rules(), passwd=lookup).ask(who, got.append)
     limit = time.monotonic() + 10
     while not got and time.monotonic() < limit:
         reactor.turn(0.5)
@@ -232,7 +233,7 @@ def test_a_directory_service_that_hangs_blocks_nobody_and_is_killed() -> None:
         raise AssertionError
 
     got: list[Mapped] = []
-    forked = Mapper(reactor, Rules(), passwd=hang).ask(Kind.PASSWORD, "alice", got.append)
+    forked = Mapper(reactor, Rules(), passwd=hang).ask(Who("password", "alice"), got.append)
     reactor.turn(0)
     clock.now += 4.9
     reactor.turn(0)
@@ -304,3 +305,19 @@ def test_a_process_that_holds_the_pipe_open_holds_nobody_up(reactor: Reactor) ->
         os._exit(0)
 
     assert run(reactor, leave_one_behind) == b""
+
+
+def test_a_name_of_another_namespace_is_the_login_name_itself(reactor: Reactor) -> None:
+    """No rule of Kerberos says whom it means, and whatever looks like a principal names nobody."""
+
+    def found(namespace: str, principal: str) -> tuple[Eligibility, str]:
+        got: list[Mapped] = []
+        Mapper(reactor, Rules(), passwd=lookup).ask(Who(namespace, principal), got.append)
+        while not got:
+            reactor.turn(10)
+        return got[0].finding, got[0].user
+
+    assert found("X-OTHER", "alice") == (Eligibility.GOOD, "alice")
+    assert found("X-OTHER", "alice@TEST.EXAMPLE")[0] is not Eligibility.GOOD
+    assert found("X-OTHER", "root")[0] is not Eligibility.GOOD
+    assert found("X-OTHER", "")[0] is not Eligibility.GOOD

@@ -11,7 +11,7 @@ from sso.guest.agent import proof
 from sso.guest.agent.account import Checked
 from sso.guest.agent.attempts import NO_DIGEST, Attempts
 from sso.guest.agent.proof import Proofs
-from sso.guest.records import Authenticated, Kind, Operation, Verdict
+from sso.guest.records import Authenticated, Kind, Operation, Verdict, Who
 from sso.guest.seat.logind import Seated
 
 RIGHT, WRONG, OTHER = b"r" * 32, b"w" * 32, b"o" * 32
@@ -115,7 +115,8 @@ def parked(make: MakeStage) -> Guest:
     guest = locked(make)
     signed_in = guest.stage.agent.judge.signed_in
     assert signed_in is not None
-    signed_in.path, signed_in.parked, signed_in.principal = "/nonexistent/cc", True, "alice@TEST.EXAMPLE"
+    signed_in.path, signed_in.parked = "/nonexistent/cc", True
+    signed_in.who = Who("kerberos", "alice@TEST.EXAMPLE")
     return guest
 
 

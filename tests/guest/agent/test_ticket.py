@@ -13,7 +13,7 @@ from sso.daemon.reactor import Reactor
 from sso.guest.agent.attempts import NO_DIGEST
 from sso.guest.agent.opening import SignedIn
 from sso.guest.agent.ticket import Tickets
-from sso.guest.records import Authenticated, Kind
+from sso.guest.records import Authenticated, Kind, Who
 
 pytestmark = pytest.mark.e2e  # becomes another user, so it needs root
 UID = 1  # daemon's, on every Debian
@@ -33,7 +33,9 @@ class Bed:
         self.tickets = Tickets(self.reactor, park)
         self.reactor.clock = self.clock
         link: Any = None  # the PAM connection is not looked at here
-        self.session = SignedIn(link, "daemon", UID, "alice@A", NO_DIGEST, 5000, 0.0, str(self.path))
+        self.session = SignedIn(
+            link, "daemon", UID, Who("kerberos", "alice@A"), NO_DIGEST, 5000, 0.0, str(self.path)
+        )
 
     def claim(self, **changes: Any) -> Authenticated:
         values: dict[str, Any] = {"principal": "alice@A", "expires": 6000, "kind": Kind.KERBEROS} | changes

@@ -7,6 +7,7 @@ each worker, of that worker's own session, and hands it to the agent with its se
 
 import os
 import select
+import signal
 import socket
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,7 +19,16 @@ from sso.daemon.reactor import Reactor, boot_time
 from sso.daemon.syscalls import Fence
 from sso.errors import RemoteProtocolError
 from sso.guest import records
-from sso.guest.acceptor.peer_session import CLAIMED, OVER, Load, Make, is_sealed, rehearse, serve
+from sso.guest.acceptor.peer_session import (
+    ANSWER_TIME,
+    CLAIMED,
+    OVER,
+    Load,
+    Make,
+    is_sealed,
+    rehearse,
+    serve,
+)
 from sso.guest.packets import VERDICT
 from sso.guest.records import Authenticated, Child, Outcome, Received
 
@@ -196,7 +206,9 @@ class AcceptorProcess:
         self._on_claim(worker)  # if it was made, it is there
         word = answer.decode("ascii", "replace")[:NAME_MAX]
         if answer not in (OVER, CLAIMED):
-            if word.isidentifier():
+            if worker.process.killed_by == signal.SIGALRM:
+                self._note("mechanism-late", f"no answer within {ANSWER_TIME:.0f} s", session=worker.id)
+            elif word.isidentifier():
                 self._note("mechanism-failed", word, session=worker.id)
             else:
                 self._note("worker-failed", session=worker.id)

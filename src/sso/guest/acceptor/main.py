@@ -9,12 +9,13 @@ from sso.daemon import notify
 from sso.daemon.confine import confine, owned_folder
 from sso.daemon.syscalls import Fence
 from sso.errors import ConfigError
+from sso.guest import mechanisms
 from sso.guest.acceptor.acceptor import AcceptorProcess
 from sso.guest.acceptor.digest_key import digest_key
 from sso.guest.config import GuestConfig
 from sso.guest.links import Join, joined
 from sso.guest.log import note, open_as
-from sso.mech import CONFIDENTIALITY, NO_LAYER, Mechanism, Pair, load
+from sso.mech import Mechanism, Pair
 
 STATE = "/var/lib/console-sso/acceptor"  # the replay cache and the digests' key: they outlive a restart
 
@@ -31,39 +32,30 @@ def run(config: GuestConfig, join: Join) -> int:
     fence = Fence(keeps_files=True)
     if fence.why_not:
         note("no-fence", fence.why_not)
-    for links in joined(join, config):
-        pairs = pairs or _prepared(config)  # the others begin meanwhile: a peer is greeted without us
+    for before, links in enumerate(joined(join, config)):
+        if not before:
+            pairs = _prepared(config)  # as root, and the others begin meanwhile: a peer is greeted without us
         confine(config.acceptor_user)  # for good, so that the next times change nothing
         signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
         key = key or digest_key(folder, note)
         notify.ready(f"accepting for {config.spn}" if config.spn else "accepting")
-        halves = _make(config, pairs), _load(pairs)
+        halves = _make(pairs), _load(pairs)
         AcceptorProcess(links.agent, links.other, *halves, note, key=key, fence=fence).run()
     return 0
 
 
 def _prepared(config: GuestConfig) -> dict[str, Pair]:
-    """Every mechanism that is allowed, with what it imports late, for the workers to come."""
-    pairs = {name: load(name, config.mechanisms) for name in config.mechanisms if name != "TLS"}
+    """Every mechanism that is allowed, with its settings and what it imports late, for workers to come."""
+    pairs = mechanisms.ours(config)
     for pair in pairs.values():
         if pair.prepare is not None:
             pair.prepare()
-    return pairs
+    pairs |= mechanisms.others(config, note, prepare=True)
+    return {name: mechanisms.with_settings(config, pair) for name, pair in pairs.items()}
 
 
-def _make(config: GuestConfig, pairs: dict[str, Pair]) -> Callable[[str, bool], Mechanism]:
-    """The accepting halves of SASL mechanisms: GSSAPI has our keytab, others know their own keys."""
-
-    def make(name: str, in_tls: bool) -> Mechanism:
-        pair = _pair(pairs, name)
-        if pair.kind != "sasl":
-            raise ConfigError(f"{name} is no SASL mechanism")
-        if name != "GSSAPI":
-            return pair.accept()
-        layers = (NO_LAYER, CONFIDENTIALITY) if in_tls else (CONFIDENTIALITY,)
-        return pair.accept(spn=config.spn, keytab=config.keytab, layers=layers)
-
-    return make
+def _make(pairs: dict[str, Pair]) -> Callable[[str, bool], Mechanism]:
+    return lambda name, in_tls: mechanisms.accepting(_pair(pairs, name), in_tls)
 
 
 def _load(pairs: dict[str, Pair]) -> Callable[[str], Pair]:
@@ -72,5 +64,5 @@ def _load(pairs: dict[str, Pair]) -> Callable[[str], Pair]:
 
 def _pair(pairs: dict[str, Pair], name: str) -> Pair:
     if name not in pairs:
-        raise ConfigError("the mechanism is not in the list of allowed mechanisms")
+        raise ConfigError("the mechanism is not in the list of allowed mechanisms, or cannot be used")
     return pairs[name]

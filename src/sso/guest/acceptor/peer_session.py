@@ -8,29 +8,33 @@ prepared, and has one descriptor, an end of a pair to the acceptor: from there i
 import fcntl
 import hmac
 import os
+import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from sso.errors import ConfigError, MechanismError
 from sso.framing import wipe
 from sso.guest import records
 from sso.guest.packets import BIND, CREDENTIAL, EXPORT, JUDGE, MAKE, NO, STEP, YES, Inbox, send
-from sso.guest.records import Kind
-from sso.mech import Mechanism, Pair
+from sso.guest.records import PRINCIPAL_SIZE, SECRET_MAX, Kind
+from sso.mech import NO_LAYER, PASSWORD, TICKET, TOKEN_MAX, Mechanism, Pair
 
 Make = Callable[[str, bool], Mechanism]
 Load = Callable[[str], Pair]
 TYPE_MAX = 64  # octets of a credential type's name
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 OVER, CLAIMED = b"over", b"claimed"
+ANSWER_TIME = 4.0  # seconds for one packet, less than a child waits: the kernel kills a worker that is later
+KINDS = {TICKET: Kind.KERBEROS, PASSWORD: Kind.PASSWORD}  # by what a Pair `gives`
 
 
 class PeerSession:
     """What one child has shown so far, and at most one claim of it.
 
-    `make(name, in_tls)` gives the accepting half of a SASL mechanism, `load(type)` the pair of a
-    credential type. Whatever a child sends, the answer is a reply packet or None for "end it"; `failure`
-    names the kind of a defect that ended it.
+    `make(name, in_tls)` gives the accepting half of a SASL mechanism, `load(name)` the pair of a mechanism or
+    credential type, whose `accept` has its settings. Whatever a child sends, the answer is a reply packet or
+    None for "end it"; `failure` names the kind of a defect that ended it.
     """
 
     def __init__(self, id: int, make: Make, load: Load) -> None:
@@ -40,7 +44,8 @@ class PeerSession:
         self.failure = ""
         self._make, self._load = make, load
         self._mechanism: Mechanism | None = None
-        self._claim: Mechanism | None = None
+        self._pair: Pair | None = None  # of the mechanism
+        self._claim: tuple[Pair, Mechanism] | None = None
 
     def reply(self, packet: bytes | memoryview) -> bytes | None:
         """The reply to one packet; None ends the session, b"" answers later (a claim to judge)."""
@@ -67,7 +72,13 @@ class PeerSession:
     def _on_make(self, payload: memoryview) -> bytes | None:
         if self._mechanism is not None or not payload:
             return None
-        self._mechanism = self._make(bytes(payload[1:]).decode("ascii", "replace"), payload[0] == 1)
+        name = bytes(payload[1:]).decode("ascii", "replace")
+        try:
+            self._pair, self._mechanism = self._load(name), self._make(name, payload[0] == 1)
+        except (MechanismError, ConfigError):
+            raise
+        except Exception as error:  # nothing has run yet that a peer could have reached: others may be tried
+            raise MechanismError("failed", type(error).__name__) from None
         return YES
 
     def _on_bind(self, payload: memoryview) -> bytes | None:
@@ -77,28 +88,39 @@ class PeerSession:
         return YES
 
     def _on_step(self, payload: memoryview) -> bytes | None:
-        if self._mechanism is None or self._mechanism.complete:
+        mechanism, pair = self._mechanism, self._pair
+        if mechanism is None or pair is None or mechanism.complete:
             return None
-        token = bytes(self._mechanism.step(bytes(payload)))
-        if self._mechanism.complete:
-            self._claim = self._mechanism
-        return YES + bytes([self._mechanism.complete]) + token
+        token = _capped(mechanism.step(bytes(payload)))
+        if mechanism.complete:
+            _check(pair, mechanism)
+            self._claim = pair, mechanism
+        return YES + bytes([mechanism.complete]) + token
 
     def _on_export(self, payload: memoryview) -> bytes | None:
-        if self._mechanism is None or not self._mechanism.complete:
+        mechanism, pair = self._mechanism, self._pair
+        if mechanism is None or pair is None or not mechanism.complete:
             return None
-        return YES + bytes([self._mechanism.credential is not None]) + self._mechanism.export()
+        given = 0 if mechanism.credential is None else 1 + pair.provides.index(mechanism.credential.type)
+        if pair.resume is not None:
+            return YES + bytes([given]) + _capped(mechanism.export())
+        if mechanism.layer != NO_LAYER:
+            raise MechanismError("not-exportable", "it has a layer, and nothing that goes on with it")
+        return YES + bytes([given]) + mechanism.peer.encode()
 
     def _on_credential(self, payload: memoryview) -> bytes | None:
         end = next((at for at, octet in enumerate(payload[:TYPE_MAX]) if octet == 0), len(payload))
-        authenticated = (
-            self._mechanism.peer if self._mechanism is not None and self._claim is not None else ""
-        )
+        before = self._claim
         pair = self._load(bytes(payload[: min(end, TYPE_MAX)]).decode("ascii", "replace"))
-        # A password names its own user, so it never follows an authentication that named another.
-        if pair.kind != "credential" or (pair.name == "password") == bool(authenticated):
+        if pair.kind != "credential":
             return None
-        half = pair.accept(**({} if pair.name == "password" else {"principal": authenticated}))
+        # What proves by itself whose it is never follows an authentication that may have named another; and
+        # what does not belongs to a name of the same namespace.
+        if before is not None and (pair.alone or pair.names != before[0].names or not before[1].peer):
+            return None
+        if before is None and not pair.alone:
+            return None
+        half = pair.accept(**({} if before is None else {"principal": before[1].peer}))
         blob = bytearray(payload[end + 1 :])
         try:
             half.step(blob)  # type: ignore[arg-type]  # a bytearray, so that it can be wiped
@@ -107,7 +129,10 @@ class PeerSession:
         if half.credential is None:
             return None
         half.peer = half.credential.principal
-        self._claim = half
+        _check(pair, half)
+        if before is not None and half.peer != before[1].peer:
+            raise MechanismError("principal", "the credential belongs to another one")
+        self._claim = pair, half
         return YES + half.peer.encode()
 
     def _on_judge(self, payload: memoryview) -> bytes | None:
@@ -118,26 +143,54 @@ class PeerSession:
 
     def claim(self, key: bytes) -> tuple[records.Authenticated, int | None]:
         """What the agent is told, and the sealed file with the secret (None without one)."""
-        claim = self._claim
-        if claim is None:
+        if self._claim is None:
             raise MechanismError("no-claim")
-        credential = claim.credential
-        kind, secret, digest = Kind.IDENTITY, None, bytes(32)
-        if credential is not None and credential.secret is not None:
-            kind = Kind.PASSWORD if credential.type == "password" else Kind.KERBEROS
-            secret = _sealed(credential.secret)
-            if kind is Kind.PASSWORD:
-                digest = _digest(key, claim.peer, credential.secret)
-        expires = credential.expires if credential is not None else 0
-        record = records.Authenticated(self.id, self.attempt, kind, claim.peer, digest, expires)
+        pair, half = self._claim
+        credential = half.credential
+        kind, secret, digest, expires = Kind.IDENTITY, None, bytes(32), 0
+        if credential is not None:
+            expires = credential.expires
+            if credential.secret is not None and pair.gives in KINDS:
+                kind, secret = KINDS[pair.gives], _sealed(credential.secret)
+                if kind is Kind.PASSWORD:
+                    digest = _digest(key, half.peer, credential.secret)
+        record = records.Authenticated(
+            self.id, self.attempt, kind, half.peer, digest, expires, pair.name, pair.names
+        )
         self.dispose()
         return record, secret
 
     def dispose(self) -> None:
-        for mechanism in (self._mechanism, self._claim):
+        for mechanism in (self._mechanism, self._claim[1] if self._claim is not None else None):
             if mechanism is not None:
                 mechanism.dispose()
-        self._mechanism = self._claim = None
+        self._mechanism = self._pair = self._claim = None
+
+
+def _capped(octets: object) -> bytes:
+    """A token or an exported layer as it may go on; MechanismError("too-long") for more than TOKEN_MAX."""
+    if not isinstance(octets, bytes | bytearray | memoryview):
+        raise TypeError("octets were due")
+    if len(octets) > TOKEN_MAX:
+        raise MechanismError("too-long", f"{len(octets)} octets, and {TOKEN_MAX} are the most")
+    return bytes(octets)
+
+
+def _check(pair: Pair, half: Mechanism) -> None:
+    """What a mechanism has to hold to when it is complete: its caps, and the types that it declares."""
+    if not isinstance(half.peer, str) or len(half.peer.encode(errors="replace")) >= PRINCIPAL_SIZE:
+        raise MechanismError("principal", f"{pair.name} names nobody in fewer than {PRINCIPAL_SIZE} octets")
+    credential = half.credential
+    if credential is None:
+        return
+    if credential.type not in pair.provides:
+        raise MechanismError(
+            "credential", f"{pair.name} gave a credential of a type that it does not declare"
+        )
+    if credential.principal != half.peer:
+        raise MechanismError("credential", f"{pair.name} gave a credential of another one")
+    if credential.secret is not None and len(credential.secret) > SECRET_MAX:
+        raise MechanismError("too-long", f"{pair.name} gave a credential that is too long")
 
 
 def serve(acceptor: socket.socket, make: Make, load: Load, key: bytes) -> bytes:
@@ -145,6 +198,7 @@ def serve(acceptor: socket.socket, make: Make, load: Load, key: bytes) -> bytes:
 
     The result is CLAIMED, OVER when there is nothing to claim, or the name of a defect's kind.
     """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     rehearse(make, load)
     received = records.receive(acceptor, records.Child)
     if received is None:
@@ -171,7 +225,9 @@ def _answer(session: PeerSession, child: socket.socket, acceptor: socket.socket,
     inbox = Inbox()
     while True:
         try:
-            reply = session.reply(inbox.receive(child))
+            packet = inbox.receive(child)
+            with _deadline():
+                reply = session.reply(packet)
             if reply:
                 send(child, reply[:1], memoryview(reply)[1:], socket.MSG_DONTWAIT)
         except OSError:
@@ -182,9 +238,20 @@ def _answer(session: PeerSession, child: socket.socket, acceptor: socket.socket,
             return session.failure.encode() or OVER
         if not reply:
             break
-    claim, secret = session.claim(key)
+    with _deadline():
+        claim, secret = session.claim(key)
     records.send(acceptor, claim, [] if secret is None else [secret])
     return CLAIMED
+
+
+@contextmanager
+def _deadline() -> Iterator[None]:
+    """Give what runs ANSWER_TIME; then the kernel ends this worker, in whatever library it hangs."""
+    signal.setitimer(signal.ITIMER_REAL, ANSWER_TIME)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
 
 
 def _digest(key: bytes, user: str, secret: bytearray) -> bytes:

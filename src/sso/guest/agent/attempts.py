@@ -9,7 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, NamedTuple, TypeVar
 
-from sso.guest.records import Authenticated, Kind, Verdict
+from sso.guest.records import Authenticated, Kind, Verdict, Who
 from sso.guest.seat import utmp
 
 PAUSES = (30.0, 120.0, 600.0)  # seconds after the first, second, third and further failures
@@ -192,7 +192,7 @@ class Answered(NamedTuple):
 
 
 class Outcomes:
-    """What was answered in the last 120 s, by attempt id, principal and kind (PROTOCOL.md section 10.2).
+    """What was answered in the last 120 s, by attempt id, who it is and kind (PROTOCOL.md section 10.2).
 
     The first answer stays. Of a password only that it was right, or that the account was refused, is kept; it
     is for sso.guest.agent.proof to compare the digest: the attempt id travels in clear, and proves nothing.
@@ -200,7 +200,7 @@ class Outcomes:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._kept: Bounded[tuple[bytes, str, Kind], tuple[float, Answered]] = Bounded()
+        self._kept: Bounded[tuple[bytes, Who, Kind], tuple[float, Answered]] = Bounded()
 
     def keep(self, claim: Authenticated, code: int, digest: bytes = NO_DIGEST) -> None:
         """Remember an answer. An attempt id of zeros is none, and "later" is no answer to keep to."""
@@ -229,5 +229,5 @@ def is_repeated(claim: Authenticated, before: Authenticated) -> bool:
     return any(claim.attempt) and _key(claim) == _key(before)
 
 
-def _key(claim: Authenticated) -> tuple[bytes, str, Kind]:
-    return claim.attempt, claim.principal, claim.kind
+def _key(claim: Authenticated) -> tuple[bytes, Who, Kind]:
+    return claim.attempt, claim.who, claim.kind

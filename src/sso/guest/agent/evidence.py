@@ -11,6 +11,7 @@ from sso.guest.agent.rules import Action, AtSeat, Eligibility, LoginFacts, Worth
 from sso.guest.agent.ticket import Tickets
 from sso.guest.agent.tracking import Tracker
 from sso.guest.config import GuestConfig
+from sso.guest.records import Who
 from sso.guest.screens.driver import LoginDriver
 from sso.guest.seat.logind import Found
 
@@ -44,9 +45,10 @@ class Evidence:
 
     def claimed(self, login: Opening) -> LoginFacts:
         """What costs nothing: the claim itself, the configuration, and the size of the secret."""
-        kind = login.claim.kind
-        worth = Worth.NOT_ASKED if usable(kind, login.secret) else Worth.UNUSABLE
-        return LoginFacts(kind, self._config.accept_identity, self._driver.unlocks, worth)
+        claim = login.claim
+        worth = Worth.NOT_ASKED if usable(claim, login.secret) else Worth.UNUSABLE
+        accepted = self._config.accepts_identity(claim.mechanism)
+        return LoginFacts(claim.kind, accepted, self._driver.unlocks, worth)
 
     def mapped(self, login: Opening, mapped: Mapped) -> LoginFacts:
         """Who that is here, and whether this attempt was answered before."""
@@ -58,14 +60,14 @@ class Evidence:
         login.known = self._outcomes.find(login.claim)
         return login.facts._replace(account=mapped.finding, answered=login.known is not None)
 
-    def seen(self, login: Opening, found: Found, present: str) -> LoginFacts:
-        """Who is there; `present` is the principal who was let in and has not left since."""
+    def seen(self, login: Opening, found: Found, present: Who | None) -> LoginFacts:
+        """Who is there; `present` was let in and has not left since."""
         login.seated, session = found.user, self._tracker.session
         locking, at_seat = self._newcomer.locking, self._tracker.at_seat
         return login.facts._replace(
             seat=AtSeat.LOCKING if locking else at_seat(login.user, login.uid, found),
             ours=self._tracker.whose(login.uid),
-            here=present == login.claim.principal,
+            here=present == login.claim.who,
             renewal=self._tickets.renewal(login.claim, session),
         )
 

@@ -21,7 +21,7 @@ from sso.guest.agent.tracking import Tracker
 from sso.guest.agent.unlock import Checker, Unlocker
 from sso.guest.config import DEFAULT, GuestConfig
 from sso.guest.log import note
-from sso.guest.records import Authenticated, Kind, Verdict
+from sso.guest.records import Authenticated, Kind, Verdict, Who
 from sso.guest.seat.logind import Found
 
 
@@ -62,7 +62,7 @@ class Judge:
         sources = self._proofs, self._outcomes, self._tracker, self._tickets, self._newcomer
         self._evidence = Evidence(*sources, console.driver, config, would_lock)
         self._current: int | None = None  # the peer session that may still claim something
-        self._present = ""  # the principal who has signed in and not left since
+        self._present: Who | None = None  # who has signed in and not left since
         self.login: Opening | None = None
         console.seat.watch(self._seat_changed)
 
@@ -109,7 +109,7 @@ class Judge:
         """Whoever was let in before is not the client any more, nor who had a login begun that goes on."""
         if self.login is not None and self.login.told:
             self._revoke()
-        self._present = ""
+        self._present = None
         self._outcomes.left()
         self.unlocker.forget()
 
@@ -133,7 +133,7 @@ class Judge:
             self._revoke()
             self._newcomer.begin(opening=False)  # what it may find is what is open now
         login = self.login = Opening(claim, secret)
-        signed_in = self._present or (self.signed_in.principal if self.signed_in is not None else "")
+        signed_in = self._present or (self.signed_in.who if self.signed_in is not None else None)
         self._newcomer.hear(claim, signed_in, self._outcomes.let_in(claim), lambda: self._heard(login))
 
     def _goes_on(self, claim: Authenticated) -> bool:
@@ -166,7 +166,7 @@ class Judge:
             return
         match decision.action:
             case Action.MAP:
-                login.worker = self._mapper.ask(login.claim.kind, login.claim.principal, self._mapped)
+                login.worker = self._mapper.ask(login.claim.who, self._mapped)
             case Action.LOOK:
                 self._look(login)
             case Action.LOCK:
@@ -380,7 +380,7 @@ class Judge:
         note(message, session=claim.id, **user, code=int(code), **values)
         self._forget(login)
         if code == Verdict.LOGGED_IN:
-            self._present = claim.principal
+            self._present = claim.who
             self._console.back()
             if not login.told:  # else another client may be there by now
                 self._newcomer.settle()

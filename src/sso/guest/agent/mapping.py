@@ -1,7 +1,8 @@
 """From a principal to a local user, in a forked process that ends as that user.
 
-For a ticket: krb5_aname_to_localname says who, krb5_kuserok whether that account lets the principal in
-(MIT krb5 Application Developer Reference). For a password the name was typed, and PAM proves it later.
+For a name of Kerberos: krb5_aname_to_localname says who, krb5_kuserok whether that account lets the principal
+in (MIT krb5 Application Developer Reference). A name of any other namespace has to be the login name itself:
+for a password it was typed, and PAM proves it later.
 """
 
 import ctypes
@@ -17,7 +18,8 @@ from sso.guest.agent import default_cache
 from sso.guest.agent.account import Rules
 from sso.guest.agent.rules import Eligibility
 from sso.guest.fields import fits
-from sso.guest.records import USER_SIZE, Kind, is_login_name
+from sso.guest.records import USER_SIZE, Who, is_login_name
+from sso.mech import KERBEROS
 
 MAPPING_SECONDS = 5.0
 RULE_MAX = 64  # octets: MAX_USERNAME of MIT krb5's kuserok, with its NUL one more
@@ -54,7 +56,7 @@ class Mapped(NamedTuple):
 class Mapping(Protocol):
     """Starts the answer to who a principal is here; Mapper is the real one."""
 
-    def ask(self, kind: Kind, principal: str, done: Callable[[Mapped], None]) -> Forked: ...
+    def ask(self, who: Who, done: Callable[[Mapped], None]) -> Forked: ...
 
 
 class Mapper:
@@ -69,12 +71,12 @@ class Mapper:
     ) -> None:
         self._reactor, self._rules, self._seconds, self._passwd = reactor, rules, seconds, passwd
 
-    def ask(self, kind: Kind, principal: str, done: Callable[[Mapped], None]) -> Forked:
+    def ask(self, who: Who, done: Callable[[Mapped], None]) -> Forked:
         """Answer through `done` later, within the deadline; cancel the worker to hear nothing."""
-        work = _map_name if kind is Kind.PASSWORD else _map_principal
+        work = _map_principal if who.namespace == KERBEROS else _map_name
         return Forked(
             self._reactor,
-            lambda: work(principal, self._rules, self._passwd).pack(),
+            lambda: work(who.principal, self._rules, self._passwd).pack(),
             lambda answer: done(self._judge(Mapped.unpack(answer))),
             self._seconds,
         )

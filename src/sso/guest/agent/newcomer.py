@@ -10,7 +10,7 @@ from enum import Enum, auto
 from sso.daemon.reactor import Reactor, Timer
 from sso.guest.agent.leaving import Leaving
 from sso.guest.log import note
-from sso.guest.records import Authenticated, Kind
+from sso.guest.records import Authenticated, Kind, Who
 from sso.guest.seat.logind import Found
 
 RENEWAL_SECONDS = 10.0  # from its beginning: a step of the protocol's, and a renewal asks no person
@@ -58,14 +58,16 @@ class Newcomer:
         began = self._began
         self._console.seat.look(lambda found: self._looked(began, found))
 
-    def hear(self, claim: Authenticated, signed_in: str, repeated: bool, go_on: Callable[[], None]) -> None:
+    def hear(
+        self, claim: Authenticated, signed_in: Who | None, repeated: bool, go_on: Callable[[], None]
+    ) -> None:
         """What the client has shown; `go_on` when it may be judged.
 
-        It may be a renewal by the principal `signed_in`, or by any where nobody knows ("") which one it is:
+        It may be a renewal by who is `signed_in`, or by anybody where nobody knows (None) who that is:
         then it is judged first, and `settle` or `lock` follows. A password never is one: PAM alone proves it.
         But the attempt that has opened the session may be `repeated`, by the client that waited for it.
         """
-        if repeated or (claim.kind is not Kind.PASSWORD and signed_in in ("", claim.principal)):
+        if repeated or (claim.kind is not Kind.PASSWORD and signed_in in (None, claim.who)):
             go_on()
         else:
             self.lock(go_on)

@@ -8,8 +8,9 @@ from sso.daemon.reactor import Timer
 from sso.guest.agent.attempts import Answered, Guess
 from sso.guest.agent.pam_socket import PamConnection
 from sso.guest.agent.rules import LoginFacts
-from sso.guest.records import PASSWORD_MAX, SECRET_MAX, Authenticated, Kind
+from sso.guest.records import PASSWORD_MAX, SECRET_MAX, Authenticated, Kind, Who
 from sso.guest.seat.logind import Seated
+from sso.mech import KERBEROS
 
 TOKEN_SIZE = 32  # octets
 
@@ -25,16 +26,20 @@ class SignedIn:
         connection: PamConnection,
         user: str,
         uid: int,
-        principal: str,
+        who: Who,
         digest: bytes,
         expires: int,
         since: float,
         path: str = "",
     ) -> None:
-        self.connection, self.user, self.uid, self.principal = connection, user, uid, principal
+        self.connection, self.user, self.uid, self.who = connection, user, uid, who
         self.digest, self.expires, self.since, self.path = digest, expires, since, path
         self.refreshed = float("-inf")
         self.parked = self.appeared = False
+
+    @property
+    def principal(self) -> str:
+        return self.who.principal
 
 
 class Opening:
@@ -90,9 +95,13 @@ def new_token() -> str:
     return os.urandom(TOKEN_SIZE).hex()
 
 
-def usable(kind: Kind, secret: int | None) -> bool:
-    """Whether the secret is a plain file of a size that the PAM module takes; its octets are not read."""
-    if secret is None:
+def usable(claim: Authenticated, secret: int | None) -> bool:
+    """Whether the secret is a plain file of a size that the PAM module takes; its octets are not read.
+
+    A ticket belongs to a name of Kerberos: of another namespace it would be somebody else's.
+    """
+    kind = claim.kind
+    if secret is None or (kind is Kind.KERBEROS and claim.namespace != KERBEROS):
         return not kind.files
     found = os.fstat(secret)
     most = PASSWORD_MAX if kind is Kind.PASSWORD else SECRET_MAX

@@ -27,7 +27,7 @@ class Tickets:
 
         At most once a minute; a parked one always comes back.
         """
-        if claim.kind is not Kind.KERBEROS or not session.path or claim.principal != session.principal:
+        if claim.kind is not Kind.KERBEROS or not session.path or claim.who != session.who:
             return False
         if session.parked:
             return True

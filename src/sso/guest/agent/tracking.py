@@ -30,7 +30,7 @@ class Tracker:
     def begin(self, login: Opening, connection: PamConnection) -> None:
         """PAM has opened the login's session."""
         claim, now = login.claim, self._reactor.clock()
-        who = login.user, login.uid, claim.principal
+        who = login.user, login.uid, claim.who
         self.session = SignedIn(connection, *who, login.guess.digest, claim.expires, now, login.path)
         login.opened = True
 

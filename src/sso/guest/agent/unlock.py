@@ -62,7 +62,8 @@ class Unlocker:
 
     def offer(self, login: Opening, seated: Seated) -> None:
         """Her screen may be locked without that logind knows: a locker that asks gets a verdict."""
-        proved = login.claim.kind is not Kind.IDENTITY or self._config.accept_identity
+        claim = login.claim
+        proved = claim.kind is not Kind.IDENTITY or self._config.accepts_identity(claim.mechanism)
         if not proved or not seated.graphical or self._console.driver.unlocks:
             return
         self._withdraw()

@@ -6,19 +6,18 @@ It parses what the peer sends, speaks TLS, and asks the acceptor for everything 
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from sso.errors import MechanismError, PortClosed
 from sso.guest.channel.conversation import Claim, GuestConversation
-from sso.guest.channel.remote import Acceptance
-from sso.mech import Mechanism
+from sso.guest.channel.remote import BEAT_EVERY, Acceptance
+from sso.mech import Mechanism, Pair
 from sso.policy import GuestPolicy
 from sso.ports.port import Port
 from sso.ports.pump import Pump
 from sso.protocol.messages import Code
-
-BEAT_EVERY = 0.5  # seconds; the channel process ends a child that is silent for 2 s
 
 # How the child ended, for the channel process.
 DONE, ENDED, RESET, SILENT = 0, 10, 11, 12
@@ -84,6 +83,7 @@ def run(
     acceptor: socket.socket,
     pulse: int,
     policy: GuestPolicy,
+    pairs: Mapping[str, Pair],
     tls: Callable[[], Mechanism],
     info: Callable[[str], str | None],
     note: Callable[..., None],
@@ -93,8 +93,9 @@ def run(
 
     `confined` is called when the first words are written, before an octet of the peer is read.
     """
-    acceptance = Acceptance(acceptor)
-    child = ChildConversation(policy, acceptance, tls, lambda: _beat(pulse), info=info, note=note)
+    beat = partial(_beat, pulse)
+    acceptance = Acceptance(acceptor, pairs, beat)
+    child = ChildConversation(policy, acceptance, tls, beat, info=info, note=note)
     pump = Pump(port, child)
 
     def verdict() -> None:

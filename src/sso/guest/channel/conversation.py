@@ -179,14 +179,14 @@ class GuestConversation:
             in_tls=self.session.tls is not None, confidential=self.session.confidential
         ):
             self._conclude(Code.LAYER_REQUIRED)
-        elif credential is not None or "kerberos" not in self._policy.asked():
-            self._decide(mechanism.peer, credential)
+        elif credential is None and (types := self._policy.asked_after(event.name)):
+            self._ask(types)
         else:
-            self._ask(("kerberos",))
+            self._decide(mechanism.peer, credential)
 
     def _ask(self, types: tuple[str, ...]) -> None:
         self._asked = types
-        self.session.send(Authenticate(types))
+        self.session.send(Authenticate(types) if types else Ok())
 
     def _credentials(self, event: Credentials) -> None:
         session, peer = self.session, self.session.authenticated
@@ -201,7 +201,9 @@ class GuestConversation:
             event.secret[:] = bytes(len(event.secret))
             self._conclude(Code.CREDENTIAL_REFUSED if session.confidential else Code.LAYER_REQUIRED)
             return
-        arguments = {"principal": peer.peer} if peer is not None and event.type != "password" else {}
+        arguments = (
+            {"principal": peer.peer} if peer is not None and event.type not in self._policy.alone else {}
+        )
         try:
             half = self._make(event.type, **arguments)
             half.step(event.secret)  # type: ignore[arg-type]  # a bytearray, so that it can be wiped

@@ -5,20 +5,20 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
-from typing import Any
 
 from sso.daemon import notify
 from sso.daemon.confine import confine, die_with_parent
 from sso.daemon.syscalls import Fence
 from sso.errors import ConfigError
+from sso.guest import mechanisms
 from sso.guest.channel import child
 from sso.guest.channel.channel import Channel
 from sso.guest.config import GuestConfig
 from sso.guest.links import Join, joined
 from sso.guest.log import note, open_as
-from sso.mech import Mechanism, load
+from sso.mech import Mechanism, Pair, load
 from sso.policy import GuestPolicy
 from sso.ports.port import open_port
 from sso.ports.watch import PortWatch
@@ -30,7 +30,7 @@ def run(config: GuestConfig, join: Join) -> int:
     port = open_port(config.port, listen=True)
     tls = _tls(config)
     # Everything that a child needs is imported before it is forked: it may not be able to read it later.
-    pairs = [load(name, config.mechanisms) for name in config.mechanisms if name != "TLS"]
+    pairs = mechanisms.ours(config) | mechanisms.others(config, note)
 
     fence, owner = Fence(), os.getpid()
     if fence.why_not:
@@ -39,7 +39,7 @@ def run(config: GuestConfig, join: Join) -> int:
     def serve(connection: socket.socket, pulse: int) -> int:
         die_with_parent(owner)
         said = _info(config), note, fence.close_behind
-        return child.run(port, connection, pulse, _policy(config, pairs), tls, *said)
+        return child.run(port, connection, pulse, _policy(config, pairs.values()), pairs, tls, *said)
 
     try:
         for before, links in enumerate(joined(join, config)):  # late: nobody waits for our imports
@@ -55,11 +55,20 @@ def run(config: GuestConfig, join: Join) -> int:
     return 0
 
 
-def _policy(config: GuestConfig, pairs: list[Any]) -> GuestPolicy:
-    sasl = tuple(pair.name for pair in pairs if pair.kind == "sasl")
-    types = tuple(pair.name for pair in pairs if pair.kind == "credential")
+def _policy(config: GuestConfig, pairs: Collection[Pair]) -> GuestPolicy:
+    sasl = [pair for pair in pairs if pair.kind == "sasl"]
+    types = [pair for pair in pairs if pair.kind == "credential"]
     return GuestPolicy(
-        tls=bool(config.tls_certificate), sasl=sasl, types=types, require_tls=config.require_tls
+        tls=bool(config.tls_certificate),
+        sasl=tuple(pair.name for pair in sasl),
+        types=tuple(pair.name for pair in types),
+        require_tls=config.require_tls,
+        inside_tls=tuple(pair.name for pair in sasl if pair.inside_only),
+        alone=tuple(pair.name for pair in types if pair.alone),
+        followed=tuple(
+            (pair.name, tuple(type.name for type in types if not type.alone and type.names == pair.names))
+            for pair in sasl
+        ),
     )
 
 

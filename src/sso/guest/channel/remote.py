@@ -4,26 +4,33 @@ What they say and hear is in sso.guest.packets. The acceptor's worker is ours, b
 sent: whatever it answers ends this session at most.
 """
 
+import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sso.credential import Credential
-from sso.errors import MechanismError
+from sso.errors import ConfigError, MechanismError
 from sso.framing import wipe
 from sso.guest.channel.conversation import Claim
 from sso.guest.packets import BIND, CREDENTIAL, EXPORT, JUDGE, MAKE, STEP, VERDICT, YES, Inbox, send
 from sso.guest.records import is_code
-from sso.mech import Mechanism, load
+from sso.mech import Mechanism, Pair
 
-REPLY_TIME = 5.0  # seconds that the child waits for the acceptor
+REPLY_TIME = 6.0  # seconds that the child waits for the acceptor, whose worker has less (ANSWER_TIME)
+BEAT_EVERY = 0.5  # seconds; the channel process ends a child that is silent for 2 s
 
 
 class Acceptance:
-    """The connection of one child to the acceptor."""
+    """The connection of one child to the acceptor.
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
+    `pairs` are the mechanisms that are allowed; `beat` is called while the child waits for a reply.
+    """
+
+    def __init__(
+        self, connection: socket.socket, pairs: Mapping[str, Pair], beat: Callable[[], None] = lambda: None
+    ) -> None:
+        self._connection, self._pairs, self._beat = connection, pairs, beat
         self._inbox = Inbox()
         connection.settimeout(REPLY_TIME)
 
@@ -32,11 +39,13 @@ class Acceptance:
 
     def make(self, name: str, in_tls: bool = False, **_: Any) -> Mechanism:
         """The stand-in for the accepting half of a mechanism; raises MechanismError as the half would."""
-        pair = load(name)
+        pair = self._pairs.get(name)
+        if pair is None:
+            raise ConfigError(f"mechanism {name} is not in the list of allowed mechanisms")
         if pair.kind == "credential":
             return RemoteCredential(self, name)
         self.ask(MAKE + bytes([in_tls]) + name.encode())
-        return RemoteSASL(self, pair.resume)
+        return RemoteSASL(self, pair)
 
     def submit(self, claim: Claim) -> None:
         """Ask for the verdict; it comes when `fileno` is readable, by `verdict`."""
@@ -51,11 +60,23 @@ class Acceptance:
     def ask(self, head: bytes, body: bytes | bytearray = b"") -> bytearray:
         """One request in two parts, and its reply without the first octet, in a buffer that may be wiped."""
         self._send(head, body)
-        reply = self._receive()
+        reply = self._receive(self._wait())
         if reply[:1] == YES:
             return reply[1:]
         cause, _, detail = reply[1:].decode(errors="replace").partition("\0")
-        raise MechanismError(cause or "acceptor", detail or "the acceptor is gone")
+        raise MechanismError(cause or "acceptor", detail or "the acceptor is gone, or does not answer")
+
+    def _wait(self) -> bool:
+        """Whether a reply comes in time; else nothing is taken from this acceptor any more."""
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        for _ in range(round(REPLY_TIME / BEAT_EVERY)):
+            if poll.poll(BEAT_EVERY * 1000):
+                return True
+            self._beat()
+        # A late reply would be taken for that to the next request.
+        self._connection.shutdown(socket.SHUT_RDWR)
+        return False
 
     def _send(self, head: bytes, body: bytes | bytearray = b"") -> None:
         try:
@@ -63,7 +84,9 @@ class Acceptance:
         except OSError:
             raise MechanismError("acceptor", "the acceptor is gone") from None
 
-    def _receive(self) -> bytearray:
+    def _receive(self, ready: bool = True) -> bytearray:
+        if not ready:
+            return bytearray()
         try:
             return bytearray(self._inbox.receive(self._connection))
         except OSError:
@@ -75,8 +98,8 @@ class Acceptance:
 class RemoteSASL(Mechanism):
     """Steps go to the acceptor; the layer, once it stands, is here."""
 
-    def __init__(self, acceptance: Acceptance, resume: Callable[[bytes], Mechanism] | None) -> None:
-        self._acceptance, self._resume = acceptance, resume
+    def __init__(self, acceptance: Acceptance, pair: Pair) -> None:
+        self._acceptance, self._pair = acceptance, pair
         self._layer: Mechanism | None = None
 
     def bind(self, binding: bytes) -> None:
@@ -89,17 +112,27 @@ class RemoteSASL(Mechanism):
         return bytes(reply[1:])
 
     def _complete(self) -> None:
+        """Who the peer is, and the layer that goes on here. The acceptor says of the credential no more than
+        its type, by its place in `provides`."""
         exported = self._acceptance.ask(EXPORT)
-        if self._resume is None:
-            raise MechanismError("not-exportable")
+        given, types = int.from_bytes(exported[:1], "big"), self._pair.provides
+        if given > len(types):
+            raise MechanismError("acceptor", "a credential of a type that the mechanism does not declare")
         try:
-            self._layer = self._resume(bytes(exported[1:]))
+            self.peer = self._go_on(bytes(exported[1:]))
         finally:
-            has_credential = exported[:1] == b"\x01"
             wipe(exported)
-        self.layer, self.peer, self.plain_max = self._layer.layer, self._layer.peer, self._layer.plain_max
-        self.credential = Credential("kerberos", self.peer) if has_credential else None
+        self.credential = Credential(types[given - 1], self.peer) if given else None
         self.complete = True
+
+    def _go_on(self, exported: bytes) -> str:
+        if self._pair.resume is None:
+            return _text(exported)
+        self._layer = self._pair.resume(exported)
+        if self._layer.layer not in self._pair.layers:
+            raise MechanismError("layer", "a layer that the mechanism does not declare")
+        self.layer, self.plain_max = self._layer.layer, self._layer.plain_max
+        return self._layer.peer
 
     def wrap(self, data: bytes) -> bytes:
         return super().wrap(data) if self._layer is None else self._layer.wrap(data)
@@ -121,9 +154,13 @@ class RemoteCredential(Mechanism):
 
     def step(self, token: bytes | bytearray) -> bytes:
         principal = self._acceptance.ask(CREDENTIAL + self._type.encode() + b"\0", token)
-        try:
-            self.credential = Credential(self._type, principal.decode())
-        except UnicodeDecodeError:
-            raise MechanismError("acceptor", "a principal that is no text") from None
+        self.credential = Credential(self._type, _text(principal))
         self.complete = True
         return b""
+
+
+def _text(principal: bytes | bytearray) -> str:
+    try:
+        return principal.decode()
+    except UnicodeDecodeError:
+        raise MechanismError("acceptor", "a principal that is no text") from None

@@ -1,12 +1,15 @@
 """Checks the configuration, the users and groups that it names, and the mechanisms."""
 
 from collections.abc import Iterator
+from functools import partial
 from shlex import quote
 
 from sso.doctor import Finding, System, ok, warning, wrong
 from sso.errors import ConfigError, MechanismError
+from sso.guest import mechanisms as strangers
 from sso.guest.checks.guest import AGENT, ExaminedGuest, start
 from sso.guest.config import GuestConfig, load
+from sso.mech import OURS
 from sso.mech import load as load_mechanism
 
 _WRITABLE = 0o022
@@ -81,6 +84,14 @@ def mechanisms(guest: ExaminedGuest) -> Iterator[Finding]:
     """Check that each listed mechanism is installed and can be loaded."""
     good = []
     for name in guest.config.mechanisms:
+        if name not in OURS:
+            use = partial(strangers.use, guest.config, name)
+            why = strangers.tried(use, strangers.TRY_SECONDS)
+            if why:
+                yield wrong(why, f"Mend its table, install it, or take it out of mechanisms in {guest.path}")
+            else:
+                good.append(name)
+            continue
         try:
             load_mechanism(name, guest.config.mechanisms)
             good.append(name)

@@ -1,0 +1,149 @@
+"""Mechanisms that are not ours, at the client: the configuration's order, and where each may run."""
+
+from typing import Any
+
+import pytest
+from beds import Certificates
+from pair import Pair as Ends
+
+from sso import mech
+from sso.client.exits import Exit
+from sso.credential import Credential
+from sso.errors import MechanismError
+from sso.mech import Mechanism, Pair, Setting
+from sso.policy import ClientPolicy, GuestPolicy
+
+NAME = "guest.test.example"
+SECRETS = (Setting("word", str, "the word"),)
+
+
+class Client(Mechanism):
+    def __init__(self, *, word: str, layer: str = "none") -> None:
+        self.own_name, self._word, self._wanted = "alice", word, layer
+
+    def step(self, token: bytes) -> bytes:
+        self.complete, self.peer, self.layer = True, "guest", self._wanted
+        return self._word.encode()
+
+    def wrap(self, data: bytes) -> bytes:
+        return data[::-1]
+
+    def unwrap(self, data: bytes) -> bytes:
+        return data[::-1]
+
+
+class Guest(Client):
+    """Believes whoever knows the word."""
+
+    def __init__(self, *, layers: tuple[str, ...] = ("none",)) -> None:
+        super().__init__(word="", layer=layers[0])
+
+    def step(self, token: bytes) -> bytes:
+        if token != b"sesame":
+            raise MechanismError("word", "it is another one")
+        super().step(token)
+        self.peer = "alice"
+        self.credential = Credential("identity", "alice")
+        return b""
+
+
+ONE = Pair("X-ONE", "sasl", Client, Guest, provides=("identity",), initiates=SECRETS)
+TWO = ONE._replace(name="X-TWO")
+OWN_LAYER = ONE._replace(layers=("none", "conf"))
+RIGHT: dict[str, Any] = {"X-ONE": {"word": "sesame"}, "X-TWO": {"word": "sesame"}}
+
+
+def ends(
+    order: tuple[str, ...],
+    offered: tuple[str, ...],
+    certificates: Certificates | None,
+    tables: Any = RIGHT,
+    one: Pair = ONE,
+    **policy: Any,
+) -> Ends:
+    """A client with that order and a guest that offers some; inside a verified TLS if `certificates` are."""
+    pairs = {"X-ONE": one, "X-TWO": TWO}
+    loaded: list[str] = []
+
+    def load(name: str) -> Pair:
+        loaded.append(name)
+        return pairs[name] if name in pairs else mech.load(name)
+
+    def make(name: str, in_tls: bool = False, **arguments: Any) -> Mechanism:
+        if name == "TLS":
+            assert certificates is not None
+            guest = certificates.guest
+            return mech.load(name).accept(certificate=str(guest.certificate), key=str(guest.key))
+        return pairs[name].accept(**({} if pairs[name].layers == ("none",) else {"layers": ("conf",)}))
+
+    tls: dict[str, Any] = {} if certificates is None else {"tls_name": NAME, "tls_ca": str(certificates.ca)}
+    found = Ends(
+        ClientPolicy(mechanisms=order, **tls, **policy),
+        GuestPolicy(tls=certificates is not None, sasl=offered, types=()),
+        make=make,
+        load=load,
+        tables=tables,
+    )
+    found.loaded = loaded  # type: ignore[attr-defined]
+    return found.run_out()
+
+
+def test_one_that_is_listed_signs_in_inside_a_verified_tls(certificates: Certificates) -> None:
+    pair = ends(("X-ONE",), ("X-ONE",), certificates)
+    assert pair.exit == Exit.SIGNED_IN, pair.client.outcome
+    assert [(claim.principal, claim.credential and claim.credential.type) for claim in pair.judge.claims] == [
+        ("alice", "identity")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("offered", "used"),
+    [(("X-ONE", "X-TWO"), "X-TWO"), (("X-ONE",), "X-ONE"), (("X-TWO",), "X-TWO")],
+)
+def test_the_configurations_order_decides_among_what_the_guest_offers(
+    offered: tuple[str, ...], used: str, certificates: Certificates
+) -> None:
+    pair = ends(("X-TWO", "X-ONE"), offered, certificates)
+    assert pair.exit == Exit.SIGNED_IN
+    assert f"signing in by {used}" in pair.progress
+
+
+def test_one_that_is_not_listed_is_never_loaded(certificates: Certificates) -> None:
+    pair = ends(("X-TWO",), ("X-ONE",), certificates)
+    assert pair.exit == Exit.NO_CREDENTIAL and set(pair.loaded) == {"TLS"}  # type: ignore[attr-defined]
+
+
+def test_who_is_refused_is_not_tried_by_the_next_one(certificates: Certificates) -> None:
+    tables = {**RIGHT, "X-ONE": {"word": "other"}}
+    pair = ends(("X-ONE", "X-TWO"), ("X-ONE", "X-TWO"), certificates, tables)
+    assert pair.exit == Exit.NOT_ACCEPTED and "signing in by X-TWO" not in pair.progress
+    assert pair.judge.claims == []
+
+
+@pytest.mark.parametrize(
+    ("one", "policy", "code"),
+    [
+        (ONE, {}, Exit.NO_CREDENTIAL),  # no layer of its own
+        (OWN_LAYER, {}, Exit.NO_CREDENTIAL),  # and nobody has named the guest
+        (OWN_LAYER, {"spn": "host/a.b"}, Exit.NO_CREDENTIAL),  # a connection file alone has, which is enough
+        (OWN_LAYER._replace(confidential=True), {"spn": "host/a.b"}, Exit.NO_CREDENTIAL),
+    ],
+)
+def test_outside_tls_it_needs_a_layer_and_no_secret_tokens(one: Pair, policy: Any, code: Exit) -> None:
+    pair = ends(("X-ONE",), ("X-ONE",), None, one=one, **policy)
+    if policy and not one.confidential:
+        assert pair.exit == Exit.SIGNED_IN
+    else:
+        assert pair.exit == code and pair.judge.claims == []
+
+
+def test_a_missing_setting_is_named(certificates: Certificates) -> None:
+    pair = ends(("X-ONE",), ("X-ONE",), certificates, {})
+    assert pair.client.outcome is not None
+    assert pair.client.outcome[:2] == (Exit.USAGE, "[mechanism.X-ONE] word: write the word")
+
+
+def test_a_console_that_is_for_somebody_shows_it_nobody_else(certificates: Certificates) -> None:
+    """Whom --for names is a name of Kerberos."""
+    pair = ends(("X-ONE",), ("X-ONE",), certificates, only_for="alice")
+    assert pair.exit != Exit.SIGNED_IN and pair.judge.claims == []

@@ -1,0 +1,81 @@
+"""The child's halves that ask the acceptor: what its worker answers ends this session at most."""
+
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from sso.errors import ConfigError, MechanismError
+from sso.guest.channel import remote
+from sso.guest.channel.remote import Acceptance
+from sso.guest.packets import YES, Inbox, send
+from sso.mech import Mechanism, Pair
+
+BARE = Pair("X-BARE", "sasl", Mechanism, Mechanism, provides=("identity", "X-OTHER"))
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    child, acceptor = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with child, acceptor:
+        yield child, acceptor
+
+
+def answering(acceptor: socket.socket, *replies: bytes) -> threading.Thread:
+    def answer() -> None:
+        inbox = Inbox()
+        for reply in replies:
+            inbox.receive(acceptor)
+            send(acceptor, reply)
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    return thread
+
+
+def test_while_the_acceptor_is_silent_the_pulse_goes_on_and_a_late_reply_counts_for_nothing(
+    ends: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child, acceptor = ends
+    monkeypatch.setattr(remote, "BEAT_EVERY", 0.01)
+    monkeypatch.setattr(remote, "REPLY_TIME", 0.05)
+    beats: list[int] = []
+    acceptance = Acceptance(child, {"X-BARE": BARE}, lambda: beats.append(1))
+    with pytest.raises(MechanismError, match="does not answer"):
+        acceptance.make("X-BARE")
+    assert len(beats) == 5
+    with pytest.raises(BrokenPipeError):
+        acceptor.send(YES, socket.MSG_NOSIGNAL)
+    with pytest.raises(MechanismError):
+        acceptance.ask(b"S", b"token")
+
+
+@pytest.mark.parametrize(("place", "type"), [(0, None), (1, "identity"), (2, "X-OTHER")])
+def test_one_without_a_layer_brings_a_name_and_the_type_of_its_credential(
+    place: int, type: str | None, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    child, acceptor = ends
+    thread = answering(acceptor, YES, YES + b"\1last", YES + bytes([place]) + b"alice")
+    half = Acceptance(child, {"X-BARE": BARE}).make("X-BARE", in_tls=True)
+    assert half.step(b"token") == b"last"
+    thread.join()
+    assert (half.complete, half.peer, half.layer) == (True, "alice", "none")
+    assert (half.credential and half.credential.type) == type
+
+
+@pytest.mark.parametrize("exported", [b"\3alice", b"\xffalice", b"\1\xff"])
+def test_what_is_not_declared_is_no_answer(
+    exported: bytes, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    child, acceptor = ends
+    answering(acceptor, YES, YES + b"\1", YES + exported)
+    half = Acceptance(child, {"X-BARE": BARE}).make("X-BARE", in_tls=True)
+    with pytest.raises(MechanismError, match="acceptor"):
+        half.step(b"token")
+    assert not half.complete
+
+
+def test_one_that_is_not_allowed_is_not_asked_for(ends: tuple[socket.socket, socket.socket]) -> None:
+    with pytest.raises(ConfigError, match="not in the list"):
+        Acceptance(ends[0], {}).make("X-BARE")
