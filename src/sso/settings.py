@@ -1,6 +1,6 @@
 """Settings in TOML files: where the user's own are, how one is read, and how a table of values is checked.
 
-A table of Setting says which keys there are and what each takes. Whatever is wrong is a ConfigError that
+A table of Option says which keys there are and what each takes. Whatever is wrong is a ConfigError that
 names the file, the key and what to write.
 """
 
@@ -24,7 +24,7 @@ KINDS: dict[type, str] = {
 NO_SUCH_KEY = "{key}: there is no such key; known are {known}"
 
 
-class Setting(NamedTuple):
+class Option(NamedTuple):
     """What one key takes: a kind of value out of KINDS, for which `check` then has to find nothing wrong."""
 
     kind: type
@@ -37,7 +37,7 @@ def write(words: str, good: Callable[[Any], object]) -> Check:
 
 
 def checked(
-    given: Mapping[str, Any], known: Mapping[str, Setting], where: str = "", unknown: str = NO_SUCH_KEY
+    given: Mapping[str, Any], known: Mapping[str, Option], where: str = "", unknown: str = NO_SUCH_KEY
 ) -> dict[str, Any]:
     """The values of a table by key, with tuples for lists.
 

@@ -8,13 +8,13 @@ import pytest
 
 from sso import settings
 from sso.errors import ConfigError
-from sso.settings import Setting, checked, own_config, own_state, read, take_tables, write
+from sso.settings import Option, checked, own_config, own_state, read, take_tables, write
 
 KNOWN = {
-    "text": Setting(str, write("a word in small letters", str.islower)),
-    "flag": Setting(bool),
-    "count": Setting(int, write("0 to 9", lambda value: 0 <= value <= 9)),
-    "names": Setting(tuple, lambda value: "more than 2" if len(value) > 2 else ""),
+    "text": Option(str, write("a word in small letters", str.islower)),
+    "flag": Option(bool),
+    "count": Option(int, write("0 to 9", lambda value: 0 <= value <= 9)),
+    "names": Option(tuple, lambda value: "more than 2" if len(value) > 2 else ""),
 }
 
 

@@ -9,7 +9,7 @@ from sso.client.halves import NO_TABLES, Tables
 from sso.errors import ConfigError
 from sso.mech import KEY_MAX, Table, table_value
 from sso.policy import ORDER, SASL_CONF, TLS, ClientPolicy, Source
-from sso.settings import Setting, checked, own_config, read, take_tables
+from sso.settings import Option, checked, own_config, read, take_tables
 
 PIN_PREFIX = "sha256:"
 _SWITCHES = ("trust-any-spn", "offer-tgt", "send-ticket", "password", "stay")
@@ -19,7 +19,7 @@ DIGITS_MAX = 9  # of a descriptor's number
 _TEXTS = ("require", "tls-name", "tls-ca", "user")
 _LISTS = ("tls-pin", "allowed-spn", "mechanisms")
 _SETTINGS = {
-    key: Setting(kind) for kind, keys in ((bool, _SWITCHES), (str, _TEXTS), (tuple, _LISTS)) for key in keys
+    key: Option(kind) for kind, keys in ((bool, _SWITCHES), (str, _TEXTS), (tuple, _LISTS)) for key in keys
 }
 GUESTS_MAX = 4096  # tables [[guest]] of a file
 

@@ -49,7 +49,7 @@ from sso import settings
 from sso.errors import ConfigError
 from sso.guest.fields import fits
 from sso.mech import OURS, Table, table_value
-from sso.settings import Check, Setting, checked, write
+from sso.settings import Check, Option, checked, write
 from sso.spn import is_spn
 
 GRANT_SECONDS_MAX = 60
@@ -183,7 +183,7 @@ _CHECKS: dict[str, Check] = {
     ),
 }
 _SETTINGS = {
-    key: Setting(type(default), _CHECKS.get(key)) for key, default in GuestConfig._field_defaults.items()
+    key: Option(type(default), _CHECKS.get(key)) for key, default in GuestConfig._field_defaults.items()
 }
 
 

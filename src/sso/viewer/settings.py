@@ -17,7 +17,7 @@ from sso.console.trust import KEYS_MAX, TrustedKey, trusted_key
 from sso.console.vouch import ConsoleTable, fits
 from sso.errors import ConfigError
 from sso.plug.plug import Start
-from sso.settings import Setting, checked, own_config, take_tables, write
+from sso.settings import Option, checked, own_config, take_tables, write
 
 SYSTEM_CONFIG = "/etc/console-sso/viewer.toml"
 FOLDER = "/usr/lib/console-sso/plugins"
@@ -167,10 +167,10 @@ def _wrong_run(value: str) -> str:
     return ""
 
 
-_FLAG = Setting(bool)
-_TEXTS = Setting(tuple, _wrong_texts)
-_PATH = Setting(str, write("an absolute path", lambda value: value.startswith("/") and "\0" not in value))
-_TEXT = Setting(
+_FLAG = Option(bool)
+_TEXTS = Option(tuple, _wrong_texts)
+_PATH = Option(str, write("an absolute path", lambda value: value.startswith("/") and "\0" not in value))
+_TEXT = Option(
     str,
     write(
         "a text of printable characters", lambda value: value.isprintable() and len(value) <= PARAMETER_MAX
@@ -178,11 +178,11 @@ _TEXT = Setting(
 )
 _KEYS = {"folder": _PATH, "scaling": _FLAG, "clipboard": _FLAG}
 _PLUGIN_KEYS = {
-    "port": Setting(str, write(f"a port's name, such as {DEFAULT.port}", PORT_NAME.fullmatch)),
-    "run": Setting(str, _wrong_run),
+    "port": Option(str, write(f"a port's name, such as {DEFAULT.port}", PORT_NAME.fullmatch)),
+    "run": Option(str, _wrong_run),
     "parameters": _TEXTS,
     "states": _FLAG,
-    "takes": Setting(tuple, _wrong_takes),
+    "takes": Option(tuple, _wrong_takes),
     "consoles": _TEXTS,
     "enabled": _FLAG,
 }
