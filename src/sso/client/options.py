@@ -17,9 +17,12 @@ _SWITCHES = ("trust-any-spn", "offer-tgt", "send-ticket", "password", "stay")
 _GENEROUS = ("trust-any-spn", "offer-tgt", "send-ticket", "password", "mechanisms")
 DIGITS_MAX = 9  # of a descriptor's number
 _TEXTS = ("require", "tls-name", "tls-ca", "user")
-_LISTS = ("tls-pin", "allowed-spn", "mechanisms")
+_LISTS = ("tls-pin", "allowed-spn")
+_FILE_LISTS = ("mechanisms",)  # of the files alone
 _SETTINGS = {
-    key: Option(kind) for kind, keys in ((bool, _SWITCHES), (str, _TEXTS), (tuple, _LISTS)) for key in keys
+    key: Option(kind)
+    for kind, keys in ((bool, _SWITCHES), (str, _TEXTS), (tuple, (*_LISTS, *_FILE_LISTS)))
+    for key in keys
 }
 GUESTS_MAX = 4096  # tables [[guest]] of a file
 
@@ -190,7 +193,7 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
         for path in paths:
             spn = given["spn"] or given["asked_spn"] or ""
             settings.update(_read(path, spn, must_exist=bool(given["config"]), generous=not asked))
-    for key in _SETTINGS:
+    for key in (*_SWITCHES, *_TEXTS, *_LISTS):
         value = given[_name(key)]
         if value is not None and not (asked and key in _GENEROUS):
             settings[key] = value
