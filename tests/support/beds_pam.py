@@ -2,17 +2,19 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fake_pam_agent import IDENTITY, KERBEROS, PASSWORD, Agent, Answer
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
-from sso.guest.pam_files.pam_stack import CONTROL
+from sso.guest.pam_files.pam_stack import CONTROL, add_lines
 
 SOURCE = Path(__file__).resolve().parents[2] / "pam"
 CALLER = Path(__file__).with_name("pam_caller.py")
@@ -103,3 +105,17 @@ def failures(guest: Sandbox, user: str) -> int:
     """What pam_faillock has counted behind pam_unix."""
     guest.path("/run/faillock").mkdir(exist_ok=True)
     return len(re.findall(r" V$", guest.run(["faillock", "--user", user]).stdout, re.MULTILINE))
+
+
+@pytest.fixture(scope="session")
+def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """A sandbox with the module built from the source, and Debian's own login with our lines."""
+    build = tmp_path_factory.mktemp("pam")
+    subprocess.run(["make", "-s", "-C", SOURCE, f"BUILD={build}"], check=True)
+    with Sandbox() as sandbox:
+        sandbox.use_pam_module(build / "pam_sso.so")
+        sandbox.write("/etc/pam.d/sso-bare", BARE.replace("@", ""))
+        sandbox.write("/etc/pam.d/sso-token", BARE.replace("@", "token", 1).replace("@", ""))
+        sandbox.write("/etc/pam.d/sso-counted", add_lines(COUNTED, PAM_MODULE))
+        shutil.copyfile(CALLER, sandbox.path("/etc/console-sso/caller.py"))
+        yield sandbox
