@@ -20,7 +20,8 @@ __all__ = ["GETTY", "UNITS", "enrol", "start", "wait_for_event", "wait_for_units
 TIME = 180.0  # seconds; everything is slow in an emulated machine
 # As the PAM module of login would ask, from a process of the system: what kind of credential it gets.
 ASK = """python3 -I -c '
-from sso.guest import local, records
+from sso.daemon import local
+from sso.guest import records
 link = local.dial("/run/console-sso/pam.sock")
 link.setblocking(True)
 records.send(link, records.Request(records.Operation.GET, "login", "tty1", "alice"))
