@@ -58,7 +58,7 @@ class Handles(Bed):
         self.screen = LightDM()
         self.driver = self.screen
         judge = self.stage.agent.judge
-        for part in (judge, judge._asking, judge._console):
+        for part in (judge, judge._asking, judge._console, judge._evidence):
             for name in ("_driver", "driver"):
                 if hasattr(part, name):
                     setattr(part, name, self.screen)
