@@ -82,7 +82,7 @@ def test_no_greeter_is_left_behind_whenever_the_signal_comes(bed: Bed, moment: s
     with subprocess.Popen(argv, env=bed.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as process:
         assert process.wait(60) == 0
         assert process.stdout is not None
-        # By the other greeter. Its last `sleep` of 50 ms outlives a SIGKILL; a greeter that is left never ends.
+        # The other greeter has it. Its last `sleep` outlives a SIGKILL; a greeter that is left never ends.
         still_open = not select.select([process.stdout], [], [], 60)[0]
     assert not still_open and said.read_text() == "was told to end\n"
 
