@@ -59,7 +59,12 @@ def test_a_user_is_logged_in_by_a_strangers_screen(
         assert found.startswith(str(installed)), "the agent is the installed one"
         settings = ('login = "socket"',)
         with Guest(
-            sandbox, spn=SPN, keytab=keytabs["deleg"], settings=settings, screen=(program,), python=python
+            sandbox,
+            spn=SPN,
+            keytab=keytabs["deleg"],
+            settings=settings,
+            screen=(program,),
+            python=(python, "-I", "-m"),
         ) as guest:
             guest.screen.expect(PROMPT)
             signed_in = sign_in(guest, realm, "--spn", SPN)
