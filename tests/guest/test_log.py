@@ -248,6 +248,13 @@ def test_a_word_that_is_none_is_a_mistake(reads_stderr: socket.socket) -> None:
             log.note(word)
 
 
+def test_another_programs_word_is_a_mistake_on_standard_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+    log.open_as("sso-channel")
+    with pytest.raises(KeyError):
+        log.note("login-opened")
+
+
 def test_their_lines_on_standard_error(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,6 +25,8 @@ FOLDER = ROOT / "examples" / "login-screen"
 BUILD = ("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir")
 PROMPT = "socket login: "
 
+pytestmark = pytest.mark.e2e  # only root's screens count
+
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -155,8 +157,6 @@ class Bed:
 
 @pytest.fixture
 def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
-    if os.getuid():
-        pytest.skip("only root's screens count")
     monkeypatch.syspath_prepend(str(FOLDER))
     bed = Bed(tmp_path)
     yield bed

@@ -162,6 +162,7 @@ class Log:
         self._journal = open_journal()
 
     def say(self, id: str, text: str, values: Fields) -> None:
+        _ = self._ids[id]  # a word of this program, wherever the line goes
         if self._journal is None or not self._journal.send(self._entry(id, text, values)):
             print(f"{self._program}: {text}", file=sys.stderr, flush=True)
 
