@@ -119,28 +119,39 @@ def test_askpass_answers_where_there_is_no_terminal(
 
 
 ENDED = """
-import sys
+import signal, subprocess, sys
 from sso.client import main
 from sso.client.prompts import Prompts
+class Early(subprocess.Popen):
+    def __init__(self, *argv, **options):
+        super().__init__(*argv, **options)
+        {starting}
+subprocess.Popen = Early
 main.sign_in = lambda options, status: Prompts(user="alice").password()
 sys.exit(main.main(["--no-config"]))
 """
 
 
-def test_a_dialog_ends_with_who_has_asked(tmp_path: Path) -> None:
+@pytest.mark.parametrize("early", [False, True])
+def test_a_dialog_ends_with_who_has_asked(tmp_path: Path, early: bool) -> None:
     """It would stay on the desktop, and who answers it would tell nobody a password."""
-    told = tmp_path / "told"
+    told, known = tmp_path / "told", tmp_path / "known"
     os.mkfifo(told)
+    os.mkfifo(known)
+    starting = f"open({str(known)!r}).read(); signal.raise_signal(signal.SIGTERM)" if early else "pass"
     dialog = program(tmp_path / "askpass", f"echo $$ > {told}; exec sleep 600")
     client = subprocess.Popen(
-        python(ENDED),
+        python(ENDED.format(starting=starting)),
         env={**os.environ, "SSO_ASKPASS": dialog},
         stderr=subprocess.PIPE,
         start_new_session=True,  # it has no terminal
     )
     life = os.pidfd_open(int(told.read_text()))
     try:
-        client.terminate()
+        if early:  # the dialog is there, and Popen has not returned yet
+            known.write_text("")
+        else:
+            client.terminate()
         said = client.communicate(timeout=30)[1]
         assert (client.returncode, said) == (Exit.LOST, b"spice-client-sso: interrupted\n")
         assert select.select([life], [], [], 30)[0], "the dialog is gone, too"

@@ -123,18 +123,31 @@ def _run(
     argv: list[str], environment: dict[str, str] | None = None, confirm: bool = False
 ) -> bytearray | None:
     """Run a program and read its one line of answer; for `confirm` its exit code is the answer."""
+    import signal
     import subprocess
 
     if len(argv) < 2:
         return None
+    # A signal that ended us inside Popen would leave a dialog that nobody knows: it waits until we know it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM, signal.SIGINT))
+
+    def as_before() -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
     try:
         process = subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env={**os.environ, **(environment or {})}
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **(environment or {})},
+            preexec_fn=as_before,
         )
     except OSError:
+        as_before()
         return None
     with process:
         try:
+            as_before()
             answer = _read_line(process.stdout.fileno()) if process.stdout else bytearray()
         except BaseException:  # we are told to end: nobody waits for that answer any more
             process.terminate()

@@ -17,7 +17,7 @@ from sso.guest.agent.locker_socket import LockerServer
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 SOCKET = "/run/console-sso/verdict.sock"
-TURNS = 300  # of a tenth of a second
+TURNS = 1200  # of a tenth of a second
 
 
 class Desk:
@@ -111,14 +111,14 @@ def desk(home: Sandbox, display: str) -> Iterator[Desk]:
 
 
 def test_enter_unlocks_with_a_live_verdict(desk: Desk) -> None:
-    desk.live = 1
+    desk.live = TURNS  # a busy machine may answer a question later than the module waits: it asks again
     with desk.lock() as locker:
         try:
             desk.until(lambda: locker.poll() is not None, desk.press_enter)
         finally:
             locker.kill()
     assert locker.returncode == 0
-    assert desk.asked == [(4001, "alice", "i3lock")]
+    assert set(desk.asked) == {(4001, "alice", "i3lock")}
 
 
 def test_without_one_enter_unlocks_nothing_and_a_typed_password_does(desk: Desk) -> None:
