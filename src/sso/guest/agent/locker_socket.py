@@ -79,7 +79,7 @@ class LockerServer:
     def _let_in(self, link: socket.socket, peer: Peer) -> None:
         locker = _Locker(link, peer, self._reactor.after(ASK_SECONDS, lambda: self._drop(locker)))
         self._lockers[locker] = None
-        self._reactor.watch(link.fileno(), lambda: self._on_packet(locker))
+        self._reactor.readable(link.fileno(), lambda: self._on_packet(locker))
 
     def _on_packet(self, locker: _Locker) -> None:
         try:

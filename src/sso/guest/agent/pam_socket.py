@@ -203,7 +203,7 @@ class PamServer:
         timer = self._reactor.after(GET_SECONDS, lambda: self._drop(connection))
         connection = PamConnection(link, peer.pid, timer)
         self._connections.add(connection)
-        self._reactor.watch(link.fileno(), lambda: self._on_packet(connection))
+        self._reactor.readable(link.fileno(), lambda: self._on_packet(connection))
 
     def _on_packet(self, connection: PamConnection) -> None:
         try:
