@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from sso.errors import ConfigError, MechanismError, NoAgent
 from sso.guest import links, records
+from sso.guest.agent.pam_records import Operation, Reply, Request
 from sso.guest.channel.conversation import Claim
 from sso.guest.channel.remote import Acceptance
 from sso.guest.packets import NO, VERDICT, YES
@@ -35,10 +36,7 @@ from sso.guest.records import (
     Hello,
     Kind,
     Link,
-    Operation,
     Outcome,
-    Reply,
-    Request,
     SignIn,
     Taken,
 )

@@ -19,22 +19,11 @@ from sso.guest.agent.account import Checked
 from sso.guest.agent.agent import Agent
 from sso.guest.agent.attempts import NO_DIGEST, Attempts
 from sso.guest.agent.mapping import Mapped
+from sso.guest.agent.pam_records import Operation, Reply, Request
 from sso.guest.agent.pam_socket import Peers
 from sso.guest.agent.rules import Eligibility
 from sso.guest.config import GuestConfig
-from sso.guest.records import (
-    Authenticated,
-    Begin,
-    Confirm,
-    End,
-    Gone,
-    Kind,
-    Operation,
-    Outcome,
-    Reply,
-    Request,
-    Who,
-)
+from sso.guest.records import Authenticated, Begin, Confirm, End, Gone, Kind, Outcome, Who
 from sso.guest.seat.bus import Bus
 from sso.guest.seat.logind import Found, Seat, Seated
 

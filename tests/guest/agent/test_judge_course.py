@@ -8,10 +8,11 @@ import pytest
 from beds_agent import Asked, FakeDriver, MakeStage, Stage, has, let_in
 
 from sso.guest.agent.desk import UNLOCKED_SECONDS
+from sso.guest.agent.pam_records import Operation
 from sso.guest.agent.pam_socket import Stage as Step
 from sso.guest.agent.steps import Meaning, meaning
 from sso.guest.agent.tracking import APPEAR_SECONDS, SWITCH_SECONDS
-from sso.guest.records import Kind, Operation
+from sso.guest.records import Kind
 from sso.guest.seat.logind import Found, Seated
 
 LOGGED_IN, WRONG, DENIED, LATER, NO_SCREEN, ASKS = 0, 402, 403, 410, 411, 414

@@ -7,7 +7,8 @@ import pytest
 from beds_agent import FakeDriver, MakeStage, Stage
 
 from sso.guest.agent.account import Checked
-from sso.guest.records import Kind, Operation
+from sso.guest.agent.pam_records import Operation
+from sso.guest.records import Kind
 from sso.guest.seat.logind import Found, Seated
 
 ALICE = Seated("c2", "alice", 4001, "wayland", service="gdm-password", tty="tty2")

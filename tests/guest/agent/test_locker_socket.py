@@ -15,7 +15,8 @@ from beds_agent import Clock, MakeStage, has, let_in, open_fds
 from sso.daemon.reactor import Reactor
 from sso.guest import records
 from sso.guest.agent.locker_socket import ASK_SECONDS, CONNECTIONS_MAX, OF_ONE_UID_MAX, LockerServer
-from sso.guest.records import Kind, Operation, Reply, Request
+from sso.guest.agent.pam_records import Operation, Reply, Request
+from sso.guest.records import Kind
 from sso.guest.seat.logind import Seated
 
 pytestmark = pytest.mark.e2e  # other uids need root

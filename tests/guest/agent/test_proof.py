@@ -10,8 +10,9 @@ from beds_agent import Asked, Clock, FakeDriver, MakeStage, Stage, has
 from sso.guest.agent import proof
 from sso.guest.agent.account import Checked
 from sso.guest.agent.attempts import NO_DIGEST, Attempts
+from sso.guest.agent.pam_records import Operation
 from sso.guest.agent.proof import Proofs
-from sso.guest.records import Authenticated, Kind, Operation, Verdict, Who
+from sso.guest.records import Authenticated, Kind, Verdict, Who
 from sso.guest.seat.logind import Seated
 
 RIGHT, WRONG, OTHER = b"r" * 32, b"w" * 32, b"o" * 32

@@ -15,8 +15,9 @@ from sso.daemon.local import Peer
 from sso.daemon.reactor import Reactor, Timer
 from sso.errors import RemoteProtocolError
 from sso.guest import records
+from sso.guest.agent.pam_records import Operation, Reply, Request
 from sso.guest.log import note
-from sso.guest.records import Kind, Operation, Reply, Request
+from sso.guest.records import Kind
 from sso.guest.refusals import Refusals
 
 CONNECTIONS_MAX = 32
