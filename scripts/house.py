@@ -106,7 +106,8 @@ REACH: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             *("sso", "sso.printable", "sso.errors", "sso.trusted", "sso.framing", "sso._framing"),
             *("sso._framing_py", "sso.daemon.local", "sso.daemon.notify", "sso.daemon.confine"),
             *("sso.guest.records", "sso.guest.fields", "sso.guest.screens.greetd_greeter"),
-            *("sso.guest.screens.greetd_ipc", "sso.guest.screens.typed", "sso.guest.screens.ending"),
+            *("sso.guest.screens.greetd_ipc", "sso.guest.screens.greeter_terminal"),
+            *("sso.guest.screens.typed", "sso.guest.screens.ending"),
         ),
     ),
     "sso-ssh-agent": (
