@@ -14,8 +14,9 @@ from typing import Any
 
 import pytest
 from beds_acceptor import AcceptorBed
-from beds_agent import FakeDriver, Stage, open_fds, raise_stage
+from beds_agent import Stage, open_fds, raise_stage
 from beds_channel import Bed as ChannelBed
+from fake_surroundings import FakeDriver
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 

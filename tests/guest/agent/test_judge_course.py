@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds_agent import Asked, FakeDriver, MakeStage, Stage, has, let_in
+from beds_agent import Asked, MakeStage, Stage, has, let_in
+from fake_surroundings import FakeDriver
 
 from sso.guest.agent.desk import UNLOCKED_SECONDS
 from sso.guest.agent.pam_records import Operation

@@ -4,7 +4,8 @@ import os
 from typing import Any
 
 import pytest
-from beds_agent import FakeDriver, MakeStage, Stage
+from beds_agent import MakeStage, Stage
+from fake_surroundings import FakeDriver
 
 from sso.guest.agent.account import Checked
 from sso.guest.agent.pam_records import Operation

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from beds_agent import Asked, Clock, FakeDriver, MakeStage, Stage, has
+from beds_agent import Asked, Clock, MakeStage, Stage, has
+from fake_surroundings import FakeDriver
 
 from sso.guest.agent import proof
 from sso.guest.agent.account import Checked

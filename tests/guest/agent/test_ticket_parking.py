@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from beds_agent import FakeDriver, MakeStage, Stage, has, let_in
+from beds_agent import MakeStage, Stage, has, let_in
+from fake_surroundings import FakeDriver
 
 from sso.guest.agent.pam_records import Operation
 from sso.guest.records import Kind
