@@ -278,3 +278,18 @@ def armed(make_stage: MakeStage) -> Stage:
     stage.claim()
     stage.armed()
     return stage
+
+
+def given(stage: Stage, claim: dict[str, Any], id: int = 1, **more: Any) -> Asked:
+    """A login whose credential PAM has got."""
+    stage.driver.calls.clear()
+    stage.begin(id)
+    stage.claim(id, **{"attempt": bytes([id]) * 16} | claim | more)
+    stage.armed()
+    return stage.ask()
+
+
+def go(asked: Asked, way: tuple[Operation, ...], path: str = "") -> None:
+    """Let the module take these steps; the agent says yes to each."""
+    for operation in way:
+        assert asked.report(operation, path if operation is Operation.ESTABLISHED else "")
