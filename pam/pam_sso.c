@@ -24,19 +24,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <syslog.h>
-#include <unistd.h>
 
 #include <security/pam_ext.h>
 #include <security/pam_modules.h>
 #include <security/pam_modutil.h>
 
-#include "agent.h"
-#include "ccache.h"
+#include "login.h"
 
 #define EXPORT __attribute__((visibility("default")))
-
-static const char KEY[] = "console-sso";
-static const char CCACHE_NAME[] = "KRB5CCNAME";
 
 /* Arguments */
 
@@ -80,88 +75,6 @@ static bool read_options(pam_handle_t *pamh, struct options *options, int argc, 
     if (!good)
         pam_syslog(pamh, LOG_ERR, "an argument is not understood");
     return good;
-}
-
-/* The state of one PAM handle. A credential has its own connection until a session takes it over. */
-
-enum early { NOT_ASKED, ANSWERED, IN_VAIN };
-
-/* The result of the last pam_authenticate: not ours (for example typed by hand); ours, and good until the
- * agent says no; ours, and every later call refuses it. */
-enum state { NOT_OURS, GOOD, SPOILED };
-
-struct login {
-    struct answer answer;
-    int connection;   /* of the answer; -1 = none, or the session has it */
-    enum early early; /* what the early line has done */
-    enum state state;
-    bool unproved;    /* the next module got the password, and no later call shows yet that it was right */
-    bool established; /* the agent knows that the credentials are set */
-    int session;      /* the connection of the open session; -1 = no session is open */
-    struct ccache cache;
-};
-
-static void hang_up(int *connection)
-{
-    if (*connection >= 0)
-        (void)close(*connection);
-    *connection = -1;
-}
-
-/* Drop the answer, and its cache unless an open session uses it. */
-static void drop_answer(pam_handle_t *pamh, struct login *login)
-{
-    secret_wipe(&login->answer.secret);
-    hang_up(&login->connection);
-    login->answer = (struct answer){.kind = NONE};
-    login->early = NOT_ASKED;
-    login->state = NOT_OURS;
-    login->unproved = login->established = false;
-    if (login->session < 0 && login->cache.path[0] != '\0') {
-        ccache_remove(&login->cache);
-        (void)pam_putenv(pamh, CCACHE_NAME);
-    }
-}
-
-/* Refuse the login in every later call, and log that once. Always returns false. */
-static bool spoil(pam_handle_t *pamh, struct login *login, const char *problem)
-{
-    drop_answer(pamh, login);
-    login->state = SPOILED;
-    pam_syslog(pamh, LOG_ERR, "%s: the login is refused", problem);
-    return false;
-}
-
-static void end_login(pam_handle_t *pamh, void *data, int status)
-{
-    struct login *login = data;
-    /* A forked child that calls pam_end() frees only its copy; session and cache belong to its parent. */
-    if (status & PAM_DATA_SILENT) {
-        login->cache.path[0] = '\0';
-    } else if (login->session >= 0) {
-        agent_close(login->session, &(struct subject){.user = login->answer.user});
-    }
-    drop_answer(pamh, login);
-    hang_up(&login->session);
-    free(login);
-}
-
-static struct login *find_login(pam_handle_t *pamh)
-{
-    const void *data;
-    return pam_get_data(pamh, KEY, &data) == PAM_SUCCESS ? (struct login *)data : NULL;
-}
-
-static struct login *make_login(pam_handle_t *pamh)
-{
-    struct login *login = calloc(1, sizeof *login);
-    if (!login)
-        return NULL;
-    login->connection = login->session = -1;
-    if (pam_set_data(pamh, KEY, login, end_login) == PAM_SUCCESS)
-        return login;
-    free(login);
-    return NULL;
 }
 
 /* Items */
@@ -258,7 +171,7 @@ static int decide(pam_handle_t *pamh, const struct options *options, struct logi
     const char *problem = NULL;
     int verdict = PAM_AUTHINFO_UNAVAIL;
     if (early == NOT_ASKED) {
-        drop_answer(pamh, login);
+        login_drop_answer(pamh, login);
         problem = ask(pamh, options, login);
     }
     login->early = NOT_ASKED;
@@ -270,7 +183,7 @@ static int decide(pam_handle_t *pamh, const struct options *options, struct logi
         login->state = GOOD;
         return verdict;
     }
-    drop_answer(pamh, login);
+    login_drop_answer(pamh, login);
     log_problem(pamh, problem);
     return PAM_AUTHINFO_UNAVAIL;
 }
@@ -278,7 +191,7 @@ static int decide(pam_handle_t *pamh, const struct options *options, struct logi
 /* The early line. It only names the user, so that the modules between the two lines check this user. */
 static int name_early(pam_handle_t *pamh, const struct options *options, struct login *login)
 {
-    drop_answer(pamh, login);
+    login_drop_answer(pamh, login);
     if (item(pamh, PAM_USER)[0] != '\0')
         return PAM_IGNORE;
     const char *problem = ask(pamh, options, login);
@@ -287,7 +200,7 @@ static int name_early(pam_handle_t *pamh, const struct options *options, struct 
     if (!problem)
         problem = name_user(pamh, login);
     if (problem) {
-        drop_answer(pamh, login);
+        login_drop_answer(pamh, login);
         log_problem(pamh, problem);
     }
     login->early = problem ? IN_VAIN : ANSWERED;
@@ -298,14 +211,14 @@ EXPORT int pam_sm_authenticate(pam_handle_t *pamh, int flags, int argc, const ch
 {
     (void)flags;
     struct options options;
-    struct login *login = find_login(pamh);
+    struct login *login = login_find(pamh);
     /* A login from another machine never gets a credential of this console. */
     if (!read_options(pamh, &options, argc, argv) || options.check || item(pamh, PAM_RHOST)[0] != '\0') {
         if (login)
-            drop_answer(pamh, login);
+            login_drop_answer(pamh, login);
         return PAM_AUTHINFO_UNAVAIL;
     }
-    if (!login && !(login = make_login(pamh)))
+    if (!login && !(login = login_make(pamh)))
         return PAM_BUF_ERR;
     return options.early ? name_early(pamh, &options, login) : decide(pamh, &options, login);
 }
@@ -317,9 +230,9 @@ static enum state stand(pam_handle_t *pamh, struct login *login, bool understood
 {
     /* The line that decides never ran: another module has let the user in. */
     if (login->early == ANSWERED)
-        drop_answer(pamh, login);
+        login_drop_answer(pamh, login);
     if (login->state == GOOD && !understood)
-        (void)spoil(pamh, login, "a line of the service is not understood");
+        (void)login_spoil(pamh, login, "a line of the service is not understood");
     return login->state;
 }
 
@@ -328,7 +241,7 @@ static bool go_on(pam_handle_t *pamh, struct login *login, enum operation operat
 {
     struct subject subject = describe(pamh);
     if (strcmp(subject.user, login->answer.user) != 0)
-        return spoil(pamh, login, "the user has changed after the authentication");
+        return login_spoil(pamh, login, "the user has changed after the authentication");
     subject.path = login->cache.path;
     const char *problem = NULL;
     bool passed = login->unproved;
@@ -338,7 +251,7 @@ static bool go_on(pam_handle_t *pamh, struct login *login, enum operation operat
     if (!problem && !(passed && operation == HELD))
         problem = agent_ask(login->connection, operation, &subject);
     if (problem)
-        return spoil(pamh, login, problem);
+        return login_spoil(pamh, login, problem);
     login->unproved = false;
     return true;
 }
@@ -379,7 +292,7 @@ static bool establish(pam_handle_t *pamh, const struct options *options, struct 
     if (login->established)
         return true;
     if (login->answer.secret.octets && !store_ticket(pamh, options, login, refresh))
-        return spoil(pamh, login, "the ticket cannot be stored in its folder");
+        return login_spoil(pamh, login, "the ticket cannot be stored in its folder");
     login->established = go_on(pamh, login, ESTABLISHED);
     return login->established;
 }
@@ -387,7 +300,7 @@ static bool establish(pam_handle_t *pamh, const struct options *options, struct 
 EXPORT int pam_sm_setcred(pam_handle_t *pamh, int flags, int argc, const char **argv)
 {
     struct options options;
-    struct login *login = find_login(pamh);
+    struct login *login = login_find(pamh);
     if (!login)
         return PAM_IGNORE;
     bool understood = read_options(pamh, &options, argc, argv);
@@ -411,7 +324,7 @@ EXPORT int pam_sm_acct_mgmt(pam_handle_t *pamh, int flags, int argc, const char 
 {
     (void)flags;
     struct options options;
-    struct login *login = find_login(pamh);
+    struct login *login = login_find(pamh);
     if (!login)
         return PAM_IGNORE;
     enum state state = stand(pamh, login, read_options(pamh, &options, argc, argv));
@@ -426,7 +339,7 @@ EXPORT int pam_sm_open_session(pam_handle_t *pamh, int flags, int argc, const ch
 {
     (void)flags;
     struct options options;
-    struct login *login = find_login(pamh);
+    struct login *login = login_find(pamh);
     if (!login)
         return PAM_IGNORE;
     enum state state = stand(pamh, login, read_options(pamh, &options, argc, argv));
@@ -449,7 +362,7 @@ EXPORT int pam_sm_close_session(pam_handle_t *pamh, int flags, int argc, const c
 {
     (void)flags;
     struct options options;
-    struct login *login = find_login(pamh);
+    struct login *login = login_find(pamh);
     if (!login || login->session < 0)
         return PAM_IGNORE;
     /* Close the session even if the line is malformed, but only once: the `check` line does not close it. */

@@ -12,10 +12,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent.parent
+from sizes import ROOT, sources, too_large
+
 SOURCES = {"sso": ROOT / "src", "sso_mechs": ROOT / "mechs"}
-FOLDERS = ("src", "mechs", "tests", "benchmarks", "examples", "scripts")
-FLOORS, FILE_LINES, FUNCTION_LINES = 9, 400, 40
+FLOORS = 9
 CATCH_ALLS = {"base", "common", "helper", "helpers", "manager", "misc", "shared", "util", "utils"}
 
 # The core in its order: a module imports only from those before it. A new module needs a place here.
@@ -106,7 +106,8 @@ REACH: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             *("sso", "sso.printable", "sso.errors", "sso.trusted", "sso.framing", "sso._framing"),
             *("sso._framing_py", "sso.daemon.local", "sso.daemon.notify", "sso.daemon.confine"),
             *("sso.guest.records", "sso.guest.fields", "sso.guest.screens.greetd_greeter"),
-            *("sso.guest.screens.greetd_ipc", "sso.guest.screens.typed", "sso.guest.screens.ending"),
+            *("sso.guest.screens.greetd_ipc", "sso.guest.screens.greeter_terminal"),
+            *("sso.guest.screens.typed", "sso.guest.screens.ending"),
         ),
     ),
     "sso-ssh-agent": (
@@ -286,39 +287,9 @@ def floor(one: str) -> int:
     return 1 + max((floor(below) for below in arrows().get(one, ())), default=0)
 
 
-def sources() -> list[Path]:
-    """Every Python file of the project, and the Cython ones."""
-    return [
-        path
-        for folder in FOLDERS
-        for path in sorted((ROOT / folder).rglob("*.py*"))
-        if path.suffix in (".py", ".pyx")
-    ]
-
-
-def too_large(path: Path) -> list[str]:
-    """Return the functions of a file, or the file, that are too long; docstrings do not count."""
-    text = path.read_text(encoding="utf-8")
-    lines = len(text.splitlines())
-    if path.suffix == ".pyx":  # not Python to ast
-        return [path.name] if lines > FILE_LINES else []
-    nodes = list(ast.walk(ast.parse(text)))
-    large = [path.name] if lines - sum(map(_docstring_lines, nodes)) > FILE_LINES else []
-    for node in nodes:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            size = (node.end_lineno or 0) - node.lineno + 1 - _docstring_lines(node)
-            large += [f"{path.name}: {node.name}"] if size > FUNCTION_LINES else []
-    return large
-
-
-def _docstring_lines(node: ast.AST) -> int:
-    body = getattr(node, "body", None)
-    if not isinstance(body, list) or not body or not isinstance(body[0], ast.Expr):
-        return 0
-    text = body[0].value
-    if not isinstance(text, ast.Constant) or not isinstance(text.value, str):
-        return 0
-    return (text.end_lineno or text.lineno) - text.lineno + 1
+def catch_alls() -> list[Path]:
+    """Files whose name says nothing of what is in them."""
+    return [path for path in sources() if path.stem.strip("_") in CATCH_ALLS]
 
 
 def old_words() -> list[str]:
@@ -377,7 +348,7 @@ def defects() -> list[str]:
     found += [f"an old word: {word}" for word in old_words()]
     found += [f"one name, several classes: {word} in {where}" for word, where in namesakes().items()]
     found += [f"a test without a module: {path}" for path in strangers()]
-    found += [f"a catch-all: {path.name}" for path in sources() if path.stem.strip("_") in CATCH_ALLS]
+    found += [f"a catch-all: {path.name}" for path in catch_alls()]
     found += [f"a circle of rooms: {' -> '.join(circle)}" for circle in circles(arrows())]
     if not circles(arrows()):
         found += [f"{one} stands on floor {floor(one)}" for one in arrows() if floor(one) > FLOORS]

@@ -41,7 +41,7 @@ class SocketDriver:
     def start(self, changed: Callable[[], None]) -> None:
         self._changed = changed
         self._listener = local.listen(self._path)  # mode 600, in a folder that only root can change
-        self._reactor.watch(self._listener.fileno(), self._accept)
+        self._reactor.readable(self._listener.fileno(), self._accept)
 
     def ready(self, user: str) -> bool:
         return self._screen is not None and not self._awaited and is_login_name(user)
@@ -107,7 +107,7 @@ class SocketDriver:
         self._forget()
         link.setblocking(False)
         self._screen, self._life, self._awaited = link, life, self.place.encode()
-        self._reactor.watch(link.fileno(), self._hear)
+        self._reactor.readable(link.fileno(), self._hear)
 
     def _hear(self) -> None:
         """What the screen has to say next; else it is gone, since a name was typed or its terminal ended."""

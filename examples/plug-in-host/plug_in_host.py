@@ -8,7 +8,7 @@ with `write` instead of the Stream here.
 
 import sys
 
-from sso.plug.event_loop import PollLoop
+from sso.daemon.reactor import Reactor
 from sso.plug.plug import PlugEvent, PlugInPoint, Start
 from sso.viewer.stream import Stream
 
@@ -17,12 +17,13 @@ PORT = "spice.sso.0"
 
 def main(address: str, *argv: str) -> int:
     """Run the plug-in until it ends by itself; return its exit code."""
-    loop, ended = PollLoop(), []
+    loop, ended = Reactor(), []
 
     def say(event: PlugEvent) -> None:
         print(f"{event.port}: {event.kind} {event.text or event.code}", file=sys.stderr)
         if event.kind in ("exited", "failed"):
             ended.append(event)
+            loop.stop()
 
     point = PlugInPoint([Start(PORT, argv)], loop, say)
     plug = point.get(PORT)
@@ -30,7 +31,7 @@ def main(address: str, *argv: str) -> int:
     stream = Stream(address, plug, loop, trouble=lambda line: print(line, file=sys.stderr))
     stream.open()
     try:
-        loop.run_until(lambda: bool(ended))
+        loop.run()
     finally:
         stream.close()
         point.kill()

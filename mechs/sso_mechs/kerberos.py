@@ -6,7 +6,6 @@ the library itself. The library has a trap too: an acceptor with channel binding
 sent none.
 """
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -314,23 +313,9 @@ class Acceptor(_Layered):
         credentials, self._forwarded = self._forwarded, None
         if credentials is None:
             return None
-        from sso_mechs.handed_over import check_cache  # here, because only this needs it
-        from sso_mechs.krb5_memory import octets_of
-        from sso_mechs.principal import Principal
+        from sso_mechs.forwarded import credential_of  # here, because only this needs it
 
-        with gss_errors("delegation"):
-            given = raw.inquire_cred(credentials, name=True, lifetime=True, usage=False, mechs=False)
-            if _text_of(given.name) != principal:
-                raise MechanismError("delegation", "the forwarded ticket belongs to another principal")
-            expires = int(time.time()) + (given.lifetime or 0)
-            secret = octets_of(credentials)
-        credential = Credential("kerberos", principal, secret, expires)
-        try:
-            check_cache(secret, Principal(principal).realm)
-        except MechanismError:
-            credential.wipe()
-            raise
-        return credential
+        return credential_of(credentials, principal)
 
     def export(self) -> bytes:
         """Return layer mask, peer's maximum, length and text of the principal, the context (RFC 2743)."""

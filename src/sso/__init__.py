@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from sso.errors import ConfigError as ConfigError
     from sso.errors import FramingError as FramingError
     from sso.errors import LocalProtocolError as LocalProtocolError
-    from sso.errors import LoginDenied as LoginDenied
     from sso.errors import MechanismError as MechanismError
     from sso.errors import NoAgent as NoAgent
     from sso.errors import PolicyError as PolicyError
@@ -58,8 +57,8 @@ _HOMES = {
     "sso.credential": "Credential",
     "sso.plug.plug": "Plug",
     "sso.framing": "MessageFramer b64decode b64encode",
-    "sso.errors": "ConfigError FramingError LocalProtocolError LoginDenied MechanismError NoAgent PolicyError"
-    " PortClosed RemoteProtocolError SSOError",
+    "sso.errors": "ConfigError FramingError LocalProtocolError MechanismError NoAgent PolicyError PortClosed"
+    " RemoteProtocolError SSOError",
 }
 __all__ = [name for names in _HOMES.values() for name in names.split()]
 

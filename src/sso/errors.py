@@ -9,7 +9,6 @@
       ConfigError           a wrong setting or argument, which a person can correct
       PortClosed            the port is gone or cannot be opened
         NoAgent             a process of the guest cannot reach the agent
-      LoginDenied           the guest refused the login, with an error code
 
 Their messages never contain a secret or the peer's raw text.
 """
@@ -74,11 +73,3 @@ class PortClosed(SSOError):
 
 class NoAgent(PortClosed):
     """No process listens on the agent's socket, or the one that listens is not the agent."""
-
-
-class LoginDenied(SSOError):
-    """The guest refused; `code` is the protocol's error code."""
-
-    def __init__(self, code: int, message: str = "") -> None:
-        super().__init__(message or f"refused with code {code}")
-        self.code = code

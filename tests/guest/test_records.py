@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sso.errors import LocalProtocolError, RemoteProtocolError
 from sso.guest import records
+from sso.guest.agent.pam_records import Operation, Reply, Request
 from sso.guest.records import (
     Authenticated,
     Begin,
@@ -21,10 +22,7 @@ from sso.guest.records import (
     Go,
     Hello,
     Kind,
-    Operation,
     Outcome,
-    Reply,
-    Request,
     Taken,
     Verdict,
 )

@@ -14,13 +14,15 @@ from typing import Any
 
 import pytest
 from beds_acceptor import AcceptorBed
-from beds_agent import FakeDriver, Stage, open_fds, raise_stage
+from beds_agent import Stage, open_fds, raise_stage
 from beds_channel import Bed as ChannelBed
+from fake_surroundings import FakeDriver
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sso.errors import ConfigError, MechanismError, NoAgent
 from sso.guest import links, records
+from sso.guest.agent.pam_records import Operation, Reply, Request
 from sso.guest.channel.conversation import Claim
 from sso.guest.channel.remote import Acceptance
 from sso.guest.packets import NO, VERDICT, YES
@@ -35,10 +37,7 @@ from sso.guest.records import (
     Hello,
     Kind,
     Link,
-    Operation,
     Outcome,
-    Reply,
-    Request,
     SignIn,
     Taken,
 )

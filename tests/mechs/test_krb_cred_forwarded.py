@@ -8,7 +8,7 @@ import pytest
 from flows import ALICE, DELEG, SPN, Kerberos
 from gss_halves import Instead, halves, joined
 from sso_mechs import ccache, krb5_memory
-from sso_mechs import kerberos as module
+from sso_mechs import forwarded as module
 
 from sso.errors import MechanismError
 from sso.mech import ALWAYS, AS_KDC_SAYS, NO

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds_agent import ATTEMPT, FakeDriver, raise_stage, secret_file
+from beds_agent import ATTEMPT, raise_stage, secret_file
 from beds_pam import CALLER, SOCKET, SOURCE, TICKET, caches
+from fake_surroundings import FakeDriver
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
 from sso.guest import log, records

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sso.plug.event_loop import PollLoop
+from sso.daemon.reactor import Reactor
 from sso.plug.plug import BACKLOG_MAX, CHUNK, CLOSED_TIME, Plug, PlugEvent, PlugInPoint, Start
 from sso.plug.process import PATIENCE, STATE_MAX
 
@@ -59,7 +59,7 @@ class Bed:
 
     def __init__(self, code: str, *, states: bool = False, argv: tuple[str, ...] = ()) -> None:
         self.clock = Clock()
-        self.loop = PollLoop(self.clock)
+        self.loop = Reactor(self.clock)
         self.said: list[PlugEvent] = []
         start = Start(PORT, argv or (sys.executable, "-I", "-S", "-c", code), states)
         self.point = PlugInPoint([start], self.loop, self.said.append)
@@ -107,6 +107,7 @@ def bed() -> Iterator[Callable[..., Bed]]:
     for one in beds:
         one.point.kill()
         assert not one.point.running
+        one.loop.close()
 
 
 def test_nothing_starts_before_the_port_is_open(bed: Callable[..., Bed]) -> None:

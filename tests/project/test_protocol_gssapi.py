@@ -13,9 +13,8 @@ from sso_mechs.krb_cred_codec import decode
 from sso.errors import MechanismError
 from sso.framing import b64decode
 from sso.protocol.messages import Signature, parse
-from sso.protocol.session import PLAIN_BINDING
 from sso.protocol.state import Role
-from sso.protocol.transcript import Transcript
+from sso.protocol.transcript import PLAIN_BINDING, Transcript
 
 
 def recorded(name: str) -> list[tuple[str, bytes]]:

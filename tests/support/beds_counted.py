@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds_agent import FakeDriver, Stage, raise_stage
+from beds_agent import Stage, raise_stage
 from beds_guest import MODULE
 from beds_pam import BARE, CALLER, COUNTED, SOCKET, Result, call
+from fake_surroundings import FakeDriver
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
 from sso.guest.agent.faillock import would_lock

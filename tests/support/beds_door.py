@@ -8,7 +8,7 @@ import signed_files
 from beds import Certificates
 
 from sso.console.vouch import Question
-from sso.plug.event_loop import PollLoop
+from sso.daemon.reactor import Reactor
 from sso.plug.plug import PlugEvent, Start
 from sso.viewer import intent as intents
 from sso.viewer.agreed import Agreed
@@ -136,7 +136,7 @@ class Window:
         self.questions: list[Question] = []
         self.started: dict[str, tuple[str, ...]] = {}
         self._answer: Callable[[bool], None] | None = None
-        self._loop = PollLoop()
+        self._loop = Reactor()
         starts, self.notes = intents.chosen(intent, spn)
         self._starts = {start.port: start for start in starts}
         self.door = SignOn(
@@ -158,7 +158,8 @@ class Window:
 
     def wait(self) -> "Window":
         """Wait until there is a result."""
-        self._loop.run_until(lambda: bool(self.started or self.shown or self.questions or self.said))
+        while not (self.started or self.shown or self.questions or self.said):
+            self._loop.turn()
         return self
 
     def answer(self, yes: bool) -> None:
@@ -179,3 +180,4 @@ def make_door(tmp_path: Path, certificates: Certificates, monkeypatch: pytest.Mo
     yield bed
     for window in bed.windows:
         window.door.left()
+        window._loop.close()

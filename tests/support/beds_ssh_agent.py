@@ -17,7 +17,7 @@ from beds_agent import let_in
 from beds_dbus import Daemon
 from beds_logind import LogindMock
 
-from sso.plug.event_loop import PollLoop
+from sso.daemon.reactor import Reactor
 from sso.plug.plug import PlugEvent, PlugInPoint, Start
 from sso.ssh_agent import DATA, EXTENSION, PORT_FRAME_MAX, Frames, echo, framed, hello_of
 from sso.viewer.stream import Stream
@@ -126,7 +126,7 @@ class Viewer:
     def __init__(self, port: Path, agent: Path) -> None:
         self.said: list[PlugEvent] = []
         self._over = False
-        self._loop = PollLoop()
+        self._loop = Reactor()
         argv = (sys.executable, "-I", "-m", "sso.client.ssh_agent", "--socket", str(agent))
         self._point = PlugInPoint([Start(PORT, argv)], self._loop, self.said.append)
         plug = self._point.get(PORT)
@@ -149,6 +149,7 @@ class Viewer:
             self._loop.turn(0.02)
         self._stream.close()
         self._point.kill()
+        self._loop.close()
 
     def close(self) -> None:
         """Leave the console."""

@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from sso.client.conversation import ClientConversation as ClientConversation
+from sso.client.exits import RunResult
 from sso.client.halves import NO_TABLES, Load, Tables
 from sso.client.parties import Person
 from sso.framing import b64encode
@@ -220,3 +221,9 @@ def leaks(octets: bytes | bytearray, secrets: Iterable[bytes | bytearray]) -> li
             windows = (bytes(form[start : start + WINDOW]) for start in range(len(form) - WINDOW + 1))
             found += [window for window in windows if window in seen]
     return found
+
+
+def said(pair: Pair) -> RunResult:
+    """The end of the client's run; there is one."""
+    assert pair.client.outcome is not None
+    return pair.client.outcome

@@ -22,10 +22,11 @@ TIME = 180.0  # seconds; everything is slow in an emulated machine
 ASK = """python3 -I -c '
 from sso.daemon import local
 from sso.guest import records
+from sso.guest.agent.pam_records import Operation, Reply, Request
 link = local.dial("/run/console-sso/pam.sock")
 link.setblocking(True)
-records.send(link, records.Request(records.Operation.GET, "login", "tty1", "alice"))
-reply = records.receive(link, records.Reply)
+records.send(link, Request(Operation.GET, "login", "tty1", "alice"))
+reply = records.receive(link, Reply)
 print(reply[0].kind.name if reply else "NONE")
 '"""
 NOBODY = 'test -z "$(loginctl --no-legend)"'

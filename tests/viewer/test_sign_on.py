@@ -168,7 +168,8 @@ def test_who_would_sign_in_has_to_be_known(
     bed.configure(bed.console('"lab.example.org"', plain=True))
     bed.principal(ALICE, says)
     window = bed.open(plain()).wait()
-    window._loop.run_until(lambda: not window.door._asking)
+    while window.door._asking:
+        window._loop.turn()
     assert [event.text for event in window.said] == states
     assert window.questions == [] and window.started == {}
     assert window.shown == (

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from beds import Certificates, Identity
 
+from sso.daemon.reactor import Reactor
 from sso.errors import ConfigError
-from sso.plug.event_loop import PollLoop
 from sso.plug.plug import BACKLOG_MAX, PlugEvent, PlugInPoint, Start
 from sso.viewer.stream import AGAIN_FIRST, CONNECT_TIME, STEADY_TIME, Stream
 
@@ -29,7 +29,7 @@ class Bed:
 
     def __init__(self) -> None:
         self.clock = Clock()
-        self.loop = PollLoop(self.clock)
+        self.loop = Reactor(self.clock)
         self.said: list[PlugEvent] = []
         self.trouble: list[str] = []
         self.point = PlugInPoint([Start(PORT, ("/bin/cat",))], self.loop, self.said.append)
@@ -54,6 +54,7 @@ def bed() -> Iterator[Bed]:
     if bed.stream is not None:
         bed.stream.close()
     bed.point.kill()
+    bed.loop.close()
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """Looking at a console, leaving it and coming back, with a connection that does as it is told."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from sso.console.console import Console, Wish
 from sso.credential import Credential
-from sso.plug.event_loop import PollLoop
+from sso.daemon.reactor import Reactor
 from sso.plug.plug import PlugInPoint, Start
 from sso.viewer.intent import Intent
 from sso.viewer.reach import Reach
@@ -59,10 +59,17 @@ class Remote:
         sent()
 
 
+@pytest.fixture
+def loop() -> Iterator[Reactor]:
+    loop = Reactor()
+    yield loop
+    loop.close()
+
+
 def looked_at(
-    console: Console, *starts: Start
-) -> tuple[Viewing, Face, list[Connection], list[str], PollLoop]:
-    face, loop = Face(), PollLoop()
+    loop: Reactor, console: Console, *starts: Start
+) -> tuple[Viewing, Face, list[Connection], list[str]]:
+    face = Face()
     made: list[Connection] = []
     steps: list[str] = []
 
@@ -71,12 +78,12 @@ def looked_at(
         return made[-1]
 
     intent = Intent(Reach(console), Settings(plugins=(Plugin(PORT, "cat"),)), typed="host/vm7.example.org")
-    return Viewing(intent, starts, loop, connect, face, say=steps.append), face, made, steps, loop
+    return Viewing(intent, starts, loop, connect, face, say=steps.append), face, made, steps
 
 
-def test_it_is_left_and_looked_at_again() -> None:
-    viewing, face, made, steps, loop = looked_at(
-        Console("spice", host="h", port=1), Start(PORT, ("/bin/cat",))
+def test_it_is_left_and_looked_at_again(loop: Reactor) -> None:
+    viewing, face, made, steps = looked_at(
+        loop, Console("spice", host="h", port=1), Start(PORT, ("/bin/cat",))
     )
     viewing.open()
     viewing.open()  # it is open already
@@ -87,7 +94,8 @@ def test_it_is_left_and_looked_at_again() -> None:
     plug.opened(Remote())
     assert viewing.busy
     made[0].ended("the connection to the console is lost", False)
-    loop.run_until(lambda: not viewing.busy)
+    while viewing.busy:
+        loop.turn()
     assert viewing.failed and face.seen == [
         "<connected>",
         "<ended the connection to the console is lost False>",
@@ -105,9 +113,9 @@ def test_it_is_left_and_looked_at_again() -> None:
     ]
 
 
-def test_a_password_for_the_next_time() -> None:
+def test_a_password_for_the_next_time(loop: Reactor) -> None:
     old, new = (Credential("password", "", bytearray(b"x")) for _ in range(2))
-    viewing, _, made, _, _ = looked_at(Console("spice", host="h", port=1, password=old))
+    viewing, _, made, _ = looked_at(loop, Console("spice", host="h", port=1, password=old))
     viewing.open()
     made[0].ended("the console's password is wrong or too old", True)
     viewing.use_password(new)
@@ -118,10 +126,10 @@ def test_a_password_for_the_next_time() -> None:
     assert new.secret is None
 
 
-def test_a_stream_is_opened_with_the_console_and_left_with_it(tmp_path: object) -> None:
+def test_a_stream_is_opened_with_the_console_and_left_with_it(loop: Reactor, tmp_path: object) -> None:
     wish = Wish(stream=f"unix:{tmp_path}/nobody")
-    viewing, face, made, _, _ = looked_at(
-        Console("vnc", host="h", port=5900, wish=wish), Start(PORT, ("/bin/cat",))
+    viewing, face, made, _ = looked_at(
+        loop, Console("vnc", host="h", port=5900, wish=wish), Start(PORT, ("/bin/cat",))
     )
     viewing.open()
     assert face.seen == []
@@ -130,9 +138,9 @@ def test_a_stream_is_opened_with_the_console_and_left_with_it(tmp_path: object) 
     viewing.end()
 
 
-def test_a_stream_without_a_plug_in_is_not_opened(tmp_path: object) -> None:
-    viewing, face, made, _, _ = looked_at(
-        Console("vnc", host="h", port=5900, wish=Wish(stream=f"unix:{tmp_path}/nobody"))
+def test_a_stream_without_a_plug_in_is_not_opened(loop: Reactor, tmp_path: object) -> None:
+    viewing, face, made, _ = looked_at(
+        loop, Console("vnc", host="h", port=5900, wish=Wish(stream=f"unix:{tmp_path}/nobody"))
     )
     viewing.open()
     made[0].connected()
@@ -142,9 +150,9 @@ def test_a_stream_without_a_plug_in_is_not_opened(tmp_path: object) -> None:
 # A fault of our own
 
 
-def test_a_fault_ends_the_console_once_and_it_can_be_opened_again() -> None:
-    viewing, face, made, steps, loop = looked_at(
-        Console("spice", host="h", port=1), Start(PORT, ("/bin/cat",))
+def test_a_fault_ends_the_console_once_and_it_can_be_opened_again(loop: Reactor) -> None:
+    viewing, face, made, steps = looked_at(
+        loop, Console("spice", host="h", port=1), Start(PORT, ("/bin/cat",))
     )
     viewing.open()
     made[0].connected()
@@ -154,7 +162,8 @@ def test_a_fault_ends_the_console_once_and_it_can_be_opened_again() -> None:
     viewing.fail("a fault")
     viewing.fail("a fault that comes of the first one")
     assert face.seen == ["<connected>", "<ended a fault False>"] and viewing.failed
-    loop.run_until(lambda: not viewing.busy)
+    while viewing.busy:
+        loop.turn()
     assert steps[:3] == ["connected to h", f"{PORT}: started", "a fault"]
     viewing.open()
     assert len(made) == 2 and not viewing.failed
@@ -162,8 +171,8 @@ def test_a_fault_ends_the_console_once_and_it_can_be_opened_again() -> None:
     assert face.seen[-1] == "<ended  False>"
 
 
-def test_a_fault_before_there_is_a_connection_is_told_as_well() -> None:
-    viewing, face, made, _, _ = looked_at(Console("spice", host="h", port=1))
+def test_a_fault_before_there_is_a_connection_is_told_as_well(loop: Reactor) -> None:
+    viewing, face, made, _ = looked_at(loop, Console("spice", host="h", port=1))
 
     def connect(*given: object) -> Connection:
         raise LookupError

@@ -5,17 +5,9 @@ from os import urandom
 from time import time
 from typing import Any
 
-from sso.client import exits
+from sso.client import exits, halves
 from sso.client.exits import Course, Exit, RunResult
-from sso.client.halves import (
-    NO_SERVICE,
-    NO_TABLES,
-    Load,
-    Tables,
-    own_name,
-    password_blob,
-    ticket_blob,
-)
+from sso.client.halves import NO_TABLES, Load, Tables, own_name
 from sso.client.parties import NOBODY, Person, Service, Shown
 from sso.errors import ConfigError, MechanismError, PolicyError
 from sso.mech import OURS, Mechanism
@@ -257,10 +249,7 @@ class ClientConversation(Course):
             self._go_on()
 
     def _start_tls(self) -> None:
-        policy = self.policy
-        half = self._load("TLS").initiate(
-            name=policy.tls_name or None, ca_file=policy.tls_ca or None, pins=policy.tls_pins
-        )
+        half = halves.tls_half(self._load, self.policy)
         self._progress("asking for TLS")
         self._ask_for_layer(StartTLS(), half)
 
@@ -295,13 +284,7 @@ class ClientConversation(Course):
             return
         service = self._service or Service("", Source.GUEST)
         try:
-            pair = self._load("GSSAPI")
-            half = pair.initiate(
-                spn=service.spn or NO_SERVICE,
-                delegate=self.policy.delegation(source=service.source, agreed=service.agreed),
-                layer=self.policy.sasl_layer(self._tls_verified, source=service.source),
-                ccache=self._ccache,
-            )
+            half = halves.kerberos_half(self._load, self.policy, self.session, service, self._ccache)
         except MechanismError as error:
             self._next(str(error), cause=error)
             return
@@ -351,7 +334,7 @@ class ClientConversation(Course):
         """After GSSAPI without a forwarded TGT: a KRB-CRED, where our side allows it (design step 10)."""
         if "kerberos" in self._types and self._may_send("kerberos"):
             spn = self._service.spn if self._service else ""
-            secret = ticket_blob(self._load, spn, self._ccache)
+            secret = halves.ticket_blob(self._load, spn, self._ccache)
             self._progress("handing over the ticket")
             self._give("kerberos", secret)
             self.handed_over = True
@@ -397,24 +380,14 @@ class ClientConversation(Course):
             self._finish(RunResult(Exit.NO_CREDENTIAL, "no password was given"))
             return
         self._say_who(credential.principal)
-        self._give("password", password_blob(self._load, credential))
+        self._give("password", halves.password_blob(self._load, credential))
 
     def _may_send(self, type: str) -> bool:
-        return self.policy.may_send(
-            type,
-            source=self._source,
-            tls_verified=self._tls_verified,
-            authenticated=self.session.authenticated is not None,
-            confidential=self.session.confidential,
-        )
+        return halves.may_send(self.policy, self.session, type, self._source)
 
     @property
     def _source(self) -> Source:
         return self._service.source if self._service else Source.GUEST
-
-    @property
-    def _tls_verified(self) -> bool:
-        return self.session.tls is not None and bool(self.session.tls.peer)
 
     def _say_who(self, name: str) -> None:
         if not self._told:

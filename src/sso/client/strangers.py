@@ -1,6 +1,6 @@
 """Mechanisms that are not ours, at the client: whether one may be started, and its half with its settings."""
 
-from sso.client.halves import Load, Tables
+from sso.client.halves import Load, Tables, is_verified, may_send
 from sso.errors import PolicyError
 from sso.mech import CONFIDENTIALITY, NO_LAYER, OURS, Mechanism, Pair, settings_of
 from sso.policy import ClientPolicy, Source
@@ -26,19 +26,13 @@ def half(
     # Whom `only_for` names, Kerberos alone can tell.
     if name in OURS or policy.only_for or name not in (*session.peer_mechanisms, *types):
         raise unknown
-    pair, verified = load(name), is_verified(session)
-    if not policy.may_start(source=source, inside_only=pair.inside_only, tls_verified=verified):
+    pair = load(name)
+    if not policy.may_start(source=source, inside_only=pair.inside_only, tls_verified=is_verified(session)):
         raise PolicyError("needs-tls", f"{name} needs a verified TLS")
     if pair.kind == "sasl" and name in session.peer_mechanisms:
         return made(pair, tables, session)
-    may_send = policy.may_send(
-        name,
-        source=source,
-        tls_verified=verified,
-        authenticated=session.authenticated is not None,
-        confidential=session.confidential,
-    )
-    if pair.kind != "credential" or not pair.alone or name not in types or not may_send:
+    sendable = name in types and may_send(policy, session, name, source)
+    if pair.kind != "credential" or not pair.alone or not sendable:
         raise unknown
     return made(pair, tables, session)
 
@@ -50,8 +44,3 @@ def made(pair: Pair, tables: Tables, session: Session) -> Mechanism:
         return pair.initiate(**settings)
     bare = is_verified(session) and NO_LAYER in pair.layers
     return pair.initiate(**settings, layer=NO_LAYER if bare else CONFIDENTIALITY)
-
-
-def is_verified(session: Session) -> bool:
-    """Whether there is a TLS whose guest is known."""
-    return session.tls is not None and bool(session.tls.peer)

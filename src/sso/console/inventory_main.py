@@ -15,7 +15,7 @@ from sso.errors import ConfigError
 from sso.framing import wipe
 from sso.printable import escaped
 
-_DONE, _FAILED, _USAGE = 0, 1, 2
+_DONE, _FAILED = 0, 1
 _TEXT_MAX = 64 * 1024 * 1024  # bytes of an inventory
 _ENDING = ".entry"
 

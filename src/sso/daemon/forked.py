@@ -47,7 +47,7 @@ class Forked:
         finally:
             os.close(writer)
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        self._reactor.watch(self._life, self._ended)
+        self._reactor.readable(self._life, self._ended)
         if seconds is not None:
             self.within(seconds)
 

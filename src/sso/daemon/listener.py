@@ -49,7 +49,7 @@ class Listener:
     def accept(self, wanted: bool) -> None:
         """Let the next ones come, or leave them in the kernel's queue."""
         if wanted and not self._accepting:
-            self._reactor.watch(self._socket.fileno(), self._on_caller)
+            self._reactor.readable(self._socket.fileno(), self._on_caller)
         elif self._accepting and not wanted:
             self._reactor.forget(self._socket.fileno())
         self._accepting = wanted

@@ -1,4 +1,4 @@
-"""The agent's event loop: one callback per descriptor or timer; callbacks must not block."""
+"""The event loop of our long-running programs: callbacks for descriptors and timers; they must not block."""
 
 import heapq
 import itertools
@@ -38,8 +38,30 @@ class Timer:
             callback()
 
 
+class DescriptorWatch:
+    """One callback that waits for a descriptor; `cancel` may come twice, `over` is told once."""
+
+    def __init__(
+        self, fd: int, events: int, call: Callback, over: Callable[["DescriptorWatch"], None]
+    ) -> None:
+        self.fd, self.events, self._over = fd, events, over
+        self._call: Callback | None = call
+
+    def fire(self) -> None:
+        if self._call is not None:
+            self._call()
+
+    def cancel(self) -> None:
+        if self._call is not None:
+            self._call = None
+            self._over(self)
+
+
 class Reactor:
-    """Runs callbacks for one selector and one heap of timers."""
+    """Runs callbacks for one selector and one heap of timers, in one thread.
+
+    It is also an EventLoop for sso.plug, which needs no more of it than `readable`, `writable` and `after`.
+    """
 
     def __init__(self, clock: Callable[[], float] = boot_time) -> None:
         self.clock = clock
@@ -60,20 +82,24 @@ class Reactor:
         def heard() -> None:
             os.read(woken, WAKES_MAX)  # the Python handler has run already
 
-        self.watch(woken, heard)
+        self.readable(woken, heard)
 
-    def watch(self, fd: int, callback: Callback) -> None:
-        """Run `callback` whenever `fd` is readable or hung up."""
-        self._selector.register(fd, selectors.EVENT_READ, callback)
+    def readable(self, fd: int, call: Callback) -> DescriptorWatch:
+        """Call whenever `fd` is readable or hung up, until the watch is cancelled or `fd` forgotten."""
+        return self._watch(fd, selectors.EVENT_READ, call)
+
+    def writable(self, fd: int, call: Callback) -> DescriptorWatch:
+        """Call whenever `fd` is writable or hung up, until the watch is cancelled or `fd` forgotten."""
+        return self._watch(fd, selectors.EVENT_WRITE, call)
 
     def forget(self, fd: int) -> None:
-        """Stop watching `fd`; call this before you close it. Does nothing if it is not watched."""
-        if fd in self._selector.get_map():
-            self._selector.unregister(fd)
+        """Cancel what waits for `fd`; call this before you close it. Does nothing where nothing waits."""
+        for watch in self._waiting(fd):
+            watch.cancel()
 
-    def after(self, seconds: float, callback: Callback) -> Timer:
-        """Run `callback` once, `seconds` from now."""
-        timer = Timer(self.clock() + seconds, callback)
+    def after(self, seconds: float, call: Callback) -> Timer:
+        """Call once, `seconds` from now."""
+        timer = Timer(self.clock() + seconds, call)
         heapq.heappush(self._timers, (timer.at, next(self._order), timer))
         return timer
 
@@ -82,10 +108,11 @@ class Reactor:
         left = self._left()
         if patience is not None:
             left = patience if left is None else min(left, patience)
-        for key, _ in self._selector.select(left):
-            # An earlier callback of this turn may have closed this descriptor.
-            if self._selector.get_map().get(key.fd) is key:
-                key.data()
+        for key, events in self._selector.select(left):
+            # A cancelled watch does nothing: an earlier callback of this turn may have closed its descriptor.
+            for watch in key.data:
+                if events & watch.events:
+                    watch.fire()
         now = self.clock()
         while self._timers and (self._timers[0][0] <= now or self._timers[0][2].cancelled):
             heapq.heappop(self._timers)[2].fire()
@@ -106,6 +133,30 @@ class Reactor:
                 os.close(end)
             self._wake = None
         self._selector.close()
+
+    def _watch(self, fd: int, events: int, call: Callback) -> DescriptorWatch:
+        watch = DescriptorWatch(fd, events, call, self._cancelled)
+        self._wait_for(fd, (*self._waiting(fd), watch))
+        return watch
+
+    def _cancelled(self, watch: DescriptorWatch) -> None:
+        self._wait_for(watch.fd, tuple(other for other in self._waiting(watch.fd) if other is not watch))
+
+    def _waiting(self, fd: int) -> tuple[DescriptorWatch, ...]:
+        key = self._selector.get_map().get(fd)
+        return key.data if key is not None else ()
+
+    def _wait_for(self, fd: int, watches: tuple[DescriptorWatch, ...]) -> None:
+        """Let the selector report of `fd` what these watches wait for, and nothing else."""
+        known, events = fd in self._selector.get_map(), 0
+        for watch in watches:
+            events |= watch.events
+        if not watches:
+            self._selector.unregister(fd)
+        elif known:
+            self._selector.modify(fd, events, watches)
+        else:
+            self._selector.register(fd, events, watches)
 
     def _left(self) -> float | None:
         while self._timers and self._timers[0][2].cancelled:

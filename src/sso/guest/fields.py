@@ -50,6 +50,10 @@ class Record:
     def unpack(cls, data: bytes) -> Self:
         raise NotImplementedError
 
+    @classmethod
+    def check_version(cls, data: bytes) -> None:
+        """Raise RemoteProtocolError for a packet of another version; most kinds of records have none."""
+
 
 def fits(text: str, size: int) -> bool:
     """Whether a text can stand in a field of that many octets."""

@@ -129,8 +129,6 @@ _PRIORITIES = {
 PRIORITIES = {id: priority for priority, ids in _PRIORITIES.items() for id in ids}  # the others: INFO
 
 
-Note = Callable[..., None]  # as `note` is
-
 _say: Callable[[str, str, Fields], None] | None = None  # takes word, line, values; None before `open_as`
 
 

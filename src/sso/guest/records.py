@@ -13,7 +13,7 @@ of fixed size; a text is UTF-8 without control characters, ended by NUL and padd
     OUTCOME           agent -> acceptor            0, or an error code of PROTOCOL.md section 4
     HELLO GO TAKEN    getty -> agent -> getty ->   a login screen, the user for it, and that it obeys
     SIGNIN            agent -> greeter             the user for it, with a token for PAM
-    SSOP SSOR         PAM module -> agent -> ...   a request, and the reply to each but CLOSED (pam_socket)
+    SSOP SSOR         PAM module -> agent -> ...   asks and is answered (agent/pam_records.py)
 """
 
 import os
@@ -28,7 +28,6 @@ from sso.errors import LocalProtocolError, RemoteProtocolError
 from sso.guest.fields import Record, fits, get, put, unpack
 
 FILES_MAX = 4  # descriptors that a packet may bring before the kernel drops the rest
-PAM_VERSION = 3
 SECRET_MAX = 128 * 1024  # octets of a ticket's cache: a ticket of 64 KiB, and the names around it
 PASSWORD_MAX = 511  # PAM_MAX_RESP_SIZE without its NUL
 USER_SIZE = 256  # LOGIN_NAME_MAX (limits.h), with its NUL
@@ -48,22 +47,6 @@ class Kind(IntEnum):
     def files(self) -> int:
         """How many descriptors come along."""
         return int(self in (Kind.PASSWORD, Kind.KERBEROS))
-
-
-class Operation(IntEnum):
-    """What the PAM module asks or reports."""
-
-    GET = 1
-    ESTABLISHED = 2
-    OPENED = 3
-    CLOSED = 4
-    TRIED = 5
-    PASSED = 6
-    HELD = 7
-
-
-class OtherVersion(RemoteProtocolError):
-    """The record is one of another PAM_VERSION: the module and the agent were not upgraded together."""
 
 
 def is_login_name(name: str) -> bool:
@@ -298,67 +281,6 @@ class Taken(_Name):
     TAG = b"TAKN"
 
 
-class Request(Record):
-    """What the PAM module says: 704 octets. Texts are "" where it knows nothing."""
-
-    LAYOUT: ClassVar[struct.Struct] = struct.Struct(f"4sBB2s64s64s{USER_SIZE}s72s240s")
-    operation: Operation
-    service: str = ""
-    tty: str = ""
-    user: str = ""
-    token: str = ""
-    path: str = ""
-
-    def __repr__(self) -> str:
-        return f"<Request {self.operation.name} {self.service} {self.tty}>"
-
-    def pack(self) -> bytes:
-        texts = (self.service, self.tty, self.user, self.token, self.path)
-        fields = map(put, texts, (64, 64, USER_SIZE, 72, 240))
-        return self.LAYOUT.pack(b"SSOP", PAM_VERSION, self.operation, b"", *fields)
-
-    @classmethod
-    def unpack(cls, data: bytes) -> Self:
-        _check_version(data)
-        operation, zero, *texts = unpack(cls.LAYOUT, data, b"SSOP", PAM_VERSION)
-        if zero != b"\0\0" or operation not in list(Operation):
-            raise RemoteProtocolError("a request of no known kind")
-        return cls(Operation(operation), *map(get, texts))
-
-
-class Reply(Record):
-    """The answer to a GET: 320 octets, with a descriptor for kinds 1 and 2.
-
-    The answer to every later request but CLOSED is a yes: kind IDENTITY, with the user of the grant.
-    """
-
-    LAYOUT: ClassVar[struct.Struct] = struct.Struct(f">4sBB2sI{USER_SIZE}s52s")
-    kind: Kind = Kind.NONE
-    length: int = 0
-    user: str = ""
-
-    @property
-    def files(self) -> int:
-        return self.kind.files
-
-    def pack(self) -> bytes:
-        user = put(self.user, USER_SIZE)
-        return self.LAYOUT.pack(b"SSOR", PAM_VERSION, self.kind, b"", self.length, user, b"")
-
-    @classmethod
-    def unpack(cls, data: bytes) -> Self:
-        _check_version(data)
-        kind, zero, length, user, rest = unpack(cls.LAYOUT, data, b"SSOR", PAM_VERSION)
-        if zero != b"\0\0" or rest != bytes(52) or kind not in list(Kind):
-            raise RemoteProtocolError("a reply of no known kind")
-        return cls(Kind(kind), length, get(user))
-
-
-def _check_version(data: bytes) -> None:
-    if data[4] != PAM_VERSION:
-        raise OtherVersion("a record of another version")
-
-
 # Packets
 
 Received = TypeVar("Received", bound=Record)
@@ -418,9 +340,8 @@ def _descriptors(parts: Sequence[tuple[int, int, bytes]]) -> list[int]:
 
 
 def _unpack(data: bytes, types: Sequence[type[Received]]) -> Received:
-    if data[:4] in (b"SSOP", b"SSOR") and len(data) > 4:
-        _check_version(data)  # first: the records of another version have another size
     for type in types:
+        type.check_version(data)  # first: a record of another version has another size
         tag = getattr(type, "TAG", data[:4])
         if len(data) == type.LAYOUT.size and data[:4] == tag:
             return type.unpack(data)

@@ -4,7 +4,7 @@ from sso.errors import FramingError, MechanismError, RemoteProtocolError
 from sso.framing import MessageFramer, Words
 from sso.mech import NO_LAYER, TOKEN_MAX, Mechanism
 from sso.protocol.layer import ABORT, FrameReader, Layer, SASLLayer, TLSLayer, frame
-from sso.protocol.messages import LINE_MAX
+from sso.protocol.messages import LINE_MAX, StartSASL, StartTLS
 from sso.protocol.state import Role
 
 
@@ -114,6 +114,13 @@ class SASLExchange(Exchange):
 
     def layer(self) -> Layer | None:
         return SASLLayer(self.mechanism) if self.mechanism.layer != NO_LAYER else None
+
+
+def exchange_for(request: StartTLS | StartSASL, role: Role, mechanism: Mechanism, token: bytes) -> Exchange:
+    """Return the exchange of a request for a layer; `token` is the client's first one."""
+    if isinstance(request, StartTLS):
+        return TLSExchange(role, "TLS", mechanism, token)
+    return SASLExchange(role, request.mechanism, mechanism, token)
 
 
 def _framed(token: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from sso.errors import FramingError, RemoteProtocolError
-from sso.protocol.messages import NONCE_SIZE, VERSION, Code, Signature, parse
+from sso.protocol.messages import NONCE_SIZE, VERSION, Code, Signature, line_of, parse
 from sso.protocol.state import Role
 
 SIGNATURES_MAX = 6  # the client's first SIGNATURE and five repetitions
@@ -28,6 +28,7 @@ class Greeting:
         self._nonce = random(NONCE_SIZE)
         self._client_nonce = self._nonce if role is Role.CLIENT else b""
         self._said = 0
+        self.dropping = False  # the client: the line behind a repeated SIGNATURE is a repetition too
 
     def say(self) -> Signature | None:
         """Return the own SIGNATURE to send, or None after SIGNATURES_MAX times without an answer."""
@@ -66,6 +67,24 @@ class Greeting:
         if self.role is Role.CLIENT:
             return words == self.lines[0]
         return signature.role == "client" and signature.nonce == self._client_nonce
+
+    def again(self, signature: Signature, words: list[str]) -> bytes:
+        """Take a SIGNATURE in the middle of the lines; return what the guest answers, the client drops it.
+
+        Raises RemoteProtocolError where it is no repetition.
+        """
+        if not self.repeats(signature, words):
+            raise RemoteProtocolError("unexpected SIGNATURE")
+        self.dropping = self.role is Role.CLIENT
+        if self.dropping or len(self.lines) != 2:
+            return b""
+        return b"\n" + b"".join(line_of(line) for line in self.lines)
+
+    def drop(self, words: list[str]) -> None:
+        """Drop the line behind a repeated SIGNATURE. Raises RemoteProtocolError if it is another line."""
+        self.dropping = False
+        if words != self.lines[-1]:
+            raise RemoteProtocolError("a repeated greeting differs")
 
     def learn(self, signature: Signature) -> None:
         """Store the nonces, the attempt id and the mechanisms of the peer's SIGNATURE."""

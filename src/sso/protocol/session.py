@@ -13,7 +13,7 @@ from sso.errors import FramingError, LocalProtocolError, MechanismError, RemoteP
 from sso.framing import MessageFramer, Words, credentials_line, wipe
 from sso.mech import Mechanism
 from sso.protocol.events import Closed, Event, LayerFailed, LayerStarted, Reset
-from sso.protocol.exchange import Exchange, SASLExchange, TLSExchange
+from sso.protocol.exchange import Exchange, SASLExchange, exchange_for
 from sso.protocol.greeting import Greeting
 from sso.protocol.layer import Layer
 from sso.protocol.messages import (
@@ -34,14 +34,9 @@ from sso.protocol.messages import (
     parse,
     signature_line,
 )
-from sso.protocol.state import FINAL, Role, State, StateMachine
+from sso.protocol.state import BINARY, FINAL, LAYER_ASKED, LINELESS, Role, State, StateMachine
 from sso.protocol.transcript import Transcript
 from sso.protocol.wire import Wire
-
-BINARY = frozenset({State.SYNC, State.TLS, State.SASL})  # states in which the bytes are not lines
-LINELESS = BINARY | FINAL
-ASKED = frozenset({State.TLS_ASKED, State.SASL_ASKED})
-TLS_BINDING, PLAIN_BINDING = b"tls-server-end-point:", b"sso/1:"
 
 
 class Session:
@@ -70,7 +65,6 @@ class Session:
         self._framer = MessageFramer(LINE_MAX, SECRET_MAX)
         self._lines: deque[Words] = deque()  # read, not yet parsed
         self._exchange: Exchange | None = None
-        self._repeating = False
 
     @property
     def state(self) -> State:
@@ -141,7 +135,8 @@ class Session:
         for end, signature, words in self._wire.signatures(data):
             if machine.state is not State.SYNC:
                 if self._greeting.begins_anew(signature):
-                    self._end_by_reset()
+                    self._end("reset")
+                    self._events.appendleft(Reset())
                     return
             elif self._greeting.accepts(signature):
                 self._begin(signature, words)
@@ -200,15 +195,6 @@ class Session:
         self._greeting.check_version(signature)
         self._events.append(signature)
 
-    def _signature_again(self, signature: Signature, words: list[str]) -> None:
-        """Handle a repeated SIGNATURE outside layers: the guest answers it, the client drops it."""
-        if not self._greeting.repeats(signature, words):
-            raise RemoteProtocolError("unexpected SIGNATURE")
-        elif self.role is Role.CLIENT:
-            self._repeating = True
-        elif len(self._greeting.lines) == 2:
-            self._wire.write(b"\n" + b"".join(line_of(line) for line in self._greeting.lines))
-
     # Lines
 
     def _line(self, raw: Words) -> None:
@@ -216,13 +202,11 @@ class Session:
         words = message.words() if isinstance(message, Credentials) else [str(word) for word in raw]
         if isinstance(message, Signature):
             if self.state not in (State.SECURED, State.AUTHENTICATED) and not self.layers:
-                self._signature_again(message, words)
+                self._wire.write(self._greeting.again(message, words))
                 return
             self._greeting.confirm(message, self._transcript.digest())
-        if self._repeating:
-            self._repeating = False
-            if words != self._greeting.lines[-1]:
-                raise RemoteProtocolError("a repeated greeting differs")
+        if self._greeting.dropping:
+            self._greeting.drop(words)
             return
         if self.role is Role.CLIENT and self._machine.state is State.GREETED and not self._wire.layers:
             self._greeting.lines.append(words)
@@ -276,8 +260,8 @@ class Session:
             raise LocalProtocolError(f"{VERBS[type(message)]} may not be sent in state {self.state.name}")
         lines = self._transcript.copy()
         lines.add(self.role, message.words())
-        mechanism.bind(self._binding(lines))
-        self._exchange = self._exchange_for(message, mechanism, bytes(mechanism.step(b"")))
+        mechanism.bind(lines.binding(self.tls))
+        self._exchange = exchange_for(message, self.role, mechanism, bytes(mechanism.step(b"")))
         self.send(message)
 
     def accept_layer(self, request: StartTLS | StartSASL, mechanism: Mechanism) -> None:
@@ -285,23 +269,14 @@ class Session:
 
         Bytes after the request end the session without an answer (PROTOCOL.md section 7).
         """
-        if self.state not in ASKED:
+        if self.state not in LAYER_ASKED:
             raise LocalProtocolError(f"no layer was asked for in state {self.state.name}")
-        self._exchange = self._exchange_for(request, mechanism, b"")
+        self._exchange = exchange_for(request, self.role, mechanism, b"")
         if self._unread:
             self._end("injected", "octets behind the request for a layer")
             return
-        mechanism.bind(self._binding(self._transcript))
+        mechanism.bind(self._transcript.binding(self.tls))
         self.send(Ok())
-
-    def _exchange_for(self, message: StartTLS | StartSASL, mechanism: Mechanism, token: bytes) -> Exchange:
-        if isinstance(message, StartTLS):
-            return TLSExchange(self.role, "TLS", mechanism, token)
-        return SASLExchange(self.role, message.mechanism, mechanism, token)
-
-    def _binding(self, lines: Transcript) -> bytes:
-        tls = self.tls
-        return TLS_BINDING + tls.binding if tls else PLAIN_BINDING + lines.digest()
 
     def _begin_exchange(self) -> None:
         """Client: start the exchange after the guest's ok; every byte after that belongs to the mechanism."""
@@ -404,10 +379,6 @@ class Session:
             self._wire.write(line_of(Error(code).words()))
         cause = error.cause if isinstance(error, MechanismError) else "protocol"
         self._end(cause, str(error), code)
-
-    def _end_by_reset(self) -> None:
-        self._end("reset")
-        self._events.appendleft(Reset())
 
     def _end(self, cause: str, detail: str = "", code: int = 0) -> None:
         """Drop undelivered events, wipe all secrets and queue Closed: nobody may act on an ended session."""

@@ -108,7 +108,10 @@ TABLE: dict[State, dict[tuple[Role, str], State | None]] = {
     S.CLOSED: {},
 }
 FINAL = frozenset({S.DONE, S.ENDED, S.CLOSED})
-_OPEN_REQUESTS = frozenset({S.INFO, S.TLS_ASKED, S.SASL_ASKED})
+BINARY = frozenset({S.SYNC, S.TLS, S.SASL})  # states in which the bytes are not lines
+LINELESS = BINARY | FINAL
+LAYER_ASKED = frozenset({S.TLS_ASKED, S.SASL_ASKED})
+_OPEN_REQUESTS = LAYER_ASKED | {S.INFO}
 
 
 class StateMachine:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from sso.mech import Mechanism
 from sso.protocol.messages import line_of
 from sso.protocol.state import Role
 
@@ -18,6 +19,7 @@ else:
             from hashlib import sha256
 
 _LABEL = b"sso/1 transcript\n"
+TLS_BINDING, PLAIN_BINDING = b"tls-server-end-point:", b"sso/1:"
 
 
 class Transcript:
@@ -49,3 +51,7 @@ class Transcript:
         """Return 32 bytes: SHA-256(label, SHA-256(client's lines), SHA-256(guest's lines))."""
         lines = self._lines
         return sha256(_LABEL + lines[Role.CLIENT].digest() + lines[Role.GUEST].digest()).digest()
+
+    def binding(self, tls: Mechanism | None) -> bytes:
+        """Return what a mechanism binds itself to (PROTOCOL.md section 8.2): its TLS, else the lines."""
+        return TLS_BINDING + tls.binding if tls else PLAIN_BINDING + self.digest()

@@ -77,7 +77,7 @@ class SignOn:
         facts = self._facts(start, connections)
         ruling, why = rule(facts)
         if ruling is Ruling.START:
-            return self._for_whom(start, connections)
+            return self._for_whom(start)
         if ruling is Ruling.REFUSE and facts.identity is None:
             self._show(f"no plug-in at {start.port}: {why}")  # another plug-in may still sign in
         elif ruling is Ruling.REFUSE:
@@ -127,7 +127,7 @@ class SignOn:
         counts = entry is not None and set(who) <= set(entry.entry.services)
         return agreement(connections, who, principal, entry.entry.guest if entry and counts else "")
 
-    def _for_whom(self, start: Start, connections: tuple[Leg, ...]) -> Start:
+    def _for_whom(self, start: Start) -> Start:
         """Add --for if a signed opening or a yes names a principal, so that no other ticket is used."""
         yes, opening = self._yes.get(start.port), self._intent.signatures.opening
         principal = opening.principal if opening else yes.principal if yes else ""

@@ -11,8 +11,9 @@ from beds_agent import ATTEMPT, MakeStage, Stage, has, let_in, open_fds, take
 
 from sso.guest import records
 from sso.guest.agent.agent import RECORDS_MAX
+from sso.guest.agent.pam_records import Operation
 from sso.guest.agent.rules import Eligibility
-from sso.guest.records import SECRET_MAX, Begin, Confirm, End, Kind, Operation, Outcome
+from sso.guest.records import SECRET_MAX, Begin, Confirm, End, Kind, Outcome
 
 LOGGED_IN, WRONG, DENIED, NO_TICKET, LATER, NO_SCREEN, UNUSABLE, INTERNAL = (
     0,

@@ -23,8 +23,8 @@ def attempts(clock: Clock, by_hand: bool = False) -> Attempts:
     return Attempts(clock, lambda user, since: by_hand, lambda: 0.0)
 
 
-def guess(user: str = "alice", console: str = "tty1", kind: Kind = PASSWORD, digest: bytes = GOOD) -> Guess:
-    return Guess(user, console, kind, digest)
+def guess(user: str = "alice", kind: Kind = PASSWORD, digest: bytes = GOOD) -> Guess:
+    return Guess(user, kind, digest)
 
 
 def test_pauses_grow_and_a_user_is_stopped_after_three(clock: Clock) -> None:
@@ -33,7 +33,7 @@ def test_pauses_grow_and_a_user_is_stopped_after_three(clock: Clock) -> None:
         assert not memory.paused(guess())
         memory.failed(guess())
         clock.now += pause - 0.1
-        assert memory.paused(guess(kind=PASSWORD, user="bob")), "another user at this console"
+        assert memory.paused(guess(kind=PASSWORD, user="bob")), "another user at the console"
         clock.now += 0.2
     memory.failed(guess())
     clock.now += 100_000
@@ -55,14 +55,6 @@ def test_a_login_by_hand_ends_the_stop(clock: Clock) -> None:
     assert memory.paused(guess())
     assert not memory.paused(guess()) and said == [("alice", 77.0)] * 2
     assert memory.failed_before(guess()) == (), "it may be right again"
-
-
-def test_a_console_pauses_for_everybodys_passwords_and_another_for_nobodys(clock: Clock) -> None:
-    memory = attempts(clock)
-    memory.failed(guess())
-    assert memory.paused(guess("bob"))
-    assert not memory.paused(guess("bob", "tty2"))
-    assert memory.paused(guess(console="tty2"))
 
 
 def test_a_ticket_waits_for_nobodys_passwords_and_no_password_for_a_ticket(clock: Clock) -> None:
@@ -102,7 +94,7 @@ def test_who_guesses_at_others_is_not_free_again_by_an_own_success(clock: Clock)
     memory.failed(guess("alice"))
     clock.now += 600
     memory.succeeded(guess("alice"))
-    assert memory._consoles["tty1"].failures == 4, "those of the others"
+    assert memory._console.failures == 4, "those of the others"
     clock.now += CONSOLE_SECONDS
     memory.failed(guess("alice"))
     clock.now += 30.1
@@ -127,7 +119,7 @@ def test_a_password_that_failed_before_costs_a_pause_and_no_failure(clock: Clock
         assert not memory.paused(guess(digest=BAD))
         memory.again(guess(digest=BAD))
         assert memory.paused(guess()) and memory.paused(guess("bob"))
-    assert memory._users["alice", PASSWORD].failures == 1 == memory._consoles["tty1"].failures
+    assert memory._users["alice", PASSWORD].failures == 1 == memory._console.failures
 
 
 def test_an_attempt_that_nobody_saw_end_is_free_once(clock: Clock) -> None:
@@ -142,7 +134,7 @@ def test_an_attempt_that_nobody_saw_end_is_free_once(clock: Clock) -> None:
     assert not memory.paused(guess())
 
 
-def test_hanging_up_is_free_once_on_a_console_too(clock: Clock) -> None:
+def test_hanging_up_is_free_once_at_the_console_too(clock: Clock) -> None:
     memory = attempts(clock)
     memory.unknown(guess("alice"))
     memory.unknown(guess("bob"))
@@ -180,25 +172,36 @@ def test_a_flood_of_names_makes_the_limiter_forget_nobody(clock: Clock) -> None:
     for _ in range(3):
         memory.failed(guess(digest=BAD))
     for number in range(2 * ENTRIES_MAX):
-        # Another console each time: on one of them its own pause is in the way, 600 s long from the third on.
-        flood = guess(f"user{number}", f"tty{9 + number}", digest=number.to_bytes(32, "big"))
+        flood = guess(f"user{number}", digest=number.to_bytes(32, "big"))
         if not memory.paused(flood):
             memory.failed(flood)
         clock.now += 30
+    assert len(memory._users) == 1 + 2 * ENTRIES_MAX * 30 // 600, "one at each end of the console's pause"
+    assert memory.paused(guess()) and memory.failed_before(guess()) == (BAD,) * 3
+
+
+def test_a_full_memory_refuses_a_newcomers_password(clock: Clock) -> None:
+    """Tickets fill it: their failures are no guesses, so the console does not pause for them."""
+    memory = attempts(clock)
+    for _ in range(3):
+        memory.failed(guess(digest=BAD))
+    for number in range(ENTRIES_MAX - 1):
+        memory.failed(guess(f"user{number}", TICKET))
+        clock.now += 30
     assert len(memory._users) == ENTRIES_MAX
-    assert memory.paused(guess(console="tty3")) and memory.failed_before(guess()) == (BAD,) * 3
-    assert memory.paused(guess("newcomer", "tty3")), "no room, so nothing is tried"
-    assert not memory.paused(guess("newcomer", "tty3", Kind.KERBEROS)), "a ticket never waits for passwords"
+    assert memory.paused(guess()) and memory.failed_before(guess()) == (BAD,) * 3
+    assert memory.paused(guess("newcomer")), "no room, so nothing is tried"
+    assert not memory.paused(guess("newcomer", TICKET)), "a ticket never waits for passwords"
     clock.now += KEPT_SECONDS
-    assert not memory.paused(guess("newcomer", "tty3"))
-    memory.failed(guess("newcomer", "tty3"))
-    assert len(memory._users) == ENTRIES_MAX and memory.paused(guess("newcomer", "tty4"))
+    assert not memory.paused(guess("newcomer"))
+    memory.failed(guess("newcomer"))
+    assert len(memory._users) == ENTRIES_MAX and memory.paused(guess("newcomer"))
 
 
 def test_a_name_that_is_none_takes_no_room(clock: Clock) -> None:
     memory = attempts(clock)
     memory.failed(guess(""))
-    assert not memory._users and memory.paused(guess("alice")), "it is a guess at this console"
+    assert not memory._users and memory.paused(guess("alice")), "it is a guess at the console"
 
 
 def test_few_digests_of_a_user_are_kept(clock: Clock) -> None:

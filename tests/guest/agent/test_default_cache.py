@@ -11,7 +11,8 @@ from sso_mechs.ccache import Ticket
 
 from sso.guest import records
 from sso.guest.agent import default_cache
-from sso.guest.records import Kind, Operation, Reply, Request
+from sso.guest.agent.pam_records import Operation, Reply, Request
+from sso.guest.records import Kind
 
 pytestmark = pytest.mark.e2e  # becomes another user, so it needs root
 UID = 1  # daemon's, on every Debian

@@ -5,13 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds_agent import Asked, FakeDriver, MakeStage, Stage, has, let_in
+from beds_agent import Asked, MakeStage, Stage, given, go, has, let_in
+from fake_surroundings import FakeDriver
 
-from sso.guest.agent.desk import UNLOCKED_SECONDS
+from sso.guest.agent.pam_records import Operation
 from sso.guest.agent.pam_socket import Stage as Step
 from sso.guest.agent.steps import Meaning, meaning
-from sso.guest.agent.tracking import APPEAR_SECONDS, SWITCH_SECONDS
-from sso.guest.records import Kind, Operation
+from sso.guest.agent.tracking import APPEAR_SECONDS
+from sso.guest.records import Kind
 from sso.guest.seat.logind import Found, Seated
 
 LOGGED_IN, WRONG, DENIED, LATER, NO_SCREEN, ASKS = 0, 402, 403, 410, 411, 414
@@ -28,20 +29,6 @@ PASSWORDS = (
     *((TRIED, PASSED, ESTABLISHED, HELD),),
 )
 WAYS = [(TICKET, way) for way in TICKETS] + [(PASSWORD, way) for way in PASSWORDS]
-
-
-def given(stage: Stage, claim: dict[str, Any], id: int = 1, **more: Any) -> Asked:
-    """A login whose credential PAM has got."""
-    stage.driver.calls.clear()
-    stage.begin(id)
-    stage.claim(id, **{"attempt": bytes([id]) * 16} | claim | more)
-    stage.armed()
-    return stage.ask()
-
-
-def go(asked: Asked, way: tuple[Operation, ...], path: str = "") -> None:
-    for operation in way:
-        assert asked.report(operation, path if operation is ESTABLISHED else "")
 
 
 # Taken back
@@ -309,95 +296,11 @@ def test_while_logind_is_late_nobody_is_told_that_she_is_in(make_stage: MakeStag
     assert stage.outcome() == (1, LOGGED_IN)
 
 
-# Locked sessions that the screen unlocks by PAM
-
-
-LOCKED = ALICE._replace(locked=True)
-
-
-def test_pams_yes_alone_is_not_unlocked(make_stage: MakeStage, events: list[str]) -> None:
-    """What a greeter's own handle does when it is reset: it sets the credentials, and shows a greeter."""
-    stage = make_stage(FakeDriver(unlocks=True))
-    stage.seat.put(LOCKED)
-    asked = given(stage, TICKET)
-    assert asked.report(ESTABLISHED)
-    assert stage.silent()
-    stage.clock.now += 30.1
-    assert stage.outcome() == (1, NO_SCREEN)
-    assert asked.hung_up(), "that handle opens nothing any more"
-    assert not any("session-unlocked" in line for line in events)
-    stage.end()
-    again = given(stage, TICKET, 2)
-    assert again.report(ESTABLISHED)
-    stage.seat.put(ALICE)
-    assert stage.outcome() == (2, LOGGED_IN)
-
-
-def test_an_unlocked_session_behind_another_one_is_not_unlocked(make_stage: MakeStage) -> None:
-    stage = make_stage(FakeDriver(unlocks=True))
-    stage.seat.put(LOCKED)
-    asked = given(stage, TICKET)
-    text = Seated("3", "bob", 4002, "tty")
-    stage.seat.put(ALICE._replace(active=False), text, active=text)
-    asked.report(ESTABLISHED)
-    assert stage.silent()
-    stage.seat.put(ALICE)
-    assert stage.outcome() == (1, LOGGED_IN)
-
-
-@pytest.mark.parametrize("shown", [True, False])
-def test_a_switch_that_was_under_way_when_the_client_left_is_locked_again(
-    shown: bool, make_stage: MakeStage
-) -> None:
-    """PAM has let the screen through, and no line of PAM comes after that."""
-    stage = make_stage(FakeDriver(unlocks=True))
-    stage.seat.put(LOCKED)
-    asked = given(stage, TICKET)
-    go(asked, (HELD,))
-    stage.end()
-    stage.gone()
-    assert not stage.confirmed(), "it may still open"
-    if shown:
-        stage.seat.put(ALICE)
-        stage.turn(lambda: "lock c2" in stage.seat.calls)
-    stage.clock.now += SWITCH_SECONDS + 0.1
-    stage.turn()
-    stage.clock.now += 2.1
-    assert stage.confirmed() and stage.seat.found.users[0].locked
-
-
-def test_a_wrong_password_at_a_lock_screen_counts_when_the_screen_stays_locked(make_stage: MakeStage) -> None:
-    for way, code in (((TRIED,), WRONG), ((TRIED, PASSED), DENIED)):
-        stage = make_stage(FakeDriver(unlocks=True))
-        stage.seat.put(LOCKED)
-        asked = given(stage, PASSWORD)
-        go(asked, way)
-        asked.hang_up()
-        assert stage.silent()
-        stage.clock.now += UNLOCKED_SECONDS + 0.1
-        assert stage.outcome() == (1, code)
-
-
-@pytest.mark.parametrize("way", [(), (TRIED,)])
-def test_who_unlocks_by_hand_proves_nobody_elses_password(
-    way: tuple[Operation, ...], make_stage: MakeStage
-) -> None:
-    stage = make_stage(FakeDriver(unlocks=True))
-    stage.seat.put(LOCKED)
-    asked = given(stage, PASSWORD)
-    go(asked, way)
-    stage.seat.put(ALICE)
-    assert stage.silent(), "PAM has not said that this password is right"
-    go(asked, ((TRIED,) if not way else ()))
-    go(asked, (PASSED, ESTABLISHED))
-    assert stage.outcome() == (1, LOGGED_IN)
-
-
 def test_who_leaves_waits_no_longer_than_a_session_takes_to_appear(make_stage: MakeStage) -> None:
     stage = make_stage()
     stage.seat.put(active=GREETER)
     asked = given(stage, TICKET)
-    stage.seat.found = Found(True, GREETER, (LOCKED._replace(active=False),))
+    stage.seat.found = Found(True, GREETER, (ALICE._replace(locked=True, active=False),))
     asked.opens()
     stage.end()
     stage.gone()

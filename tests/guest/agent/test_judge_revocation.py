@@ -7,7 +7,8 @@ import pytest
 from beds_agent import Asked, MakeStage, Stage, has, open_fds, take
 
 from sso.guest import records
-from sso.guest.records import Confirm, Kind, Operation
+from sso.guest.agent.pam_records import Operation, Request
+from sso.guest.records import Confirm, Kind
 
 LOGGED_IN, WRONG, LATER, NO_SCREEN = 0, 402, 410, 411
 PASSWORD: dict[str, Any] = {"principal": "alice", "kind": Kind.PASSWORD, "digest": b"d" * 32, "expires": 0}
@@ -57,7 +58,7 @@ def test_the_step_that_the_agent_has_not_said_yes_to_does_not_happen(make_stage:
     stage.claim()
     asked = asked_user(stage)
     asked.report(Operation.ESTABLISHED)
-    request = records.Request(Operation.OPENED, "login", "tty1", "alice")
+    request = Request(Operation.OPENED, "login", "tty1", "alice")
     records.send(asked.module, request)
     stage.agent.judge.end(1)
     assert asked.hung_up() and not records.send(asked.module, request)

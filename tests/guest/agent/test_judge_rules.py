@@ -4,10 +4,12 @@ import os
 from typing import Any
 
 import pytest
-from beds_agent import FakeDriver, MakeStage, Stage
+from beds_agent import MakeStage, Stage
+from fake_surroundings import FakeDriver
 
 from sso.guest.agent.account import Checked
-from sso.guest.records import Kind, Operation
+from sso.guest.agent.pam_records import Operation
+from sso.guest.records import Kind
 from sso.guest.seat.logind import Found, Seated
 
 ALICE = Seated("c2", "alice", 4001, "wayland", service="gdm-password", tty="tty2")

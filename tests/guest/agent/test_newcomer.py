@@ -8,8 +8,9 @@ from beds_agent import Asked, MakeStage, Stage, has
 from sso.guest import records
 from sso.guest.agent.account import Checked
 from sso.guest.agent.newcomer import RENEWAL_SECONDS
+from sso.guest.agent.pam_records import Operation
 from sso.guest.agent.rules import Eligibility
-from sso.guest.records import Kind, Operation
+from sso.guest.records import Kind
 from sso.guest.seat.logind import Found, Seated
 
 ALICE = Seated("c2", "alice", 4001, "wayland", tty="tty2")

@@ -16,8 +16,9 @@ from sso.daemon.local import Peer
 from sso.errors import ConfigError
 from sso.guest import records
 from sso.guest.agent.grant import Grant
+from sso.guest.agent.pam_records import Operation, Reply, Request
 from sso.guest.agent.pam_socket import CONNECTIONS_MAX, HALF_OPEN_MAX, Peers
-from sso.guest.records import Kind, Operation, Reply, Request
+from sso.guest.records import Kind
 
 
 @pytest.mark.e2e

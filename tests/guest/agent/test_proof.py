@@ -5,13 +5,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from beds_agent import Asked, Clock, FakeDriver, MakeStage, Stage, has
+from beds_agent import Asked, Clock, MakeStage, Stage, has
+from fake_surroundings import FakeDriver
 
 from sso.guest.agent import proof
 from sso.guest.agent.account import Checked
 from sso.guest.agent.attempts import NO_DIGEST, Attempts
+from sso.guest.agent.pam_records import Operation
 from sso.guest.agent.proof import Proofs
-from sso.guest.records import Authenticated, Kind, Operation, Verdict, Who
+from sso.guest.records import Authenticated, Kind, Verdict, Who
 from sso.guest.seat.logind import Seated
 
 RIGHT, WRONG, OTHER = b"r" * 32, b"w" * 32, b"o" * 32
@@ -322,28 +324,28 @@ def claim(digest: bytes, kind: Kind = Kind.PASSWORD) -> Authenticated:
 @pytest.mark.parametrize("known", ["same", "other", "none"])
 @pytest.mark.parametrize("kind", [Kind.PASSWORD, Kind.KERBEROS, Kind.IDENTITY])
 def test_what_is_compared(kind: Kind, known: str, proofs: Proofs) -> None:
-    guess = proofs.guess(claim(RIGHT, kind), "alice", "tty1")
-    other = proofs.guess(claim(WRONG), "alice", "tty1")
-    digest = {"same": proofs.guess(claim(RIGHT), "alice", "tty1").digest, "other": other.digest}.get(known)
+    guess = proofs.guess(claim(RIGHT, kind), "alice")
+    other = proofs.guess(claim(WRONG), "alice")
+    digest = {"same": proofs.guess(claim(RIGHT), "alice").digest, "other": other.digest}.get(known)
     refusal = proofs.refusal(guess, digest or NO_DIGEST)
     expected = {"same": None, "other": Verdict.NOT_AUTHENTICATED, "none": Verdict.DENIED}[known]
     assert refusal is (expected if kind is Kind.PASSWORD else None)
 
 
 def test_no_digest_is_like_no_other(proofs: Proofs) -> None:
-    guess = proofs.guess(claim(NO_DIGEST), "alice", "tty1")
+    guess = proofs.guess(claim(NO_DIGEST), "alice")
     assert guess.digest == NO_DIGEST
     assert proofs.refusal(guess, NO_DIGEST) is Verdict.DENIED
     assert proofs.refusal(guess, RIGHT) is Verdict.NOT_AUTHENTICATED
 
 
 def test_a_digest_is_sealed_for_its_user_and_this_agent(proofs: Proofs) -> None:
-    one = proofs.guess(claim(RIGHT), "alice", "tty1")
-    assert one == proofs.guess(claim(RIGHT), "alice", "tty1") and one.digest != RIGHT
+    one = proofs.guess(claim(RIGHT), "alice")
+    assert one == proofs.guess(claim(RIGHT), "alice") and one.digest != RIGHT
     other = Proofs(Attempts(Clock()))
     assert one.digest not in (
-        proofs.guess(claim(RIGHT), "bob", "tty1").digest,
-        other.guess(claim(RIGHT), "alice", "tty1").digest,
+        proofs.guess(claim(RIGHT), "bob").digest,
+        other.guess(claim(RIGHT), "alice").digest,
     )
 
 

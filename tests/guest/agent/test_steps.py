@@ -4,9 +4,10 @@ import pytest
 from beds_agent import GET, MakeStage, armed, connect
 
 from sso.guest import log, records
+from sso.guest.agent.pam_records import Operation, Reply, Request
 from sso.guest.agent.pam_socket import Stage as Reached
 from sso.guest.agent.pam_socket import next_stage
-from sso.guest.records import Kind, Operation, Reply, Request
+from sso.guest.records import Kind
 
 
 def steps(kind: Kind) -> list[Operation]:

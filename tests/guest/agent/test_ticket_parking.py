@@ -4,9 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
-from beds_agent import FakeDriver, MakeStage, Stage, has, let_in
+from beds_agent import MakeStage, Stage, has, let_in
+from fake_surroundings import FakeDriver
 
-from sso.guest.records import Kind, Operation
+from sso.guest.agent.pam_records import Operation
+from sso.guest.records import Kind
 from sso.guest.seat.logind import Seated
 
 pytestmark = pytest.mark.e2e  # becomes another user, so it needs root

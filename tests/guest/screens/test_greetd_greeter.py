@@ -7,7 +7,6 @@ import pwd
 import signal
 import struct
 import subprocess
-import termios
 
 import pytest
 from beds_greeter import PROGRAM, PROMPT, SUCCESS, Bed, framed, make_bed, problem, question
@@ -16,7 +15,6 @@ from hypothesis import strategies as st
 
 from sso.daemon import local
 from sso.errors import RemoteProtocolError
-from sso.guest.screens import greetd_greeter
 from sso.guest.screens.greetd_ipc import MESSAGE_MAX, Greetd, _quoted
 
 __all__ = ["make_bed"]
@@ -183,31 +181,6 @@ def test_what_is_no_name_prompts_again(bed: Bed, typed: bytes) -> None:
     screen.send("alice")
     assert screen.wait() == 0
     assert greetd.requests[1]["username"] == "alice"
-
-
-def test_the_terminal_is_given_back_in_order() -> None:
-    master, slave = pty.openpty()
-    before = termios.tcgetattr(slave)
-    raw = [*before]
-    raw[3] &= ~(termios.ECHO | termios.ICANON | termios.ISIG)  # as a program that was killed has left it
-    termios.tcsetattr(slave, termios.TCSANOW, raw)
-    terminal = greetd_greeter.GreeterTerminal(slave)
-    terminal.begin()
-    assert not termios.tcgetattr(slave)[3] & termios.ISIG
-    terminal.give_back()
-    assert termios.tcgetattr(slave)[1:] == before[1:]
-    for fd in (master, slave):
-        os.close(fd)
-
-
-def test_who_does_not_answer_in_time_gives_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(greetd_greeter, "ANSWER_SECONDS", 0.0)
-    master, slave = pty.openpty()
-    terminal = greetd_greeter.GreeterTerminal(slave)
-    assert terminal.ask("Password: ", False, bytearray(10)) == -1
-    assert termios.tcgetattr(slave)[3] & termios.ECHO
-    for fd in (master, slave):
-        os.close(fd)
 
 
 def test_the_end_of_the_terminal_is_the_end(bed: Bed) -> None:

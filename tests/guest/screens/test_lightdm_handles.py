@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds_agent import FakeDriver
 from beds_counted import Bed, guest
+from fake_surroundings import FakeDriver
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
 from sso.guest.pam_files.pam_stack import add_lines

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beds_agent import FakeSeat
+from fake_surroundings import FakeSeat
 
 from sso.daemon import local
 from sso.daemon.reactor import Reactor, boot_time

@@ -226,7 +226,7 @@ def test_any_octets_from_a_bus_that_has_greeted(said: bytes) -> None:
     with theirs:
         ours.setblocking(False)
         desk.bus._link, desk.bus.ready = ours, True
-        desk.reactor.watch(ours.fileno(), desk.bus._read)
+        desk.reactor.readable(ours.fileno(), desk.bus._read)
         theirs.sendall(said)
         desk.reactor.turn(0.0)
     for _ in range(5):

@@ -55,14 +55,14 @@ def test_a_record_has_the_size_of_the_c_library() -> None:
 
 def test_who_is_on_a_line(path: str) -> None:
     write(path, record("bob", "tty2"), record("alice"))
-    assert on_line("tty1", path) == UtmpEntry("alice", "tty1", 1000)
-    assert on_line("tty2", path) == UtmpEntry("bob", "tty2", 1000)
+    assert on_line("tty1", path) == UtmpEntry("alice", "tty1")
+    assert on_line("tty2", path) == UtmpEntry("bob", "tty2")
     assert on_line("tty", path) is None
 
 
 def test_any_line(path: str) -> None:
     write(path, record("bob", "tty2"), record("alice", ":0"))
-    assert on_line("", path) == UtmpEntry("alice", ":0", 1000)
+    assert on_line("", path) == UtmpEntry("alice", ":0")
 
 
 def test_a_record_of_a_process_that_is_gone_is_nobody(path: str, gone: int) -> None:
@@ -79,18 +79,18 @@ def test_only_logins_count(kind: int, path: str) -> None:
 def test_a_line_is_found_however_many_others_there_are(path: str) -> None:
     """utmp has one record for each line in the order of their first use, so the console's is an early one."""
     write(path, record("alice"), *(record("bob", f"pts/{n}") for n in range(TAIL * 2)))
-    assert on_line("tty1", path) == UtmpEntry("alice", "tty1", 1000)
+    assert on_line("tty1", path) == UtmpEntry("alice", "tty1")
 
 
 def test_a_file_without_end_is_read_in_part(path: str) -> None:
     write(path, *(record("bob", f"pts/{n}") for n in range(LINES)), record("alice"))
-    assert on_line("tty1", path) == UtmpEntry("alice", "tty1", 1000)
+    assert on_line("tty1", path) == UtmpEntry("alice", "tty1")
 
 
 @pytest.mark.parametrize("extra", [1, SIZE // 2, SIZE - 1])
 def test_a_torn_file(extra: int, path: str) -> None:
     write(path, record("alice"), record("bob")[:extra])
-    assert on_line("tty1", path) == UtmpEntry("alice", "tty1", 1000)
+    assert on_line("tty1", path) == UtmpEntry("alice", "tty1")
     write(path, record("alice")[:extra])
     assert on_line("tty1", path) is None
 
@@ -116,7 +116,7 @@ def test_a_name_that_is_no_text(path: str) -> None:
 
 def test_a_name_without_end(path: str) -> None:
     write(path, record("a" * 32))
-    assert on_line("tty1", path) == UtmpEntry("a" * 32, "tty1", 1000)
+    assert on_line("tty1", path) == UtmpEntry("a" * 32, "tty1")
 
 
 def test_who_has_signed_in_since(path: str, gone: int) -> None:

@@ -80,9 +80,9 @@ class AcceptorProcess:
         self._workers: list[Forked] = []  # all that are not reaped yet
         # Level-triggered hang-ups of the children's sockets alone: what they say is for the workers.
         self._ends = select.epoll()
-        self._reactor.watch(agent.fileno(), self._on_outcome)
-        self._reactor.watch(channel.fileno(), self._on_child)
-        self._reactor.watch(self._ends.fileno(), self._on_end)
+        self._reactor.readable(agent.fileno(), self._on_outcome)
+        self._reactor.readable(channel.fileno(), self._on_child)
+        self._reactor.readable(self._ends.fileno(), self._on_end)
         self._running = True
 
     def run(self) -> None:
@@ -192,7 +192,7 @@ class AcceptorProcess:
                 ours.close()
                 raise
         self._workers.append(worker.process)
-        self._reactor.watch(ours.fileno(), lambda: self._on_claim(worker))
+        self._reactor.readable(ours.fileno(), lambda: self._on_claim(worker))
         return worker
 
     def _keep_spare(self) -> None:

@@ -86,7 +86,7 @@ class Agent:
         self._channel, self._acceptor, self._lost = channel, acceptor, lost
         for link, callback in ((channel, self._on_channel), (acceptor, self._on_acceptor)):
             link.setblocking(False)
-            self._reactor.watch(link.fileno(), callback)
+            self._reactor.readable(link.fileno(), callback)
         note("links-joined")
 
     def close(self) -> None:

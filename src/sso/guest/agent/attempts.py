@@ -15,7 +15,7 @@ from sso.guest.seat import utmp
 PAUSES = (30.0, 120.0, 600.0)  # seconds after the first, second, third and further failures
 STOP_AFTER = 3  # failures of a user, until the user signs in by hand
 OUTCOME_SECONDS = 120.0
-CONSOLE_SECONDS = 3600.0  # without a failure, after its pause: then a console begins anew
+CONSOLE_SECONDS = 3600.0  # without a failure, after its pause: then the console begins anew
 KEPT_SECONDS = 86400.0  # a younger record is not dropped for a new user's
 ENTRIES_MAX = 1024  # of each memory
 DIGEST_SIZE = 32
@@ -37,22 +37,21 @@ class Bounded(OrderedDict[Key, Value], Generic[Key, Value]):
 
 
 class Guess(NamedTuple):
-    """One claim, as the limiter sees it: who shows what at which console.
+    """One claim, as the limiter sees it: who shows what.
 
     `user` is the account, "" for a name that is none. `digest` is a password's, sealed, else NO_DIGEST.
     """
 
     user: str
-    console: str
     kind: Kind
     digest: bytes = NO_DIGEST
 
     def __repr__(self) -> str:
-        return f"<Guess {self.user} {self.console} {self.kind.name}>"
+        return f"<Guess {self.user} {self.kind.name}>"
 
 
 class _Record:
-    """What went wrong for a user or on a console since the last success."""
+    """What went wrong for a user or at the console since the last success."""
 
     def __init__(self) -> None:
         self.failures = self.unknown = 0
@@ -62,7 +61,7 @@ class _Record:
 
 
 class Attempts:
-    """The limiter: back-off for each user and kind of proof, for passwords also for each console.
+    """The limiter: back-off for each user and kind of proof, for passwords also for the console.
 
     A pause of 30, 120, 600 s follows the first, second and further failures. After three of them a user
     is stopped until a sign-in by hand, which `by_hand(user, since)` tells. Who goes on guessing passwords in
@@ -72,7 +71,7 @@ class Attempts:
     account; what went wrong for others there stays. So nobody guesses at many users' passwords and signs in
     with an own one in between to be free again.
 
-    An attempt whose end nobody saw (the peer left meanwhile) is free once for a user and once on a console;
+    An attempt whose end nobody saw (the peer left meanwhile) is free once for a user and once at the console;
     the next one counts as a failure: otherwise hanging up would be the way around the pauses.
 
     A record that is younger than KEPT_SECONDS is never dropped for another user's: where ENTRIES_MAX of them
@@ -87,7 +86,7 @@ class Attempts:
     ) -> None:
         self._clock, self._by_hand, self._wall = clock, by_hand, wall
         self._users: Bounded[tuple[str, Kind], _Record] = Bounded()
-        self._consoles: Bounded[str, _Record] = Bounded()
+        self._console = _Record()  # a guest has one; what all users' passwords have cost there
 
     def paused(self, guess: Guess) -> bool:
         """Whether nothing may be compared or tried for this guess now."""
@@ -106,8 +105,7 @@ class Attempts:
             return False  # however many passwords have failed
         if record is None and self._is_full(now):
             return True
-        console = self._consoles.get(guess.console)
-        return console is not None and now < console.until
+        return now < self._console.until
 
     def failed_before(self, guess: Guess) -> tuple[bytes, ...]:
         """The sealed digests of this user that failed since the last success."""
@@ -117,7 +115,7 @@ class Attempts:
     def failed(self, guess: Guess) -> None:
         """An attempt failed: who made it pauses, and the secret is not tried again."""
         if guess.kind is Kind.PASSWORD:
-            self._pause(self._on_console(guess))
+            self._pause(self._at_console())
         if guess.user:
             record = self._of_user(guess)
             self._pause(record)
@@ -127,7 +125,7 @@ class Attempts:
     def again(self, guess: Guess) -> None:
         """A password that has failed was shown once more: that costs a pause, and is no new failure."""
         until = self._clock() + PAUSES[0]
-        for record in (self._of_user(guess), self._on_console(guess)):
+        for record in (self._of_user(guess), self._at_console()):
             record.until = max(record.until, until)
 
     def unknown(self, guess: Guess) -> None:
@@ -137,7 +135,7 @@ class Attempts:
         if record.unknown > 1:
             self.failed(guess)
         elif guess.kind is Kind.PASSWORD:
-            console = self._on_console(guess)
+            console = self._at_console()
             console.unknown += 1
             if console.unknown > 1:
                 self._pause(console)
@@ -145,9 +143,9 @@ class Attempts:
     def succeeded(self, guess: Guess) -> None:
         """The user has proved it: what went wrong for this kind of proof is over."""
         record = self._users.pop((guess.user, guess.kind), None)
-        console = self._consoles.get(guess.console) if guess.kind is Kind.PASSWORD else None
-        if record is None or console is None:
+        if record is None or guess.kind is not Kind.PASSWORD:
             return
+        console = self._console
         console.failures = max(0, console.failures - record.failures)
         console.unknown = max(0, console.unknown - record.unknown)
         if not console.failures:
@@ -166,13 +164,12 @@ class Attempts:
         record.last = self._clock()
         return record
 
-    def _on_console(self, guess: Guess) -> _Record:
-        record, now = self._consoles.get(guess.console), self._clock()
-        if record is None or now >= max(record.until, record.last) + CONSOLE_SECONDS:
-            record = _Record()
-        self._consoles[guess.console] = record
-        record.last = now
-        return record
+    def _at_console(self) -> _Record:
+        now = self._clock()
+        if now >= max(self._console.until, self._console.last) + CONSOLE_SECONDS:
+            self._console = _Record()
+        self._console.last = now
+        return self._console
 
     def _is_full(self, now: float) -> bool:
         if len(self._users) < ENTRIES_MAX:

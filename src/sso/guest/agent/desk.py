@@ -6,11 +6,11 @@ from typing import Protocol
 from sso.daemon.reactor import Reactor
 from sso.guest.agent.grant import Grant, Grants
 from sso.guest.agent.opening import Opening, close
+from sso.guest.agent.pam_records import Request
 from sso.guest.agent.pam_socket import PamConnection, Stage
 from sso.guest.agent.steps import Meaning, meaning
 from sso.guest.agent.tracking import Tracker
 from sso.guest.log import note
-from sso.guest.records import Request
 
 UNLOCKED_SECONDS = 5.0  # for a session to be unlocked once PAM has nothing more to say
 

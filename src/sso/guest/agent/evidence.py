@@ -53,7 +53,7 @@ class Evidence:
     def mapped(self, login: Opening, mapped: Mapped) -> LoginFacts:
         """Who that is here, and whether this attempt was answered before."""
         good = mapped.finding is Eligibility.GOOD
-        login.guess = self._proofs.guess(login.claim, mapped.user if good else "", self._driver.place)
+        login.guess = self._proofs.guess(login.claim, mapped.user if good else "")
         if good:
             login.user, login.uid = mapped.user, mapped.uid
             login.store = self._tickets.place(login, mapped.store)

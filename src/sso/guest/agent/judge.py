@@ -141,7 +141,7 @@ class Judge:
         login = self.login
         if login is None or not is_repeated(claim, login.claim):
             return False
-        guess = self._proofs.guess(claim, login.user, self._driver.place)
+        guess = self._proofs.guess(claim, login.user)
         if self._proofs.refusal(guess, login.guess.digest) is not None:
             return False
         login.claim, login.told = claim, False

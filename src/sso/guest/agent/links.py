@@ -54,7 +54,7 @@ class Links:
             self._drop(role)  # an older one waited in vain
             self._waiting[role] = link
             # It has nothing to say before it has heard from us: this is its end.
-            self._reactor.watch(link.fileno(), lambda: self._drop(role))
+            self._reactor.readable(link.fileno(), lambda: self._drop(role))
             self._join()
 
         listener = Listener(

@@ -15,8 +15,9 @@ from sso.daemon.local import Peer
 from sso.daemon.reactor import Reactor, Timer
 from sso.errors import RemoteProtocolError
 from sso.guest import records
+from sso.guest.agent.pam_records import Operation, Reply, Request
 from sso.guest.log import note
-from sso.guest.records import Kind, Operation, Reply, Request
+from sso.guest.records import Kind
 from sso.guest.refusals import Refusals
 
 CONNECTIONS_MAX = 32
@@ -79,7 +80,7 @@ class LockerServer:
     def _let_in(self, link: socket.socket, peer: Peer) -> None:
         locker = _Locker(link, peer, self._reactor.after(ASK_SECONDS, lambda: self._drop(locker)))
         self._lockers[locker] = None
-        self._reactor.watch(link.fileno(), lambda: self._on_packet(locker))
+        self._reactor.readable(link.fileno(), lambda: self._on_packet(locker))
 
     def _on_packet(self, locker: _Locker) -> None:
         try:

@@ -56,7 +56,7 @@ class Opening:
     def __init__(self, claim: Authenticated, secret: int | None) -> None:
         self.claim, self.secret = claim, secret
         self.user, self.uid = "", -1
-        self.guess = Guess("", "", claim.kind)  # whose it is, once that is known
+        self.guess = Guess("", claim.kind)  # whose it is, once that is known
         self.facts = LoginFacts(claim.kind)
         self.known: Answered | None = None
         self.seated: Seated | None = None

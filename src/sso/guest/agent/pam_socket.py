@@ -31,8 +31,9 @@ from sso.daemon.reactor import Reactor, Timer
 from sso.errors import RemoteProtocolError
 from sso.guest import records
 from sso.guest.agent.grant import Grant
+from sso.guest.agent.pam_records import PAM_VERSION, Operation, OtherVersion, Reply, Request
 from sso.guest.log import note
-from sso.guest.records import PAM_VERSION, Kind, Operation, OtherVersion, Reply, Request
+from sso.guest.records import Kind
 from sso.guest.refusals import Refusals
 
 HALF_OPEN_MAX = 16  # connections that have not asked yet
@@ -203,7 +204,7 @@ class PamServer:
         timer = self._reactor.after(GET_SECONDS, lambda: self._drop(connection))
         connection = PamConnection(link, peer.pid, timer)
         self._connections.add(connection)
-        self._reactor.watch(link.fileno(), lambda: self._on_packet(connection))
+        self._reactor.readable(link.fileno(), lambda: self._on_packet(connection))
 
     def _on_packet(self, connection: PamConnection) -> None:
         try:

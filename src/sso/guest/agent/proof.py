@@ -34,14 +34,14 @@ class Proofs:
         self._attempts = attempts
         self._key = os.urandom(len(NO_DIGEST))
 
-    def guess(self, claim: Authenticated, user: str, console: str) -> Guess:
+    def guess(self, claim: Authenticated, user: str) -> Guess:
         """The claim as a guess for a user ("" for a name that is none), with its digest sealed."""
         if claim.kind is not Kind.PASSWORD or claim.digest == NO_DIGEST:
-            return Guess(user, console, claim.kind)
+            return Guess(user, claim.kind)
         import hmac  # late: OpenSSL is not what the agent should wait for when it starts
 
         sealed = hmac.digest(self._key, user.encode() + b"\0" + claim.digest, "sha256")
-        return Guess(user, console, claim.kind, sealed)
+        return Guess(user, claim.kind, sealed)
 
     def worth(self, guess: Guess, known: bytes | None = None) -> Worth:
         """What `refusal`, which is called once, says of a claim, in the word of the rules."""

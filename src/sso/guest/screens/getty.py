@@ -111,7 +111,7 @@ class GettyDriver:
         timer = self._reactor.after(HELLO_SECONDS, lambda: self._drop(screen))
         screen = _Screen(link, peer.pid, life, timer)
         self._unknown.add(screen)
-        self._reactor.watch(link.fileno(), lambda: self._on_packet(screen))
+        self._reactor.readable(link.fileno(), lambda: self._on_packet(screen))
 
     def _on_packet(self, screen: _Screen) -> None:
         try:

@@ -136,7 +136,7 @@ class GreetdDriver:
     def _let_in(self, link: socket.socket, peer: Peer) -> None:
         greeter = _Greeter(link, self._reactor.after(HELLO_SECONDS, lambda: self._drop(greeter)))
         self._greeters.add(greeter)
-        self._reactor.watch(link.fileno(), lambda: self._on_packet(greeter))
+        self._reactor.readable(link.fileno(), lambda: self._on_packet(greeter))
 
     def _on_packet(self, greeter: _Greeter) -> None:
         # The timer runs until HELLO arrives. TAKEN needs no answer: that the greeter could send it is enough.

@@ -6,7 +6,6 @@ another greeter and takes over only when the agent names a user. Without an agen
 
 import argparse
 import codecs
-import errno
 import os
 import pwd
 import select
@@ -28,17 +27,16 @@ from sso.guest import records
 from sso.guest.records import Hello, SignIn, Taken, is_login_name
 from sso.guest.screens.ending import Ending
 from sso.guest.screens.greetd_ipc import Greetd, GreetdReply
-from sso.guest.screens.typed import LINE_MAX, forget_typed
+from sso.guest.screens.greeter_terminal import GreeterTerminal, plain
+from sso.guest.screens.typed import LINE_MAX
 from sso.printable import escaped
 
 SOCKET = "/run/console-sso/greeter.sock"
 HELLO = "greetd"  # the kind of this login screen
 DIAL_EVERY = 1.0  # seconds between two tries to reach an agent
-ANSWER_SECONDS = 60.0  # for a person to answer, as in login(1)
 CHAIN_SECONDS = 2.0  # for another greeter to end after SIGTERM
 ROUNDS_MAX = 100  # questions and messages of one login
 ANSWER_MAX = 511  # bytes: PAM_MAX_RESP_SIZE without its NUL
-ABORT = 3  # Ctrl-C
 
 Ask = Callable[[str, str], "memoryview | None"]
 
@@ -107,89 +105,6 @@ class Word:
             self.close()
             return ""
         return received[0].user
-
-
-# The terminal
-
-
-class GreeterTerminal:
-    """Reads lines from a terminal. Ctrl-C aborts a line and drops it.
-
-    Raises OSError or termios.error when it is not a terminal or has hung up.
-    """
-
-    def __init__(self, fd: int = 0) -> None:
-        self.fd = fd
-        self._sane = termios.tcgetattr(fd)
-        self._sane[0] |= termios.ICRNL | termios.BRKINT
-        self._sane[1] |= termios.OPOST | termios.ONLCR
-        self._sane[3] |= termios.ICANON | termios.ISIG | termios.IEXTEN
-        self._sane[3] |= termios.ECHO | termios.ECHOE | termios.ECHOK
-        self._sane[6][termios.VEOL] = b"\0"
-
-    def begin(self) -> None:
-        self._set(echo=True)
-
-    def give_back(self) -> None:
-        """Restore normal terminal settings."""
-        termios.tcsetattr(self.fd, termios.TCSANOW, self._sane)
-
-    def forget(self) -> None:
-        """Drop what was typed so far."""
-        termios.tcflush(self.fd, termios.TCIFLUSH)
-        self.show("\n")
-
-    def show(self, text: str) -> None:
-        os.write(self.fd, _plain(text).encode(errors="replace"))
-
-    def read(self, buffer: bytearray) -> int:
-        """Read a line into the buffer and return its length, -1 when it was aborted.
-
-        Raises OSError when the terminal has hung up.
-        """
-        count = os.readv(self.fd, [buffer])
-        if not count and _hung_up(self.fd):
-            raise OSError(errno.EIO, "hung up")
-        last = buffer[count - 1] if count else ABORT
-        if last == ABORT:
-            self.show("\n")
-            return -1
-        return count - (last == ord("\n"))
-
-    def ask(self, prompt: str, echo: bool, answer: bytearray, others: Sequence[int] = ()) -> int:
-        """Ask one question; return the length of the text in `answer`, -1 without an answer.
-
-        When one of the descriptors `others` becomes readable, the question and the typed text are dropped.
-        """
-        self._set(echo)
-        self.show(prompt)
-        try:
-            ready = select.select([self.fd, *others], [], [], ANSWER_SECONDS)[0]
-            if ready != [self.fd]:
-                forget_typed(self.fd)
-                return -1
-            return self.read(answer)
-        finally:
-            self._set(echo=True)
-            if not echo:
-                self.show("\n")
-
-    def _set(self, echo: bool) -> None:
-        mode = [*self._sane[:6], [*self._sane[6]]]
-        mode[3] &= ~(termios.ISIG if echo else termios.ISIG | termios.ECHO)
-        mode[6][termios.VEOL] = bytes((ABORT,))
-        termios.tcsetattr(self.fd, termios.TCSADRAIN if echo else termios.TCSAFLUSH, mode)
-
-
-def _plain(text: str) -> str:
-    """Make text of PAM or greetd safe to show: keep lines, escape what could control the terminal."""
-    return escaped(text.replace("\r\n", "\n"), keep="\n\t")
-
-
-def _hung_up(fd: int) -> bool:
-    poll = select.poll()
-    poll.register(fd, 0)
-    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
 
 
 def _is_text(octets: memoryview) -> bool:
@@ -278,7 +193,7 @@ class Chain:
         return found
 
     def show(self, text: str) -> None:
-        sys.stderr.write(_plain(text))
+        sys.stderr.write(plain(text))
 
     def close(self) -> None:
         with self._ending.later():

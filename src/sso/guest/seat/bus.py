@@ -142,7 +142,7 @@ class Bus:
             return
         self._link, self._login, self._incoming = link, Authenticator(), Incoming()
         self._timer = self._reactor.after(CALL_SECONDS, lambda: self._lost("late"))
-        self._reactor.watch(link.fileno(), self._read)
+        self._reactor.readable(link.fileno(), self._read)
         self._say()
 
     def close(self) -> None:

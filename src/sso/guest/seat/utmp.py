@@ -19,7 +19,6 @@ class UtmpEntry(NamedTuple):
 
     user: str
     line: str
-    seconds: int
 
 
 def signed_in_since(user: str, since: float, path: str = WTMP) -> bool:
@@ -34,9 +33,9 @@ def signed_in_since(user: str, since: float, path: str = WTMP) -> bool:
 def on_line(line: str, path: str = UTMP) -> UtmpEntry | None:
     """Return the current login on a line: the last record whose process still exists, or None."""
     found = None
-    for pid, name, at, seconds in _logins(path, LINES):
+    for pid, name, at, _ in _logins(path, LINES):
         if line in ("", at) and os.path.isdir(f"/proc/{pid}"):
-            found = UtmpEntry(name, at, seconds)
+            found = UtmpEntry(name, at)
     return found
 
 

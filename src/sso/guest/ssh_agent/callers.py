@@ -204,7 +204,7 @@ class Callers:
             return
         caller.heard = wanted
         if wanted:
-            self._reactor.watch(caller.link.fileno(), lambda: self._hear(caller))
+            self._reactor.readable(caller.link.fileno(), lambda: self._hear(caller))
         else:
             self._reactor.forget(caller.link.fileno())
 

@@ -48,7 +48,7 @@ class Borrower:
         if self._watched >= 0:
             self._reactor.forget(self._watched)
         self._watched = self._watch.fileno()
-        self._reactor.watch(self._watched, self._edges)
+        self._reactor.readable(self._watched, self._edges)
 
     def _edges(self) -> None:
         for edge in self._watch.events():
