@@ -4,6 +4,6 @@ import ctypes
 
 
 class Krb5Data(ctypes.Structure):
-    """krb5_data: `length` octets at `data`."""
+    """krb5_data: `length` bytes at `data`."""
 
     _fields_ = (("magic", ctypes.c_int), ("length", ctypes.c_uint), ("data", ctypes.c_void_p))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sso.errors import ConfigError
 
-SIZE_MAX = 1024 * 1024  # octets of a file
+SIZE_MAX = 1024 * 1024  # bytes of a file
 
 Check = Callable[[Any], str]  # says what is wrong with a value, "" when it is right
 
@@ -89,7 +89,7 @@ def read(path: str, *, guarded: bool = False) -> dict[str, Any]:
     if guarded and (foreign or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
         raise ConfigError(f"{path}: others may change it: make it root's, mode 644")
     if len(text) > SIZE_MAX:
-        raise ConfigError(f"{path}: it is larger than {SIZE_MAX} octets")
+        raise ConfigError(f"{path}: it is larger than {SIZE_MAX} bytes")
     if _has_only_comments(text):
         return {}
     import tomllib

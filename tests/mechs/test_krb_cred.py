@@ -301,7 +301,7 @@ def test_malformed(tgt: Ticket, what: str) -> None:
         assert caught.value.cause == "kerberos"
 
 
-def test_trailing_octets_and_length(tgt: Ticket) -> None:
+def test_trailing_bytes_and_length(tgt: Ticket) -> None:
     blob = bytes(encode(tgt))
     for bad in (blob + b"\0", blob[:-1], b"", bytes(CREDENTIAL_MAX + 1), b"\x76\x80" + blob[2:] + b"\0\0"):
         with pytest.raises(MechanismError):
@@ -325,7 +325,7 @@ def test_flags_of_any_width(tgt: Ticket, flags: str) -> None:
 
 
 @given(st.data())
-def test_one_wrong_octet_is_one_error_or_another_ticket(tgt: Ticket, data: st.DataObject) -> None:
+def test_one_wrong_byte_is_one_error_or_another_ticket(tgt: Ticket, data: st.DataObject) -> None:
     blob = bytearray(encode(tgt))
     for place in data.draw(st.lists(st.integers(0, len(blob) - 1), min_size=1, max_size=4)):
         blob[place] = data.draw(st.integers(0, 255))

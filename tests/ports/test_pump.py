@@ -163,7 +163,7 @@ def test_an_eagain_storm_does_not_spin(world: World, port: FakePort) -> None:
     assert world.turns <= 2.5 * DRAIN_TIME / RETRY_TIME
 
 
-def test_no_octet_is_lost_in_a_short_storm(world: World, port: FakePort) -> None:
+def test_no_byte_is_lost_in_a_short_storm(world: World, port: FakePort) -> None:
     port.refusals = 20
     talk = Talk(first=b"hello", wanted=1)
     port.send(b"x")

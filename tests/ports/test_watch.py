@@ -79,7 +79,7 @@ def test_each_change_is_told_once(device: PtyDevice, watch: PortWatch) -> None:
         host = device.attach()
         os.write(host, b"first")
         assert wait(watch) == [OPENED, DATA]
-        assert watch.events() == [] and not woken(watch), "unread octets are no news"
+        assert watch.events() == [] and not woken(watch), "unread bytes are no news"
         os.write(host, b"second")
         assert wait(watch) == [DATA]
         os.close(host)
@@ -109,7 +109,7 @@ def test_a_reopened_device_is_told_anew(device: PtyDevice, watch: PortWatch) -> 
     device.port.flush_input()
     watch.reopened(device.port)
     host = device.attach()
-    assert wait(watch) == [OPENED], "the stale octets are gone"
+    assert wait(watch) == [OPENED], "the stale bytes are gone"
     os.write(host, b"fresh")
     assert wait(watch) == [DATA]
     assert device.port.read() == b"fresh"

@@ -309,7 +309,7 @@ def test_gdm_signs_in_with_a_token_and_asks_nothing_else(guest: Sandbox, kind: s
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("answer", [Answer(), ticket("bob")], ids=["nothing", "another user"])
-def test_gdm_stays_quiet_when_there_is_nothing_for_her(guest: Sandbox, answer: Answer) -> None:
+def test_gdm_stays_quiet_when_there_is_nothing_for_the_user(guest: Sandbox, answer: Answer) -> None:
     before = failures(guest, "alice")
     with listen(guest, answer):
         done = call(guest, "authenticate", service="gdm-ovirtcred", user="alice", answers=[TOKEN])

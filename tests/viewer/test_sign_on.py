@@ -123,7 +123,7 @@ def test_a_yes_to_plain_tcp_needs_a_local_word_and_is_not_remembered(bed: Bed) -
     assert bed.open(plain()).started
 
 
-def test_a_no_stands_until_she_asks_again(bed: Bed) -> None:
+def test_a_no_stands_until_the_user_asks_again(bed: Bed) -> None:
     bed.configure(bed.console('"lab.example.org"', plain=True))
     window = bed.open(plain()).wait()
     window.answer(False)

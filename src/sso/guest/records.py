@@ -1,6 +1,6 @@
 """The records between the guest's processes: fixed sizes, strict checks, descriptors beside them.
 
-All of them are one packet on an AF_UNIX SOCK_SEQPACKET socket. A record is a four-octet tag and fields
+All of them are one packet on an AF_UNIX SOCK_SEQPACKET socket. A record is a four-byte tag and fields
 of fixed size; a text is UTF-8 without control characters, ended by NUL and padded with NUL.
 
     LINK              agent -> channel, acceptor   begin: a fingerprint of the agent's configuration, with the
@@ -29,11 +29,11 @@ from sso.guest.fields import Record, fits, get, put, unpack
 
 FILES_MAX = 4  # descriptors that a packet may bring before the kernel drops the rest
 PAM_VERSION = 3
-SECRET_MAX = 128 * 1024  # octets of a ticket's cache: a ticket of 64 KiB, and the names around it
+SECRET_MAX = 128 * 1024  # bytes of a ticket's cache: a ticket of 64 KiB, and the names around it
 PASSWORD_MAX = 511  # PAM_MAX_RESP_SIZE without its NUL
 USER_SIZE = 256  # LOGIN_NAME_MAX (limits.h), with its NUL
 PRINCIPAL_SIZE = 512
-MECHANISM_SIZE = 64  # octets of a mechanism's name and of its namespace, with their NUL
+MECHANISM_SIZE = 64  # bytes of a mechanism's name and of its namespace, with their NUL
 
 
 class Kind(IntEnum):
@@ -67,7 +67,7 @@ class OtherVersion(RemoteProtocolError):
 
 
 def is_login_name(name: str) -> bool:
-    """Whether a name is safe to hand to login and PAM: no option, no path, no field separator, 255 octets.
+    """Whether a name is safe to hand to login and PAM: no option, no path, no field separator, 255 bytes.
 
     Blanks stand in names that directory services make up, and each login screen here takes them, but for
     those at an end: some screens drop these.
@@ -299,7 +299,7 @@ class Taken(_Name):
 
 
 class Request(Record):
-    """What the PAM module says: 704 octets. Texts are "" where it knows nothing."""
+    """What the PAM module says: 704 bytes. Texts are "" where it knows nothing."""
 
     LAYOUT: ClassVar[struct.Struct] = struct.Struct(f"4sBB2s64s64s{USER_SIZE}s72s240s")
     operation: Operation
@@ -327,7 +327,7 @@ class Request(Record):
 
 
 class Reply(Record):
-    """The answer to a GET: 320 octets, with a descriptor for kinds 1 and 2.
+    """The answer to a GET: 320 bytes, with a descriptor for kinds 1 and 2.
 
     The answer to every later request but CLOSED is a yes: kind IDENTITY, with the user of the grant.
     """

@@ -289,7 +289,7 @@ class Session:
             raise LocalProtocolError(f"no layer was asked for in state {self.state.name}")
         self._exchange = self._exchange_for(request, mechanism, b"")
         if self._unread:
-            self._end("injected", "octets behind the request for a layer")
+            self._end("injected", "bytes behind the request for a layer")
             return
         mechanism.bind(self._binding(self._transcript))
         self.send(Ok())
@@ -306,7 +306,7 @@ class Session:
     def _begin_exchange(self) -> None:
         """Client: start the exchange after the guest's ok; every byte after that belongs to the mechanism."""
         if self._unread:
-            self._end("injected", "octets behind the answer to a request for a layer")
+            self._end("injected", "bytes behind the answer to a request for a layer")
         elif self._exchange is not None:
             self._wire.write(self._exchange.begin())
 

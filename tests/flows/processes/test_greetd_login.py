@@ -113,10 +113,10 @@ def test_a_wrong_password_is_one_failure_and_the_greeter_works_on(
 ) -> None:
     guest = make_greetd(settings=PASSWORD, before=count_failures)
     guest.screen.expect("login: ")
-    assert with_password(guest, realm, certificates, "not-hers") == Exit.NOT_ACCEPTED
+    assert with_password(guest, realm, certificates, "a-wrong-one") == Exit.NOT_ACCEPTED
     guest.screen.expect("Login incorrect")
     guest.screen.expect("login: ")
-    again = with_password(guest, realm, certificates, "not-hers")
+    again = with_password(guest, realm, certificates, "a-wrong-one")
     assert again in (Exit.TRY_LATER, Exit.NOT_ACCEPTED)
     assert failures(guest.sandbox, "alice") == 1
     guest.screen.send("alice")

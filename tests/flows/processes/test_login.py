@@ -90,10 +90,10 @@ def test_a_wrong_password_is_one_failure_and_the_screen_works_on(
         "--user",
         "alice",
     )
-    run = sign_in(guest, realm, *options, stdin_secret="not-her-password")
+    run = sign_in(guest, realm, *options, stdin_secret="a-wrong-password")
     assert run.code == Exit.NOT_ACCEPTED and not caches(guest)
     guest.screen.expect(re.compile("Login incorrect"))
-    again = sign_in(guest, realm, *options, stdin_secret="not-her-password")
+    again = sign_in(guest, realm, *options, stdin_secret="a-wrong-password")
     assert again.code in (Exit.TRY_LATER, Exit.NOT_ACCEPTED)
     assert guest.screen.transcript.count("Login incorrect") == 1, "the same wrong password is not tried again"
     assert failures(guest.sandbox, "alice") == 1
@@ -157,7 +157,7 @@ def test_agetty_starts_our_login_screen(realm: Realm, make_guest: MakeGuest) -> 
 
 
 @pytest.mark.proves("S107", "S150")
-def test_while_she_is_in_her_new_ticket_refreshes_and_nobody_else_gets_in(
+def test_while_alice_is_in_a_new_ticket_refreshes_and_nobody_else_gets_in(
     realm: Realm, make_guest: MakeGuest
 ) -> None:
     realm.kinit("alice", "-f", "-l", "1h")

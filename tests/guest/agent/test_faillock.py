@@ -197,7 +197,7 @@ def test_nonsense_is_the_default(tmp_path: Path, text: str) -> None:
     assert faillock.read(str(conf)) == FaillockSettings()
 
 
-def test_a_configuration_of_random_octets_is_read(tmp_path: Path) -> None:
+def test_a_configuration_of_random_bytes_is_read(tmp_path: Path) -> None:
     conf = tmp_path / "faillock.conf"
     conf.write_bytes(os.urandom(2 * SIZE_MAX))
     assert faillock.read(str(conf)).folder.startswith("/")

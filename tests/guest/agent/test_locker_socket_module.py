@@ -36,7 +36,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def stage(guest: Sandbox, make_stage: MakeStage) -> Stage:
-    """Alice is signed in, and her locker's socket is inside."""
+    """Alice is signed in, and the sandbox has the lockers' socket."""
     stage = make_stage(verdict_socket=str(guest.path("/run/console-sso/verdict.sock")))
     stage.seat.put(SESSION)
     stage.begin()
@@ -44,7 +44,7 @@ def stage(guest: Sandbox, make_stage: MakeStage) -> Stage:
 
 
 def come(stage: Stage) -> None:
-    """Her client shows who she is."""
+    """Alice's client authenticates."""
     stage.claim()
     assert stage.outcome() == (1, 0)
     stage.turn(lambda: stage.agent.judge.unlocker._offer)
@@ -88,7 +88,7 @@ def test_the_module_gets_none_for_another(
 ) -> None:
     come(stage)
     assert pamtester(guest, stage, by, service, user) == UNAVAILABLE
-    assert pamtester(guest, stage, service="kde") == GOOD, "hers is there still"
+    assert pamtester(guest, stage, service="kde") == GOOD, "alice's is there still"
 
 
 @pytest.mark.parametrize("end", ["before", "gone", "late", "refused"])

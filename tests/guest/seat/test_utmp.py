@@ -101,7 +101,7 @@ def test_no_file(path: str, tmp_path: Path) -> None:
 
 
 @given(data=st.binary(max_size=SIZE * 3))
-def test_any_octets(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_bytes(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = str(tmp_path_factory.getbasetemp() / "any-utmp")
     write(path, data, *(struct.pack("h", utmp.USER_PROCESS) + data for _ in range(3)))
     on_line("", path)

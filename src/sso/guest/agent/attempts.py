@@ -15,9 +15,9 @@ from sso.guest.seat import utmp
 PAUSES = (30.0, 120.0, 600.0)  # seconds after the first, second, third and further failures
 STOP_AFTER = 3  # failures of a user, until the user signs in by hand
 OUTCOME_SECONDS = 120.0
-CONSOLE_SECONDS = 3600.0  # without a failure, after its pause: then a console begins anew
+CONSOLE_SECONDS = 3600.0  # after its pause without a failure: then a console's record is forgotten
 KEPT_SECONDS = 86400.0  # a younger record is not dropped for a new user's
-ENTRIES_MAX = 1024  # of each memory
+ENTRIES_MAX = 1024  # entries of each memory
 DIGEST_SIZE = 32
 NO_DIGEST = bytes(DIGEST_SIZE)
 _OF_A_PASSWORD = (Verdict.LOGGED_IN, Verdict.DENIED)
@@ -143,7 +143,7 @@ class Attempts:
                 self._pause(console)
 
     def succeeded(self, guess: Guess) -> None:
-        """The user has proved it: what went wrong for this kind of proof is over."""
+        """The user has proved it: forget the failures of this kind of proof."""
         record = self._users.pop((guess.user, guess.kind), None)
         console = self._consoles.get(guess.console) if guess.kind is Kind.PASSWORD else None
         if record is None or console is None:
@@ -162,7 +162,7 @@ class Attempts:
 
     def _of_user(self, guess: Guess) -> _Record:
         key = guess.user, guess.kind
-        record = self._users[key] = self._users.get(key) or _Record()  # the youngest now
+        record = self._users[key] = self._users.get(key) or _Record()  # now the youngest entry
         record.last = self._clock()
         return record
 
@@ -203,13 +203,13 @@ class Outcomes:
         self._kept: Bounded[tuple[bytes, Who, Kind], tuple[float, Answered]] = Bounded()
 
     def keep(self, claim: Authenticated, code: int, digest: bytes = NO_DIGEST) -> None:
-        """Remember an answer. An attempt id of zeros is none, and "later" is no answer to keep to."""
+        """Remember an answer, unless it is "later" or the attempt id is all zeros, which means none."""
         kept = code in _OF_A_PASSWORD if claim.kind is Kind.PASSWORD else code != Verdict.TRY_LATER
         if any(claim.attempt) and kept and self.find(claim) is None:
             self._kept[_key(claim)] = self._clock() + OUTCOME_SECONDS, Answered(code, digest)
 
     def left(self) -> None:
-        """The client has left, and the console is locked: that it was let in is no answer any more."""
+        """Forget which attempts were let in: the client has left, and the console is locked."""
         for key in [key for key, (_, kept) in self._kept.items() if kept.code == Verdict.LOGGED_IN]:
             del self._kept[key]
 
