@@ -15,7 +15,7 @@ SIZE_MAX = 1024 * 1024  # bytes of a file
 
 Check = Callable[[Any], str]  # says what is wrong with a value, "" when it is right
 
-KINDS: dict[type, str] = {
+VALUE_KINDS: dict[type, str] = {  # what an error says to write for each kind of value
     str: 'a text in quotes, such as "x"',
     bool: "true or false",
     int: "a whole number",
@@ -25,7 +25,7 @@ NO_SUCH_KEY = "{key}: there is no such key; known are {known}"
 
 
 class Option(NamedTuple):
-    """What one key takes: a kind of value out of KINDS, for which `check` then has to find nothing wrong."""
+    """What one key takes: a kind out of VALUE_KINDS, and a value in which `check` finds nothing wrong."""
 
     kind: type
     check: Check | None = None
@@ -49,7 +49,7 @@ def checked(
             raise ConfigError(where + unknown.format(key=key, known=", ".join(sorted(known))))
         setting, found = known[key], _tuple(value)
         if type(found) is not setting.kind:  # not isinstance: true is no number here
-            raise ConfigError(f"{where}{key}: write {KINDS[setting.kind]}")
+            raise ConfigError(f"{where}{key}: write {VALUE_KINDS[setting.kind]}")
         if setting.check is not None and (wrong := setting.check(found)):
             raise ConfigError(f"{where}{key}: {wrong}")
         values[key] = found
