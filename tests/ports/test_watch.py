@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_port import PtyDevice, open_files
+from fake_port import PtyDevice
 
 from sso.ports.port import ListenPort, Port, open_port
 from sso.ports.watch import CLOSED, DATA, OPENED, PortWatch
@@ -25,20 +25,6 @@ def woken(watch: PortWatch, patience: int = 0) -> bool:
     poll = select.poll()
     poll.register(watch.fileno(), select.POLLIN)
     return bool(poll.poll(patience))
-
-
-@pytest.fixture(autouse=True)
-def _nothing_leaks() -> Iterator[None]:
-    before = open_files()
-    yield
-    assert open_files() == before
-
-
-@pytest.fixture
-def device() -> Iterator[PtyDevice]:
-    found = PtyDevice()
-    yield found
-    found.port.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from subprocess import DEVNULL
 
 import pytest
 from beds_agent import MakeStage, Stage
-from beds_pam import SOURCE
+from beds_pam import build_module
 
 from sso.daemon.forked import Forked
 from sso.demo.sandbox import PAM_MODULE, Sandbox
@@ -24,10 +24,8 @@ STACK = f"auth required {PAM_MODULE} socket=/run/console-sso/verdict.sock\naccou
 @pytest.fixture(scope="module")
 def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox with the module, and lockers' services that have nothing but its line."""
-    build = tmp_path_factory.mktemp("pam")
-    subprocess.run(["make", "-s", "-C", SOURCE, f"BUILD={build}"], check=True)
     with Sandbox() as sandbox:
-        sandbox.use_pam_module(build / "pam_sso.so")
+        sandbox.use_pam_module(build_module(tmp_path_factory.mktemp("pam")))
         for service in ("i3lock", "kde", "sudo"):
             sandbox.write(f"/etc/pam.d/{service}", STACK)
         sandbox.path("/run/console-sso").mkdir()
