@@ -15,7 +15,7 @@ SETTINGS = 'mechanisms = ["TLS", "GSSAPI", "kerberos", "password"]'
 def shows(guest: Guest, realm: Realm, certificates: Certificates, user: str, password: str) -> int:
     """One client with one password, and no ticket beside it: its exit code."""
     realm.ccache.unlink(missing_ok=True)
-    trust = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca))
+    trust = certificates.options
     return sign_in(guest, realm, *trust, "--password", "--user", user, stdin_secret=password).code
 
 

@@ -266,7 +266,7 @@ def test_a_password_stays_at_the_desktop(
 ) -> None:
     guest = make_guest('mechanisms = ["TLS", "password"]', tls=True)
     guest.screen.expect("login: ")
-    trust = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca))
+    trust = certificates.options
     secret = guest.sandbox.password("alice")
     with staying(guest, realm, *trust, "--password", "--user", "alice", secret=secret) as client:
         client.expect("signing-in alice")

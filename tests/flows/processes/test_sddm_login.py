@@ -215,7 +215,7 @@ def make_guest_with_sddm(
 
 
 def with_password(screen: Screen, realm: Realm, certificates: Certificates, user: str, password: str) -> int:
-    options = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca), "--password")
+    options = (*certificates.options, "--password")
     return sign_in(screen.guest, realm, *options, "--user", user, stdin_secret=password).code
 
 

@@ -19,15 +19,8 @@ from beds_dbus import (
     MakeSomebody,
     Somebody,
     asked,
-    daemon,
-    desk,
-    hints,
-    make_daemon,
-    make_somebody,
-    notes,
     own_name,
     silent_bus,
-    somebody,
     unreadable,
 )
 from hypothesis import given
@@ -45,8 +38,6 @@ from jeepney import (
 )
 
 from sso.guest.seat.bus import CALL_SECONDS, DIAL_EVERY, MESSAGE_MAX, Incoming
-
-__all__ = ["daemon", "desk", "hints", "make_daemon", "make_somebody", "notes", "somebody"]
 
 
 def of_unknown_kind(message: Message) -> bytes:

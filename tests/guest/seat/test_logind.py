@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from beds_agent import open_fds
-from beds_dbus import Daemon, Desk, Somebody, daemon, desk, make_daemon, make_somebody, somebody
+from beds_dbus import Daemon, Desk, Somebody
 from beds_logind import LogindMock, logind, look, seat
 from jeepney import DBusAddress
 
@@ -14,7 +14,7 @@ from sso.guest.seat import logind as source
 from sso.guest.seat.bus import CALL_SECONDS, DIAL_EVERY, Bus, Done
 from sso.guest.seat.logind import LOGIN1, PAUSE, PROPERTIES, ROOT, SESSIONS_MAX, Found, Seat, Seated
 
-__all__ = ["daemon", "desk", "logind", "make_daemon", "make_somebody", "seat", "somebody"]
+__all__ = ["logind", "seat"]
 
 GREETER: dict[str, Any] = {"Class": "greeter", "Type": "wayland"}
 LEADER = 1  # of every session of the mock
