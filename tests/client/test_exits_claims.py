@@ -14,7 +14,7 @@ from sso.policy import ClientPolicy, GuestPolicy
 
 
 def said(pair: Pair) -> RunResult:
-    """The end of the client's run; there is one."""
+    """Return how the client's run ended."""
     assert pair.client.outcome is not None
     return pair.client.outcome
 

@@ -128,7 +128,7 @@ sys.exit(main.main(["--no-config"]))
 
 
 def test_a_dialog_ends_with_who_has_asked(tmp_path: Path) -> None:
-    """It would stay on the desktop, and who answers it would tell nobody a password."""
+    """A dialog that stayed on the desktop would ask for a password that nobody waits for."""
     told = tmp_path / "told"
     os.mkfifo(told)
     dialog = program(tmp_path / "askpass", f"echo $$ > {told}; exec sleep 600")

@@ -1,4 +1,4 @@
-"""A client that stays: renewed tickets, guests that begin anew, failures, the end; time is ours."""
+"""A client that stays: renewed tickets, new guests, failures, the end; the test moves the clock."""
 
 import gc
 import socket

@@ -41,7 +41,7 @@ def run(kerberos: Kerberos, policy: ClientPolicy, keytab: str = "guest", **chang
 
 
 def said(pair: Pair) -> RunResult:
-    """The end of the client's run; there is one."""
+    """Return how the client's run ended."""
     assert pair.client.outcome is not None
     return pair.client.outcome
 

@@ -338,7 +338,7 @@ def test_a_signed_ca_proves_the_console(bed: Bed, certificates: Certificates) ->
 def test_a_signed_ca_counts_only_where_it_checks_the_connection(
     bed: Bed, certificates: Certificates, unchecked: str
 ) -> None:
-    """Else a site's gate leads to any port of anybody, under a yes to the guest of the entry."""
+    """Otherwise a site's gate could lead to any port, with the yes that was for the entry's guest."""
     pem, subject = certificates.ca.read_text(), "CN=node1.example.org"
     shown = (ShownAt(ca=fingerprints(pem)[0], subject=subject, proxy="gate.example.org"),)
     ca = pem.replace("\n", "\\n")

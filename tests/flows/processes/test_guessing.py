@@ -22,7 +22,7 @@ def shows(guest: Guest, realm: Realm, certificates: Certificates, user: str, pas
 def test_a_visitor_who_guesses_is_told_later_right_or_wrong(
     realm: Realm, make_guest: MakeGuest, certificates: Certificates
 ) -> None:
-    """Seen: once alice was in by password, the right one among the guesses said ok."""
+    """Seen in an older version: while alice was in by password, the right guess was answered ok."""
     guest = make_guest(SETTINGS, 'disconnect = "nothing"', tls=True)
     guest.screen.expect("login: ")
     right = guest.sandbox.password("alice")

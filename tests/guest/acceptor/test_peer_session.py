@@ -264,7 +264,7 @@ def test_a_password_has_the_same_digest_in_every_worker(make_bed: MakeBed) -> No
 
 
 def test_no_two_workers_make_the_same_key(alice: Path, make_bed: MakeBed) -> None:
-    """They are copies of one process: what it would have drawn next must not be what each of them draws."""
+    """Workers are copies of one process, and must not draw the same random bytes."""
     bed = make_bed(alice)
     answers = []
     for id in (1, 2):

@@ -1,4 +1,4 @@
-"""The agent's door for the two other processes: who is let in, who is joined, and what strangers achieve."""
+"""The agent's links to the two other processes: who is accepted, who is joined, what strangers achieve."""
 
 import os
 import pwd

@@ -79,7 +79,7 @@ def attempt(sandbox: Sandbox, password: str = "wrong") -> bool:
 
 
 def locks(sandbox: Sandbox, later: float = 0.0) -> bool:
-    """What we say; the configuration's folder is the sandbox's."""
+    """Return our answer, with the configuration of the sandbox."""
     text = sandbox.path("/etc/security/faillock.conf").read_text()
     folder = faillock.read(str(sandbox.path("/etc/security/faillock.conf"))).folder
     conf = sandbox.path("/tmp/faillock.conf")

@@ -138,7 +138,7 @@ def test_only_a_password_that_was_tried_and_did_not_pass_is_wrong(make_stage: Ma
 
 
 def test_a_ticket_never_counts_as_a_failed_attempt(make_stage: MakeStage) -> None:
-    """Neither when its end was seen nor when the client has left."""
+    """Neither if its end is known, nor if the client has left before."""
     stage = make_stage()
     for id in range(1, 8):
         asked = given(stage, TICKET, id)

@@ -65,7 +65,7 @@ class Hall:
         return link
 
     def turn(self) -> None:
-        """Until nothing is left to do."""
+        """Run the loop until nothing is left to do."""
         while select.select([self.reactor._selector], [], [], 0)[0]:
             self.reactor.turn(0)
         self.reactor.turn(0)

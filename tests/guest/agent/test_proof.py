@@ -183,7 +183,7 @@ def test_a_wrong_password_costs_a_pause_in_which_nothing_is_compared(
 @pytest.mark.slow
 @each_state
 def test_the_right_one_among_many_guesses_says_nothing(state: State, make_stage: MakeStage) -> None:
-    """Seen: one a second, and the right one said ok."""
+    """Seen in an older version: with one guess a second, the right password was answered ok."""
     guest = state(make_stage)
     codes = []
     for number in range(40):
@@ -208,7 +208,7 @@ def test_in_a_pause_right_and_wrong_are_the_same_to_the_peer_and_in_the_log(
 
 @each_state
 def test_a_ticket_never_waits_for_passwords(state: State, make_stage: MakeStage) -> None:
-    """Seen: one wrong password for bob kept alice's ticket waiting."""
+    """Seen in an older version: one wrong password for bob made alice's ticket wait."""
     guest = state(make_stage)
     for user in ("alice", "bob", "nobody"):
         guest.password(b"x" * 32, user)

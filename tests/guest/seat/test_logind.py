@@ -97,7 +97,7 @@ def test_a_session_that_ends_during_a_look_is_nobodys(
 def test_a_session_that_nobody_can_tell_of_makes_all_uncertain(
     desk: Desk, logind: LogindMock, seat: Seat
 ) -> None:
-    """Else a slow logind would make a user vanish, and the next user would get the console."""
+    """Otherwise a slow logind would make a user vanish, and the next user would get the console."""
     path = logind.session("1", "alice", 4001, Type="x11")
     gone = logind.session("2", "bob", 4002, Type="x11", Active=False, State="online")
     logind.front("1", path)

@@ -127,7 +127,7 @@ def test_who_has_signed_in_since(path: str, gone: int) -> None:
 
 @pytest.mark.parametrize("name", ["a" * 31, "a" * 32, "a" * 33, "a" * 255, "b" * 31 + "ü" * 20])
 def test_a_longer_name_than_a_record_has_room_for_is_found(name: str, path: str) -> None:
-    """Else nobody with such a name is ever free again after three failures."""
+    """Otherwise a user with such a name would stay stopped for ever after three failures."""
     write(path, record(name, at=900))
     assert signed_in_since(name, 499, path) and not signed_in_since(name, 900, path)
     assert not signed_in_since(name[:30], 0, path)
