@@ -181,9 +181,7 @@ if msgspec:
     PEERS["msgspec (JSON lines, list)"] = Peer(_json(list[str]), json_line, list)
 if hiredis:
     PEERS["hiredis"] = Peer(lambda: by_hiredis("utf-8"), resp, list)
-    PEERS["hiredis (octets)"] = Peer(
-        lambda: by_hiredis(None), resp, lambda words: [w.encode() for w in words]
-    )
+    PEERS["hiredis (bytes)"] = Peer(lambda: by_hiredis(None), resp, lambda words: [w.encode() for w in words])
 if httptools:
     PEERS["httptools"] = Peer(by_httptools, http_request, http_target)
 if basic:

@@ -13,7 +13,7 @@ CASES = (
     "secret of 16K, whole",
     "secret of 64K, in chunks of 4096",
 )
-LEFT_OUT = ("compiled", "pure Python", "floor: a call", "floor: memchr", "buffered", "hiredis (octets)")
+LEFT_OUT = ("compiled", "pure Python", "floor: a call", "floor: memchr", "buffered", "hiredis (bytes)")
 CLEAR = {"facecolor": "white", "edgecolor": "none", "pad": 0.6}
 OURS, PEER, LESS, FLOOR = "#1a6b4a", "#7a93ac", "#c3cfda", "#d9c9a3"
 

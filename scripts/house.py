@@ -1,17 +1,17 @@
 """`make house`: which room each module of ours is in, what a room may import, sizes and words.
 
 Everything is read from the syntax tree; nothing is imported. Exit code 1 when something does not hold.
-tests/project/test_house.py and test_layers.py ask the same questions one by one.
+tests/project/test_layers.py asks the same questions one by one. The words are in words.py.
 """
 
 import ast
-import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import words
 from sizes import ROOT, sources, too_large
 
 SOURCES = {"sso": ROOT / "src", "sso_mechs": ROOT / "mechs"}
@@ -127,8 +127,9 @@ REACH: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 # Folders of tests that are not a room of the source: what spans rooms, the project itself, and the C sources.
 NO_MIRROR = ("flows", "project", "support", "pam")
 
-# Words that had a second meaning, or a better one: none of them is a name in the code any more.
-GONE = (*("stand_in", "StandIn", "log_as", "VerdictServer"),)
+# Folders and files of text for people, beside the sources.
+DOCUMENTS = ("*.md", "docs/*.md", "docs/man/*", "data/**/*", "debian/*", "examples/**/*.md", "scripts/*")
+C_SOURCES = ("src/**/*.[ch]", "src/**/*.px?", "pam/**/*.[ch]", "tests/**/*.[ch]")
 
 
 class Import(NamedTuple):
@@ -292,28 +293,10 @@ def catch_alls() -> list[Path]:
     return [path for path in sources() if path.stem.strip("_") in CATCH_ALLS]
 
 
-def old_words() -> list[str]:
-    """Find names in the code that use a word of GONE."""
-    pattern = re.compile(r"(?<![a-z])(?:" + "|".join(map(re.escape, GONE)) + r")(?![a-z])")
-    return [
-        f"{path.relative_to(ROOT)}: {word}"
-        for path in MODULES.values()
-        for word in sorted(set(pattern.findall(path.read_text(encoding="utf-8"))))
-    ]
-
-
-# The halves are named alike in every mechanism (RFC 4752).
-ALIKE = ("Initiator", "Acceptor")
-
-
-def namesakes() -> dict[str, list[str]]:
-    """Find public classes with the same name in several modules: one word would have two meanings."""
-    found: dict[str, list[str]] = {}
-    for name, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ClassDef) and node.name not in ALIKE and node.name[0] != "_":
-                found.setdefault(node.name, []).append(name)
-    return {word: names for word, names in found.items() if len(names) > 1}
+def texts() -> list[Path]:
+    """Every file with prose for people: sources and tests, in Python, Cython and C, and the documents."""
+    found = {path for one in (*C_SOURCES, *DOCUMENTS) for path in ROOT.glob(one) if path.is_file()}
+    return sorted(found.union(sources()))
 
 
 def strangers() -> list[str]:
@@ -345,8 +328,9 @@ def defects() -> list[str]:
         f"{process} must not reach {wrong}" for process in REACH for wrong in sorted(out_of_reach(process))
     ]
     found += [f"too large: {large}" for path in sources() for large in too_large(path)]
-    found += [f"an old word: {word}" for word in old_words()]
-    found += [f"one name, several classes: {word} in {where}" for word, where in namesakes().items()]
+    found += [f"an old name: {name}" for name in words.old_names(MODULES)]
+    found += [f"an old word: {word}" for word in words.old_prose(texts(), ROOT)]
+    found += [f"one name, several classes: {word} in {at}" for word, at in words.namesakes(MODULES).items()]
     found += [f"a test without a module: {path}" for path in strangers()]
     found += [f"a catch-all: {path.name}" for path in catch_alls()]
     found += [f"a circle of rooms: {' -> '.join(circle)}" for circle in circles(arrows())]

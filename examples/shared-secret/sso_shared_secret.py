@@ -15,7 +15,7 @@ from sso.errors import MechanismError
 from sso.mech import IDENTITY, Mechanism, Pair, Setting
 
 NONCE, PROOF = 16, 32
-FILE_MAX = 65536  # octets of a file with secrets
+FILE_MAX = 65536  # bytes of a file with secrets
 
 
 class _Half(Mechanism):

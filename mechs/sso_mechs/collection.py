@@ -11,23 +11,11 @@ from contextlib import ExitStack
 from typing import Any
 
 from sso.errors import MechanismError
-from sso_mechs.krb5_types import Krb5Data
+from sso_mechs.krb5_types import Krb5Principal
 
 ALONE = ("FILE:", "MEMORY:", "/")  # names of caches that cannot be collections
 HOST_SERVICE = 3  # KRB5_NT_SRV_HST; the rules host= and service= of .k5identity match only this type
 NOT_FOUND = -1765328243  # KRB5_CC_NOTFOUND
-
-
-class _Principal(ctypes.Structure):
-    """krb5_principal_data."""
-
-    _fields_ = (
-        ("magic", ctypes.c_int32),
-        ("realm", Krb5Data),
-        ("components", ctypes.c_void_p),
-        ("count", ctypes.c_int32),
-        ("type", ctypes.c_int32),
-    )
 
 
 def chosen(spn: str, named: str | None, own: str = "") -> str | None:
@@ -75,7 +63,7 @@ class _Library:
     def of_service(self, spn: str) -> str | None:
         """Return the cache that the user's rules or the realm select; None if they select none."""
         krb5, context, server = self._krb5, self._context, self._parsed(spn)
-        ctypes.cast(server, ctypes.POINTER(_Principal)).contents.type = HOST_SERVICE
+        ctypes.cast(server, ctypes.POINTER(Krb5Principal)).contents.type = HOST_SERVICE
         cache, principal = ctypes.c_void_p(), ctypes.c_void_p()
         failed = krb5.krb5_cc_select(context, server, ctypes.byref(cache), ctypes.byref(principal))
         if principal:

@@ -1,11 +1,11 @@
 """Reads the part of DER (X.690 section 10) that Kerberos needs, with limits against hostile peers.
 
-Tags have one octet, lengths are definite and in their shortest form; everything else raises ValueError.
+Tags have one byte, lengths are definite and in their shortest form; everything else raises ValueError.
 """
 
 INTEGER, OCTET_STRING, OBJECT, SEQUENCE = 0x02, 0x04, 0x06, 0x30
 CONSTRUCTED = 0x20
-CREDENTIAL_MAX = 64 * 1024  # octets of a KRB-CRED, the largest message that we read
+CREDENTIAL_MAX = 64 * 1024  # bytes of a KRB-CRED, the largest message that we read
 LENGTH_OCTETS_MAX = 3  # of a long length: up to 16 MiB, more than any of our messages
 
 
@@ -20,7 +20,7 @@ def context(number: int) -> int:
 
 
 class Reader:
-    """Reads values from the front of some octets; the caller names the expected tag of each."""
+    """Reads values from the front of some bytes; the caller names the expected tag of each."""
 
     __slots__ = ("_at", "_end", "_octets")
 
@@ -52,7 +52,7 @@ class Reader:
         return inner
 
     def skip(self, size: int) -> bytes:
-        """Read that many octets without interpreting them."""
+        """Read that many bytes without interpreting them."""
         if size > self.left:
             raise ValueError("it ends early")
         self._at += size
@@ -62,16 +62,16 @@ class Reader:
         return self.skip(self.left)
 
     def integer(self) -> int:
-        """Read all octets as an INTEGER of at most 5 octets, since a UInt32 may need one for its sign."""
+        """Read all bytes as an INTEGER of at most 5 bytes, since a UInt32 may need one for its sign."""
         octets = self.rest()
         if not 0 < len(octets) <= 5:
             raise ValueError("no small integer")
         return int.from_bytes(octets, "big", signed=True)
 
     def finish(self) -> None:
-        """Raise ValueError if octets are left."""
+        """Raise ValueError if bytes are left."""
         if self.left:
-            raise ValueError("octets behind the end")
+            raise ValueError("bytes behind the end")
 
 
 def _contents(octets: bytes | bytearray, at: int, end: int) -> tuple[int, int]:
@@ -93,7 +93,7 @@ def _contents(octets: bytes | bytearray, at: int, end: int) -> tuple[int, int]:
 
 
 def check_count(octets: bytes | bytearray, most: int) -> None:
-    """Raise ValueError unless the octets are complete values, at most `most` at all depths together.
+    """Raise ValueError unless the bytes are complete values, at most `most` at all depths together.
 
     This bounds the work of a decoder that builds an object for each value.
     """

@@ -179,7 +179,7 @@ class Initiator(_Layered):
 
             with gss_errors(), own_tgt.alone(self._credentials) as (_, ticket):
                 size = len(ticket.ticket)
-            detail = f"a ticket of {size} octets, and at most {FORWARDED_MAX} can be forwarded"
+            detail = f"a ticket of {size} bytes, and at most {FORWARDED_MAX} can be forwarded"
             raise MechanismError("too-long", detail, minor=error.minor) from None
 
     def _establish(self, flags: int, mech: Any) -> None:

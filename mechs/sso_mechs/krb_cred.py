@@ -41,7 +41,7 @@ class Initiator(Mechanism):
         if len(blob) > CREDENTIAL_MAX:
             size = len(blob)
             blob[:] = bytes(size)
-            raise MechanismError("too-long", f"a ticket of {size} octets, and {CREDENTIAL_MAX} are the most")
+            raise MechanismError("too-long", f"a ticket of {size} bytes, and {CREDENTIAL_MAX} are the most")
         self.complete = True
         return blob
 

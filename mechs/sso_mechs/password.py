@@ -21,7 +21,7 @@ class Initiator(Mechanism):
             raise MechanismError("password", "the user name is empty or too long")
         if not 0 < len(password) <= PASSWORD_MAX or 0 in password:
             raise MechanismError(
-                "password", f"the password is empty, over {PASSWORD_MAX} octets or holds a NUL"
+                "password", f"the password is empty, over {PASSWORD_MAX} bytes or holds a NUL"
             )
 
     def step(self, token: bytes) -> bytearray:

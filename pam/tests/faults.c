@@ -6,7 +6,7 @@
  * N of a series makes the N-th call fail: a system call, or a function of libpam. Whatever happens, the module
  * must return a code that its caller knows, grant nothing that it did not get, refuse every call after the
  * first refusal, and leave no descriptor, no mapping and no file. The sanitizers watch the memory. Then the
- * agent misbehaves: every octet of its replies is altered, files are missing or too many, it hangs up at each
+ * agent misbehaves: every byte of its replies is altered, files are missing or too many, it hangs up at each
  * question. Then a hostile user attacks the cache. Prints one line with the number of runs; any breach aborts.
  */
 #include "world.h"

@@ -157,7 +157,7 @@ int mappings;
     {                                                                                                       \
         return fault(#name) ? (failure) : __real_##name(__VA_ARGS__);                                       \
     }
-/* With fail_short a transfer is cut to one octet instead: that is no failure, only slow. */
+/* With fail_short a transfer is cut to one byte instead: that is no failure, only slow. */
 #define WRAP_DATA(name, parameters, short_call, ...)                                                        \
     ssize_t __real_##name parameters;                                                                       \
     ssize_t __wrap_##name parameters;                                                                       \

@@ -37,7 +37,7 @@ enum trick { HONEST, NO_FILE, TWO_FILES, MANY_FILES, DEVICE, LONG_RECORD, SHORT_
 enum { CONNECTIONS = 4 };
 
 struct agent {
-    int kind, altered; /* altered = the octet of a reply that becomes `change`; -1 = none */
+    int kind, altered; /* altered = the byte of a reply that becomes `change`; -1 = none */
     bool late;         /* not of the reply to the first question, but of those to all later ones */
     int no;            /* the operation that it answers by hanging up; 0 = none */
     enum trick trick;

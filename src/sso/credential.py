@@ -27,7 +27,7 @@ class Credential:
             self.secret = None
 
     def __repr__(self) -> str:
-        size = "no secret" if self.secret is None else f"{len(self.secret)} octets"
+        size = "no secret" if self.secret is None else f"{len(self.secret)} bytes"
         return f"<Credential {self.type} {self.principal!r} {size}>"
 
     def __reduce__(self) -> str:

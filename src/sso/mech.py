@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sso.errors import ConfigError, MechanismError
+from sso.settings import VALUE_KINDS
 
 if TYPE_CHECKING:  # the root agent reads the tables of guest.toml, and nothing that parses
     from sso.credential import Credential
@@ -198,14 +199,6 @@ def _check_pair(pair: Pair) -> None:
         )
 
 
-_KINDS: dict[type, str] = {
-    str: 'a text in quotes, such as "x"',
-    bool: "true or false",
-    int: "a whole number",
-    tuple: 'a list of texts, such as ["x", "y"]',
-}
-
-
 def settings_of(name: str, declared: Sequence[Setting], table: Table) -> dict[str, Value]:
     """The keyword arguments of a half: what stands in its table, and else the declared defaults.
 
@@ -222,7 +215,7 @@ def settings_of(name: str, declared: Sequence[Setting], table: Table) -> dict[st
         if value is None:
             raise ConfigError(f"[mechanism.{name}] {key}: write {setting.write}")
         if type(value) is not setting.kind:  # not isinstance: true is no number here
-            raise ConfigError(f"[mechanism.{name}] {key}: write {_KINDS[setting.kind]}: {setting.write}")
+            raise ConfigError(f"[mechanism.{name}] {key}: write {VALUE_KINDS[setting.kind]}: {setting.write}")
         found[key] = value
     return found
 

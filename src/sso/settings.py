@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 from sso.errors import ConfigError
 
-SIZE_MAX = 1024 * 1024  # octets of a file
+SIZE_MAX = 1024 * 1024  # bytes of a file
 
 Check = Callable[[Any], str]  # says what is wrong with a value, "" when it is right
 
-KINDS: dict[type, str] = {
+VALUE_KINDS: dict[type, str] = {  # what an error says to write for each kind of value
     str: 'a text in quotes, such as "x"',
     bool: "true or false",
     int: "a whole number",
@@ -25,7 +25,7 @@ NO_SUCH_KEY = "{key}: there is no such key; known are {known}"
 
 
 class Option(NamedTuple):
-    """What one key takes: a kind of value out of KINDS, for which `check` then has to find nothing wrong."""
+    """What one key takes: a kind out of VALUE_KINDS, and a value in which `check` finds nothing wrong."""
 
     kind: type
     check: Check | None = None
@@ -49,7 +49,7 @@ def checked(
             raise ConfigError(where + unknown.format(key=key, known=", ".join(sorted(known))))
         setting, found = known[key], _tuple(value)
         if type(found) is not setting.kind:  # not isinstance: true is no number here
-            raise ConfigError(f"{where}{key}: write {KINDS[setting.kind]}")
+            raise ConfigError(f"{where}{key}: write {VALUE_KINDS[setting.kind]}")
         if setting.check is not None and (wrong := setting.check(found)):
             raise ConfigError(f"{where}{key}: {wrong}")
         values[key] = found
@@ -89,7 +89,7 @@ def read(path: str, *, guarded: bool = False) -> dict[str, Any]:
     if guarded and (foreign or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
         raise ConfigError(f"{path}: others may change it: make it root's, mode 644")
     if len(text) > SIZE_MAX:
-        raise ConfigError(f"{path}: it is larger than {SIZE_MAX} octets")
+        raise ConfigError(f"{path}: it is larger than {SIZE_MAX} bytes")
     if _has_only_comments(text):
         return {}
     import tomllib

@@ -56,7 +56,7 @@ class Frames:
             return None
         size = int.from_bytes(self._waiting[:4], "big")
         if not 0 < size <= self._most:
-            raise FramingError(f"a message of {size} octets")
+            raise FramingError(f"a message of {size} bytes")
         if len(self._waiting) < 4 + size:
             return None
         message = bytes(self._waiting[4 : 4 + size])
@@ -140,7 +140,7 @@ class GuestEnd:
         found = self._stale.find(self._echo, known)
         before = len(self._stale) if found < 0 else found
         if before > STALE_MAX:
-            raise FramingError(f"{before} octets without an echo")
+            raise FramingError(f"{before} bytes without an echo")
         if found < 0:
             return b""
         after = bytes(self._stale[found + len(self._echo) :])
@@ -279,7 +279,7 @@ def hello_of(request: bytes) -> tuple[int, bytes]:
     if len(rest) == NONCE_SIZE:
         return 1, rest
     if rest[0] == FRAMING and len(rest) != 1 + NONCE_SIZE:
-        raise FramingError(f"a hello of {len(request)} octets")
+        raise FramingError(f"a hello of {len(request)} bytes")
     return rest[0], rest[1:]
 
 
@@ -299,7 +299,7 @@ def _frame(octets: bytes) -> Frame:
         or frame.kind not in (OPEN, DATA, CLOSE)
         or bool(frame.message) != (frame.kind == DATA)
     ):
-        raise FramingError(f"a frame of kind {frame.kind} with {len(octets)} octets")
+        raise FramingError(f"a frame of kind {frame.kind} with {len(octets)} bytes")
     return frame
 
 

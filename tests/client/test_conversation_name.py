@@ -108,7 +108,7 @@ def test_what_was_opened_for_somebody_else_says_nothing_at_all(
     assert pair.to_guest == b"" and pair.judge.claims == []
 
 
-def test_what_was_opened_for_her_signs_her_in(kerberos: Kerberos) -> None:
+def test_what_was_opened_for_alice_signs_alice_in(kerberos: Kerberos) -> None:
     policy = ClientPolicy(spn=DELEG, named=Source.SIGNED, only_for=ALICE)
     pair = greet(kerberos, policy, GuestPolicy(), ccache=kerberos.cache("alice"))
     assert (pair.exit, pair.judge.principals) == (0, [ALICE])

@@ -14,7 +14,7 @@ from sso.policy import ClientPolicy, GuestPolicy
 
 
 def said(pair: Pair) -> RunResult:
-    """The end of the client's run; there is one."""
+    """Return how the client's run ended."""
     assert pair.client.outcome is not None
     return pair.client.outcome
 
@@ -23,7 +23,7 @@ class Saying(Mechanism):
     """A guest of another make, or whoever is in the middle: it answers by a KRB-ERROR, which nobody signs."""
 
     def __init__(self, kerberos: Kerberos, keytab: str, size: int) -> None:
-        self._size = size  # octets of the length in front, of which one is enough
+        self._size = size  # bytes of the length in front, of which one is enough
         creds = gssapi.Credentials(usage="accept", store={"keytab": str(kerberos.keytabs[keytab])})
         self._context = gssapi.SecurityContext(creds=creds, usage="accept")
 

@@ -134,7 +134,7 @@ sys.exit(main.main(["--no-config"]))
 
 @pytest.mark.parametrize("early", [False, True])
 def test_a_dialog_ends_with_who_has_asked(tmp_path: Path, early: bool) -> None:
-    """It would stay on the desktop, and who answers it would tell nobody a password."""
+    """A dialog that stayed on the desktop would ask for a password that nobody waits for."""
     told, known = tmp_path / "told", tmp_path / "known"
     os.mkfifo(told)
     os.mkfifo(known)

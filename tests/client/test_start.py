@@ -27,7 +27,7 @@ from sso.ports.pump import Pump
 
 SPN = "host/deleg.test.example"
 
-# What the client may have loaded when its first octet leaves: every login waits for all of it. Ours by name;
+# What the client may have loaded when its first byte leaves: every login waits for all of it. Ours by name;
 # what the standard library's modules load themselves is their matter, and is found out.
 OURS = {
     *("sso", "sso.client", "sso.client.start", "sso.client.main", "sso.client.options", "sso.client.flags"),
@@ -86,7 +86,7 @@ def modules(code: str, *arguments: str, stdio: int = subprocess.DEVNULL) -> set[
     return set(done.stderr.split())
 
 
-def test_little_is_loaded_before_the_first_octet() -> None:
+def test_little_is_loaded_before_the_first_byte() -> None:
     path = [str(Path(package.__path__[0]).parent) for package in (sso, sso_mechs)]
     client, guest = socket.socketpair()
     with client, guest:
@@ -95,7 +95,7 @@ def test_little_is_loaded_before_the_first_octet() -> None:
     core = {name for name in loaded if name.startswith(("_cython_", "cython_runtime"))}  # of sso._framing
     extra = sorted(loaded - OURS - standard - core)
     assert not extra, (
-        f"{', '.join(extra)}: loaded before the client sends its first octet, and every login waits for that."
+        f"{', '.join(extra)}: loaded before the client sends its first byte, and every login waits for that."
         " Import it where it is used; if it must be so early, add it to this list, with its cost in the"
         " commit's message (benchmarks/bench_spawn.py shows it)"
     )

@@ -1,4 +1,4 @@
-"""A client that stays: renewed tickets, guests that begin anew, failures, the end; time is ours."""
+"""A client that stays: renewed tickets, new guests, failures, the end; the test moves the clock."""
 
 import gc
 import socket
@@ -250,7 +250,7 @@ def test_a_password_is_not_handed_over_again(tls_flow: Flow) -> None:
 
 
 def test_nothing_is_said_behind_the_guests_last_word(tls_gss_flow: Flow) -> None:
-    """A close_notify would be the first octets of a next client, for whom the guest announces itself."""
+    """A close_notify would be the first bytes of a next client, for whom the guest announces itself."""
     console = Console(tls_gss_flow.client, tls_gss_flow.guest, mechanisms=tls_gss_flow.mechanisms)
     console.run()
     assert console.client.signed_in and console.guests_used == 1

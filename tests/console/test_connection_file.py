@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from connection_files import SHAPES
+from connection_files import SHAPES, minimal, ours, write
 
 from sso.console import connection_file
 from sso.console.connection_file import STRICT, read, remove
@@ -68,20 +68,6 @@ tls-port=61000
 delete-this-file=1
 release-cursor=Ctrl+Alt+R
 """
-
-
-def write(folder: Path, content: str | bytes) -> str:
-    path = folder / "console.vv"
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return str(path)
-
-
-def minimal(more: str = "") -> str:
-    return f"[virt-viewer]\ntype=spice\nhost=vm7\nport=5900\n{more}\n"
-
-
-def ours(more: str) -> str:
-    return minimal(f"[x-sso]\n{more}")
 
 
 def test_a_file_of_ovirt(tmp_path: Path) -> None:

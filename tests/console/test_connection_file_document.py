@@ -73,14 +73,14 @@ def test_the_document_shows_the_first_file_and_its_keys() -> None:
 
 @pytest.mark.parametrize("part", ["entry", "opening"])
 def test_what_is_signed_is_what_the_document_says(part: str) -> None:
-    """By the numbers alone, without our reader: prefix, first and last octet, digest, signature."""
+    """By the numbers alone, without our reader: prefix, first and last byte, digest, signature."""
     file, said = CASES["both"]["file"].encode(), VECTORS["signed"][part]
     start, end = said["start"], said["end"]
     assert said["prefix"] == PREFIXES[part].decode().replace("\0", "\\0")
-    assert f"`{PREFIXES[part][:-1].decode()}`, an octet of 0" in " ".join(TEXT.split())
+    assert f"`{PREFIXES[part][:-1].decode()}`, a byte of 0" in " ".join(TEXT.split())
     message = PREFIXES[part] + file[start:end]
     assert hashlib.sha256(message).hexdigest() == said["sha256"]
-    words = f"The {part} signs the octets {start} to {end}; with its prefix their SHA-256 is"
+    words = f"The {part} signs the bytes {start} to {end}; with its prefix their SHA-256 is"
     assert f"{words}\n`{said['sha256']}`" in TEXT
     assert file[start:].startswith(b"[x-sso-entry]\n" if part == "entry" else b"[virt-viewer]\n")
     signature = re.match(rb"signature=([A-Za-z0-9+/]{86}==)\n", file[end:])
@@ -89,8 +89,8 @@ def test_what_is_signed_is_what_the_document_says(part: str) -> None:
     assert is_signature(key, base64.b64decode(signature[1]), b"", memoryview(message))
 
 
-def test_who_signs_gets_the_same_octets() -> None:
-    """Ed25519 has no chance in it: an implementation that differs in one octet differs here."""
+def test_who_signs_gets_the_same_bytes() -> None:
+    """Ed25519 has no chance in it: an implementation that differs in one byte differs here."""
     found = counted(CASES["both"])
     assert found.entry is not None and found.opening is not None
     site, portal = (bytearray.fromhex(VECTORS["keys"][name]["private"]) for name in ("site", "portal"))

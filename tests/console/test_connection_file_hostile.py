@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from connection_files import minimal, ours, write
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,20 +14,6 @@ from sso.console.connection_file import SIZE_MAX, read
 from sso.errors import ConfigError
 
 PIN = "sha256:" + "ab" * 32
-
-
-def write(folder: Path, content: str | bytes) -> str:
-    path = folder / "console.vv"
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return str(path)
-
-
-def minimal(more: str = "") -> str:
-    return f"[virt-viewer]\ntype=spice\nhost=vm7\nport=5900\n{more}\n"
-
-
-def ours(more: str) -> str:
-    return minimal(f"[x-sso]\n{more}")
 
 
 # Each is given to `read` as it stands, and the word has to be in the one line that comes.

@@ -50,7 +50,7 @@ def test_the_rfcs_own_examples(seed: str, key: str, message: str, signature: str
     assert public_of(private).hex() == key
     assert sign(private, b"", memoryview(octets)).hex() == signature
     assert is_signature(bytes.fromhex(key), bytes.fromhex(signature), b"", memoryview(octets))
-    for at in range(len(octets) + 1):  # prefix and octets are one message
+    for at in range(len(octets) + 1):  # prefix and bytes are one message
         assert is_signature(
             bytes.fromhex(key), bytes.fromhex(signature), octets[:at], memoryview(octets)[at:]
         )
@@ -135,7 +135,7 @@ def test_openssl_would_take_such_a_key_for_any_message() -> None:
         key_text(bytes([9] * 32)) + "\n",
         " " + key_text(bytes([9] * 32)),
         key_text(bytes([9] * 32)).replace("C", "\u0421"),
-        key_text(bytes([9] * 32))[:-2] + "l=",  # bits behind the last octet
+        key_text(bytes([9] * 32))[:-2] + "l=",  # bits behind the last byte
         "ed25519:" + key_text(bytes([9] * 32)),
         "ed25519:" + "A" * 100_000,
     ],

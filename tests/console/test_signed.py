@@ -73,8 +73,8 @@ def refused(found: Signatures, word: str) -> None:
 
 
 @pytest.mark.slow
-def test_no_octet_of_the_file_can_be_changed() -> None:
-    """Every one of them: the opening never counts; the entry only where its own octets are whole."""
+def test_no_byte_of_the_file_can_be_changed() -> None:
+    """Every one of them: the opening never counts; the entry only where its own bytes are whole."""
     file = signed()
     start, end = file.index(b"[x-sso-entry]"), file.index(b"[x-sso-signature]")
     for at in range(len(file)):
@@ -86,7 +86,7 @@ def test_no_octet_of_the_file_can_be_changed() -> None:
 
 
 @pytest.mark.slow
-def test_no_octet_can_be_added_or_taken_away() -> None:
+def test_no_byte_can_be_added_or_taken_away() -> None:
     file = signed()
     start, end = file.index(b"[x-sso-entry]"), file.index(b"[x-sso-signature]")
     for at in range(len(file)):

@@ -57,7 +57,7 @@ def test_what_is_made_by_hand_counts_as_it_stands() -> None:
 
 
 def over(before: bytes) -> bytes:
-    """An opening over octets that `with_opening` would refuse."""
+    """An opening over bytes that `with_opening` would refuse."""
     return before + by_hand("x-sso-signature", OPENING_FIELDS, PORTAL, before)
 
 
@@ -318,8 +318,8 @@ def signatures(group: bytes) -> dict[str, bytes]:
         "URL-safe": text.replace(b"+", b"-").replace(b"/", b"_")
         if set(text) & set(b"+/")
         else b"-" + text[1:],
-        "one octet more": encode(octets + b"\0"),
-        "one octet less": encode(octets[:-1]),
+        "one byte more": encode(octets + b"\0"),
+        "one byte less": encode(octets[:-1]),
         "S and the order": encode(octets[:32] + (s + ORDER).to_bytes(32, "little")),
         "S and 8 orders": encode(octets[:32] + (s + 8 * ORDER).to_bytes(32, "little")),
         "S negative": encode(octets[:32] + (ORDER - s).to_bytes(32, "little")),

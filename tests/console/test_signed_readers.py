@@ -10,7 +10,7 @@ from signed_files import ASKED, FILE, fields, look, signed, site
 from sso.console.ed25519 import NoLibrary
 from sso.console.signed import Signatures
 
-# What GLib reads in the same octets
+# What GLib reads in the same bytes
 
 READER = """
 import json, sys
@@ -18,8 +18,8 @@ from gi.repository import GLib
 for line in sys.stdin:
     file = GLib.KeyFile()
     try:
-        octets = bytes.fromhex(line)
-        file.load_from_data(octets.decode(), len(octets), GLib.KeyFileFlags.NONE)
+        data = bytes.fromhex(line)
+        file.load_from_data(data.decode(), len(data), GLib.KeyFileFlags.NONE)
         groups = {name: {key: file.get_value(name, key) for key in file.get_keys(name)[0]}
                   for name in file.get_groups()[0]}
     except (GLib.Error, UnicodeDecodeError) as error:

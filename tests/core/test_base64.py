@@ -62,7 +62,7 @@ def test_what_is_decoded_is_encoded_to_the_same(build: Any, text: str) -> None:
 
 
 @pytest.mark.parametrize("place", [0, 1, 2, 3, 31, 32, 35, 63, 64, 95])
-def test_each_octet_at_each_place_of_a_block(build: Any, place: int) -> None:
+def test_each_byte_at_each_place_of_a_block(build: Any, place: int) -> None:
     for octet in range(256):
         text = bytearray(b"QUJD" * 24)
         text[place] = octet

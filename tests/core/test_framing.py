@@ -116,7 +116,7 @@ def test_a_line_without_an_end_takes_no_memory(build: Any, chunk: int) -> None:
 
 @pytest.mark.parametrize("size", [1 << 16, pytest.param(1 << 18, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("head", [b"info ", b"credentials kerberos "])
-def test_a_long_line_octet_by_octet(build: Any, head: bytes, size: int) -> None:
+def test_a_long_line_byte_by_byte(build: Any, head: bytes, size: int) -> None:
     """Buffers grow by doubling, so a million chunks take little time; a copy per chunk would take hours."""
     framer = build.MessageFramer(2 << 20, 1 << 20)
     tracemalloc.start()
@@ -142,7 +142,7 @@ class Counting(bytearray):
         return super().find(*arguments)
 
 
-def test_no_octet_is_searched_twice() -> None:
+def test_no_byte_is_searched_twice() -> None:
     framer = _framing_py.MessageFramer()
     framer._buffer = Counting(framer._buffer)
     for _ in range(4000):

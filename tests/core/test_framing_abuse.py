@@ -69,7 +69,7 @@ def test_a_framer_that_got_no_memory_is_dead() -> None:
 
 
 def collected_inside(feed: Callable[[bytes], Any], octets: bytes, action: Callable[[], Any]) -> Any:
-    """What `feed` answers when garbage is collected inside of it, where an allocation does that at once."""
+    """Return what `feed` answers when an allocation inside it runs the garbage collector."""
 
     class Garbage:
         def __del__(self) -> None:

@@ -91,7 +91,7 @@ def test_a_file_that_cannot_be_read_or_is_too_large_is_named(
     file.write_bytes(b"a = 1234")
     assert read(str(file)) == {"a": 1234}
     file.write_bytes(b"a = 12345")
-    with pytest.raises(ConfigError, match=re.escape(f"{file}: it is larger than 8 octets")):
+    with pytest.raises(ConfigError, match=re.escape(f"{file}: it is larger than 8 bytes")):
         read(str(file))
 
 

@@ -58,7 +58,7 @@ def test_any_chunking_gives_the_same_messages(messages: list[bytes], size: int) 
 
 
 @pytest.mark.parametrize("size", [0, MESSAGE_MAX + 1, 2**32 - 1])
-def test_a_wrong_length_is_refused_before_its_octets_come(size: int) -> None:
+def test_a_wrong_length_is_refused_before_its_bytes_come(size: int) -> None:
     with pytest.raises(FramingError):
         list(Frames().feed(size.to_bytes(4, "big")))
 

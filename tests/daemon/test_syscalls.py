@@ -180,7 +180,7 @@ def provoke(taken: Taken) -> dict[str, str]:
         with connected(taken) as client:
             client.settimeout(SECONDS)
             assert client.recv(4096)
-            client.sendall(b"an octet")
+            client.sendall(b"a byte")
             return taken.said()
     else:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

@@ -75,7 +75,7 @@ def judged_once(judge: Judge, principal: str) -> None:
 
 
 @pytest.mark.parametrize("towards", ["to_guest", "to_client"])
-def test_the_line_is_cut_at_every_octet(flow: Flow, follower: Flow, towards: str) -> None:
+def test_the_line_is_cut_at_every_byte(flow: Flow, follower: Flow, towards: str) -> None:
     """Both ends notice the hang-up and end; the next client finds a new guest session."""
 
     def cut_at(octets: int) -> None:

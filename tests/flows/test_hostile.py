@@ -236,7 +236,7 @@ def test_frames_of_a_sasl_layer(gss_flow: Flow, frame: bytes, id: str) -> None:
     assert pair.log_ids[-1] == id
 
 
-def test_a_layer_full_of_octets_ends_at_the_cap(tls_flow: Flow) -> None:
+def test_a_layer_full_of_bytes_ends_at_the_cap(tls_flow: Flow) -> None:
     """Empty lines for ever, inside TLS: TOTAL_MAX bytes, then 413."""
     pair = at_verdict(tls_flow)
     taken = 0
@@ -246,4 +246,4 @@ def test_a_layer_full_of_octets_ends_at_the_cap(tls_flow: Flow) -> None:
         taken += len(data)
         pair.guest.receive_data(data, 0.0)
     assert taken < TOTAL_MAX + 2 * 16384
-    assert pair.log[-1] == ("session-protocol", "too many octets")
+    assert pair.log[-1] == ("session-protocol", "too many bytes")

@@ -1,4 +1,4 @@
-"""Octets at the border of a layer, at every chunking: what stood before it ends the session."""
+"""Bytes at the border of a layer, at every chunking: what stood before it ends the session."""
 
 import pytest
 from builds import chunkings

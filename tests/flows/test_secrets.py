@@ -227,7 +227,7 @@ def test_a_credential_is_neither_shown_nor_pickled() -> None:
     import pickle
 
     credential = Credential("password", "alice", bytearray(PASSWORD))
-    assert repr(credential) == str(credential) == f"<Credential password 'alice' {len(PASSWORD)} octets>"
+    assert repr(credential) == str(credential) == f"<Credential password 'alice' {len(PASSWORD)} bytes>"
     with pytest.raises(TypeError):
         pickle.dumps(credential)
     secret = credential.secret

@@ -108,9 +108,9 @@ def test_a_request_with_anything_odd_is_refused(packet: bytes) -> None:
 
 
 @given(st.binary(min_size=704, max_size=704))
-def test_random_octets_are_no_request(data: bytes) -> None:
+def test_random_bytes_are_no_request(data: bytes) -> None:
     with pytest.raises(RemoteProtocolError):
-        Request.unpack(b"SSOP\x03" + data[5:])  # 627 random octets of text that are all well padded: never
+        Request.unpack(b"SSOP\x03" + data[5:])  # 627 random bytes of text that are all well padded: never
 
 
 @pytest.mark.parametrize("count", [0, 2, 3, 4, 9])

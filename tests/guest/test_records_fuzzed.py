@@ -65,7 +65,7 @@ WHOLE = [
 
 @st.composite
 def damaged(draw: st.DrawFn) -> bytes:
-    """A record with some octets replaced, and cut or lengthened."""
+    """A record with some bytes replaced, and cut or lengthened."""
     data = bytearray(draw(st.sampled_from(WHOLE)))
     for _ in range(draw(st.integers(0, 4))):
         data[draw(st.integers(0, len(data) - 1))] = draw(st.integers(0, 255))
@@ -268,7 +268,7 @@ def test_the_agents_pam_socket(packets: list[tuple[bytes, int]]) -> None:
 
 @pytest.mark.parametrize("process", ["agent", "peer"])
 def test_a_port_in_place_of_a_link_is_malformed_too(process: str, tmp_path: Path) -> None:
-    """A stream of octets has no packets: it ends the link at the first one."""
+    """A stream of bytes has no packets: it ends the link at the first one."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.send(Confirm(1).pack() + b"x")

@@ -1,7 +1,7 @@
 /* Every kernel that runs here beside an own, plain decoder and encoder: random, at borders, and hostile.
  *
  * Input ends right before a page that nobody may read, output right before one that nobody may write, so that
- * each octet too far is a crash. Usage: check SEED ROUNDS; prints a line for each kernel; exit code 1 when one
+ * each byte too far is a crash. Usage: check SEED ROUNDS; prints a line for each kernel; exit code 1 when one
  * is wrong, with the case.
  */
 #define _GNU_SOURCE
@@ -39,7 +39,7 @@ static int plain_value(uint8_t c)
     return found ? (int)(found - letters) : -1;
 }
 
-/* What a kernel has to do, octet by octet. */
+/* What a kernel has to do, byte by byte. */
 static size_t plain_decode(const uint8_t *in, size_t size, uint8_t *out)
 {
     size_t at;
@@ -97,7 +97,7 @@ static int check_encode(const b64_kernel *kernel, uint8_t *in_end, uint8_t *out_
     return !d.bad && written == size && !memcmp(in, back, size) ? 0 : wrong(kernel, "encoding", size, taken, characters);
 }
 
-/* Each octet at each place of a short text: the first that is outside the alphabet has to be found. */
+/* Each byte at each place of a short text: the first that is outside the alphabet has to be found. */
 static int check_places(const b64_kernel *kernel, uint8_t *in_end, uint8_t *out_end)
 {
     static uint8_t plain[MOST + 4];

@@ -35,7 +35,7 @@ def test_integers(wanted: int) -> None:
         b"\x04\x84\0\0\0\x01x",
         b"\x04\x82\x01",
         b"\x04\xff" + bytes(200),
-        b"\x04\x01xy",  # an octet behind the end
+        b"\x04\x01xy",  # a byte behind the end
         b"\x02\x01x",  # another tag
         b"\x1f\x04\x01x",  # a long tag
     ],

@@ -169,7 +169,7 @@ def test_a_forwarded_ticket_with_a_weak_key_is_not_taken(weak: Realm) -> None:
 # Reading a token that is none
 
 
-def test_every_octet_that_is_missing(weak: Realm) -> None:
+def test_every_byte_that_is_missing(weak: Realm) -> None:
     token = careless(AES)
     for end in range(len(token)):
         with pytest.raises(MechanismError) as caught:

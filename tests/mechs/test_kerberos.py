@@ -149,7 +149,7 @@ def unwraps(half: Any, frame: bytes) -> bool:
 
 
 @pytest.mark.parametrize("layer", ["int", "conf"])
-def test_a_tampered_frame_is_refused_at_every_octet(kerberos: Kerberos, layer: str) -> None:
+def test_a_tampered_frame_is_refused_at_every_byte(kerberos: Kerberos, layer: str) -> None:
     client, guest = joined(kerberos, layer=layer)
     frame = client.wrap(b"a line of the protocol\n")
     passed = []

@@ -85,7 +85,7 @@ def test_a_ticket_that_is_too_large_to_be_forwarded_is_not_sent(kerberos: Kerber
     pair = delegating(kerberos, large(66_000)).run()
     assert pair.exit == Exit.TOO_LARGE and b"startSASL" not in pair.to_guest
     assert pair.client.outcome is not None
-    assert "(a ticket of 65998 octets" in pair.client.outcome.line and "65507" in pair.client.outcome.line
+    assert "(a ticket of 65998 bytes" in pair.client.outcome.line and "65507" in pair.client.outcome.line
 
 
 def test_a_ticket_that_is_too_large_to_be_handed_over_is_not_sent(

@@ -16,6 +16,7 @@ from pyasn1.codec.der import decoder, encoder
 from sso_mechs import ccache
 from sso_mechs.ccache import Ticket
 from sso_mechs.der import CREDENTIAL_MAX
+from sso_mechs.krb5_types import Krb5Data
 from sso_mechs.krb_cred import Acceptor, Initiator
 from sso_mechs.krb_cred_asn1 import EncKrbCredPart, KrbCred
 from sso_mechs.krb_cred_codec import decode, encode
@@ -52,7 +53,8 @@ class Library:
 
     def read(self, blob: bytes, path: Path) -> list[Ticket]:
         """krb5_rd_cred, and what it found written to a cache of the library's own and read back."""
-        data = _Data(0, len(blob), ctypes.create_string_buffer(blob, len(blob)))
+        room = ctypes.create_string_buffer(blob, len(blob))
+        data = Krb5Data(0, len(blob), ctypes.addressof(room))
         found = ctypes.POINTER(ctypes.c_void_p)()
         self.call("krb5_rd_cred", self.auth, ctypes.byref(data), ctypes.byref(found), None)
         with self.cache(f"FILE:{path}") as store:
@@ -65,7 +67,7 @@ class Library:
     def write(self, cache: str) -> bytes:
         """krb5_mk_1cred of the TGT of a cache, which is its first entry that is no configuration."""
         creds, cursor = (ctypes.c_char * 1024)(), ctypes.c_void_p()
-        out = ctypes.POINTER(_Data)()
+        out = ctypes.POINTER(Krb5Data)()
         with self.cache(cache) as store:
             self.call("krb5_cc_start_seq_get", store, ctypes.byref(cursor))
             while True:
@@ -76,10 +78,6 @@ class Library:
             self.call("krb5_cc_end_seq_get", store, ctypes.byref(cursor))
         self.call("krb5_mk_1cred", self.auth, creds, ctypes.byref(out), None)
         return ctypes.string_at(out.contents.data, out.contents.length)
-
-
-class _Data(ctypes.Structure):
-    _fields_ = (("magic", ctypes.c_int), ("length", ctypes.c_uint), ("data", ctypes.POINTER(ctypes.c_char)))
 
 
 class _CredsHead(ctypes.Structure):
@@ -301,7 +299,7 @@ def test_malformed(tgt: Ticket, what: str) -> None:
         assert caught.value.cause == "kerberos"
 
 
-def test_trailing_octets_and_length(tgt: Ticket) -> None:
+def test_trailing_bytes_and_length(tgt: Ticket) -> None:
     blob = bytes(encode(tgt))
     for bad in (blob + b"\0", blob[:-1], b"", bytes(CREDENTIAL_MAX + 1), b"\x76\x80" + blob[2:] + b"\0\0"):
         with pytest.raises(MechanismError):
@@ -325,7 +323,7 @@ def test_flags_of_any_width(tgt: Ticket, flags: str) -> None:
 
 
 @given(st.data())
-def test_one_wrong_octet_is_one_error_or_another_ticket(tgt: Ticket, data: st.DataObject) -> None:
+def test_one_wrong_byte_is_one_error_or_another_ticket(tgt: Ticket, data: st.DataObject) -> None:
     blob = bytearray(encode(tgt))
     for place in data.draw(st.lists(st.integers(0, len(blob) - 1), min_size=1, max_size=4)):
         blob[place] = data.draw(st.integers(0, 255))

@@ -70,7 +70,7 @@ def test_an_older_library_needs_a_file_and_leaves_none(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_same_octets_with_and_without_a_file(kerberos: Kerberos) -> None:
+def test_the_same_bytes_with_and_without_a_file(kerberos: Kerberos) -> None:
     """Several entries: alice's cache with a TGT, a service ticket and the library's own notes."""
     store: Any = {"ccache": kerberos.cache("alice")}
     credentials = gssapi.Credentials(usage="initiate", store=store)

@@ -72,7 +72,7 @@ def test_malformed_blobs(blob: bytes) -> None:
 
 
 @given(st.binary(max_size=600))
-def test_any_octets_are_a_credential_or_one_error(blob: bytes) -> None:
+def test_any_bytes_are_a_credential_or_one_error(blob: bytes) -> None:
     half = Acceptor()
     try:
         half.step(bytearray(blob))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sso_mechs import ccache
 from sso_mechs.ccache import Ticket
+from sso_mechs.krb5_types import Krb5Principal
 from sso_mechs.krb_cred import Acceptor, Initiator
 from sso_mechs.krb_cred_codec import decode, encode
 from sso_mechs.principal import COMPONENTS_MAX, Principal
@@ -22,26 +23,10 @@ words = st.text(r"ab/@\\.- яé", min_size=1, max_size=8)
 realms = st.text(r"AB/\\.-", min_size=1, max_size=8)
 
 
-class _Data(ctypes.Structure):
-    _fields_ = (("magic", ctypes.c_int), ("length", ctypes.c_uint), ("data", ctypes.c_void_p))
-
-
-class _Name(ctypes.Structure):
-    """krb5_principal_data."""
-
-    _fields_ = (
-        ("magic", ctypes.c_int32),
-        ("realm", _Data),
-        ("components", ctypes.POINTER(_Data)),
-        ("count", ctypes.c_int32),
-        ("type", ctypes.c_int32),
-    )
-
-
 def by_libkrb5(text: str) -> tuple[list[str], str, str]:
     """Components, realm and text of a name, as libkrb5 parses and writes it."""
     krb5: Any = ctypes.CDLL("libkrb5.so.3")
-    context, name, said = ctypes.c_void_p(), ctypes.POINTER(_Name)(), ctypes.c_void_p()
+    context, name, said = ctypes.c_void_p(), ctypes.POINTER(Krb5Principal)(), ctypes.c_void_p()
     assert krb5.krb5_init_context(ctypes.byref(context)) == 0
     assert krb5.krb5_parse_name(context, text.encode(), ctypes.byref(name)) == 0, text
     found = name.contents

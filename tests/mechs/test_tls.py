@@ -167,7 +167,7 @@ def test_nothing_outlives_the_session(certificates: Certificates) -> None:
 
 @given(plain=st.binary(max_size=50000), chunk=st.integers(1, 20000))
 @settings(max_examples=20, suppress_health_check=list(HealthCheck))
-def test_any_octets_at_any_chunking(certificates: Certificates, plain: bytes, chunk: int) -> None:
+def test_any_bytes_at_any_chunking(certificates: Certificates, plain: bytes, chunk: int) -> None:
     client, guest = joined(certificates)
     sealed = client.wrap(plain) if plain else b""
     parts = [guest.unwrap(sealed[start : start + chunk]) for start in range(0, len(sealed), chunk)]

@@ -133,7 +133,7 @@ def octets(at: int, new: bytes) -> Callable[[bytes], bytes]:
         pytest.param(replace(ticket(), spoil=octets(0, b"SSOP")), id="the wrong magic"),
         pytest.param(replace(ticket(), spoil=octets(4, b"\1")), id="an older version"),
         pytest.param(replace(ticket(), spoil=octets(4, b"\4")), id="a newer version"),
-        pytest.param(replace(ticket(), spoil=octets(6, b"\0\1")), id="octets that must be zero"),
+        pytest.param(replace(ticket(), spoil=octets(6, b"\0\1")), id="bytes that must be zero"),
         pytest.param(replace(ticket(), spoil=octets(319, b"\1")), id="a tail that must be zero"),
         pytest.param(replace(ticket(), spoil=lambda packet: packet[:-1]), id="a short record"),
         pytest.param(replace(ticket(), spoil=lambda packet: packet + b"\0"), id="a long record"),

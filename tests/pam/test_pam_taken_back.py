@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from beds_agent import ATTEMPT, raise_stage, secret_file
-from beds_pam import CALLER, SOCKET, SOURCE, TICKET, caches
+from beds_pam import CALLER, SOCKET, SOURCE, TICKET, build_module, caches, install_caller
 from fake_surroundings import FakeDriver
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
@@ -178,7 +178,7 @@ class Caller:
     """One process that plays login programs, each in a fork."""
 
     def __init__(self, guest: Sandbox) -> None:
-        argv = guest.command([sys.executable, "-I", "-S", "/etc/console-sso/caller.py", "-"])
+        argv = guest.command([sys.executable, "-I", "-S", CALLER, "-"])
         self._process = subprocess.Popen(
             argv, env=guest.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -283,12 +283,10 @@ class Login:
 
 @pytest.fixture(scope="module")
 def bed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bed]:
-    build = tmp_path_factory.mktemp("pam")
-    subprocess.run(["make", "-s", "-C", SOURCE, f"BUILD={build}"], check=True)
     with Sandbox() as guest:
         guest.path("/etc/console-sso").mkdir()
-        shutil.copyfile(build / "pam_sso.so", guest.path(PAM_MODULE))
-        shutil.copyfile(CALLER, guest.path("/etc/console-sso/caller.py"))
+        shutil.copyfile(build_module(tmp_path_factory.mktemp("pam")), guest.path(PAM_MODULE))
+        install_caller(guest)
         guest.path(SOCKET).parent.mkdir()
         gdm = (SOURCE.parent / "data/pam.d/gdm-ovirtcred").read_text().replace("pam_sso.so", PAM_MODULE)
         guest.write("/etc/pam.d/lightdm", LIGHTDM)

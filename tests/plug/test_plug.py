@@ -1,4 +1,4 @@
-"""The plug-in point with real processes on a real loop: octets, ends, and never two for one port."""
+"""The plug-in point with real processes on a real loop: bytes, ends, and never two for one port."""
 
 import hashlib
 import os
@@ -117,7 +117,7 @@ def test_nothing_starts_before_the_port_is_open(bed: Callable[..., Bed]) -> None
 
 
 @pytest.mark.proves("S064", "S066", "S067", "S102", "S106")
-def test_octets_go_both_ways_and_arrive_whole(bed: Callable[..., Bed]) -> None:
+def test_bytes_go_both_ways_and_arrive_whole(bed: Callable[..., Bed]) -> None:
     it = bed()
     guest = it.open()
     data = os.urandom(16 * 1024 * 1024)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_port import FakePort, open_files
+from fake_port import FakePort
 
 from sso.errors import ConfigError, PortClosed
 from sso.ports import port as ports
@@ -20,13 +20,6 @@ from sso.ports.port import (
     SocketPort,
     open_port,
 )
-
-
-@pytest.fixture(autouse=True)
-def _nothing_leaks() -> Iterator[None]:
-    before = open_files()
-    yield
-    assert open_files() == before
 
 
 @pytest.fixture

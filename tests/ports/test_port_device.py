@@ -4,7 +4,6 @@ import errno
 import fcntl
 import os
 import time
-from collections.abc import Iterator
 
 import pytest
 from fake_port import FakePort, PtyDevice, open_files
@@ -12,20 +11,6 @@ from fake_port import FakePort, PtyDevice, open_files
 from sso.errors import PortClosed
 from sso.ports import port as ports
 from sso.ports.port import DEVICE_WRITE_MAX, DevicePort, open_port
-
-
-@pytest.fixture(autouse=True)
-def _nothing_leaks() -> Iterator[None]:
-    before = open_files()
-    yield
-    assert open_files() == before
-
-
-@pytest.fixture
-def device() -> Iterator[PtyDevice]:
-    found = PtyDevice()
-    yield found
-    found.port.close()
 
 
 def test_a_device_is_opened_for_nobody_else(device: PtyDevice) -> None:

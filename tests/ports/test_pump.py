@@ -5,13 +5,12 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_port import FakePort, open_files
+from fake_port import FakePort
 from fake_world import Talk, World
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,27 +18,6 @@ from hypothesis import strategies as st
 from sso.errors import PortClosed
 from sso.ports.port import READ_MAX, FilePort, open_port
 from sso.ports.pump import DRAIN_TIME, LAST_WORDS_MAX, PENDING_MAX, RETRY_TIME, Pump
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch)
-
-
-@pytest.fixture
-def port() -> Iterator[FakePort]:
-    found = FakePort()
-    found.attach()
-    yield found
-    found.close()
-
-
-@pytest.fixture(autouse=True)
-def _nothing_leaks() -> Iterator[None]:
-    before = open_files()
-    yield
-    assert open_files() == before
-
 
 # Bytes
 
@@ -163,7 +141,7 @@ def test_an_eagain_storm_does_not_spin(world: World, port: FakePort) -> None:
     assert world.turns <= 2.5 * DRAIN_TIME / RETRY_TIME
 
 
-def test_no_octet_is_lost_in_a_short_storm(world: World, port: FakePort) -> None:
+def test_no_byte_is_lost_in_a_short_storm(world: World, port: FakePort) -> None:
     port.refusals = 20
     talk = Talk(first=b"hello", wanted=1)
     port.send(b"x")

@@ -1,33 +1,12 @@
 """The pump and time: deadlines are reported after they pass, and no peer can block it for ever."""
 
-from collections.abc import Iterator
 from itertools import repeat
 
 import pytest
-from fake_port import FakePort, open_files
+from fake_port import FakePort
 from fake_world import Talk, World
 
 from sso.ports.pump import DRAIN_TIME
-
-
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    return World(monkeypatch)
-
-
-@pytest.fixture
-def port() -> Iterator[FakePort]:
-    found = FakePort()
-    found.attach()
-    yield found
-    found.close()
-
-
-@pytest.fixture(autouse=True)
-def _nothing_leaks() -> Iterator[None]:
-    before = open_files()
-    yield
-    assert open_files() == before
 
 
 def test_a_deadline_is_told_when_it_has_passed(world: World, port: FakePort) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_port import PtyDevice, open_files
+from fake_port import PtyDevice
 
 from sso.ports.port import ListenPort, Port, open_port
 from sso.ports.watch import CLOSED, DATA, OPENED, PortWatch
@@ -25,20 +25,6 @@ def woken(watch: PortWatch, patience: int = 0) -> bool:
     poll = select.poll()
     poll.register(watch.fileno(), select.POLLIN)
     return bool(poll.poll(patience))
-
-
-@pytest.fixture(autouse=True)
-def _nothing_leaks() -> Iterator[None]:
-    before = open_files()
-    yield
-    assert open_files() == before
-
-
-@pytest.fixture
-def device() -> Iterator[PtyDevice]:
-    found = PtyDevice()
-    yield found
-    found.port.close()
 
 
 @pytest.fixture
@@ -79,7 +65,7 @@ def test_each_change_is_told_once(device: PtyDevice, watch: PortWatch) -> None:
         host = device.attach()
         os.write(host, b"first")
         assert wait(watch) == [OPENED, DATA]
-        assert watch.events() == [] and not woken(watch), "unread octets are no news"
+        assert watch.events() == [] and not woken(watch), "unread bytes are no news"
         os.write(host, b"second")
         assert wait(watch) == [DATA]
         os.close(host)
@@ -109,7 +95,7 @@ def test_a_reopened_device_is_told_anew(device: PtyDevice, watch: PortWatch) -> 
     device.port.flush_input()
     watch.reopened(device.port)
     host = device.attach()
-    assert wait(watch) == [OPENED], "the stale octets are gone"
+    assert wait(watch) == [OPENED], "the stale bytes are gone"
     os.write(host, b"fresh")
     assert wait(watch) == [DATA]
     assert device.port.read() == b"fresh"

@@ -1,4 +1,4 @@
-"""The Debian packages: what is in them, and that the same checkout gives the same octets."""
+"""The Debian packages: what is in them, and that the same checkout gives the same bytes."""
 
 import filecmp
 import gzip
@@ -166,7 +166,7 @@ def pages(package: Package) -> set[str]:
     return {Path(place).stem for place in places}
 
 
-def test_the_same_checkout_gives_the_same_octets(all_debs: tuple[Path, ...], tmp_path: Path) -> None:
+def test_the_same_checkout_gives_the_same_bytes(all_debs: tuple[Path, ...], tmp_path: Path) -> None:
     """Another folder without git, other times, umask, zone and language."""
     other = tmp_path / "other checkout"
     other.mkdir()

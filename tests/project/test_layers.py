@@ -12,6 +12,7 @@ from pathlib import Path
 
 import house
 import pytest
+import words
 from house import IMPORTS, MODULES, foreign, ours, room
 from sizes import ROOT, sources, too_large
 
@@ -181,11 +182,12 @@ def test_no_file_is_a_catch_all() -> None:
 
 
 def test_no_word_is_left_that_has_a_better_one() -> None:
-    assert house.old_words() == []
+    assert words.old_names(MODULES) == []
+    assert words.old_prose(house.texts(), ROOT) == []
 
 
 def test_a_class_has_a_name_of_its_own() -> None:
-    assert house.namesakes() == {}
+    assert words.namesakes(MODULES) == {}
 
 
 def test_tests_mirror_the_source() -> None:

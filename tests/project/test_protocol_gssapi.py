@@ -1,11 +1,11 @@
 """The recorded GSSAPI exchanges (d) and (e) of PROTOCOL.md section 13 hold what the document says of them."""
 
-import ctypes
 from hashlib import md5
 from typing import Any
 
 import pytest
 from document import GRAMMAR, VECTORS, octets_of, table
+from krb5_crypto import decrypt
 from pyasn1.codec.der import decoder, encoder
 from sso_mechs.krb_cred_asn1 import EncKrbCredPart, KrbCred, KrbCredInfo
 from sso_mechs.krb_cred_codec import decode
@@ -64,9 +64,9 @@ def test_the_first_token_carries_the_binding_and_the_flags(name: str) -> None:
 
 def authenticator_checksum(token: bytes, service_key: bytes) -> bytes:
     request = decoder.decode(token[token.index(b"\x01\x00\x6e") + 2 :])[0]
-    ticket = decoder.decode(decrypt(18, service_key, 2, tagged(tagged(request, 3), 3)))[0]
+    ticket = decoder.decode(opened(18, service_key, 2, tagged(tagged(request, 3), 3)))[0]
     key_type, key = tagged(ticket, 1).values()
-    authenticator = decoder.decode(decrypt(int(key_type), bytes(key), 11, tagged(request, 4)))[0]
+    authenticator = decoder.decode(opened(int(key_type), bytes(key), 11, tagged(request, 4)))[0]
     kind, checksum = tagged(authenticator, 3).values()
     assert int(kind) == 0x8003
     return bytes(checksum)
@@ -76,48 +76,9 @@ def tagged(sequence: Any, number: int) -> Any:
     return next(part for part in sequence.values() if part.tagSet.superTags[-1].tagId == number)
 
 
-class _Octets(ctypes.Structure):
-    """krb5_data."""
-
-    _fields_ = (("magic", ctypes.c_int), ("length", ctypes.c_uint), ("data", ctypes.c_char_p))
-
-
-class _Key(ctypes.Structure):
-    """krb5_keyblock."""
-
-    _fields_ = (
-        ("magic", ctypes.c_int),
-        ("type", ctypes.c_int),
-        ("length", ctypes.c_uint),
-        ("contents", ctypes.c_char_p),
-    )
-
-
-class _Encrypted(ctypes.Structure):
-    """krb5_enc_data."""
-
-    _fields_ = (
-        ("magic", ctypes.c_int),
-        ("type", ctypes.c_int),
-        ("version", ctypes.c_uint),
-        ("cipher", _Octets),
-    )
-
-
-def decrypt(key_type: int, key: bytes, usage: int, part: Any) -> bytes:
-    """krb5_c_decrypt on an EncryptedData."""
-    krb5, context = ctypes.CDLL("libkrb5.so.3"), ctypes.c_void_p()
-    assert krb5.krb5_init_context(ctypes.byref(context)) == 0
-    cipher = bytes(tagged(part, 2))
-    plain = ctypes.create_string_buffer(len(cipher))
-    out = _Octets(0, len(cipher), ctypes.cast(plain, ctypes.c_char_p))
-    block = _Key(0, key_type, len(key), key)
-    data = _Encrypted(0, key_type, 0, _Octets(0, len(cipher), cipher))
-    ref = ctypes.byref
-    failed = krb5.krb5_c_decrypt(context, ref(block), usage, None, ref(data), ref(out))
-    krb5.krb5_free_context(context)
-    assert failed == 0
-    return plain.raw[: out.length]
+def opened(key_type: int, key: bytes, usage: int, part: Any) -> bytes:
+    """What an EncryptedData holds."""
+    return decrypt(key_type, key, usage, bytes(tagged(part, 2)))
 
 
 @pytest.mark.parametrize("name", ["d", "e"])

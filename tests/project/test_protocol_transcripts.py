@@ -26,7 +26,7 @@ from sso.protocol.state import Role, State
 
 
 class Step(NamedTuple):
-    """One row: who sends which octets; `lost` says that nobody is there to read them."""
+    """One row: who sends which bytes; `lost` says that nobody is there to read them."""
 
     label: str
     actor: str
@@ -77,7 +77,7 @@ CLIENTS = {"a": client_of_the_design_page, "b": client_that_is_replaced, "c": cl
 
 
 def replay(name: str) -> dict[str, Actor]:
-    """Let real Sessions say what the document prints, octet by octet, in its order.
+    """Let real Sessions say what the document prints, byte by byte, in its order.
 
     The first guest and the first client are there from the start, the later ones from their first row on.
     """
@@ -103,7 +103,7 @@ def test_sessions_say_what_the_document_prints(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CLIENTS)
-def test_the_vectors_hold_the_same_octets(name: str) -> None:
+def test_the_vectors_hold_the_same_bytes(name: str) -> None:
     written = [(step.actor, step.lost, step.octets.hex()) for step in steps_of(name)]
     assert written == [(step["from"], step["lost"], step["octets"]) for step in VECTORS[name]["steps"]]
 

@@ -13,7 +13,17 @@ from pathlib import Path
 
 import pytest
 from beds_agent import let_in
-from beds_pam import CALLER, SOURCE, SUCCESS, UNAVAILABLE, call, failures, listen, password, ticket
+from beds_pam import (
+    SUCCESS,
+    UNAVAILABLE,
+    build_module,
+    call,
+    failures,
+    install_caller,
+    listen,
+    password,
+    ticket,
+)
 from fake_pam_agent import PASSWORD, Answer
 
 from sso.daemon import local
@@ -285,13 +295,11 @@ TOKEN = "5e" * 32
 
 @pytest.fixture(scope="module")
 def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    build = tmp_path_factory.mktemp("pam")
-    subprocess.run(["make", "-s", "-C", SOURCE, f"BUILD={build}"], check=True)
     with Sandbox() as sandbox:
-        sandbox.use_pam_module(build / "pam_sso.so")
+        sandbox.use_pam_module(build_module(tmp_path_factory.mktemp("pam")))
         service = (DATA / "pam.d/gdm-ovirtcred").read_text()
         sandbox.write("/etc/pam.d/gdm-ovirtcred", service.replace("pam_sso.so", PAM_MODULE))
-        shutil.copyfile(CALLER, sandbox.path("/etc/console-sso/caller.py"))
+        install_caller(sandbox)
         yield sandbox
 
 
@@ -309,7 +317,7 @@ def test_gdm_signs_in_with_a_token_and_asks_nothing_else(guest: Sandbox, kind: s
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("answer", [Answer(), ticket("bob")], ids=["nothing", "another user"])
-def test_gdm_stays_quiet_when_there_is_nothing_for_her(guest: Sandbox, answer: Answer) -> None:
+def test_gdm_stays_quiet_when_there_is_nothing_for_the_user(guest: Sandbox, answer: Answer) -> None:
     before = failures(guest, "alice")
     with listen(guest, answer):
         done = call(guest, "authenticate", service="gdm-ovirtcred", user="alice", answers=[TOKEN])

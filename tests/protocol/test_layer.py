@@ -64,7 +64,7 @@ def test_the_abort_ends() -> None:
 @pytest.mark.parametrize(
     ("octets", "line"), [(b"", False), (b"\0\0", False), (b"\xff", False), (b"ok", True)]
 )
-def test_a_line_is_told_from_a_length_by_one_octet(octets: bytes, line: bool) -> None:
+def test_a_line_is_told_from_a_length_by_one_byte(octets: bytes, line: bool) -> None:
     reader = FrameReader(FRAME_MAX)
     reader.feed(octets)
     assert reader.starts_line() is line

@@ -139,7 +139,7 @@ LINES = b"info time\ncredentials password YWxpY2UAeA==\n"
 @pytest.mark.proves("S117", "S118")
 @pytest.mark.parametrize("request_line", [b"startTLS\n", b"startSASL GSSAPI\n"])
 @pytest.mark.parametrize("split", range(len(b"startSASL GSSAPI\n" + LINES) + 1))
-def test_octets_behind_a_request_are_never_executed(
+def test_bytes_behind_a_request_are_never_executed(
     tls_gss_flow: Flow, request_line: bytes, split: int
 ) -> None:
     """In the same write: close without an answer. In a later write: the mechanism gets it and refuses it."""
@@ -167,7 +167,7 @@ def test_octets_behind_a_request_are_never_executed(
     "injected", [b"\nSIGNATURE", b"authenticate password\n", b"ok\n", b"\0", b"\x16\x03\x03"]
 )
 @pytest.mark.parametrize("name", ["tls_flow", "gss_flow"])
-def test_octets_behind_the_answer_end_the_client(
+def test_bytes_behind_the_answer_end_the_client(
     request: pytest.FixtureRequest, name: str, injected: bytes
 ) -> None:
     flow: Flow = request.getfixturevalue(name)
@@ -176,14 +176,14 @@ def test_octets_behind_the_answer_end_the_client(
     ).run()
     assert pair.exit == 15
     assert pair.judge.claims == []
-    assert "octets behind" in (pair.client.outcome.line if pair.client.outcome else "")
+    assert "bytes behind" in (pair.client.outcome.line if pair.client.outcome else "")
 
 
 @pytest.mark.parametrize("direction", ["to_guest", "to_client"])
 @pytest.mark.parametrize(
     "injected", [b"info time\n", b"ok\n", b"\0\0\0\4ok\nx", b"\xff\xff\xff\xff", b"\0" * 12]
 )
-def test_plain_octets_after_the_sasl_outcome_are_no_lines(
+def test_plain_bytes_after_the_sasl_outcome_are_no_lines(
     gss_flow: Flow, direction: str, injected: bytes
 ) -> None:
     """The layer begins right behind the LF of `ok`: what is not a good frame there ends the session."""

@@ -96,6 +96,11 @@ class Certificates:
     other_issuer: Identity
     common_name: Identity
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The client's options for TLS with the guest."""
+        return ("--tls-name", GUEST, "--tls-ca", str(self.ca))
+
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:

@@ -4,10 +4,11 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from beds_agent import Clock, has
 
 from sso.errors import MechanismError
@@ -119,6 +120,23 @@ class AcceptorBed:
             self.end()
         for end in (self.agent, self.channel, *self._theirs):
             end.close()
+
+
+MakeBed = Callable[..., AcceptorBed]
+
+
+@pytest.fixture
+def make_bed() -> Iterator[MakeBed]:
+    """A function that makes an acceptor; the arguments are those of AcceptorBed."""
+    beds: list[AcceptorBed] = []
+
+    def make(*arguments: Any) -> AcceptorBed:
+        beds.append(AcceptorBed(*arguments))
+        return beds[-1]
+
+    yield make
+    for bed in beds:
+        bed.close()
 
 
 def ask(child: socket.socket, packet: bytes) -> bytes:

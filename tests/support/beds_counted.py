@@ -1,7 +1,6 @@
 """The agent with the real PAM module in a sandbox, and a login program by script as the login screen."""
 
 import hashlib
-import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 from beds_agent import Stage, raise_stage
 from beds_guest import MODULE
-from beds_pam import BARE, CALLER, COUNTED, SOCKET, Result, call
+from beds_pam import BARE, COUNTED, SOCKET, Result, call, install_caller
 from fake_surroundings import FakeDriver
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
@@ -89,7 +88,7 @@ def guest() -> Iterator[Sandbox]:
         for service in ("login", *FOREIGN):
             sandbox.write(f"/etc/pam.d/{service}", BARE.replace("@", ""))
         sandbox.path(SOCKET).parent.mkdir(exist_ok=True)
-        shutil.copyfile(CALLER, sandbox.path("/etc/console-sso/caller.py"))
+        install_caller(sandbox)
         yield sandbox
 
 

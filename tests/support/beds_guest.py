@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -71,6 +72,14 @@ class Wire:
                     end.shutdown(socket.SHUT_RDWR)
                 except OSError:
                     continue
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Poll until a condition outside this process is true."""
+    limit = time.monotonic() + TIME
+    while not condition():
+        assert time.monotonic() < limit, "it did not happen"
+        os.sched_yield()
 
 
 def sign_in(
@@ -172,6 +181,14 @@ def shell(guest: Guest) -> Iterator[Callable[[str], str]]:
         return str(shown[1]).replace("\r", "").strip()
 
     yield run
+
+
+def has_ticket(guest: Guest, command: Callable[[str], str]) -> None:
+    """Assert that alice's session has the ticket, in a file of alice's own, and that it gets a service's."""
+    assert re.search(r"Default principal: alice@TEST.EXAMPLE", command("klist"))
+    assert "kvno = " in command("kvno HTTP/web.test.example@TEST.EXAMPLE")
+    (cache,) = caches(guest)
+    assert cache.stat().st_uid == 4001 and cache.stat().st_mode & 0o777 == 0o600
 
 
 def caches(guest: Guest) -> list[Path]:

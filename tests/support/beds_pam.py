@@ -14,10 +14,11 @@ import pytest
 from fake_pam_agent import IDENTITY, KERBEROS, PASSWORD, Agent, Answer
 
 from sso.demo.sandbox import PAM_MODULE, Sandbox
+from sso.guest import pam_types
 from sso.guest.pam_files.pam_stack import CONTROL, add_lines
 
 SOURCE = Path(__file__).resolve().parents[2] / "pam"
-CALLER = Path(__file__).with_name("pam_caller.py")
+CALLER = "/etc/console-sso/caller.py"  # pam_caller.py, where every user of a sandbox may read it
 SOCKET = "/run/console-sso/pam.sock"
 TICKET = b"\x05\x04 a credential cache " + bytes(range(256)) * 40
 SUCCESS, UNAVAILABLE = 0, 9
@@ -53,6 +54,21 @@ class Result:
     seconds: float = field(compare=False)
 
 
+def install_caller(guest: Sandbox) -> None:
+    """Put the login program by script into a sandbox, with the module of ours that it needs."""
+    caller = guest.path(CALLER)
+    types = caller.parent / "sso" / "guest" / "pam_types.py"  # no __init__.py: namespace packages
+    types.parent.mkdir(parents=True)
+    shutil.copyfile(Path(__file__).with_name("pam_caller.py"), caller)
+    shutil.copyfile(pam_types.__file__, types)
+
+
+def build_module(folder: Path) -> Path:
+    """Build the PAM module from its source, below a folder of the test."""
+    subprocess.run(["make", "-s", "-C", SOURCE, f"BUILD={folder}"], check=True)
+    return folder / "pam_sso.so"
+
+
 def call(
     guest: Sandbox,
     *steps: str,
@@ -65,7 +81,7 @@ def call(
     """Run a login program inside, as root unless `by` names a user; the step `pause` calls `at_pause`."""
     ends = () if steps[-1].startswith("end") else ("end",)
     script = {"service": service, "user": user, "steps": [*steps, *ends], **more}
-    argv = [sys.executable, "-I", "-S", "/etc/console-sso/caller.py", json.dumps(script)]
+    argv = [sys.executable, "-I", "-S", CALLER, json.dumps(script)]
     command = guest.command(argv, user=by)
     with subprocess.Popen(
         command, env=guest.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -110,12 +126,10 @@ def failures(guest: Sandbox, user: str) -> int:
 @pytest.fixture(scope="session")
 def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox with the module built from the source, and Debian's own login with our lines."""
-    build = tmp_path_factory.mktemp("pam")
-    subprocess.run(["make", "-s", "-C", SOURCE, f"BUILD={build}"], check=True)
     with Sandbox() as sandbox:
-        sandbox.use_pam_module(build / "pam_sso.so")
+        sandbox.use_pam_module(build_module(tmp_path_factory.mktemp("pam")))
         sandbox.write("/etc/pam.d/sso-bare", BARE.replace("@", ""))
         sandbox.write("/etc/pam.d/sso-token", BARE.replace("@", "token", 1).replace("@", ""))
         sandbox.write("/etc/pam.d/sso-counted", add_lines(COUNTED, PAM_MODULE))
-        shutil.copyfile(CALLER, sandbox.path("/etc/console-sso/caller.py"))
+        install_caller(sandbox)
         yield sandbox

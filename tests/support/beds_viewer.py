@@ -2,13 +2,12 @@
 
 import contextlib
 import os
-import selectors
 import socket
 import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,11 +16,11 @@ from beds_vm import ARTEFACTS
 
 from sso.demo import viewer
 from sso.demo.realm import Realm
+from sso.demo.relay import relay
 from sso.demo.viewer import Screen, Viewer
 from sso.demo.vm import Machine
 
 SPN = "host/deleg.test.example"
-_READ = 65536
 
 
 class Desktop:
@@ -211,29 +210,10 @@ class Tap:
     def _relay(self, client: socket.socket, server: socket.socket) -> None:
         relay(client, server, self._hear)
 
-    def _hear(self, data: bytes) -> None:
+    def _hear(self, _: str, data: bytes) -> None:
         with self._lock:
             self.heard += data
             self._lock.notify_all()
-
-
-def relay(client: socket.socket, server: socket.socket, hear: Callable[[bytes], None]) -> None:
-    """Copy both ways until one of them ends, and close both; `hear` gets all that crosses."""
-    others = {client: server, server: client}
-    with selectors.DefaultSelector() as selector, client, server:
-        for end in others:
-            selector.register(end, selectors.EVENT_READ, (end, others[end]))
-        while True:
-            for key, _ in selector.select():
-                end, other = key.data
-                try:
-                    data = end.recv(_READ)
-                    other.sendall(data)
-                except OSError:
-                    return
-                if not data:
-                    return
-                hear(data)
 
 
 @contextmanager

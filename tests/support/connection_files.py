@@ -4,7 +4,25 @@ None is a copy of anybody's file. In each stand {host}, {port}, {tls} (SPICE, pl
 {vnc_ticket}, {ca} (PEM in one line), {subject}, {proxy} and {socket}; `filled` gives the bytes.
 """
 
+from pathlib import Path
 from typing import NamedTuple
+
+
+def write(folder: Path, content: str | bytes) -> str:
+    """Write a connection file; return its path."""
+    path = folder / "console.vv"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return str(path)
+
+
+def minimal(more: str = "") -> str:
+    """The shortest file of a console, and more lines below it."""
+    return f"[virt-viewer]\ntype=spice\nhost=vm7\nport=5900\n{more}\n"
+
+
+def ours(more: str) -> str:
+    """The same with a group of ours."""
+    return minimal(f"[x-sso]\n{more}")
 
 
 class Shape(NamedTuple):

@@ -4,13 +4,12 @@ The ticket is decrypted with the krbtgt key, gets one more element of authorizat
 5.2.6), and is encrypted again. The KDC takes it for its own, and every ticket got with it is as large.
 """
 
-import ctypes
 import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from krb5_crypto import decrypt, encrypt
 from sso_mechs import ccache
 from sso_mechs.der import INTEGER, OCTET_STRING, SEQUENCE, Reader, application, context
 
@@ -55,12 +54,12 @@ def _grown(ticket: bytes, key: dict[int, bytes], size: int) -> bytes:
     type = sealed.take(context(0)).only(INTEGER).integer()
     version = sealed.take(context(1)).rest()
     cipher = sealed.take(context(2)).only(OCTET_STRING).rest()
-    plain = _with_data(_crypt("decrypt", key[type], type, cipher), max(0, size - len(ticket)))
+    plain = _with_data(decrypt(type, key[type], USAGE, cipher), max(0, size - len(ticket)))
     part = value(
         SEQUENCE,
         value(context(0), number(type)),
         value(context(1), version),
-        value(context(2), value(OCTET_STRING, _crypt("encrypt", key[type], type, plain))),
+        value(context(2), value(OCTET_STRING, encrypt(type, key[type], USAGE, plain))),
     )
     return value(application(1), value(SEQUENCE, head, value(context(3), part)))
 
@@ -79,57 +78,7 @@ def _datum(type: int, octets: bytes) -> bytes:
     return value(SEQUENCE, value(context(0), number(type)), value(context(1), value(OCTET_STRING, octets)))
 
 
-# The key, and libkrb5's own encryption
-
-
-class _Data(ctypes.Structure):
-    _fields_ = (("magic", ctypes.c_int), ("length", ctypes.c_uint), ("data", ctypes.c_char_p))
-
-
-class _Room(ctypes.Structure):
-    _fields_ = (("magic", ctypes.c_int), ("length", ctypes.c_uint), ("data", ctypes.c_void_p))
-
-
-class _Key(ctypes.Structure):
-    _fields_ = (
-        ("magic", ctypes.c_int),
-        ("type", ctypes.c_int),
-        ("length", ctypes.c_uint),
-        ("contents", ctypes.c_char_p),
-    )
-
-
-class _Sealed(ctypes.Structure):
-    _fields_ = (
-        ("magic", ctypes.c_int),
-        ("type", ctypes.c_int),
-        ("version", ctypes.c_uint),
-        ("cipher", _Room),
-    )
-
-
-def _crypt(what: str, key: bytes, type: int, octets: bytes) -> bytes:
-    """krb5_c_encrypt or krb5_c_decrypt, both without a state."""
-    krb5: Any = ctypes.CDLL("libkrb5.so.3")
-    keyblock, size = _Key(0, type, len(key), key), ctypes.c_size_t(len(octets))
-    if what == "encrypt":
-        assert krb5.krb5_c_encrypt_length(None, type, len(octets), ctypes.byref(size)) == 0
-    room = ctypes.create_string_buffer(octets if what == "decrypt" else b"", max(size.value, len(octets)))
-    out = ctypes.create_string_buffer(size.value)
-    target = _Room(0, size.value, ctypes.addressof(out))
-    if what == "encrypt":
-        sealed = _Sealed(0, type, 0, target)
-        arguments = (ctypes.byref(_Data(0, len(octets), octets)), ctypes.byref(sealed))
-        failed = krb5.krb5_c_encrypt(None, ctypes.byref(keyblock), USAGE, None, *arguments)
-        done = sealed.cipher.length
-    else:
-        sealed = _Sealed(0, type, 0, _Room(0, len(octets), ctypes.addressof(room)))
-        failed = krb5.krb5_c_decrypt(
-            None, ctypes.byref(keyblock), USAGE, None, ctypes.byref(sealed), ctypes.byref(target)
-        )
-        done = target.length
-    assert failed == 0, what
-    return out.raw[:done]
+# The key
 
 
 def _krbtgt_key(realm: Realm) -> dict[int, bytes]:

@@ -1,4 +1,4 @@
-"""Two conversations joined in memory: every byte passes a tap, and time is ours."""
+"""Two conversations joined in memory: every byte passes a tap, and the test moves the clock."""
 
 from collections.abc import Callable, Iterable
 from functools import partial

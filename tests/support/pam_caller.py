@@ -1,6 +1,6 @@
 """A login program by script, for the inside of a sandbox: it calls libpam and tells what came of it.
 
-    python -I pam_caller.py '{"service": ..., "user": ..., "items": {...}, "answers": [...], "steps": [...]}'
+    python -IS pam_caller.py '{"service": ..., "user": ..., "items": {...}, "answers": [...], "steps": [...]}'
 
 Steps: authenticate, acct_mgmt, setcred:FLAGS, open_session, close_session, look, children, pause, end:STATUS.
 With "stop" it ends at the first failure, as login programs do.
@@ -19,6 +19,11 @@ import sys
 import time
 from typing import Any
 
+# Where beds_pam.install_caller puts it: the one module of ours that it needs lies beside it.
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from sso.guest.pam_types import PamConversation, PamResponse, PamTalk
+
 ITEMS = {"service": 1, "user": 2, "tty": 3, "rhost": 4}
 
 libpam = ctypes.CDLL("libpam.so.0")
@@ -28,34 +33,13 @@ libc.calloc.restype = ctypes.c_void_p
 libpam.pam_getenv.restype = ctypes.c_char_p
 
 
-class Message(ctypes.Structure):
-    _fields_ = [("style", ctypes.c_int), ("text", ctypes.c_char_p)]
-
-
-class Response(ctypes.Structure):
-    _fields_ = [("text", ctypes.c_void_p), ("code", ctypes.c_int)]
-
-
-Talk = ctypes.CFUNCTYPE(
-    ctypes.c_int,
-    ctypes.c_int,
-    ctypes.POINTER(ctypes.POINTER(Message)),
-    ctypes.POINTER(ctypes.c_void_p),
-    ctypes.c_void_p,
-)
-
-
-class Conversation(ctypes.Structure):
-    _fields_ = [("talk", Talk), ("data", ctypes.c_void_p)]
-
-
 class Caller:
     """One PAM handle."""
 
     def __init__(self, script: dict[str, Any]) -> None:
         self.prompts: list[str] = []
         self._answers = list(script.get("answers", []))
-        self._conversation = Conversation(Talk(self._talk), None)
+        self._conversation = PamConversation(PamTalk(self._talk), None)
         self._handle = ctypes.c_void_p()
         user = script.get("user")
         started = libpam.pam_start(
@@ -106,7 +90,7 @@ class Caller:
         sys.stdin.readline()
 
     def _talk(self, count: int, messages: Any, responses: Any, _: Any) -> int:
-        room = libc.calloc(count, ctypes.sizeof(Response))
+        room = libc.calloc(count, ctypes.sizeof(PamResponse))
         for index in range(count):
             message = messages[index].contents
             text = (message.text or b"").decode().strip("\n")
@@ -118,7 +102,7 @@ class Caller:
                 if not self._answers:
                     libc.free(ctypes.c_void_p(room))
                     return 19  # PAM_CONV_ERR
-                place = Response.from_address(room + index * ctypes.sizeof(Response))
+                place = PamResponse.from_address(room + index * ctypes.sizeof(PamResponse))
                 place.text = libc.strdup(self._answers.pop(0).encode())
         responses[0] = room
         return 0

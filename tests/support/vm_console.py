@@ -131,7 +131,7 @@ def enrol_with_passwords(
         files.values(), (certificates.guest.certificate, certificates.guest.key), strict=True
     ):
         vm.write(path, source.read_bytes(), 0o600, "sso-agent:sso-agent")
-    tls = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca))
+    tls = certificates.options
     return (*tls, "--ccache", "FILE:/none", "--spn", SPN, "--password", "--user", "alice")
 
 

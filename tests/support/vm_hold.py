@@ -224,9 +224,9 @@ def caches(vm: Machine) -> list[str]:
 
 def nothing_of_alice(vm: Machine) -> None:
     """Assert that alice has no shell and no cache, and that alice's session disappears from logind."""
-    assert vm.run(SHELL).code == 1, "her shell is open"
+    assert vm.run(SHELL).code == 1, "alice's shell is open"
     until(vm, NOBODY)
-    assert vm.run(SHELL).code == 1, "her shell is open"
+    assert vm.run(SHELL).code == 1, "alice's shell is open"
     assert not (left := caches(vm)), left
 
 

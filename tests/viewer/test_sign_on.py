@@ -123,7 +123,7 @@ def test_a_yes_to_plain_tcp_needs_a_local_word_and_is_not_remembered(bed: Bed) -
     assert bed.open(plain()).started
 
 
-def test_a_no_stands_until_she_asks_again(bed: Bed) -> None:
+def test_a_no_stands_until_the_user_asks_again(bed: Bed) -> None:
     bed.configure(bed.console('"lab.example.org"', plain=True))
     window = bed.open(plain()).wait()
     window.answer(False)
@@ -339,7 +339,7 @@ def test_a_signed_ca_proves_the_console(bed: Bed, certificates: Certificates) ->
 def test_a_signed_ca_counts_only_where_it_checks_the_connection(
     bed: Bed, certificates: Certificates, unchecked: str
 ) -> None:
-    """Else a site's gate leads to any port of anybody, under a yes to the guest of the entry."""
+    """Otherwise a site's gate could lead to any port, with the yes that was for the entry's guest."""
     pem, subject = certificates.ca.read_text(), "CN=node1.example.org"
     shown = (ShownAt(ca=fingerprints(pem)[0], subject=subject, proxy="gate.example.org"),)
     ca = pem.replace("\n", "\\n")

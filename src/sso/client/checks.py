@@ -63,7 +63,7 @@ def add_options(parser: ArgumentParser) -> None:
 
 
 def steps(system: System, options: Namespace, rest: list[str]) -> Iterator[Step]:
-    """The configuration first: where it is wrong, the others look at what the defaults say."""
+    """Check the configuration first; where it is wrong, the other steps check the defaults."""
     try:
         parsed = parse(rest)
         files = ", ".join(_files()) or "no file, so the defaults hold"

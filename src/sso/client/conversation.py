@@ -70,7 +70,7 @@ class ClientConversation(Course):
             service = Service(policy.spn, policy.named)
         self._service = service
         self._patient, self._tables = patient, tables
-        self._nothing: RunResult | None = None  # why the first of the list did not do
+        self._nothing: RunResult | None = None  # why the first of the list failed
         self._begin()
 
     def _begin(self) -> None:
@@ -91,7 +91,7 @@ class ClientConversation(Course):
             self.deadline = now + REPEAT_AFTER
 
     def _check_person(self) -> None:
-        """Say nothing at all where what started us is meant for somebody else."""
+        """Send nothing if the viewer or file that started us names another user."""
         wanted = self.policy.only_for
         spn = self._service.spn if self._service else ""
         if wanted and own_name(self._load, spn, self._ccache) != wanted:
@@ -172,7 +172,7 @@ class ClientConversation(Course):
         self._finish(old or exits.by_cause(event.cause, event.detail))
 
     def _layer_started(self, event: LayerStarted) -> None:
-        self._request, self._types = None, ()  # what was said outside of the layer counts no more
+        self._request, self._types = None, ()  # what was said outside of the layer is void
         self.handed_over = event.kind == "sasl" and event.mechanism.delegated
         who = event.mechanism.peer or "nobody known"
         self._progress(f"{event.name} stands with {who}, layer {event.mechanism.layer}")
@@ -260,7 +260,7 @@ class ClientConversation(Course):
             self._finish(RunResult(Exit.LAYER, "the guest refuses TLS, which is required"))
 
     def _next(self, reason: str, hint: str = "", cause: MechanismError | None = None) -> None:
-        """Go on with the next of the list, and remember why this one did not do."""
+        """Go on with the next of the list, and remember why this one failed."""
         if self._nothing is None:
             nothing = RunResult(Exit.NO_CREDENTIAL, f"nothing to sign in with: {reason}", hint)
             self._nothing = exits.by_cause(cause.cause, str(cause)) if cause else nothing

@@ -72,7 +72,7 @@ class RunResult(NamedTuple):
     hint: str = ""
 
 
-OLD_TOKEN_MAX = 65535  # octets of a token that older guests take
+OLD_TOKEN_MAX = 65535  # bytes of a token that older guests take
 NEW_TICKET = "get a new ticket with kinit: the guest may have been set up anew"
 AES_ONLY = (
     "Active Directory: msDS-SupportedEncryptionTypes of the guest's account to 24, then a new password for it"
@@ -100,7 +100,7 @@ _CAUSES = {
     "tls": (Exit.IDENTITY, "TLS with the guest failed", ""),
 }
 
-# What the guest says for itself, in words of ours: it may be somebody else on the way.
+# The errors that a guest names, in our words: whoever is on the way may have sent the name.
 _CLAIMS = {
     "wrong-key": (Exit.NOT_ACCEPTED, "its key does not fit the ticket", NEW_TICKET),
     "clock-skew": (Exit.CLOCK, "the clocks differ too much", ""),
@@ -181,7 +181,7 @@ def older_guest(size: int) -> RunResult | None:
     """The outcome of a guest that ended without a word to a first token of that size, if that says why."""
     if size <= OLD_TOKEN_MAX:
         return None
-    line = f"the guest ended without a word to a token of {size} octets"
+    line = f"the guest ended without a word to a token of {size} bytes"
     hint = f"an older guest takes {OLD_TOKEN_MAX}: upgrade it, or use a ticket with fewer groups"
     return RunResult(Exit.TOO_LARGE, line, hint)
 
@@ -210,8 +210,8 @@ class Course:
         self._now = 0.0
         self._later: Callable[[], None] | None = None
         self._resting = False  # between two sessions of one login
-        self._told = False  # that the console asks, until the outcome is known
-        self._password: Credential | None = None  # until the end: who begins anew is asked once
+        self._told = False  # the user was told that the console asks
+        self._password: Credential | None = None  # until the end: the user is asked only once
 
     @property
     def finished(self) -> bool:
@@ -248,7 +248,7 @@ class Course:
             self._status("console-asks")
             self._progress(by_code(Code.CONSOLE_ASKS).line)
         self.session.close()
-        self.session.data_to_send()  # it would be taken for the next client
+        self.session.data_to_send()  # dropped: the guest would take its close_notify for the next client
         self._resting, self.deadline = True, self._now + ASK_AGAIN
 
     def _finish(self, outcome: RunResult) -> None:
@@ -259,5 +259,5 @@ class Course:
             self._password.wipe()
         ended_by_guest = self.session.state in (State.DONE, State.ENDED)
         self.session.close()
-        if ended_by_guest:  # it would take a close_notify now for the next client
+        if ended_by_guest:  # dropped, as above
             self.session.data_to_send()

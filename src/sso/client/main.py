@@ -62,10 +62,10 @@ def sign_in(options: Options, status: Status) -> RunResult:
     port = open_port(options.port)
 
     def meanwhile() -> None:
-        """Import what will be wanted first, while the guest still thinks about our first line."""
+        """Import what is needed next, while the guest works on our first line."""
         policy = options.policy
         for name in ["TLS"] * policy.wants_tls + ["GSSAPI"] * ("GSSAPI" in policy.mechanisms):
-            with suppress(MechanismError):  # it is missing: that is said where it is wanted
+            with suppress(MechanismError):  # not installed: the error comes where it is needed
                 load(name)
 
     try:
@@ -74,7 +74,7 @@ def sign_in(options: Options, status: Status) -> RunResult:
 
             from sso.client import staying
 
-            gc.enable()  # sso.client.start has done without
+            gc.enable()  # sso.client.start has switched it off
             return staying.run(port, _conversation(options, status), options, status, meanwhile)
         conversation = _conversation(options, status)
         Pump(port, conversation).run(meanwhile=meanwhile)

@@ -44,7 +44,7 @@ class Options(NamedTuple):
 
     @property
     def progress(self) -> Callable[[str], None]:
-        """What tells a person each step, if she wants to know."""
+        """What reports each step to the user; says nothing without --verbose."""
         return complain if self.verbose else lambda text: None
 
 
@@ -135,9 +135,9 @@ def _check(policy: ClientPolicy) -> None:
 
 
 def plain(words: Sequence[str]) -> dict[str, Any] | None:
-    """What argparse would make of them, if every option is written out and well-formed; else None.
+    """Return what argparse would, if every option is written out and well-formed; else None.
 
-    To load argparse and to fill it takes a tenth of a login, and nobody waits for what it alone can do.
+    To load and fill argparse takes a tenth of a login; it is loaded only for what it alone can do.
     """
     table = {flag: settings for flag, settings, _ in OPTIONS}
     given: dict[str, Any] = {_name(flag): settings.get("default") for flag, settings in table.items()}
@@ -203,7 +203,7 @@ def _settings(given: dict[str, Any]) -> dict[str, Any]:
 def _read(path: str, spn: str, must_exist: bool, generous: bool) -> dict[str, Any]:
     """One TOML file: keys for every guest, and tables [[guest]] for those whose `spn` pattern fits.
 
-    Without `generous` the keys for every guest are those alone that give nobody anything.
+    Without `generous` only those keys for every guest count that grant nothing.
     """
     try:
         content = read(path)
@@ -247,7 +247,7 @@ def _pin(text: Any, option: str) -> bytes:
 
 
 def _narrowed(pins: tuple[bytes, ...], only: str | None) -> tuple[bytes, ...]:
-    """A stranger may choose among the pins that are trusted here, and never add one."""
+    """Return the pins that count: a stranger may choose among those trusted here, and never add one."""
     if only is None:
         return pins
     if _pin(only, "--only-pin") not in pins:

@@ -80,7 +80,7 @@ def _own_name() -> str:
 
 
 def _read_line(fd: int) -> bytearray:
-    """Read one line octet by octet into a buffer of fixed size, so that nothing is left behind."""
+    """Read one line byte by byte into a buffer of fixed size, so that nothing is left behind."""
     line = bytearray()
     while len(line) <= PASSWORD_MAX:
         octet = os.read(fd, 1)

@@ -56,7 +56,7 @@ class Dial:
             return
 
     def answers(self) -> list[bytes]:
-        """The answers that are whole now. Raises OSError at a hang-up, FramingError for other octets."""
+        """The answers that are whole now. Raises OSError at a hang-up, FramingError for other bytes."""
         try:
             data = self.socket.recv(_READ)
         except BlockingIOError:
@@ -93,7 +93,7 @@ class Lender:
         self._dials.clear()
 
     def _wait(self) -> dict[int, int]:
-        """Wait for something to do. While the guest takes nothing, nobody is heard but its hang-up."""
+        """Wait for something to do. While the guest takes nothing, notice only its hang-up."""
         full = self._full
         events = {self._port.fileno(): select.POLLRDHUP | (0 if full else select.POLLIN)}
         if self._end.out:
@@ -113,7 +113,7 @@ class Lender:
 
     def _hear(self) -> None:
         if self._full:
-            raise _Left  # nothing but a hang-up wakes us then
+            raise _Left  # only a hang-up wakes us while it is full
         data = self._port.read(_READ)
         if data == b"":
             raise _Left
@@ -121,7 +121,7 @@ class Lender:
             for frame in self._end.feed(data or b""):
                 self._do(frame)
         except FramingError:
-            self._say()  # why, to a guest that understands it
+            self._say()  # the reason, for a guest that understands it
             raise
 
     def _do(self, frame: Frame) -> None:

@@ -130,18 +130,18 @@ class Staying:
             self._look_at = now + LOOK_EVERY
 
     def _went_on(self, good: bool, outcome: RunResult, now: float) -> None:
-        """After a renewal or an answer: rest, the longer the more often something was wrong."""
+        """Pause after a renewal or an answer: twice as long after each failure."""
         if good:
             self._status("signed-in" if self._given == inf else f"renewed until={self._given:.0f}")
         else:
-            self._called |= self._answering  # it still waits
+            self._called |= self._answering  # the guest that announced itself still waits
             self._status(f"not-renewed {int(outcome.exit)} {outcome.line}")
             if not self._complained:
                 self._say(f"the ticket was not handed over again: {outcome.line}", outcome.hint)
         self._complained = not good
         if outcome.exit is Exit.TOO_LARGE:
             self._too_large = self._tried
-        # An answer counts too: a guest that goes on announcing itself is not to keep us busy.
+        # An answer counts too, so that a guest that announces itself again and again does not keep us busy.
         if (good and not self._answering) or now >= self._free_at + PAUSE_MAX:
             self._pause = 0.0
         if not good or self._answering:

@@ -23,7 +23,7 @@ def half(
     the guest does not offer.
     """
     unknown = PolicyError("not-offered", f"the guest does not offer {name}")
-    # Whom `only_for` names, Kerberos alone can tell.
+    # Only Kerberos can tell whether the user is the one that `only_for` names.
     if name in OURS or policy.only_for or name not in (*session.peer_mechanisms, *types):
         raise unknown
     pair = load(name)

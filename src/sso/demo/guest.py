@@ -9,9 +9,9 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
+from .lifetime import AutoClose
 from .programs import BedError
 from .sandbox import Sandbox
 from .terminal import Terminal, spawn
@@ -26,7 +26,7 @@ _END_SECONDS = 5.0
 ACCEPTS = 0x10000  # __SO_ACCEPTCON, linux/net.h
 
 
-class Guest:
+class Guest(AutoClose):
     """Starts and ends the guest's programs together; `settings` are more lines for guest.toml.
 
     `screen` is the login screen on a pty (sso-getty, or the given program); `port` is the path of the port's
@@ -61,11 +61,6 @@ class Guest:
             self.close()
             raise
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def port(self) -> Path:

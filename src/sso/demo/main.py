@@ -6,17 +6,16 @@ Nothing stays at the end: the KDC, the guest's processes and the private view of
 import os
 import re
 import socket
-import subprocess
 import sys
 import threading
 import time
 from argparse import ArgumentParser
 from pathlib import Path
 
+from sso.demo.client import run_client
 from sso.demo.guest import Guest
 from sso.demo.programs import BedError
 from sso.demo.realm import Realm
-from sso.demo.relay import WireReader, relay
 from sso.demo.sandbox import Sandbox
 from sso.demo.terminal import Terminal
 
@@ -124,27 +123,10 @@ def _login(realm: Realm, show: Show, module: Path) -> None:
 
 def _sign_in(realm: Realm, show: Show, port: Path) -> None:
     show.step(f"spice-client-sso --spn {SPN} runs as the viewer would spawn it; this crosses the port:")
-    client, ours = socket.socketpair()
     guest = socket.socket(socket.AF_UNIX)
     guest.connect(str(port))
-    listener = WireReader(show.line)
-    wire = threading.Thread(target=relay, args=(ours, guest, listener), daemon=True)
-    wire.start()
-    argv = [sys.executable, "-I", "-m", "sso.client.main", "--no-config", "--spn", SPN, "-v"]
-    with client:
-        done = subprocess.run(
-            argv,
-            stdin=client.fileno(),
-            stdout=client.fileno(),
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **realm.env},
-        )
-    wire.join(5)
-    for text in done.stderr.splitlines():
-        show.line(text)
-    if done.returncode:
-        raise BedError(f"the client ended with exit code {done.returncode}")
+    if code := run_client(realm, SPN, guest, show.line):
+        raise BedError(f"the client ended with exit code {code}")
 
 
 def _use(screen: Terminal, show: Show) -> None:

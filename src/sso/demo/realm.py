@@ -12,9 +12,8 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from .lifetime import AutoOpen
 from .programs import SEARCH_PATH, BedError, find_program, run_program
 
 _START_SECONDS = 5.0
@@ -78,7 +77,7 @@ _ENCTYPES = (
 )
 
 
-class Realm:
+class Realm(AutoOpen):
     """A private KDC with principals, keytabs and the environment that leads programs to it.
 
     `name` is the realm, `domain` the DNS domain that belongs to it (default: the name in lower case).
@@ -97,15 +96,6 @@ class Realm:
         self._guard: socket.socket | None = None
         self._neighbours: list[Realm] = []
         self._passwords: dict[str, str] = {}
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     # Life of the realm
 

@@ -64,17 +64,15 @@ class WireReader:
         self._say(arrow + (text if len(text) <= _WIDTH else text[: _WIDTH - 3] + "..."))
 
 
-def relay(client: socket.socket, guest: socket.socket, listener: WireReader) -> None:
-    """Copy both ways until one end hangs up; then close both."""
-    names = {client: ("client", guest), guest: ("guest", client)}
+def relay(client: socket.socket, guest: socket.socket, hear: Callable[[str, bytes], None]) -> None:
+    """Copy both ways until one end hangs up, then close both; `hear` gets the sender's name and the bytes."""
+    ways = (client, "client", guest), (guest, "guest", client)
     with selectors.DefaultSelector() as selector, client, guest:
-        ends = {end.fileno(): end for end in names}
-        for fd in ends:
-            selector.register(fd, selectors.EVENT_READ)
+        for way in ways:
+            selector.register(way[0], selectors.EVENT_READ, way)
         while True:
             for key, _ in selector.select():
-                end = ends[key.fd]
-                sender, other = names[end]
+                end, sender, other = key.data
                 try:
                     data = end.recv(_READ)
                     other.sendall(data)
@@ -82,4 +80,4 @@ def relay(client: socket.socket, guest: socket.socket, listener: WireReader) -> 
                     return
                 if not data:
                     return
-                listener.hear(sender, data)
+                hear(sender, data)

@@ -11,10 +11,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from . import namespace
+from .lifetime import AutoOpen
 from .programs import SEARCH_PATH, BedError, find_program, run_program
 from .realm import Realm
 
@@ -54,7 +53,7 @@ ACCOUNTS = (
 )
 
 
-class Sandbox:
+class Sandbox(AutoOpen):
     """A mount namespace with a copy of /etc and empty /run, /tmp, /var/tmp, /var/log, /var/lib and /home.
 
     All of it lives in memory and is gone at the end. The rest of the machine (programs, libraries, the
@@ -68,15 +67,6 @@ class Sandbox:
         self._keep = tuple(keep)
         self._holder: subprocess.Popen[str] | None = None
         self._sweeper = 0
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def open(self) -> None:
         """Make the namespace and fill it.

@@ -11,9 +11,8 @@ import struct
 import termios
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
-from typing import Self
 
+from .lifetime import AutoClose
 from .programs import BedError
 
 _DEADLINE = 10.0
@@ -24,7 +23,7 @@ _READS = 64
 _ROWS, _COLUMNS = 50, 200
 
 
-class Terminal:
+class Terminal(AutoClose):
     """A program with its own terminal as stdin, stdout, stderr and controlling terminal.
 
     Use it as a context manager, or call `close()`. `pid` is the program, the leader of a new session.
@@ -48,14 +47,6 @@ class Terminal:
             raise
         finally:
             os.close(slave)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def transcript(self) -> str:

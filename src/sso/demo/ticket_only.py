@@ -4,12 +4,11 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from typing import Any
 
+from sso.demo.client import run_client
 from sso.demo.programs import BedError
 from sso.demo.realm import Realm
-from sso.demo.relay import WireReader, relay
 
 
 def run(realm: Realm, show: Any, spn: str, web: str) -> None:
@@ -17,34 +16,18 @@ def run(realm: Realm, show: Any, spn: str, web: str) -> None:
     keytab = realm.keytab(realm.folder / "guest.keytab", spn)
     store = realm.folder / "delivered.ccache"
     show.step("No root: the guest's half of the protocol runs alone, without login screen and PAM.")
-    client, ours = socket.socketpair()
     theirs, guest = socket.socketpair()
-    python = [sys.executable, "-I", "-m"]
     half = subprocess.Popen(
-        [*python, "sso.demo.guest_half", spn, str(keytab), str(store)],
+        [sys.executable, "-I", "-m", "sso.demo.guest_half", spn, str(keytab), str(store)],
         stdin=guest.fileno(),
         stdout=guest.fileno(),
         env={**os.environ, **realm.env},
     )
     guest.close()
-    wire = threading.Thread(target=relay, args=(ours, theirs, WireReader(show.line)), daemon=True)
-    wire.start()
-    argv = [*python, "sso.client.main", "--no-config", "--spn", spn, "-v"]
-    with client:
-        done = subprocess.run(
-            argv,
-            stdin=client.fileno(),
-            stdout=client.fileno(),
-            stderr=subprocess.PIPE,
-            text=True,
-            env={**os.environ, **realm.env},
-        )
-    wire.join(5)
+    code = run_client(realm, spn, theirs, show.line)
     half.wait(10)
-    for text in done.stderr.splitlines():
-        show.line(text)
-    if done.returncode or not store.exists():
-        raise BedError(f"the ticket did not arrive (exit code {done.returncode})")
+    if code or not store.exists():
+        raise BedError(f"the ticket did not arrive (exit code {code})")
     show.step("The ticket that arrived, and a service ticket got with it:")
     environment = {**os.environ, **realm.env, "KRB5CCNAME": f"FILE:{store}"}
     for command in (["kvno", web], ["klist", "-f"]):

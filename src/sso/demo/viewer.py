@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from .lifetime import AutoClose
 from .programs import SEARCH_PATH, BedError, find_program, run_program
 
 PYTHON = "/usr/bin/python3"  # Debian's, whose GTK it is
@@ -29,7 +30,7 @@ Gdk.pixbuf_get_from_window(root, 0, 0, root.get_width(), root.get_height()).save
 """
 
 
-class Screen:
+class Screen(AutoClose):
     """An X server in memory; a context manager."""
 
     def __init__(self, size: str = "1034x860") -> None:
@@ -50,14 +51,6 @@ class Screen:
             self.close()
             raise BedError("Xvfb does not start")
         self.display = f":{number}"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """End the server."""

@@ -1,6 +1,6 @@
 """guest.toml: every option of the guest, checked, as one frozen object (data/guest.toml is an example).
 
-port             "virtio:spice.sso.0"   where the client's octets come from: virtio:NAME, /dev/PATH,
+port             "virtio:spice.sso.0"   where the client's bytes come from: virtio:NAME, /dev/PATH,
                                         unix:/PATH, tcp:HOST:PORT, fd:N or stdio
 mechanisms       ["TLS", "GSSAPI", "kerberos"]   what is loaded at all; add "password" to take it
 spn              host/NAME              the one service name that Kerberos accepts; the default takes
@@ -54,13 +54,13 @@ from sso.spn import is_spn
 
 GRANT_SECONDS_MAX = 60
 GRACE_MAX = 86400
-GROUP_SIZE = 256  # octets of a group's name, and one more
+GROUP_SIZE = 256  # bytes of a group's name, and one more
 OWN_FILE, DEFAULT = STORES = ("file", "default")
 LOCK, NOTHING, LOG_OFF = ACTIONS = ("lock", "nothing", "log-off")
 GSSAPI = "GSSAPI"
 NO_TABLES: Mapping[str, Table] = MappingProxyType({})
 KEYS_MAX = 64  # of a table [mechanism.NAME]
-PATH_MAX = 107  # octets of a socket's path (unix(7))
+PATH_MAX = 107  # bytes of a socket's path (unix(7))
 
 
 class GuestConfig(NamedTuple):
@@ -144,7 +144,7 @@ def _are_groups(value: tuple[str, ...]) -> bool:
 
 
 _SOCKET = write(
-    f"an absolute path of at most {PATH_MAX} octets",
+    f"an absolute path of at most {PATH_MAX} bytes",
     lambda value: _is_path(value) and len(value.encode()) <= PATH_MAX,
 )
 _FILE_OR_NONE = write('an absolute path, or ""', lambda value: not value or _is_path(value))

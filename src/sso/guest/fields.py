@@ -56,7 +56,7 @@ class Record:
 
 
 def fits(text: str, size: int) -> bool:
-    """Whether a text can stand in a field of that many octets."""
+    """Whether a text can stand in a field of that many bytes."""
     return text.isprintable() and len(text.encode(errors="replace")) < size and _is_utf8(text)
 
 
@@ -65,7 +65,7 @@ def _is_utf8(text: str) -> bool:
 
 
 def put(text: str, size: int) -> bytes:
-    """A text for a field of that many octets; raises LocalProtocolError when it does not fit."""
+    """A text for a field of that many bytes; raises LocalProtocolError when it does not fit."""
     if not fits(text, size):
         raise LocalProtocolError("a text does not fit its field of a record")
     return text.encode()

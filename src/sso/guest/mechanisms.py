@@ -19,7 +19,7 @@ from sso.guest.config import GSSAPI, GuestConfig
 from sso.mech import CONFIDENTIALITY, NO_LAYER, OURS, Mechanism, Pair, load, settings_of
 
 TRY_SECONDS = 10.0  # for the import of one mechanism, and what it prepares
-REASON_MAX = 400  # octets of what is said of one that cannot be used
+REASON_MAX = 400  # bytes of what is said of one that cannot be used
 SPN, KEYTAB = "spn", "keytab"
 
 

@@ -1,7 +1,7 @@
 """The packets between the child of a peer session and its worker in the acceptor process.
 
 They talk over one SOCK_SEQPACKET pair a peer session, one packet a request, one a reply. A packet is one
-octet of OP and its payload, at most PACKET_MAX octets:
+byte of OP and its payload, at most PACKET_MAX bytes:
 
     child                                     acceptor
     M in-tls(1) name       make a mechanism   + | - cause NUL detail
@@ -16,7 +16,7 @@ mechanism that cannot resume a layer has none, and says who its peer is.
 
 The front of a longer payload goes ahead in packets P, which nobody answers: a socket takes no packet larger
 than its buffer, which is some 200 KiB and up to each machine's administrator. All in all it is at most
-MESSAGE_MAX octets.
+MESSAGE_MAX bytes.
 
 The child can say "judge", never whom: the acceptor knows who was authenticated.
 """
@@ -34,7 +34,7 @@ YES, NO, VERDICT, PART = b"+", b"-", b"V", b"P"
 def send(
     connection: socket.socket, head: bytes, body: bytes | bytearray | memoryview = b"", flags: int = 0
 ) -> None:
-    """Send one message, OP first, in as many packets as it takes; no octet is copied. Raises OSError."""
+    """Send one message, OP first, in as many packets as it takes; no byte is copied. Raises OSError."""
     flags |= socket.MSG_NOSIGNAL
     with memoryview(head) as front, memoryview(body) as whole:
         at, start = 1, 0

@@ -1,6 +1,6 @@
 """The records between the guest's processes: fixed sizes, strict checks, descriptors beside them.
 
-All of them are one packet on an AF_UNIX SOCK_SEQPACKET socket. A record is a four-octet tag and fields
+All of them are one packet on an AF_UNIX SOCK_SEQPACKET socket. A record is a four-byte tag and fields
 of fixed size; a text is UTF-8 without control characters, ended by NUL and padded with NUL.
 
     LINK              agent -> channel, acceptor   begin: a fingerprint of the agent's configuration, with the
@@ -28,11 +28,11 @@ from sso.errors import LocalProtocolError, RemoteProtocolError
 from sso.guest.fields import Record, fits, get, put, unpack
 
 FILES_MAX = 4  # descriptors that a packet may bring before the kernel drops the rest
-SECRET_MAX = 128 * 1024  # octets of a ticket's cache: a ticket of 64 KiB, and the names around it
+SECRET_MAX = 128 * 1024  # bytes of a ticket's cache: a ticket of 64 KiB, and the names around it
 PASSWORD_MAX = 511  # PAM_MAX_RESP_SIZE without its NUL
 USER_SIZE = 256  # LOGIN_NAME_MAX (limits.h), with its NUL
 PRINCIPAL_SIZE = 512
-MECHANISM_SIZE = 64  # octets of a mechanism's name and of its namespace, with their NUL
+MECHANISM_SIZE = 64  # bytes of a mechanism's name and of its namespace, with their NUL
 
 
 class Kind(IntEnum):
@@ -50,7 +50,7 @@ class Kind(IntEnum):
 
 
 def is_login_name(name: str) -> bool:
-    """Whether a name is safe to hand to login and PAM: no option, no path, no field separator, 255 octets.
+    """Whether a name is safe to hand to login and PAM: no option, no path, no field separator, 255 bytes.
 
     Blanks stand in names that directory services make up, and each login screen here takes them, but for
     those at an end: some screens drop these.

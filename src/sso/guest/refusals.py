@@ -1,6 +1,6 @@
 """What the agent's sockets say of callers that they turn away: one place, and a limit.
 
-Everybody may connect to some of these sockets, as often as he likes; the journal is not his to fill.
+Everybody may connect to some of these sockets, as often as they like; they must not fill the journal.
 """
 
 from collections.abc import Callable

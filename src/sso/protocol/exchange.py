@@ -126,5 +126,5 @@ def exchange_for(request: StartTLS | StartSASL, role: Role, mechanism: Mechanism
 def _framed(token: bytes) -> bytes:
     """Frame a token. Check its size here, before the first byte of it is sent."""
     if len(token) > TOKEN_MAX:
-        raise MechanismError("too-long", f"a token of {len(token)} octets, and {TOKEN_MAX} are the most")
+        raise MechanismError("too-long", f"a token of {len(token)} bytes, and {TOKEN_MAX} are the most")
     return frame(token)

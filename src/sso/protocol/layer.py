@@ -48,7 +48,7 @@ class FrameReader:
         if end > LENGTH_SIZE + self._most:
             # With another first byte this is no length but a line or noise, which gets no answer.
             code = Code.TOO_LONG if head[0] == 0 else Code.MALFORMED
-            raise RemoteProtocolError(f"a frame is longer than {self._most} octets", code)
+            raise RemoteProtocolError(f"a frame is longer than {self._most} bytes", code)
         if len(self._buffer) < end:
             return None
         token = bytes(self._buffer[LENGTH_SIZE:end])

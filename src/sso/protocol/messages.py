@@ -111,7 +111,7 @@ class Credentials:
         self.secret = secret
 
     def __repr__(self) -> str:
-        return f"Credentials(type={self.type!r}, {len(self.secret)} octets)"
+        return f"Credentials(type={self.type!r}, {len(self.secret)} bytes)"
 
     def words(self) -> list[str]:
         """Return the words without the secret, for logs and for the transcript hash."""

@@ -273,7 +273,7 @@ class Session:
             raise LocalProtocolError(f"no layer was asked for in state {self.state.name}")
         self._exchange = exchange_for(request, self.role, mechanism, b"")
         if self._unread:
-            self._end("injected", "octets behind the request for a layer")
+            self._end("injected", "bytes behind the request for a layer")
             return
         mechanism.bind(self._transcript.binding(self.tls))
         self.send(Ok())
@@ -281,7 +281,7 @@ class Session:
     def _begin_exchange(self) -> None:
         """Client: start the exchange after the guest's ok; every byte after that belongs to the mechanism."""
         if self._unread:
-            self._end("injected", "octets behind the answer to a request for a layer")
+            self._end("injected", "bytes behind the answer to a request for a layer")
         elif self._exchange is not None:
             self._wire.write(self._exchange.begin())
 

@@ -43,7 +43,7 @@ class Wire:
         """Count received bytes. Raises RemoteProtocolError (413) when CLEAR_MAX or TOTAL_MAX is passed."""
         self._crossed += len(data)
         if self._crossed > (TOTAL_MAX if self.layers else CLEAR_MAX):
-            raise RemoteProtocolError("too many octets", Code.TOO_LONG)
+            raise RemoteProtocolError("too many bytes", Code.TOO_LONG)
 
     def signatures(self, data: bytes) -> Iterator[tuple[int, Signature, list[str]]]:
         """Yield every well-formed SIGNATURE in the raw bytes: (offset of its end, message, words)."""

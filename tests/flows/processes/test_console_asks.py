@@ -6,13 +6,20 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from beds_guest import SPN, MakeGuest, caches, processes, shell, sign_in
+from beds_guest import (
+    SPN,
+    MakeGuest,
+    caches,
+    processes,
+    shell,
+    sign_in,
+    until,
+)
 
 from sso.client.exits import Exit
 from sso.demo.guest import Guest
@@ -22,14 +29,6 @@ pytestmark = pytest.mark.e2e
 
 DUE = "grant_seconds = 5"
 OLD = "urrent password: "
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Poll until a condition outside this process is true."""
-    limit = time.monotonic() + 40
-    while not condition():
-        assert time.monotonic() < limit, "it did not happen"
-        os.sched_yield()
 
 
 class Client:

@@ -103,7 +103,7 @@ def start(
 
     def password() -> tuple[Guest, tuple[str, ...], str]:
         guest = make_guest('mechanisms = ["TLS", "password"]', tls=True, screen=SCREEN)
-        tls = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca))
+        tls = certificates.options
         return guest, (*tls, "--password", "--user", "alice"), guest.sandbox.password("alice")
 
     return {"ticket": ticket, "password": password}[request.param]

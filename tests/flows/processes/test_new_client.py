@@ -129,7 +129,7 @@ class Console:
             assert time.monotonic() < limit, self.guest.log()
             select.select([], [], [], 0.05)
 
-    def her_screen(self) -> Screen:
+    def alices_screen(self) -> Screen:
         """Alice has signed in at the login screen, and alice's session is in front."""
         self.guest.screen.expect("$ ")
         return Screen(self._logind)
@@ -176,7 +176,7 @@ def console(realm: Realm, make_console: Callable[[], Console]) -> Console:
 
 
 def test_a_renewal_leaves_it_open_and_another_user_finds_it_locked(realm: Realm, console: Console) -> None:
-    screen = console.her_screen()
+    screen = console.alices_screen()
     for _ in range(2):
         assert console.run("--spn", SPN, obey=screen.obey) == Exit.SIGNED_IN
     assert screen.told == [] and "client-unproved" not in console.guest.log()
@@ -188,11 +188,11 @@ def test_a_renewal_leaves_it_open_and_another_user_finds_it_locked(realm: Realm,
         assert client.returncode == Exit.DENIED
     realm.kinit("alice", "-f")
     assert console.run("--spn", SPN, obey=screen.obey) == Exit.SIGNED_IN
-    assert screen.told == ["LockSession", "UnlockSession"], "she is back"
+    assert screen.told == ["LockSession", "UnlockSession"], "alice is back"
 
 
 def test_who_connects_and_stays_silent_has_locked_it(console: Console) -> None:
-    screen = console.her_screen()
+    screen = console.alices_screen()
     with console.stream.client() as silent:
         silent.sendall(b"?")
         console.until(lambda: screen.told == ["LockSession"], screen.obey)
@@ -202,7 +202,7 @@ def test_who_connects_and_stays_silent_has_locked_it(console: Console) -> None:
 
 def test_who_resets_a_session_under_way_has_locked_it(realm: Realm, console: Console) -> None:
     """The other way to be new on a stream: a SIGNATURE in the middle of somebody's session."""
-    screen = console.her_screen()
+    screen = console.alices_screen()
     with console.stream.client() as first:
         first.sendall(HELLO % b"AAAAAAAAAAAAAAAAAAAAAA==")
         console.until(lambda: console.guest.log().count("session-begin") == 2, screen.obey)

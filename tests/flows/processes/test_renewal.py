@@ -219,7 +219,7 @@ def wait_for(guest: Guest, word: str, times: int = 1) -> None:
         assert time.monotonic() < limit, guest.log()
 
 
-def test_a_guest_that_was_started_anew_signs_her_in_again(realm: Realm, make_guest: MakeGuest) -> None:
+def test_a_guest_that_was_started_anew_signs_the_user_in_again(realm: Realm, make_guest: MakeGuest) -> None:
     """As after a reboot of the machine, whose console the client has never left."""
     realm.kinit("alice", "-f", "-l", "1h")
     guest = make_guest()
@@ -266,7 +266,7 @@ def test_a_password_stays_at_the_desktop(
 ) -> None:
     guest = make_guest('mechanisms = ["TLS", "password"]', tls=True)
     guest.screen.expect("login: ")
-    trust = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca))
+    trust = certificates.options
     secret = guest.sandbox.password("alice")
     with staying(guest, realm, *trust, "--password", "--user", "alice", secret=secret) as client:
         client.expect("signing-in alice")

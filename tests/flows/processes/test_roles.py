@@ -1,4 +1,4 @@
-"""The three processes as units start them, each by itself: they find each other, and outlive one another."""
+"""The three processes as units start them: they find each other, and each goes on when another one ends."""
 
 import signal
 import socket

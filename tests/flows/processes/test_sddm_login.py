@@ -215,7 +215,7 @@ def make_guest_with_sddm(
 
 
 def with_password(screen: Screen, realm: Realm, certificates: Certificates, user: str, password: str) -> int:
-    options = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca), "--password")
+    options = (*certificates.options, "--password")
     return sign_in(screen.guest, realm, *options, "--user", user, stdin_secret=password).code
 
 
@@ -223,7 +223,7 @@ def test_a_forwarded_ticket_opens_a_session(realm: Realm, make_screen: MakeScree
     realm.kinit("alice", "-f")
     screen = make_screen()
     assert list(screen.running("sddm-greeter").values()) == [pwd.getpwnam("sddm").pw_uid]
-    for time_of_hers in (1, 2):  # the second greeter has another socket
+    for visit in (1, 2):  # the second greeter has another socket
         run = sign_in(screen.guest, realm, "--spn", SPN)
         assert (run.code, run.lines) == (Exit.SIGNED_IN, [])
         facts = screen.session("alice")
@@ -234,7 +234,7 @@ def test_a_forwarded_ticket_opens_a_session(realm: Realm, make_screen: MakeScree
         screen.leave("alice")
         assert not caches(screen.guest), "the ticket is removed with the session"
         log = screen.guest.log()
-        assert log.count("login-opened") == log.count("session-over") == time_of_hers
+        assert log.count("login-opened") == log.count("session-over") == visit
     assert screen.log().count(ASKED) == 2 and FAILED not in screen.log()
 
 
@@ -281,9 +281,9 @@ def test_a_wrong_password_is_one_failure_and_the_greeter_works_on(
 ) -> None:
     screen = make_screen(PASSWORD, count_failures)
     greeter = screen.running("sddm-greeter")
-    assert with_password(screen, realm, certificates, "alice", "not-hers") == Exit.NOT_ACCEPTED
+    assert with_password(screen, realm, certificates, "alice", "a-wrong-one") == Exit.NOT_ACCEPTED
     screen.shows(FAILED)
-    again = with_password(screen, realm, certificates, "alice", "not-hers")
+    again = with_password(screen, realm, certificates, "alice", "a-wrong-one")
     assert again in (Exit.TRY_LATER, Exit.NOT_ACCEPTED)
     assert failures(screen.sandbox, "alice") == 1 and screen.log().count(ASKED) == 1
     assert screen.running("sddm-greeter") == greeter

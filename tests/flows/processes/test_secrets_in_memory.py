@@ -65,7 +65,7 @@ def test_no_password_stays(realm: Realm, make_guest: MakeGuest, certificates: Ce
     guest = make_guest('mechanisms = ["TLS", "password"]', tls=True)
     guest.sandbox.add_accounts(DemoAccount("alice", ACCOUNTS[0].uid, PASSWORD))
     guest.screen.expect("login: ")
-    options = "--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca), "--password"
+    options = *certificates.options, "--password"
     for _ in range(SESSIONS):
         run = sign_in(guest, realm, *options, "--user", "alice", stdin_secret=PASSWORD)
         assert run.code == Exit.SIGNED_IN, (run.lines, guest.log())

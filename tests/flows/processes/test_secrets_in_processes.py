@@ -52,7 +52,7 @@ def test_a_password_shows_nowhere(realm: Realm, make_guest: MakeGuest, certifica
     guest.screen.expect("login: ")
     watcher = Watcher()
     watcher.start()
-    options = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca), "-v")
+    options = (*certificates.options, "-v")
     try:
         run = sign_in(guest, realm, *options, "--password", "--user", "alice", stdin_secret=CANARY)
     finally:

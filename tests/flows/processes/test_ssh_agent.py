@@ -117,7 +117,7 @@ def test_a_key_with_confirmation_is_asked_for_on_the_desktop(console: Console) -
 
 
 @pytest.mark.parametrize("stale", [b"", b"\xff" * 1000, frame(DATA, 1, NO_KEYS) * 3, echo(bytes(16))])
-def test_octets_of_an_earlier_viewer_are_dropped(console: Console, stale: bytes) -> None:
+def test_bytes_of_an_earlier_viewer_are_dropped(console: Console, stale: bytes) -> None:
     stranger = Stranger(console)
     with stranger.link:
         stranger.greet(stale)

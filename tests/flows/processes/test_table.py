@@ -78,7 +78,7 @@ def test_a_password_is_not_taken_outside_tls(
     realm: Realm, make_guest: MakeGuest, certificates: Certificates
 ) -> None:
     guest = fresh(make_guest)
-    options = ("--tls-name", "guest.test.example", "--tls-ca", str(certificates.ca), "--password")
+    options = (*certificates.options, "--password")
     run = sign_in(guest, realm, *options, stdin_secret="a-secret-that-stays")
     refused(guest, run, Exit.LAYER)
     assert b"a-secret" not in run.to_guest

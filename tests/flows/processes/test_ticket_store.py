@@ -158,7 +158,7 @@ def no_daemon(guest: Guest) -> None:
 
 
 @pytest.mark.parametrize("trouble", [squatted, linked])
-def test_nobody_locks_a_user_out_by_what_he_puts_into_the_caches_place(
+def test_nobody_locks_a_user_out_by_putting_something_in_the_caches_place(
     realm: Realm, start: Start, trouble: Callable[[Guest], None]
 ) -> None:
     """The ticket is then in the session's own file, as for an unknown kind of cache."""

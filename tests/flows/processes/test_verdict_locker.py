@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
-from beds_pam import SOURCE
+from beds_pam import build_module
 
 from sso.daemon.reactor import Reactor
 from sso.demo.programs import find_program
@@ -74,10 +74,8 @@ class Desk:
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox with the module, whose lines are in Debian's own service of i3lock."""
-    build = tmp_path_factory.mktemp("pam")
-    subprocess.run(["make", "-s", "-C", SOURCE, f"BUILD={build}"], check=True)
     with Sandbox() as sandbox:
-        sandbox.use_pam_module(build / "pam_sso.so", "i3lock", [f"socket={SOCKET}"])
+        sandbox.use_pam_module(build_module(tmp_path_factory.mktemp("pam")), "i3lock", [f"socket={SOCKET}"])
         sandbox.path("/run/console-sso").mkdir()
         # What runs as the user asks unix_chkpwd, which has the group shadow.
         os.chown(sandbox.path("/etc/shadow"), 0, grp.getgrnam("shadow").gr_gid)

@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 from beds import Certificates
 from beds_spice import TICKET, VNC_TICKET, Server, free_ports
-from beds_viewer import Desktop, relay
+from beds_viewer import Desktop
 from connection_files import SHAPES, Shape
 
 from sso.demo.programs import find_program
+from sso.demo.relay import relay
 from sso.demo.viewer import Screen
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -55,7 +56,7 @@ class Proxy:
                 head += octet
             self.asked.add(head.split()[1].decode())
             client.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
-            relay(client, socket.create_connection((HOST, self._to)), lambda data: None)
+            relay(client, socket.create_connection((HOST, self._to)), lambda sender, data: None)
 
 
 class Site:

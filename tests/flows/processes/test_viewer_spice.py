@@ -265,7 +265,7 @@ def test_a_files_ciphers_do_not_do_away_with_the_certificate(
                 assert viewer.wait() == 1
         finally:
             openssl.kill()
-        assert openssl.stdout is not None and openssl.stdout.read() == b"", "no octet of SPICE came through"
+        assert openssl.stdout is not None and openssl.stdout.read() == b"", "no byte of SPICE came through"
 
 
 def test_an_https_proxy_that_nobody_knows_gets_nothing(

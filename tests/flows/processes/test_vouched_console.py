@@ -166,7 +166,7 @@ def test_an_address_typed_together_with_a_service_asks_nobody(
         viewer.expect("state signed-in")
 
 
-def test_she_is_asked_and_no_is_the_default(
+def test_alice_is_asked_and_no_is_the_default(
     file: WriteFile, guest: Guest, own: str, desktop_of_alice: Desktop
 ) -> None:
     with desktop_of_alice.view(file(own, f"spn={SPN}")) as viewer:
@@ -182,7 +182,7 @@ def test_she_is_asked_and_no_is_the_default(
     assert nothing_happened(guest)
 
 
-def test_her_yes_is_remembered(
+def test_a_yes_of_alice_is_remembered(
     file: WriteFile, guest: Guest, own: str, desktop_of_alice: Desktop, realm: Realm, tmp_path: Path
 ) -> None:
     named = file(own, f"spn={SPN}")

@@ -77,7 +77,7 @@ def test_sign_in_lock_and_unlock(
     session_of(gnome, "alice", LockedHint="yes")
     artefact(gnome, "gnome-3-locked")
     # A wrong password is refused too, and PAM's own refusal is the only one that counts.
-    wrong = sign_in(gnome, realm, *by_password, secret="not-her-password")
+    wrong = sign_in(gnome, realm, *by_password, secret="a-wrong-password")
     assert wrong.code == Exit.NOT_ACCEPTED and pam_failures(gnome) == 1
     assert session_of(gnome, "alice")["LockedHint"] == "yes"
     artefact(gnome, "gnome-4-refused")
@@ -100,7 +100,7 @@ def test_a_wrong_password_counts_once_and_the_right_one_opens(
 ) -> None:
     by_password = enrol_with_passwords(gnome, realm, certificates, login="gdm")
     start(gnome)
-    wrong = sign_in(gnome, realm, *by_password, secret="not-her-password")
+    wrong = sign_in(gnome, realm, *by_password, secret="a-wrong-password")
     assert wrong.code == Exit.NOT_ACCEPTED and pam_failures(gnome) == 1
     gnome.run("sleep 30", timeout=200)  # the pause after a failure
     with staying(gnome, realm, *by_password, secret="alice-on-the-console"):

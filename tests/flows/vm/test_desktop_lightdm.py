@@ -59,7 +59,7 @@ def test_sign_in_lock_and_unlock(lightdm: Machine, realm: Realm, tmp_path: Path)
     realm.kinit("alice", "-f")
     with staying(lightdm, realm):
         opened = session_of(lightdm, "alice")
-        assert opened["Active"] == "yes", "signed in is said when she is in front"
+        assert opened["Active"] == "yes", "signed in is said when alice's session is in front"
         assert (opened["Service"], opened["Type"], opened["Seat"]) == ("lightdm", "x11", "seat0")
         lightdm.wait("pgrep -u alice -x openbox", 120)
         assert "Default principal: alice@TEST.EXAMPLE" in tickets_of(lightdm, "alice", "openbox")
@@ -79,7 +79,9 @@ def test_sign_in_lock_and_unlock(lightdm: Machine, realm: Realm, tmp_path: Path)
         # The next client is served when the screen is seen locked; LightDM's greeter takes its time for that.
         locked = len(wait_for_event(lightdm, "session-locked user=alice").splitlines())
         with staying(lightdm, realm):
-            assert session_of(lightdm, "alice")["Active"] == "yes", "unlocked is said when she is in front"
+            assert session_of(lightdm, "alice")["Active"] == "yes", (
+                "unlocked is said when alice's session is in front"
+            )
             assert caches(lightdm) == [cache], "unlocking made no second one"
         wait_for_event(lightdm, "session-locked user=alice", locked + 1)
         session_of(lightdm, "alice", Active="no")
@@ -94,7 +96,7 @@ def test_a_wrong_password_counts_once_and_the_right_one_opens(
 ) -> None:
     by_password = enrol_with_passwords(lightdm, realm, certificates, login="lightdm")
     start(lightdm, "sso install-pam --service lightdm")
-    wrong = sign_in(lightdm, realm, *by_password, secret="not-her-password")
+    wrong = sign_in(lightdm, realm, *by_password, secret="a-wrong-password")
     assert wrong.code == Exit.NOT_ACCEPTED and pam_failures(lightdm) == 1
     lightdm.run("sleep 30", timeout=200)  # the pause after a failure
     with staying(lightdm, realm, *by_password, secret="alice-on-the-console"):

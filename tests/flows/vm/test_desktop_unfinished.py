@@ -53,7 +53,7 @@ def greeter_is_back(vm: Machine) -> None:
 def nothing_of_alice(vm: Machine) -> None:
     """Assert that alice has no desktop, no session and no cache."""
     greeter_is_back(vm)
-    assert vm.run(DESKTOP).code == 1, "her desktop is open"
+    assert vm.run(DESKTOP).code == 1, "alice's desktop is open"
     hold.nothing_of_alice(vm)
 
 

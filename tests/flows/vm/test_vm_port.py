@@ -37,8 +37,8 @@ def read_all():
             break
     return said
 
-def write(octets):
-    return os.write(port, octets)
+def write(data):
+    return os.write(port, data)
 
 def reopen():
     global port
@@ -154,7 +154,7 @@ def test_each_change_is_one_edge(machine: Machine, guest: Holder) -> None:
         assert guest("edge()") == "0"
 
 
-def test_a_dead_clients_octets_are_glued_before_the_next_ones(machine: Machine, guest: Holder) -> None:
+def test_a_dead_clients_bytes_are_glued_before_the_next_ones(machine: Machine, guest: Holder) -> None:
     with attached(machine) as one:
         guest.until("poll()", "'OUT'")
         one.sendall(b"of the first,")

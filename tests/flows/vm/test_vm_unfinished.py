@@ -93,7 +93,7 @@ def test_what_is_taken_back_meanwhile_opens_no_session(
         hold.event(vm, "^login-revoked")
         hold.release(vm)
         code = other.wait(TIME)
-        assert vm.run(hold.SHELL).code == 1, "her shell is open"
+        assert vm.run(hold.SHELL).code == 1, "alice's shell is open"
         assert code == Exit.SIGNED_IN
         assert [one["Name"] for one in sessions(vm)] == ["bob"]
     else:

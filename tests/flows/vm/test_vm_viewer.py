@@ -34,7 +34,7 @@ STARTS = "systemctl show -p ExecMainStartTimestampMonotonic getty@tty1"
 
 
 @pytest.mark.proves("S058", "S065", "S071", "S087", "S103", "S105", "S107", "S108")
-def test_she_is_signed_in_and_sees_it(
+def test_alice_is_signed_in_and_sees_it(
     guest: Machine, realm: Realm, desktop_of_alice: Desktop, tmp_path: Path
 ) -> None:
     artefact(guest, "console-1-before")
@@ -130,7 +130,7 @@ os.read(0, 1)
 
 
 @pytest.mark.parametrize("glued", [False, True])
-def test_octets_of_an_earlier_viewer_are_nobody_elses(
+def test_bytes_of_an_earlier_viewer_are_nobody_elses(
     guest: Machine, desktop_of_alice: Desktop, tmp_path: Path, glued: bool
 ) -> None:
     """200 kB of them wait in the port, before or (`glued`) until the next viewer's come behind them."""
@@ -165,7 +165,7 @@ def test_a_second_client_takes_over(guest: Machine, desktop_of_alice: Desktop) -
             assert [one["Name"] for one in sessions(guest)] == ["alice"]
 
 
-def test_the_agent_is_started_anew_while_she_looks(guest: Machine, desktop_of_alice: Desktop) -> None:
+def test_the_agent_is_started_anew_while_alice_looks(guest: Machine, desktop_of_alice: Desktop) -> None:
     with desktop_of_alice.sign_in(guest, window=False) as viewer:
         viewer.expect("state signed-in", TIME)
         before = sessions(guest)

@@ -163,7 +163,7 @@ def _works(scene: Scene, name: str) -> None:
     scene.guest.wait(f"{screen} 'login:$'", 60)
 
 
-def test_without_a_ticket_she_signs_in_by_hand(guest: Machine, desktop_of_alice: Desktop) -> None:
+def test_without_a_ticket_alice_signs_in_by_hand(guest: Machine, desktop_of_alice: Desktop) -> None:
     with desktop_of_alice.sign_in(guest, KRB5CCNAME="FILE:/nowhere/at/all") as viewer:
         viewer.expect("state failed 6 ", TIME)
         viewer.expect("shows: no ticket: type your password$")

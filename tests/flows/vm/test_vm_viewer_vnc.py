@@ -11,7 +11,7 @@ pytestmark = pytest.mark.vm
 
 
 @pytest.mark.proves("S070", "S136")
-def test_she_is_signed_in_beside_vnc(machines: Machines, realm: Realm, desktop_of_alice: Desktop) -> None:
+def test_alice_is_signed_in_beside_vnc(machines: Machines, realm: Realm, desktop_of_alice: Desktop) -> None:
     guest = set_up(machines(console="vnc"), realm, disconnect="log-off", grace_seconds=1)
     stream = ("--spn", SPN, "--stream", f"unix:{guest.port}")
     with desktop_of_alice.view(f"vnc+unix://{guest.vnc}", *stream) as viewer:

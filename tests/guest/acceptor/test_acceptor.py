@@ -62,7 +62,7 @@ def claimed(peer: PeerSession) -> tuple[Any, bytes]:
 
 
 @pytest.mark.proves("S081", "S082")
-def test_the_authenticated_one_is_named_with_her_ticket(alice: Path) -> None:
+def test_the_authenticated_user_is_named_with_the_ticket(alice: Path) -> None:
     peer = session(alice)
     authenticate(peer)
     assert peer.reply(JUDGE + ATTEMPT) == b""

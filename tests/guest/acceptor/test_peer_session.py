@@ -4,12 +4,12 @@ import fcntl
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from beds_acceptor import ATTEMPT, SPN, AcceptorBed, Deed, ask, hung_up, log_in
+from beds_acceptor import ATTEMPT, SPN, Deed, MakeBed, ask, hung_up, log_in
 from beds_agent import has, open_fds
 from gssapi import raw
 
@@ -20,21 +20,6 @@ from sso.guest.acceptor.peer_session import SEALS
 from sso.guest.packets import BIND, CREDENTIAL, JUDGE, MAKE, NO, STEP, YES
 from sso.guest.records import Authenticated, Child, Kind, Outcome
 from sso.mech import load
-
-MakeBed = Callable[..., AcceptorBed]
-
-
-@pytest.fixture
-def make_bed() -> Iterator[MakeBed]:
-    beds: list[AcceptorBed] = []
-
-    def make(*arguments: Any) -> AcceptorBed:
-        beds.append(AcceptorBed(*arguments))
-        return beds[-1]
-
-    yield make
-    for bed in beds:
-        bed.close()
 
 
 def test_each_session_has_a_worker_that_is_gone_with_it(make_bed: MakeBed) -> None:
@@ -279,7 +264,7 @@ def test_a_password_has_the_same_digest_in_every_worker(make_bed: MakeBed) -> No
 
 
 def test_no_two_workers_make_the_same_key(alice: Path, make_bed: MakeBed) -> None:
-    """They are copies of one process: what it would have drawn next must not be what each of them draws."""
+    """Workers are copies of one process, and must not draw the same random bytes."""
     bed = make_bed(alice)
     answers = []
     for id in (1, 2):

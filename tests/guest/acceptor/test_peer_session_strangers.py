@@ -3,12 +3,11 @@ wrong ends its own session."""
 
 import os
 import signal
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import pytest
-from beds_acceptor import ATTEMPT, AcceptorBed, ask, hung_up, log_in
+from beds_acceptor import ATTEMPT, MakeBed, ask, hung_up, log_in
 from beds_agent import has
 
 from sso.credential import Credential
@@ -17,21 +16,6 @@ from sso.guest.acceptor import acceptor, peer_session
 from sso.guest.packets import CREDENTIAL, EXPORT, JUDGE, MAKE, NO, PACKET_MAX, STEP, YES
 from sso.guest.records import Kind
 from sso.mech import Mechanism, Pair
-
-MakeBed = Callable[..., AcceptorBed]
-
-
-@pytest.fixture
-def make_bed() -> Iterator[MakeBed]:
-    beds: list[AcceptorBed] = []
-
-    def make(*arguments: Any) -> AcceptorBed:
-        beds.append(AcceptorBed(*arguments))
-        return beds[-1]
-
-    yield make
-    for bed in beds:
-        bed.close()
 
 
 class Stranger(Mechanism):

@@ -334,7 +334,7 @@ def test_an_acceptor_that_reads_nothing_ends_it(make_stage: MakeStage) -> None:
     stage.reactor.run()
 
 
-def test_it_can_reach_no_parser_of_a_peers_octets() -> None:
+def test_it_can_reach_no_parser_of_a_peers_bytes() -> None:
     program = "import sys, sso.guest.agent.agent, sso.guest.screens.getty; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())

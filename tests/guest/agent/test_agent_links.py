@@ -1,4 +1,4 @@
-"""The agent's door for the two other processes: who is let in, who is joined, and what strangers achieve."""
+"""The agent's links to the two other processes: who is accepted, who is joined, what strangers achieve."""
 
 import os
 import pwd
@@ -332,7 +332,7 @@ def test_when_one_is_lost_both_are_and_the_next_pair_waits_for_the_lock(
     assert heard(first[1 - lost]) == "end"
     second = [door.dial(role) for role in ROLES]
     stage.turn()
-    assert [heard(link) for link in second] == ["nothing"] * 2, "her screen is still open"
+    assert [heard(link) for link in second] == ["nothing"] * 2, "alice's screen is still open"
     stage.seat.obeys = True
     stage.clock.now += LOCK_EVERY
     stage.turn()

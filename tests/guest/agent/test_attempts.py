@@ -256,7 +256,7 @@ def test_of_a_password_little_is_kept_and_later_never(kind: Kind, code: int, clo
 
 
 def test_the_first_answer_stays(clock: Clock) -> None:
-    """So that who has read the attempt id cannot put an own password in the place of hers."""
+    """So that whoever has read the attempt id cannot put another password in the place of alice's."""
     outcomes = Outcomes(clock)
     outcomes.keep(claim(kind=PASSWORD), 0, GOOD)
     outcomes.keep(claim(kind=PASSWORD), 403, BAD)

@@ -98,7 +98,7 @@ def folder_is_a_link(cache: Path) -> None:
 @pytest.mark.parametrize(
     "trap", [nothing, link, hard_link, of_root, of_another, folder, fifo, folder_is_a_link]
 )
-def test_what_is_no_private_file_of_hers_is_left_alone(trap: object, cache: Path) -> None:
+def test_what_is_no_private_file_of_the_user_is_left_alone(trap: object, cache: Path) -> None:
     trap(cache)  # type: ignore[operator]
     before = names(cache)
     assert not refresh(cache)
@@ -121,7 +121,7 @@ def test_a_cache_that_goes_in_the_same_moment_is_not_made_again(
     assert names(cache) == []
 
 
-def test_a_folder_that_she_may_not_write_is_refused(cache: Path) -> None:
+def test_a_folder_that_the_user_may_not_write_is_refused(cache: Path) -> None:
     cache.parent.chmod(0o755)
     assert not refresh(cache)
     assert cache.read_bytes() == b"old ticket" and names(cache) == ["krb5cc_1_x"]

@@ -79,7 +79,7 @@ def attempt(sandbox: Sandbox, password: str = "wrong") -> bool:
 
 
 def locks(sandbox: Sandbox, later: float = 0.0) -> bool:
-    """What we say; the configuration's folder is the sandbox's."""
+    """Return our answer, with the configuration of the sandbox."""
     text = sandbox.path("/etc/security/faillock.conf").read_text()
     folder = faillock.read(str(sandbox.path("/etc/security/faillock.conf"))).folder
     conf = sandbox.path("/tmp/faillock.conf")
@@ -197,7 +197,7 @@ def test_nonsense_is_the_default(tmp_path: Path, text: str) -> None:
     assert faillock.read(str(conf)) == FaillockSettings()
 
 
-def test_a_configuration_of_random_octets_is_read(tmp_path: Path) -> None:
+def test_a_configuration_of_random_bytes_is_read(tmp_path: Path) -> None:
     conf = tmp_path / "faillock.conf"
     conf.write_bytes(os.urandom(2 * SIZE_MAX))
     assert faillock.read(str(conf)).folder.startswith("/")

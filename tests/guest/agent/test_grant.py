@@ -39,7 +39,7 @@ def test_a_grant_is_taken_once(user: str, clock: Clock) -> None:
         ("", "", "", ""),
     ],
 )
-def test_what_does_not_fit_gets_nothing_and_burns_nothing(
+def test_what_does_not_fit_gets_nothing_and_consumes_no_grant(
     request_: tuple[str, str, str, str], clock: Clock
 ) -> None:
     grants = Grants(clock)

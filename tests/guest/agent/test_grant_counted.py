@@ -16,20 +16,20 @@ def test_a_hundred_bad_passwords_are_one_failure(make_bed: MakeBed) -> None:
     bed = make_bed("sso-counted")
     codes = []
     for id in range(1, 101):
-        codes.append(bed.guess(id, f"not-hers-{id}"))
+        codes.append(bed.guess(id, f"a-wrong-one-{id}"))
         bed.stage.clock.now += 1.0
     assert codes == [WRONG] + [LATER] * 99
     assert len(bed.asked) == 1 and failures(bed.guest, "alice") == 1
     typed = bed.call("authenticate", service="sso-counted", answers=[bed.guest.password("alice")])
-    assert typed.results == [0], "she herself is not locked out"
+    assert typed.results == [0], "alice is not locked out"
 
 
 def test_who_pays_every_pause_locks_nobody_out(make_bed: MakeBed) -> None:
-    """Debian's deny=3: the failure that would lock her out is not risked, however long somebody waits."""
+    """Debian's deny=3: the failure that would lock alice out is not risked, however long somebody waits."""
     bed = make_bed("sso-strict")
     codes = []
     for id in range(1, 11):
-        codes.append(bed.guess(id, f"not-hers-{id}"))
+        codes.append(bed.guess(id, f"a-wrong-one-{id}"))
         bed.stage.clock.now += 1000.0
     assert codes == [WRONG] * 2 + [LATER] * 8
     assert len(bed.asked) == 2 == failures(bed.guest, "alice")

@@ -125,7 +125,7 @@ def test_only_a_password_that_was_tried_and_did_not_pass_is_wrong(make_stage: Ma
 
 
 def test_a_ticket_never_counts_as_a_failed_attempt(make_stage: MakeStage) -> None:
-    """Neither when its end was seen nor when the client has left."""
+    """Neither if its end is known, nor if the client has left before."""
     stage = make_stage()
     for id in range(1, 8):
         asked = given(stage, TICKET, id)
@@ -181,7 +181,7 @@ def test_no_timer_takes_back_what_was_fetched(
     stage.seat.put(ALICE)
     stage.gone()
     stage.turn(lambda: stage.seat.calls)
-    assert stage.seat.calls == ["lock c2"] and stage.confirmed(), "it is her session: it is locked"
+    assert stage.seat.calls == ["lock c2"] and stage.confirmed(), "it is alice's session: it is locked"
     assert [line for line in events if line.startswith("login-asks")] == [
         "login-asks session=1 user=alice code=414"
     ]
@@ -216,7 +216,7 @@ def test_who_asks_again_and_again_is_told_again_and_again(make_stage: MakeStage)
     asked.hang_up()
     stage.begin(12)
     stage.claim(12, attempt=b"\x01" * 16)
-    assert stage.outcome() == (12, DENIED), "she has given up at the console"
+    assert stage.outcome() == (12, DENIED), "alice has given up at the console"
 
 
 @pytest.mark.parametrize("who", ["other attempt", "other user", "nobody", "gone"])
@@ -227,7 +227,7 @@ def test_whoever_else_comes_ends_what_the_console_asks(who: str, make_stage: Mak
         stage.gone()
     else:
         stage.begin(2)
-        assert not asked.hung_up(), "it may be her own client"
+        assert not asked.hung_up(), "it may be alice's own client"
         if who == "nobody":
             stage.end(2)
         else:
@@ -250,7 +250,7 @@ def test_signed_in_is_said_when_the_session_is_in_front(make_stage: MakeStage) -
     assert stage.silent(), "a greeter is in front"
     other = Seated("c9", "alice", 4001, "x11", leader=1)
     stage.seat.put(other, hidden, active=other)
-    assert stage.silent(), "another session of hers"
+    assert stage.silent(), "another session of alice's"
     stage.seat.put(ALICE._replace(leader=os.getpid(), locked=True))
     assert stage.silent(), "it is locked"
     stage.seat.put(ALICE._replace(leader=os.getpid()))
@@ -286,7 +286,7 @@ def test_a_session_without_a_place_at_the_seat_needs_none(make_stage: MakeStage)
     assert stage.outcome() == (1, LOGGED_IN)
 
 
-def test_while_logind_is_late_nobody_is_told_that_she_is_in(make_stage: MakeStage) -> None:
+def test_while_logind_is_late_nobody_is_told_that_the_user_is_in(make_stage: MakeStage) -> None:
     stage = make_stage()
     asked = given(stage, TICKET)
     stage.seat.found = Found(False, None, (Seated("", "", -1, ""),))

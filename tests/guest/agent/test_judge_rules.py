@@ -67,7 +67,7 @@ def test_an_account_that_may_not_be_used_is_not_unlocked(make_stage: MakeStage) 
 
 
 def test_an_authentication_is_good_for_thirty_seconds(make_stage: MakeStage) -> None:
-    """PAM that has nothing against her unlocks nothing when it says so later."""
+    """PAM's yes unlocks nothing when it comes later."""
     reader, writer = os.pipe()
     for late in (False, True):
         stage = make_stage()
@@ -116,7 +116,7 @@ def test_a_screen_that_unlocks_by_pam_is_told(make_stage: MakeStage) -> None:
     asked = stage.ask("alice", token=token)
     assert asked.secret() == b"ticket"
     assert asked.report(Operation.ESTABLISHED)
-    assert stage.silent(), "PAM has accepted her; that the screen is hers, logind tells"
+    assert stage.silent(), "PAM has accepted alice; that the screen shows alice's, logind tells"
     stage.seat.put(ALICE)
     assert stage.outcome() == (1, 0)
     assert stage.agent.judge.signed_in is None, "that session is not one that we opened"
@@ -315,7 +315,7 @@ def test_who_leaves_before_the_session_has_appeared_is_locked_out_of_it_too(make
 
 def test_a_verdict_is_for_one_user_once_and_dies_with_the_client(make_stage: MakeStage) -> None:
     stage = make_stage()
-    stage.seat.put(ALICE)  # her locker tells logind nothing
+    stage.seat.put(ALICE)  # alice's locker tells logind nothing
     unlocker = stage.agent.judge.unlocker
     for end in ("used", "gone", "late"):
         assert visit(stage) == 0

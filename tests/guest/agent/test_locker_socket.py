@@ -45,7 +45,7 @@ def test_the_named_user_gets_it_once(hall: Hall) -> None:
 @pytest.mark.parametrize("uid", [BOB, MALLORY, 65534])
 def test_nobody_else_gets_it(hall: Hall, uid: int) -> None:
     assert hall.ask(uid) == NO
-    assert hall.asked == [(uid, "alice", "i3lock")], "the kernel's word, not hers"
+    assert hall.asked == [(uid, "alice", "i3lock")], "the kernel says who asks, not alice"
     assert hall.ask() == YES
 
 
@@ -94,7 +94,7 @@ def test_the_socket_is_everybodys_and_the_folder_roots(hall: Hall) -> None:
         bytes(100_000),
     ],
 )
-def test_garbage_is_hung_up_on_and_burns_nothing(hall: Hall, packet: bytes) -> None:
+def test_garbage_is_hung_up_on_and_consumes_no_verdict(hall: Hall, packet: bytes) -> None:
     before = open_fds()
     assert hall.ask(ALICE, packet) == b""
     hall.links.pop().close()
@@ -269,7 +269,7 @@ def test_a_uid_has_some_and_no_more(hall: Hall) -> None:
     assert hall.ask() == YES
 
 
-def test_many_uids_of_one_user_do_not_keep_her_out(hall: Hall) -> None:
+def test_many_uids_of_one_user_do_not_keep_another_out(hall: Hall) -> None:
     """A user may have 65536 of them (subuid(5))."""
     for uid in range(100_000, 100_000 + 3 * CONNECTIONS_MAX):
         hall.connect(uid)
@@ -278,7 +278,7 @@ def test_many_uids_of_one_user_do_not_keep_her_out(hall: Hall) -> None:
     assert len(hall.server) == CONNECTIONS_MAX
 
 
-def test_she_who_has_asked_is_heard_before_others_push_her_out(hall: Hall) -> None:
+def test_who_has_asked_is_answered_before_others_take_the_place(hall: Hall) -> None:
     hall.connect(ALICE, accept=False).send(GET.pack())
     for uid in range(100_000, 100_000 + 20):
         hall.connect(uid, accept=False)

@@ -7,7 +7,7 @@ from subprocess import DEVNULL
 
 import pytest
 from beds_agent import MakeStage, Stage
-from beds_pam import SOURCE
+from beds_pam import build_module
 
 from sso.daemon.forked import Forked
 from sso.demo.sandbox import PAM_MODULE, Sandbox
@@ -24,10 +24,8 @@ STACK = f"auth required {PAM_MODULE} socket=/run/console-sso/verdict.sock\naccou
 @pytest.fixture(scope="module")
 def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A sandbox with the module, and lockers' services that have nothing but its line."""
-    build = tmp_path_factory.mktemp("pam")
-    subprocess.run(["make", "-s", "-C", SOURCE, f"BUILD={build}"], check=True)
     with Sandbox() as sandbox:
-        sandbox.use_pam_module(build / "pam_sso.so")
+        sandbox.use_pam_module(build_module(tmp_path_factory.mktemp("pam")))
         for service in ("i3lock", "kde", "sudo"):
             sandbox.write(f"/etc/pam.d/{service}", STACK)
         sandbox.path("/run/console-sso").mkdir()
@@ -36,7 +34,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 @pytest.fixture
 def stage(guest: Sandbox, make_stage: MakeStage) -> Stage:
-    """Alice is signed in, and her locker's socket is inside."""
+    """Alice is signed in, and the sandbox has the lockers' socket."""
     stage = make_stage(verdict_socket=str(guest.path("/run/console-sso/verdict.sock")))
     stage.seat.put(SESSION)
     stage.begin()
@@ -44,7 +42,7 @@ def stage(guest: Sandbox, make_stage: MakeStage) -> Stage:
 
 
 def come(stage: Stage) -> None:
-    """Her client shows who she is."""
+    """Alice's client authenticates."""
     stage.claim()
     assert stage.outcome() == (1, 0)
     stage.turn(lambda: stage.agent.judge.unlocker._offer)
@@ -88,7 +86,7 @@ def test_the_module_gets_none_for_another(
 ) -> None:
     come(stage)
     assert pamtester(guest, stage, by, service, user) == UNAVAILABLE
-    assert pamtester(guest, stage, service="kde") == GOOD, "hers is there still"
+    assert pamtester(guest, stage, service="kde") == GOOD, "alice's is there still"
 
 
 @pytest.mark.parametrize("end", ["before", "gone", "late", "refused"])

@@ -23,7 +23,7 @@ LOCK, UNLOCK = "lock c2", "unlock c2"
 
 
 def looked_at(stage: Stage) -> Stage:
-    """A session of hers is open, her client has said its word, and the stream stays as it is."""
+    """Alice's session is open, alice's client is answered, and the stream stays as it is."""
     stage.signed_in()
     stage.clock.now += 200.0  # what was answered is forgotten
     stage.seat.put(ALICE)
@@ -52,7 +52,7 @@ def is_locked(stage: Stage) -> bool:
     return stage.seat.found.users[0].locked
 
 
-def test_her_renewal_locks_nothing(stage: Stage) -> None:
+def test_a_renewal_locks_nothing(stage: Stage) -> None:
     for id in (2, 3):
         arrives(stage, id)
         assert shows(stage, TICKET, id) == 0
@@ -115,7 +115,7 @@ def test_who_is_refused_has_locked_it_before_the_answer(
     assert stage.seat.calls[0] == LOCK and UNLOCK not in stage.seat.calls
 
 
-def test_her_own_ticket_that_is_refused_locks_too(stage: Stage) -> None:
+def test_an_own_ticket_that_is_refused_locks_too(stage: Stage) -> None:
     stage.mapper.finding = Eligibility.NOT_IN_GROUP
     arrives(stage)
     assert shows(stage, TICKET) == 403
@@ -132,7 +132,7 @@ def test_who_is_the_user_by_another_proof_unlocks_what_was_locked(
     assert stage.seat.calls == [LOCK, UNLOCK] and len(stage.checker.calls) == 1
 
 
-def test_her_ticket_that_comes_late_unlocks(stage: Stage) -> None:
+def test_an_own_ticket_that_comes_late_unlocks(stage: Stage) -> None:
     arrives(stage)
     stage.clock.now += RENEWAL_SECONDS + 0.1
     stage.turn(lambda: is_locked(stage))
@@ -141,7 +141,7 @@ def test_her_ticket_that_comes_late_unlocks(stage: Stage) -> None:
 
 
 def test_what_was_granted_to_the_one_before_counts_no_more(stage: Stage) -> None:
-    """Her answer of a moment ago, and the verdict that a locker may ask for."""
+    """Alice's answer of a moment ago, and the verdict that a locker may ask for."""
     stage.gone()
     assert stage.confirmed()
     stage.seat.put(ALICE)  # by hand
@@ -214,7 +214,7 @@ def test_nobody_is_logged_off_for_it(make_stage: MakeStage) -> None:
     stage.end(2)
     stage.clock.now += 100.0
     stage.turn()
-    assert stage.seat.calls == [LOCK], "whether her client has left, nobody knows"
+    assert stage.seat.calls == [LOCK], "whether alice's client has left, nobody knows"
 
 
 def test_a_session_in_text_cannot_be_locked_and_the_log_says_so(stage: Stage, events: list[str]) -> None:
@@ -280,7 +280,7 @@ def test_what_opens_while_a_new_client_looks_on_is_locked(
     asked.opens()
     stage.seat.put(ALICE)
     stage.turn()
-    assert not stage.seat.calls, "it may be her own client"
+    assert not stage.seat.calls, "it may be alice's own client"
     assert shows(stage, BOB) == 403
     assert is_locked(stage)
 
@@ -296,7 +296,7 @@ def test_a_new_client_that_says_nothing_ends_what_the_console_asks(make_stage: M
 
 @pytest.mark.parametrize("claim", [TICKET, PASSWORD])
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_her_own_client_that_asks_again_finds_it_open(
+def test_an_own_client_that_asks_again_finds_it_open(
     when: str, claim: dict[str, Any], make_stage: MakeStage
 ) -> None:
     stage = make_stage()
@@ -326,8 +326,8 @@ def test_who_repeats_the_attempt_with_another_password_has_locked_it(make_stage:
     assert is_locked(stage)
 
 
-def test_a_login_of_hers_that_takes_longer_than_a_renewal_is_not_locked(make_stage: MakeStage) -> None:
-    """She was asked something, has started another client, and signs in by that."""
+def test_a_login_that_takes_longer_than_a_renewal_is_not_locked(make_stage: MakeStage) -> None:
+    """PAM asked alice something; then another client of alice signs in."""
     stage = make_stage()
     asking(stage, TICKET)
     stage.driver.calls.clear()
@@ -345,7 +345,7 @@ def test_a_login_of_hers_that_takes_longer_than_a_renewal_is_not_locked(make_sta
 
 
 def test_signed_in_is_not_said_of_a_screen_that_is_being_locked(stage: Stage) -> None:
-    """Her time is over while her ticket is judged: she is told when it has unlocked the screen again."""
+    """The time for a renewal ends while the ticket is judged: "ok" waits until the screen is unlocked."""
     stage.seat.obeys = False
     arrives(stage)
     stage.clock.now += RENEWAL_SECONDS - 1.0

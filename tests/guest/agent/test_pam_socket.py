@@ -1,4 +1,4 @@
-"""The agent's end of the PAM socket: who may ask, and that nothing odd burns a grant."""
+"""The agent's end of the PAM socket: who may ask, and that nothing odd consumes a grant."""
 
 import os
 import select
@@ -78,7 +78,7 @@ def test_other_users_cannot_connect_and_are_refused_if_they_could(
 
 
 @pytest.mark.e2e
-def test_a_thousand_foreign_connections_burn_no_grant(make_stage: MakeStage, open_folder: None) -> None:
+def test_a_thousand_foreign_connections_consume_no_grant(make_stage: MakeStage, open_folder: None) -> None:
     """A16: other users, half-open ones, garbage, wrong services and users."""
     stage = armed(make_stage)
     os.chmod(stage.path, 0o666)
@@ -111,7 +111,7 @@ def test_a_thousand_foreign_connections_burn_no_grant(make_stage: MakeStage, ope
 
 
 RACES = 10_000
-# Asks once for each octet that it gets, and says what it was given.
+# Asks once for each byte that it gets, and says what it was given.
 CONSUMER = """
 import socket, sys
 path, request = sys.argv[1], bytes.fromhex(sys.argv[2])
@@ -267,7 +267,7 @@ def test_where_systemd_runs_the_cgroup_counts(cgroup: str, good: bool, tmp_path:
 @pytest.mark.parametrize(
     ("loginuid", "cgroup", "reason"),
     [
-        ("4001", "0::/user.slice/user-4001.slice/session-2.scope\n", ""),  # GDM's own, at her lock screen
+        ("4001", "0::/user.slice/user-4001.slice/session-2.scope\n", ""),  # GDM's own, at the lock screen
         ("4001", "0::/system.slice/gdm.service\n", ""),
         ("4294967295", "0::/system.slice/gdm.service\n", ""),
         ("4002", "0::/user.slice/user-4001.slice/session-2.scope\n", "login-uid"),
@@ -275,7 +275,7 @@ def test_where_systemd_runs_the_cgroup_counts(cgroup: str, good: bool, tmp_path:
         ("4001", "0::/user.slice/user-40010.slice/x\n", "cgroup"),
     ],
 )
-def test_who_is_to_be_unlocked_may_be_proved_from_her_own_session(
+def test_who_is_to_be_unlocked_may_be_authenticated_from_the_own_session(
     loginuid: str, cgroup: str, reason: str, tmp_path: Path
 ) -> None:
     folder = proc(tmp_path / "proc", loginuid, cgroup)

@@ -82,7 +82,7 @@ def nobody(make: MakeStage) -> Guest:
 
 
 def visiting(make: MakeStage) -> Guest:
-    """She is in by her password, and her screen is open."""
+    """Alice has signed in by password, and the screen is open."""
     guest = Guest(make())
     assert guest.password(RIGHT) == IN
     return guest
@@ -98,7 +98,7 @@ def left(make: MakeStage) -> Guest:
 
 
 def locked(make: MakeStage, driver: FakeDriver | None = None) -> Guest:
-    """Her session is locked; PAM is asked without a screen."""
+    """Alice's session is locked; PAM is asked without a screen."""
     guest = Guest(make(driver))
     assert guest.password(RIGHT) == IN
     guest.stage.gone()
@@ -123,7 +123,7 @@ def parked(make: MakeStage) -> Guest:
 
 
 def remembered(make: MakeStage) -> Guest:
-    """Her password has just opened the session under an attempt id that everybody on the way has read."""
+    """Alice's password has just opened the session, and everybody on the way has read the attempt id."""
     guest = Guest(make())
     guest.attempt = ATTEMPT
     assert guest.password(RIGHT) == IN
@@ -139,7 +139,7 @@ def remembered_and_over(make: MakeStage) -> Guest:
 
 
 def failed_before(make: MakeStage) -> Guest:
-    """Nobody is in; a password of hers has failed, and that pause is over."""
+    """Nobody is signed in; a wrong password of alice has failed, and the pause after it is over."""
     guest = Guest(make())
     assert guest.password(WRONG) == NOT_IT
     guest.waits(31.0)
@@ -185,7 +185,7 @@ def test_a_wrong_password_costs_a_pause_in_which_nothing_is_compared(
 @pytest.mark.slow
 @each_state
 def test_the_right_one_among_many_guesses_says_nothing(state: State, make_stage: MakeStage) -> None:
-    """Seen: one a second, and the right one said ok."""
+    """Seen in an older version: with one guess a second, the right password was answered ok."""
     guest = state(make_stage)
     codes = []
     for number in range(40):
@@ -210,7 +210,7 @@ def test_in_a_pause_right_and_wrong_are_the_same_to_the_peer_and_in_the_log(
 
 @each_state
 def test_a_ticket_never_waits_for_passwords(state: State, make_stage: MakeStage) -> None:
-    """Seen: one wrong password for bob kept alice's ticket waiting."""
+    """Seen in an older version: one wrong password for bob made alice's ticket wait."""
     guest = state(make_stage)
     for user in ("alice", "bob", "nobody"):
         guest.password(b"x" * 32, user)
@@ -250,7 +250,7 @@ def test_a_session_that_a_ticket_has_opened_has_nothing_to_compare_with(make_sta
         assert guest.password(digest) == DENIED, "and it says nothing of the password"
 
 
-# PAM has her password, and asks her something: the login goes on at the console; its client may come back.
+# PAM has alice's password and asks something: the login goes on at the console; its client may come back.
 
 
 def claims(

@@ -1,4 +1,4 @@
-"""park_tickets: her ticket is gone while she is, and is there again before anything of hers runs on."""
+"""park_tickets: alice's ticket is gone while alice is away, and back before alice's programs run on."""
 
 import os
 from pathlib import Path
@@ -30,7 +30,7 @@ def cache(tmp_path: Path) -> Path:
 
 
 def away(make_stage: MakeStage, cache: Path, driver: FakeDriver) -> Stage:
-    """She has signed in, and has left: her session is locked, her ticket taken."""
+    """Alice has signed in and has left: the session is locked, the ticket taken away."""
     stage = make_stage(driver, park_tickets=True)
     stage.mapper.uids["alice"] = UID
     stage.signed_in(path=str(cache))
@@ -42,15 +42,15 @@ def away(make_stage: MakeStage, cache: Path, driver: FakeDriver) -> Stage:
 
 
 def back(stage: Stage, id: int) -> None:
-    """Her client is there again, with a ticket that lasts no longer than the first one."""
+    """Alice's client is there again, with a ticket that lasts no longer than the first one."""
     stage.begin(id)
-    stage.claim(id, attempt=id.to_bytes(16, "big"), content=b"her ticket")
+    stage.claim(id, attempt=id.to_bytes(16, "big"), content=b"alice's ticket")
 
 
-def is_hers(cache: Path) -> bool:
+def is_alices(cache: Path) -> bool:
     found = cache.stat()
     private = (found.st_uid, found.st_mode & 0o7777, found.st_nlink) == (UID, 0o600, 1)
-    return private and cache.read_bytes() == b"her ticket" and list(cache.parent.iterdir()) == [cache]
+    return private and cache.read_bytes() == b"alice's ticket" and list(cache.parent.iterdir()) == [cache]
 
 
 def test_it_is_there_before_logind_is_told_to_unlock(
@@ -61,7 +61,7 @@ def test_it_is_there_before_logind_is_told_to_unlock(
     unlock = stage.seat.unlock
 
     def look_first(session: str) -> None:
-        found.append(is_hers(cache))
+        found.append(is_alices(cache))
         unlock(session)
 
     monkeypatch.setattr(stage.seat, "unlock", look_first)
@@ -76,12 +76,12 @@ def test_it_is_there_before_the_screen_is_told_and_pam_gets_one_too(
     stage = away(make_stage, cache, FakeDriver(unlocks=True))
     back(stage, 2)
     stage.armed()
-    assert is_hers(cache)
+    assert is_alices(cache)
     asked = stage.ask("alice")
-    assert (asked.reply.kind, asked.secret()) == (Kind.KERBEROS, b"her ticket")
+    assert (asked.reply.kind, asked.secret()) == (Kind.KERBEROS, b"alice's ticket")
     assert asked.report(Operation.ESTABLISHED) and stage.silent()
     stage.seat.unlock("c2")
-    assert stage.outcome() == (2, 0) and is_hers(cache)
+    assert stage.outcome() == (2, 0) and is_alices(cache)
 
 
 def test_who_leaves_before_it_is_unlocked_finds_it_parked_again(make_stage: MakeStage, cache: Path) -> None:
@@ -94,7 +94,7 @@ def test_who_leaves_before_it_is_unlocked_finds_it_parked_again(make_stage: Make
     assert stage.confirmed(2) and stage.seat.found.users[0].locked and list(cache.parent.iterdir()) == []
 
 
-def test_what_cannot_be_put_back_does_not_keep_her_out(make_stage: MakeStage, cache: Path) -> None:
+def test_what_cannot_be_put_back_does_not_keep_the_user_out(make_stage: MakeStage, cache: Path) -> None:
     stage = away(make_stage, cache, FakeDriver())
     cache.symlink_to("/etc/passwd")
     back(stage, 2)

@@ -49,7 +49,7 @@ def ask(checker: verify.PamChecker, reactor: Reactor, script: dict[str, Any]) ->
 
 
 def occurrences(digits: str) -> int:
-    """How often an octet string, in hexadecimal, is in the memory of this process; asked in another one."""
+    """How often a byte string, in hexadecimal, is in the memory of this process; asked in another one."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:

@@ -135,12 +135,12 @@ def test_who_comes_is_served_and_who_leaves_is_told_before_the_next_one(bed: Bed
         assert bed.told() == ["End 1", "Gone 1"]
         bed.turn(lambda: bed.channel._wanted)
         bed.confirm(1)
-        assert bed.told() == [] and bed.channel._life is None, "that she left is not confirmed yet"
+        assert bed.told() == [] and bed.channel._life is None, "that the client left is not confirmed yet"
         bed.confirm(1)
         assert bed.told() == ["Begin 2"]
 
 
-def test_no_octet_of_the_last_client_reaches_the_next_child(bed: Bed) -> None:
+def test_no_byte_of_the_last_client_reaches_the_next_child(bed: Bed) -> None:
     with bed.client() as client:
         bed.begun()
         client.sendall(b"old" * 50_000)
@@ -218,7 +218,7 @@ def test_after_a_reset_the_next_child_begins_by_itself_once_all_is_confirmed(bed
 
 
 @pytest.mark.parametrize("seen", [True, False])
-def test_who_hangs_up_while_her_last_words_are_dropped_is_told_once(bed: Bed, seen: bool) -> None:
+def test_a_hang_up_while_the_last_bytes_are_dropped_is_told_once(bed: Bed, seen: bool) -> None:
     client = bed.client()
     bed.begun()
     client.sendall(b"rubbish")
@@ -227,7 +227,7 @@ def test_who_hangs_up_while_her_last_words_are_dropped_is_told_once(bed: Bed, se
     assert life is not None
     select.select([life.pidfd], [], [], MILLISECONDS / 1000)
     if seen:
-        bed.channel._child_ended(life)  # the port is flushed while she is there
+        bed.channel._child_ended(life)  # the port is flushed while the client is there
         assert bed.told() == ["End 1"]
     client.close()
     bed.turn(lambda: bed.channel._gone)

@@ -40,7 +40,7 @@ def test_a_child_that_is_killed_is_over_and_what_it_left_is_dropped(bed: Bed, nu
     assert is_gone(pid) and bed.told() == ["Begin 1", "End 1"]
     assert bed.lines[-1] == f"session-end session=1 status={-number}"
     assert bed.port.reopened == 1 and bed.port.read() is None, "the next child finds nothing of it"
-    assert bed.watch.known_gone == [False], "whether she has left in the meantime is not known"
+    assert bed.watch.known_gone == [False], "whether the client has left in the meantime is not known"
     bed.edge(OPENED)
     assert bed.channel._life is None, "not before the agent has confirmed"
     bed.confirm(1)

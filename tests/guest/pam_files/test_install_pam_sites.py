@@ -1,4 +1,4 @@
-"""pam_files.install_pam where sites have their own ways: octets, other services, checks, links, failures."""
+"""pam_files.install_pam where sites have their own ways: bytes, other services, checks, links, failures."""
 
 import os
 import re
@@ -62,7 +62,7 @@ def tree(root: Path) -> dict[str, tuple[int, int, int, bytes]]:
         LOGIN.encode() + b"auth optional pam_echo.so [item=user] \\\n  [a b]\n",
     ],
 )
-def test_the_octets_come_back(root: Path, content: bytes) -> None:
+def test_the_bytes_come_back(root: Path, content: bytes) -> None:
     service = root / "etc/pam.d/login"
     service.write_bytes(content)
     assert run(root) == 0

@@ -100,7 +100,7 @@ def test_an_unlocked_session_is_never_told(
     assert not driver.ready("alice") and not driver.ready("bob")
     logind.change(path, LockedHint=True)
     look(desk, seat)
-    assert driver.ready("alice") and not driver.ready("bob"), "only she can be unlocked there"
+    assert driver.ready("alice") and not driver.ready("bob"), "only alice's session can be unlocked there"
     logind.change(path, LockedHint=False)
     look(desk, seat)
     assert not driver.ready("alice")
@@ -173,7 +173,7 @@ def test_the_service_is_the_hooks_unless_told_otherwise(desk: Desk, seat: Seat) 
 
 @pytest.mark.e2e
 def test_others_may_hear_and_may_not_be_it(make_daemon: Callable[[str], Daemon]) -> None:
-    """The bus refuses another user the name, and lets her hear what root says."""
+    """The bus refuses another user the name, and lets that user hear what root says."""
     daemon = make_daemon(f"<include>{POLICY}</include>")
     desk, mallory = Desk(daemon.address), Somebody(daemon.address, STRANGER)
     driver = GDMDriver(GuestConfig(), desk.reactor, Seat(desk.reactor, desk.bus))

@@ -290,7 +290,7 @@ def test_a_word_that_was_obeyed_already_ends_the_login(make_screen: MakeScreen, 
     desk.driver.cancel()
     assert desk.driver._told is None and desk.driver._login is None
     assert open_fds() == before - 2
-    assert screen.terminal.wait() == -signal.SIGKILL, "at once: it may ask for something that is hers"
+    assert screen.terminal.wait() == -signal.SIGKILL, "at once: it may ask for something of alice's"
 
 
 def test_half_open_and_garbled_screens_are_dropped(make_desk: MakeDesk) -> None:

@@ -1,4 +1,4 @@
-"""The SDDM driver: the octets of a login, the session that is asked for, and what it refuses."""
+"""The SDDM driver: the bytes of a login, the session that is asked for, and what it refuses."""
 
 import os
 import socket

@@ -16,14 +16,7 @@ from beds_dbus import (
     MakeSomebody,
     Somebody,
     asked,
-    daemon,
-    desk,
-    hints,
-    make_daemon,
-    make_somebody,
-    notes,
     own_name,
-    somebody,
     unreadable,
 )
 from jeepney import (
@@ -36,8 +29,6 @@ from jeepney import (
 
 from sso.guest import log
 from sso.guest.seat.bus import CALL_SECONDS, DIAL_EVERY, SERIALS, Bus, Match
-
-__all__ = ["daemon", "desk", "hints", "make_daemon", "make_somebody", "notes", "somebody"]
 
 # Calls
 

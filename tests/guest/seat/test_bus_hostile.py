@@ -19,15 +19,8 @@ from beds_dbus import (
     MakeSomebody,
     Somebody,
     asked,
-    daemon,
-    desk,
-    hints,
-    make_daemon,
-    make_somebody,
-    notes,
     own_name,
     silent_bus,
-    somebody,
     unreadable,
 )
 from hypothesis import given
@@ -45,8 +38,6 @@ from jeepney import (
 )
 
 from sso.guest.seat.bus import CALL_SECONDS, DIAL_EVERY, MESSAGE_MAX, Incoming
-
-__all__ = ["daemon", "desk", "hints", "make_daemon", "make_somebody", "notes", "somebody"]
 
 
 def of_unknown_kind(message: Message) -> bytes:
@@ -146,7 +137,7 @@ def test_a_flood_does_not_keep_the_loop(desk: Desk, hints: list[str], somebody: 
 def test_another_user_of_the_machine_reaches_nothing(
     desk: Desk, hints: list[str], make_somebody: MakeSomebody, notes: list[str]
 ) -> None:
-    """With the system bus's own policy: her signals come to us and count for nothing, the rest is refused."""
+    """With the system bus's own policy: mallory's signals change nothing here; all else is refused."""
     screen, mallory = make_somebody(), make_somebody(STRANGER)
     screen.own(NAME)
     answers, question = asked(desk.up(), screen)
@@ -194,7 +185,7 @@ GOOD = b"OK 1234deadbeef\r\n"
 
 
 @pytest.mark.parametrize("step", ["OK", "Hello"])
-def test_garbage_at_every_octet_ends_in_a_clean_redial(
+def test_garbage_at_every_byte_ends_in_a_clean_redial(
     step: str, false_bus: tuple[Desk, socket.socket]
 ) -> None:
     desk, door = false_bus
@@ -220,7 +211,7 @@ def test_garbage_at_every_octet_ends_in_a_clean_redial(
 
 
 @given(st.binary(max_size=200))
-def test_any_octets_from_a_bus_that_has_greeted(said: bytes) -> None:
+def test_any_bytes_from_a_bus_that_has_greeted(said: bytes) -> None:
     desk = Desk("unix:path=/nonexistent")
     ours, theirs = socket.socketpair()
     with theirs:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from beds_agent import open_fds
-from beds_dbus import Daemon, Desk, Somebody, daemon, desk, make_daemon, make_somebody, somebody
+from beds_dbus import Daemon, Desk, Somebody
 from beds_logind import LogindMock, logind, look, seat
 from jeepney import DBusAddress
 
@@ -14,7 +14,7 @@ from sso.guest.seat import logind as source
 from sso.guest.seat.bus import CALL_SECONDS, DIAL_EVERY, Bus, Done
 from sso.guest.seat.logind import LOGIN1, PAUSE, PROPERTIES, ROOT, SESSIONS_MAX, Found, Seat, Seated
 
-__all__ = ["daemon", "desk", "logind", "make_daemon", "make_somebody", "seat", "somebody"]
+__all__ = ["logind", "seat"]
 
 GREETER: dict[str, Any] = {"Class": "greeter", "Type": "wayland"}
 LEADER = 1  # of every session of the mock
@@ -36,9 +36,7 @@ def test_a_greeter_is_in_front_and_no_user(kind: str, desk: Desk, logind: Logind
 
 
 @pytest.mark.parametrize("locked", [False, True])
-def test_a_user_with_all_that_is_known_of_her(
-    locked: bool, desk: Desk, logind: LogindMock, seat: Seat
-) -> None:
+def test_a_user_with_all_that_is_known(locked: bool, desk: Desk, logind: LogindMock, seat: Seat) -> None:
     logind.session("7", "alice", 4001, Type="x11", Service="lightdm", TTY="tty7", LockedHint=locked)
     alice = Seated("7", "alice", 4001, "x11", "lightdm", "tty7", False, True, locked, LEADER)
     assert look(desk.up(), seat) == Found(True, alice, (alice,))
@@ -99,7 +97,7 @@ def test_a_session_that_ends_during_a_look_is_nobodys(
 def test_a_session_that_nobody_can_tell_of_makes_all_uncertain(
     desk: Desk, logind: LogindMock, seat: Seat
 ) -> None:
-    """Else a slow logind would make a user vanish, and her console be given to the next one."""
+    """Otherwise a slow logind would make a user vanish, and the next user would get the console."""
     path = logind.session("1", "alice", 4001, Type="x11")
     gone = logind.session("2", "bob", 4002, Type="x11", Active=False, State="online")
     logind.front("1", path)

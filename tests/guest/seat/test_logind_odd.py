@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from beds_dbus import Desk, Somebody, daemon, desk, make_daemon, make_somebody, somebody
+from beds_dbus import Desk, Somebody
 from beds_logind import look, seat
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +13,7 @@ from sso.daemon.reactor import Reactor
 from sso.guest.seat.bus import Bus
 from sso.guest.seat.logind import LOGIN1, ROOT, SESSIONS_MAX, Found, Seat
 
-__all__ = ["daemon", "desk", "make_daemon", "make_somebody", "seat", "somebody"]
+__all__ = ["seat"]
 
 SESSION_1 = f"{ROOT}/session/1"
 

@@ -101,7 +101,7 @@ def test_no_file(path: str, tmp_path: Path) -> None:
 
 
 @given(data=st.binary(max_size=SIZE * 3))
-def test_any_octets(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_bytes(data: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = str(tmp_path_factory.getbasetemp() / "any-utmp")
     write(path, data, *(struct.pack("h", utmp.USER_PROCESS) + data for _ in range(3)))
     on_line("", path)
@@ -127,7 +127,7 @@ def test_who_has_signed_in_since(path: str, gone: int) -> None:
 
 @pytest.mark.parametrize("name", ["a" * 31, "a" * 32, "a" * 33, "a" * 255, "b" * 31 + "ü" * 20])
 def test_a_longer_name_than_a_record_has_room_for_is_found(name: str, path: str) -> None:
-    """Else nobody with such a name is ever free again after three failures."""
+    """Otherwise a user with such a name would stay stopped for ever after three failures."""
     write(path, record(name, at=900))
     assert signed_in_since(name, 499, path) and not signed_in_since(name, 900, path)
     assert not signed_in_since(name[:30], 0, path)

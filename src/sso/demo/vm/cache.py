@@ -1,4 +1,4 @@
-"""A folder of built things by key: whole or not there, one builder at a time, the newest few are kept."""
+"""Keeps built files by key: each entry is complete or absent, has one builder, and only the newest stay."""
 
 import fcntl
 import hashlib
@@ -20,7 +20,7 @@ def home() -> Path:
 
 
 def digest(*parts: str | bytes | Path) -> str:
-    """A key of texts, octets and the contents of files."""
+    """A key of texts, bytes and the contents of files."""
     whole = hashlib.sha256()
     for part in parts:
         octets = part.read_bytes() if isinstance(part, Path) else part
@@ -36,7 +36,7 @@ def say(text: str) -> None:
 
 @contextmanager
 def entry(folder: Path, name: str, key: str, build: Callable[[Path], None]) -> Iterator[Path]:
-    """The folder NAME-KEY, after `build` has filled it where it was not there; kept while this is open.
+    """Context manager: the folder NAME-KEY, filled by `build` if it is missing, and kept while this is open.
 
     It is built under another name, so an interrupted build is never taken for a whole one. Of the entries
     with this name only the newest three stay, and those in use.

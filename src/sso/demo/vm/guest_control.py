@@ -1,6 +1,6 @@
 """In the guest: answers the control port. A program of its own, which only the test image has.
 
-One request and one answer is a line of JSON each, in turn; octets in it are base64. A request is one of
+One request and one answer is a line of JSON each, in turn; bytes in it are base64. A request is one of
 {"run": command, "seconds": n}, {"path", "data", "mode", "owner"}, {"read": path}, {"now", "entropy"}.
 """
 

@@ -6,9 +6,8 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
+from ..lifetime import AutoOpen
 from ..programs import BedError
 from . import image, keyboard
 from .control import Control, Result
@@ -19,7 +18,7 @@ from .snapshot import restored, snapshot
 _POLL_SECONDS = 0.1
 
 
-class Machine:
+class Machine(AutoOpen):
     """A private guest of a flavour ("small", "desktop") with our packages `debs`; a context manager.
 
     `manager` is the display manager that it starts, `console` what the SSO port is to the host: "socket",
@@ -39,15 +38,6 @@ class Machine:
         self._variant = Variant(known, manager, console)
         self._debs = tuple(debs)
         self._open = ExitStack()
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def open(self) -> None:
         """Restore the guest, set its clock and stir its random numbers.

@@ -169,7 +169,7 @@ class AcceptorProcess:
         worker.process.within(WORKER_TIME)
         self._peers[id] = worker
         self._ends.register(child.fileno(), 0)
-        records.send(worker.link, Child(id), [child.fileno()])  # one that has died meanwhile is heard of
+        records.send(worker.link, Child(id), [child.fileno()])  # if it has died meanwhile, its end is handled
 
     def _fork(self) -> _Worker:
         if self._living() >= WORKERS_MAX:
@@ -202,8 +202,8 @@ class AcceptorProcess:
                 self._spare = self._fork()
 
     def _worker_ended(self, worker: _Worker, answer: bytes) -> None:
-        """Its last words are not more than a word for the log: a peer may have taken it over."""
-        self._on_claim(worker)  # if it was made, it is there
+        """Write its last word to the log, and believe nothing else: a peer may have taken the worker over."""
+        self._on_claim(worker)  # a claim that was made is waiting there
         word = answer.decode("ascii", "replace")[:NAME_MAX]
         if answer not in (OVER, CLAIMED):
             if worker.process.killed_by == signal.SIGALRM:

@@ -22,7 +22,7 @@ from sso.mech import NO_LAYER, PASSWORD, TICKET, TOKEN_MAX, Mechanism, Pair
 
 Make = Callable[[str, bool], Mechanism]
 Load = Callable[[str], Pair]
-TYPE_MAX = 64  # octets of a credential type's name
+TYPE_MAX = 64  # bytes of a credential type's name
 SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 OVER, CLAIMED = b"over", b"claimed"
 ANSWER_TIME = 4.0  # seconds for one packet, less than a child waits: the kernel kills a worker that is later
@@ -114,8 +114,8 @@ class PeerSession:
         pair = self._load(bytes(payload[: min(end, TYPE_MAX)]).decode("ascii", "replace"))
         if pair.kind != "credential":
             return None
-        # What proves by itself whose it is never follows an authentication that may have named another; and
-        # what does not belongs to a name of the same namespace.
+        # A credential that proves its own user never follows an authentication, which may have named another
+        # user. Any other credential needs an authenticated name of its own namespace.
         if before is not None and (pair.alone or pair.names != before[0].names or not before[1].peer):
             return None
         if before is None and not pair.alone:
@@ -170,16 +170,16 @@ class PeerSession:
 def _capped(octets: object) -> bytes:
     """A token or an exported layer as it may go on; MechanismError("too-long") for more than TOKEN_MAX."""
     if not isinstance(octets, bytes | bytearray | memoryview):
-        raise TypeError("octets were due")
+        raise TypeError("bytes were due")
     if len(octets) > TOKEN_MAX:
-        raise MechanismError("too-long", f"{len(octets)} octets, and {TOKEN_MAX} are the most")
+        raise MechanismError("too-long", f"{len(octets)} bytes, and {TOKEN_MAX} are the most")
     return bytes(octets)
 
 
 def _check(pair: Pair, half: Mechanism) -> None:
     """What a mechanism has to hold to when it is complete: its caps, and the types that it declares."""
     if not isinstance(half.peer, str) or len(half.peer.encode(errors="replace")) >= PRINCIPAL_SIZE:
-        raise MechanismError("principal", f"{pair.name} names nobody in fewer than {PRINCIPAL_SIZE} octets")
+        raise MechanismError("principal", f"{pair.name} names nobody in fewer than {PRINCIPAL_SIZE} bytes")
     credential = half.credential
     if credential is None:
         return
@@ -210,9 +210,9 @@ def serve(acceptor: socket.socket, make: Make, load: Load, key: bytes) -> bytes:
 
 
 def rehearse(make: Make, load: Load) -> None:
-    """Go through a session that fails: a process is slow where it comes for the first time.
+    """Go through a session that fails, because everything is slow the first time.
 
-    In the acceptor it begins what libraries begin once, in a worker it brings the pages that it will need.
+    In the acceptor the libraries initialise themselves; in a worker the kernel brings its memory pages.
     """
     session = PeerSession(0, make, load)
     for packet in (MAKE + b"\1GSSAPI", BIND + b"binding", STEP + b"token"):
@@ -255,7 +255,7 @@ def _deadline() -> Iterator[None]:
 
 
 def _digest(key: bytes, user: str, secret: bytearray) -> bytes:
-    """By which the agent knows a password that has failed, and nobody without the key can guess it."""
+    """Return the keyed digest by which the agent recognises a password that has failed."""
     mac = hmac.new(key, user.encode() + b"\0", "sha256")
     mac.update(secret)
     return mac.digest()
@@ -274,7 +274,7 @@ def _sealed(secret: bytearray) -> int:
 
 
 def is_sealed(fd: int) -> bool:
-    """Whether a descriptor is such a file: one that nobody can change, nor have read slowly."""
+    """Whether a descriptor is such a sealed file: nobody can change it, and reading it never blocks."""
     try:
         return fcntl.fcntl(fd, fcntl.F_GET_SEALS) & SEALS == SEALS
     except OSError:

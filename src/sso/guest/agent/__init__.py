@@ -1,1 +1,1 @@
-"""The root process: rules, users, grants."""
+"""The root process: it decides who is signed in, and hands out grants."""

@@ -1,6 +1,6 @@
 """The agent: the root part of the guest, one loop over fixed-size records, timers and the login screen.
 
-It reads no octet of a peer, holds no key and no secret (only descriptors of them), and waits for nobody:
+It reads no byte of a peer, holds no key and no secret (only descriptors of them), and waits for nobody:
 what may block runs in forked processes with a deadline.
 """
 
@@ -30,7 +30,7 @@ from sso.guest.screens.driver import LoginDriver, load_driver
 from sso.guest.seat.bus import Bus
 from sso.guest.seat.logind import Seat
 
-RECORDS_MAX = 64  # of one process in one turn of the loop: the others and the timers get theirs
+RECORDS_MAX = 64  # of one process in one turn of the loop, so that others and timers are served too
 
 
 class Agent:
@@ -81,7 +81,7 @@ class Agent:
     def attach(self, channel: socket.socket, acceptor: socket.socket, lost: Callable[[], None]) -> None:
         """Serve the two processes; when one of them is gone both links are closed, and `lost` is called.
 
-        It is called when nobody can go on at the console: who was there then, nobody knows any more.
+        By then the console is locked as configured: the agent does not know any more which client was there.
         """
         self._channel, self._acceptor, self._lost = channel, acceptor, lost
         for link, callback in ((channel, self._on_channel), (acceptor, self._on_acceptor)):
@@ -123,7 +123,7 @@ class Agent:
             self._drain(self._take_acceptor)
 
     def _drain(self, take: Callable[[], bool]) -> bool:
-        """Take records, some of many a turn; whether that was all.
+        """Take at most RECORDS_MAX records; return whether those were all.
 
         A process that is gone or broken is the end of both links.
         """
@@ -153,7 +153,7 @@ class Agent:
         return True
 
     def _confirm(self, link: socket.socket | None, id: int) -> None:
-        """Tell the channel process that asked, if it is the same still."""
+        """Confirm to the channel process that asked, unless another one has taken its place."""
         if link is not None and link is self._channel and not records.send(link, Confirm(id)):
             self._detach()
 

@@ -38,13 +38,13 @@ class Asking:
         if not len(self._grants) or login.triggers >= TRIGGERS_MAX:
             return
         if login.triggers and self._driver.retry:
-            return  # it was told, and gets its time
+            return  # it was told, and may still ask
         self._trigger(login)
 
     def _grant(self, login: Opening, seconds: float) -> None:
         driver, claim = self._driver, login.claim
         login.token = new_token() if driver.token else ""
-        # A ticket for the default cache stays here until the session opens: PAM hears who it is, and no more.
+        # A ticket for the default cache stays here until the session opens: PAM gets the identity alone.
         kind, secret = (Kind.IDENTITY, None) if login.store else (claim.kind, login.copy_secret())
         grant = Grant(claim.id, driver.service, driver.place, login.user, kind, secret, login.token)
         self._grants.arm(grant, seconds)

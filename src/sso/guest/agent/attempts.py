@@ -17,7 +17,7 @@ STOP_AFTER = 3  # failures of a user, until the user signs in by hand
 OUTCOME_SECONDS = 120.0
 CONSOLE_SECONDS = 3600.0  # without a failure, after its pause: then the console begins anew
 KEPT_SECONDS = 86400.0  # a younger record is not dropped for a new user's
-ENTRIES_MAX = 1024  # of each memory
+ENTRIES_MAX = 1024  # entries of each memory
 DIGEST_SIZE = 32
 NO_DIGEST = bytes(DIGEST_SIZE)
 _OF_A_PASSWORD = (Verdict.LOGGED_IN, Verdict.DENIED)
@@ -141,7 +141,7 @@ class Attempts:
                 self._pause(console)
 
     def succeeded(self, guess: Guess) -> None:
-        """The user has proved it: what went wrong for this kind of proof is over."""
+        """The user has proved it: forget the failures of this kind of proof."""
         record = self._users.pop((guess.user, guess.kind), None)
         if record is None or guess.kind is not Kind.PASSWORD:
             return
@@ -160,7 +160,7 @@ class Attempts:
 
     def _of_user(self, guess: Guess) -> _Record:
         key = guess.user, guess.kind
-        record = self._users[key] = self._users.get(key) or _Record()  # the youngest now
+        record = self._users[key] = self._users.get(key) or _Record()  # now the youngest entry
         record.last = self._clock()
         return record
 
@@ -200,13 +200,13 @@ class Outcomes:
         self._kept: Bounded[tuple[bytes, Who, Kind], tuple[float, Answered]] = Bounded()
 
     def keep(self, claim: Authenticated, code: int, digest: bytes = NO_DIGEST) -> None:
-        """Remember an answer. An attempt id of zeros is none, and "later" is no answer to keep to."""
+        """Remember an answer, unless it is "later" or the attempt id is all zeros, which means none."""
         kept = code in _OF_A_PASSWORD if claim.kind is Kind.PASSWORD else code != Verdict.TRY_LATER
         if any(claim.attempt) and kept and self.find(claim) is None:
             self._kept[_key(claim)] = self._clock() + OUTCOME_SECONDS, Answered(code, digest)
 
     def left(self) -> None:
-        """The client has left, and the console is locked: that it was let in is no answer any more."""
+        """Forget which attempts were let in: the client has left, and the console is locked."""
         for key in [key for key, (_, kept) in self._kept.items() if kept.code == Verdict.LOGGED_IN]:
             del self._kept[key]
 

@@ -66,7 +66,7 @@ def _remove(path: str, uid: int, missing_ok: bool) -> bytes:
 
 
 def become(uid: int) -> None:
-    """Of a forked process: be the user, without further groups. Before anything else is done."""
+    """Become the user, without further groups. A forked process calls this before anything else."""
     entry = pwd.getpwuid(uid)
     os.setgroups([])
     os.setgid(entry.pw_gid)
@@ -95,7 +95,7 @@ def _replace(path: str, uid: int, secret: int, parked: bool) -> bytes:
 
 
 def put(path: str, uid: int, secret: int, *, parked: bool = False) -> bytes:
-    """In a worker that is the user: raises OSError, and nothing has changed."""
+    """Put the ticket in place, in a worker that is the user. After an OSError nothing has changed."""
     directory, name = _enter(path)
     if not parked:
         _check_own(directory, name, uid)
@@ -115,7 +115,7 @@ def put(path: str, uid: int, secret: int, *, parked: bool = False) -> bytes:
 
 
 def _copy(source: int, target: int) -> None:
-    """All octets from the start, within the kernel: no copy in this process."""
+    """Copy a whole file within the kernel, so that no byte is copied into this process."""
     offset, size = 0, os.fstat(source).st_size
     while offset < size:
         sent = os.sendfile(target, source, offset, size - offset)

@@ -1,7 +1,7 @@
 """The user's own default cache, where krb5.conf says so: a ticket for cron jobs and user units, too.
 
 Done by forked processes that are the user before they do anything else. libkrb5 writes into each kind that
-needs no login session: FILE, DIR and KCM. The ticket's octets reach it as the file in which they already are.
+needs no login session: FILE, DIR and KCM. The ticket's bytes reach it as the file in which they already are.
 Of a collection only the cache of the ticket's principal is touched, or a new one is made.
 """
 
@@ -14,9 +14,9 @@ from sso.daemon.forked import Forked
 from sso.daemon.reactor import Reactor
 from sso.guest.agent import ccache
 
-STORE_SECONDS = 2.5  # the PAM module waits 3 for a yes
+STORE_SECONDS = 2.5  # the PAM module waits 3 s for a yes
 KINDS = ("FILE:", "DIR:", "KCM:", "/")
-FILES = ("FILE:", "DIR::")  # the caches of which one is a file
+FILES = ("FILE:", "DIR::")  # where a single cache is one file
 LIBKRB5 = "libkrb5.so.3"
 
 
@@ -59,13 +59,13 @@ def remove(reactor: Reactor, name: str, uid: int, principal: str, done: Callable
     return Forked(reactor, lambda: _remove(name, uid, principal), told, ccache.REFRESH_SECONDS)
 
 
-# In the worker, which ends afterwards: what is allocated ends with it
+# In the worker. Nothing is freed there, because the process ends afterwards
 
 
 def usable(name: str) -> str:
-    """That name of a cache, or its kind alone where something is in its place that the user cannot change.
+    """Return that name of a cache, or its kind alone if the user cannot write to what is there.
 
-    In a process that is the user. What is not there yet counts as usable: a folder may come with the session.
+    In a process that is the user. What does not exist yet counts as usable: the session may make a folder.
     Anybody may have put something into /tmp, and a folder may be read-only for the agent.
     """
     kind, _, place = name.partition(":") if not name.startswith("/") else ("FILE", "", name)
@@ -103,7 +103,7 @@ def _refresh(name: str, uid: int, secret: int, parked: bool) -> bytes:
     if (there is not None) if parked else (there != krb5.text(principal)):
         raise OSError("the cache is another one by now")
     if not parked and name.startswith(FILES):
-        return ccache.put(name.partition(":")[2].removeprefix(":"), uid, secret)  # all at once
+        return ccache.put(name.partition(":")[2].removeprefix(":"), uid, secret)  # no reader sees half
     krb5.fill(target, principal, source)
     return ccache.DONE
 
@@ -129,7 +129,7 @@ class _Caches:
         self._check(self._krb5.krb5_init_context(ctypes.byref(self._context)))
 
     def ticket(self, secret: int) -> tuple[ctypes.c_void_p, ctypes.c_void_p]:
-        """The cache that an open file is, and its principal."""
+        """Return the cache in an open file, and its principal."""
         source = self.resolve(f"FILE:/proc/self/fd/{secret}")
         return source, self._get("krb5_cc_get_principal", source)
 
@@ -137,7 +137,7 @@ class _Caches:
         return self._get("krb5_cc_resolve", name.encode())
 
     def owner(self, cache: ctypes.c_void_p) -> str | None:
-        """Whose cache it is; None when it is not there."""
+        """Return the principal of a cache; None when there is no such cache."""
         try:
             return self.text(self._get("krb5_cc_get_principal", cache))
         except OSError:
@@ -187,7 +187,7 @@ class _Caches:
         return bool(self._krb5.krb5_cc_support_switch(self._context, kind))
 
     def _get(self, call: str, *arguments: object) -> ctypes.c_void_p:
-        """What a call of the library makes."""
+        """Return the object that a call of the library makes."""
         made = ctypes.c_void_p()
         self._check(getattr(self._krb5, call)(self._context, *arguments, ctypes.byref(made)))
         return made

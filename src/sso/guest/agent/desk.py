@@ -27,7 +27,7 @@ class Hearing(Protocol):
         """The locked session may open any moment."""
 
     def refused(self, login: Opening) -> None:
-        """Nothing comes of it, and no secret was wrong."""
+        """The login has failed, and not because of a wrong secret."""
 
     def failed(self, login: Opening) -> None:
         """The password was tried, and was wrong."""
@@ -40,12 +40,12 @@ class PamDesk:
         self._reactor, self._grants, self._tracker, self._hearing = reactor, grants, tracker, hearing
 
     def unlocking(self) -> int:
-        """Whom a lock screen is to prove again. Only with a token: without one any root process could ask."""
+        """Return the uid that a lock screen with a token may ask for: without one any root process could."""
         login = self._hearing.login
         return login.uid if login is not None and login.unlocking is not None and login.token else -1
 
     def give_grant(self, connection: PamConnection, request: Request) -> Grant | None:
-        """What a GET gets; from here on the time of the grant takes nothing back."""
+        """Return the grant for a GET; once it is handed out its time limit takes nothing back."""
         login = self._hearing.login
         grant = self._grants.take(request.service, request.tty, request.user, request.token)
         if grant is not None and login is not None:
@@ -71,7 +71,7 @@ class PamDesk:
             login = None
         if self._tracker.moved(connection, path):
             if login is not None and connection.stage is Stage.ENDED:
-                self._hearing.refused(login)  # it was over before anybody saw it
+                self._hearing.refused(login)  # it ended before logind showed it
         elif login is not None:
             login.path = path or login.path
             self._actions(before)[meaning(before, connection.stage, unlocking=login.unlocking is not None)](
@@ -95,7 +95,7 @@ class PamDesk:
         self._hearing.opened(login)
 
     def _wait_for_seat(self, login: Opening, before: Stage) -> None:
-        """PAM has left without a word. Some screens do so although they unlock: the seat will tell."""
+        """PAM has hung up without a result. Some screens do so although they unlock: wait for logind."""
         if before is not Stage.ESTABLISHED:
             end = self._actions(before)[meaning(before, Stage.ENDED, unlocking=False)]
             login.timers.append(self._reactor.after(UNLOCKED_SECONDS, lambda: end(login)))

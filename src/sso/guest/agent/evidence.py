@@ -17,7 +17,7 @@ from sso.guest.seat.logind import Found
 
 
 class Evidence:
-    """Each method gives the facts of a login with one more known, and keeps in the login what belongs to it.
+    """Each method returns a login's facts with one more known, and keeps in the login what belongs to it.
 
     `questions` has those that are answered at once; one that compares or counts may cost a pause.
     """
@@ -44,14 +44,14 @@ class Evidence:
         }
 
     def claimed(self, login: Opening) -> LoginFacts:
-        """What costs nothing: the claim itself, the configuration, and the size of the secret."""
+        """Return what costs nothing to know: claim, configuration, and the size of the secret."""
         claim = login.claim
         worth = Worth.NOT_ASKED if usable(claim, login.secret) else Worth.UNUSABLE
         accepted = self._config.accepts_identity(claim.mechanism)
         return LoginFacts(claim.kind, accepted, self._driver.unlocks, worth)
 
     def mapped(self, login: Opening, mapped: Mapped) -> LoginFacts:
-        """Who that is here, and whether this attempt was answered before."""
+        """Add which local user it is, and whether this attempt was answered before."""
         good = mapped.finding is Eligibility.GOOD
         login.guess = self._proofs.guess(login.claim, mapped.user if good else "")
         if good:
@@ -61,7 +61,7 @@ class Evidence:
         return login.facts._replace(account=mapped.finding, answered=login.known is not None)
 
     def seen(self, login: Opening, found: Found, present: Who | None) -> LoginFacts:
-        """Who is there; `present` was let in and has not left since."""
+        """Add who is at the seat; `present` was let in and has not left since."""
         login.seated, session = found.user, self._tracker.session
         locking, at_seat = self._newcomer.locking, self._tracker.at_seat
         return login.facts._replace(
@@ -72,25 +72,25 @@ class Evidence:
         )
 
     def compared_with_answer(self, login: Opening) -> LoginFacts:
-        """Whether the secret is the one that was answered before."""
+        """Add whether the secret is the one that was answered before."""
         return self._compared(login, login.known.digest if login.known is not None else NO_DIGEST)
 
     def compared_with_session(self, login: Opening) -> LoginFacts:
-        """Whether the secret is the one that has opened the session."""
+        """Add whether the secret is the one that has opened the session."""
         session = self._tracker.session
         return self._compared(login, session.digest if session is not None else NO_DIGEST)
 
     def limited(self, login: Opening) -> LoginFacts:
-        """Whether the limiter has something against an attempt."""
+        """Add whether the limiter allows an attempt."""
         return login.facts._replace(worth=self._proofs.worth(login.guess))
 
     def counted_by_faillock(self, login: Opening) -> LoginFacts:
-        """Whether one more failure would lock the account."""
+        """Add whether one more failure would lock the account."""
         locks = self._would_lock(login.user)
         return login.facts._replace(worth=Worth.LOCKED_OUT if locks else Worth.ALLOWED)
 
     def failed(self, login: Opening) -> LoginFacts:
-        """A guess at a name that is none: it counts as a failure."""
+        """Count a guess at a name without an account as a failure."""
         self._proofs.failed(login.guess)
         return login.facts._replace(worth=Worth.COUNTED)
 

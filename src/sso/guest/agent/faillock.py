@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sso.guest.records import is_login_name
 
 CONF = "/etc/security/faillock.conf"
-SIZE_MAX = 64 * 1024  # octets of either file
+SIZE_MAX = 64 * 1024  # bytes of either file
 VALID = 1  # TALLY_STATUS_VALID
 _TALLY = struct.Struct("=52sHHQ")  # source, reserved, status, time
 
@@ -34,8 +34,8 @@ class FaillockSettings(NamedTuple):
 def would_lock(user: str, conf: str = CONF, now: Callable[[], float] = time.time) -> bool:
     """Whether the account is locked, or one more failure would lock it; False where nothing is counted.
 
-    It follows check_tally() and write_tally() of pam_faillock. A tally that cannot be read locks: its user
-    owns it, and can keep us, who lack root's capabilities, from reading and pam_faillock from counting.
+    It follows check_tally() and write_tally() of pam_faillock. A tally that cannot be read counts as locked:
+    the user owns the file, and can hide it from us, who lack root's capabilities.
     """
     settings, at = read(conf), now()
     if not settings.deny:
@@ -51,7 +51,7 @@ def would_lock(user: str, conf: str = CONF, now: Callable[[], float] = time.time
 
 
 def read(conf: str = CONF) -> FaillockSettings:
-    """The settings of a file; what is missing or makes no sense there is the default."""
+    """Read the settings of a file; what is missing or makes no sense is the default."""
     values: dict[str, str] = {}
     for line in (_contents(conf) or b"").decode(errors="replace").splitlines():
         name, *value = re.split(r"\s*=\s*|\s+", line.partition("#")[0].strip(), maxsplit=1)
@@ -68,7 +68,7 @@ def read(conf: str = CONF) -> FaillockSettings:
 
 
 def _failures(folder: str, user: str) -> list[int] | None:
-    """When the failures were that count; of a file that is torn, the whole records; None: cannot be told."""
+    """Return the times of the failures that count, of whole records only; None if the file cannot be read."""
     if not is_login_name(user):
         return []
     data = _contents(os.path.join(folder, user))
@@ -79,7 +79,7 @@ def _failures(folder: str, user: str) -> list[int] | None:
 
 
 def _contents(path: str) -> bytes | None:
-    """A file's beginning, b"" when there is none; None when it cannot be read, or is something else."""
+    """Return a file's beginning; b"" for no file, None if it cannot be read or is no plain file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:

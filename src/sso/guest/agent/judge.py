@@ -76,8 +76,8 @@ class Judge:
     def begin(self, id: int) -> None:
         """A peer session begins; whatever an older one had is revoked.
 
-        A login that goes on at the console waits until it is clear who comes: its own client gets its
-        outcome (`decide`), and by anybody else it is revoked.
+        A login that goes on at the console waits until the new client has shown who it is: the login's own
+        client gets the outcome (`decide`); any other client revokes it.
         """
         if self.login is not None and not self.login.told:
             self._revoke()
@@ -85,10 +85,10 @@ class Judge:
         self._newcomer.begin(opening=self.login is not None)
 
     def end(self, id: int, done: Callable[[], None] = lambda: None) -> None:
-        """A peer session is over: nothing that it was granted is left when this returns.
+        """A peer session is over: everything that it was granted is revoked when this returns.
 
-        What its client was told to do at the console goes on, unless this was somebody else's. `done` is
-        called when the next client finds nothing open but what this one has proved to be its own.
+        A login that goes on at the console is kept, unless another client began it. `done` is called when
+        the next client finds no open session, except one that this client has proved to be its own.
         """
         login = self.login
         if login is not None and login.told is not (login.claim.id == id):
@@ -98,7 +98,7 @@ class Judge:
         self._newcomer.lock(done)
 
     def gone(self, done: Callable[[], None]) -> None:
-        """The client has left: nothing that it was granted is left, and `done` when nobody can go on."""
+        """The client has left: revoke what it was granted; `done` when the console is locked."""
         self._revoke()
         self._current = None
         self._newcomer.settle()
@@ -106,7 +106,7 @@ class Judge:
         self._console.leave(lambda: self._tracker.client_gone(done))
 
     def _replaced(self) -> None:
-        """Whoever was let in before is not the client any more, nor who had a login begun that goes on."""
+        """Another client may be here: revoke what was granted to the one before, and a login that goes on."""
         if self.login is not None and self.login.told:
             self._revoke()
         self._present = None
@@ -131,7 +131,7 @@ class Judge:
             return
         if self.login is not None:
             self._revoke()
-            self._newcomer.begin(opening=False)  # what it may find is what is open now
+            self._newcomer.begin(opening=False)  # it can only find what is open now
         login = self.login = Opening(claim, secret)
         signed_in = self._present or (self.signed_in.who if self.signed_in is not None else None)
         self._newcomer.hear(claim, signed_in, self._outcomes.let_in(claim), lambda: self._heard(login))
@@ -194,7 +194,7 @@ class Judge:
         self._console.seat.look(looked)
 
     def _answer(self, login: Opening, decision: Decision) -> None:
-        """Tell the client; one that says who is in gets what is due to it first."""
+        """Tell the client the answer, after what its action wants done first."""
         action = decision.action
         code: int | None = decision.code
         if action is Action.REPEAT and login.known is not None:
@@ -231,7 +231,7 @@ class Judge:
         self._asking.begin(login, lambda: self._conclude("login-no-screen", Verdict.NO_LOGIN_SCREEN))
 
     def _ask_pam(self, login: Opening) -> None:
-        """Have PAM say that nothing is against the user, and then logind unlock the session."""
+        """Ask PAM whether the user may come in, then have logind unlock the session."""
         seated = login.unlocking = login.seated
         assert seated is not None  # it is locked
         login.timers.append(self._reactor.after(self._config.grant_seconds, self._late))
@@ -269,7 +269,7 @@ class Judge:
                 self._unlocked(login)
 
     def _unlocked(self, login: Opening) -> None:
-        """The session that was locked is the user's again; its cache gets the ticket, if that is newer."""
+        """The session is unlocked; its cache gets the ticket, if that is newer."""
         self._proofs.succeeded(login.guess)
         self._driver.settled()
         renewal = self._tickets.renewal(login.claim, self.signed_in)
@@ -285,7 +285,7 @@ class Judge:
             self._asking.screen_changed(self.login)
 
     def _late(self) -> None:
-        """The time of the grant is over, and with it the client's: what PAM has begun goes on."""
+        """The time of the grant is over, so the client gets its answer; what PAM has begun goes on."""
         login = self.login
         if login is None:
             return
@@ -334,7 +334,7 @@ class Judge:
         self._conclude("login-failed", Verdict.NOT_AUTHENTICATED)
 
     def _uncertain(self, login: Opening) -> None:
-        """A password was tried, and nobody saw what became of it; a ticket never counts."""
+        """A password was tried, and its result is unknown; a ticket never counts."""
         if login.claim.kind is Kind.PASSWORD:
             self._proofs.unknown(login.guess)
 
@@ -345,7 +345,7 @@ class Judge:
         login = self.login
         if login is None:
             return
-        if login.opened:  # it is a session, and the console locks it
+        if login.opened:  # it is a session now: `leave` locks it
             note("login-opened", session=login.claim.id, user=login.user, reason="client-gone")
         else:
             self._take_back(login)
@@ -364,7 +364,7 @@ class Judge:
             self._driver.cancel()
 
     def _let_go(self, login: Opening) -> Stage:
-        """Leave a connection that has opened no session: whatever its screen does, nothing comes of it."""
+        """Give up a connection that has opened no session: it can open none from here on."""
         connection, login.connection = login.connection, None
         if connection is None:
             return Stage.WAITING
@@ -382,7 +382,7 @@ class Judge:
         if code == Verdict.LOGGED_IN:
             self._present = claim.who
             self._console.back()
-            if not login.told:  # else another client may be there by now
+            if not login.told:  # after "told" another client may be there by now
                 self._newcomer.settle()
         if message != "login-repeated":
             self._outcomes.keep(claim, code, login.guess.digest)

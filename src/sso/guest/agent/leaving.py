@@ -9,7 +9,7 @@ from sso.guest.log import note
 from sso.guest.screens.driver import LoginDriver
 from sso.guest.seat.logind import Found, Seat, Seated
 
-LOCK_EVERY = 2.0  # seconds; a session that is just starting hears nobody
+LOCK_EVERY = 2.0  # seconds; a session that is just starting does not listen yet
 LATE = 5  # times that a session is told to lock before the log says that it does not
 
 
@@ -21,7 +21,7 @@ class Leaving:
         self.expects: Callable[[], bool] = lambda: False
         self._reactor, self._action, self._grace = reactor, config.disconnect, config.grace_seconds
         self._leaving: list[Callable[[], None]] = []
-        self._blind = 0  # how often nobody could tell who is there
+        self._blind = 0  # how often logind could not tell who is there
         self._told: dict[str, int] = {}  # how often each session was told to lock
         self._again: Timer | None = None
         self._log_off: Timer | None = None
@@ -110,7 +110,7 @@ class Leaving:
             self._wait(lambda: self.seat.lock_all())
             return
         if found.known and self._blind and self._again is not None:
-            self._again.cancel()  # now somebody can tell
+            self._again.cancel()  # logind answers again
             self._blind = 0
         still_open = [one for one in found.users if found.known and not self._is_done(one)]
         if not still_open and not (found.known and self.expects()):
@@ -121,7 +121,7 @@ class Leaving:
             )
 
     def _wait(self, lock: Callable[[], None], appeared: Sequence[Seated] = ()) -> None:
-        """Lock now and then; what has appeared since is told at once."""
+        """Lock every LOCK_EVERY seconds; tell a session that has appeared since at once."""
         if self._again is None or self._again.cancelled:
             lock()
             self._again = self._reactor.after(LOCK_EVERY, lambda: self.seat.look(self._lock))

@@ -3,8 +3,8 @@
 pam_sso in the locker's service is told to use it by `socket=`. Everybody may connect; the kernel says who
 it is, and the answer is yes only for the user whom an authentication of the console's client has just named.
 
-Nobody may send descriptors: closing a stranger's file can take as long as he likes (a socket that lingers, a
-file system of his own), also if it is never received. Before Linux 6.16 the kernel cannot refuse them.
+Nobody may send descriptors: closing a stranger's file can take as long as its owner likes (a lingering
+socket, a file system of the owner's), also if it is never received. Linux can refuse them since 6.16.
 """
 
 import socket
@@ -100,7 +100,7 @@ class LockerServer:
         get = request.operation is Operation.GET
         if get and request.user and self._verdict(locker.peer.uid, request.user, request.service):
             note("verdict-given", user=request.user, service=request.service)
-            # From here on nothing hurries the user: PAM may ask her for a new password.
+            # From here on nothing hurries the user: PAM may ask for a new password.
             locker.timer.cancel()
             locker.yes = Reply(Kind.IDENTITY, 0, request.user)
             records.send(locker.link, locker.yes)

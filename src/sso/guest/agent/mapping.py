@@ -22,10 +22,10 @@ from sso.guest.records import USER_SIZE, Who, is_login_name
 from sso.mech import KERBEROS
 
 MAPPING_SECONDS = 5.0
-RULE_MAX = 64  # octets: MAX_USERNAME of MIT krb5's kuserok, with its NUL one more
-NAME_ROOM = 4096  # octets: more than any name that can be used, so that a longer one is told from none
+RULE_MAX = 64  # bytes: MAX_USERNAME of MIT krb5's kuserok, with its NUL one more
+NAME_ROOM = 4096  # bytes: more than any name that can be used, so that a longer one is told from none
 LIBKRB5 = "libkrb5.so.3"
-STORE_SIZE = 240  # octets, with a NUL
+STORE_SIZE = 240  # bytes, with a NUL
 _LAYOUT = struct.Struct(f">BI{USER_SIZE}s{STORE_SIZE}s")
 
 
@@ -46,7 +46,7 @@ class Mapped(NamedTuple):
 
     @classmethod
     def unpack(cls, data: bytes) -> Self:
-        """What a worker has answered; no or half an answer is BROKEN."""
+        """Read the answer of a worker; none, or half of one, is BROKEN."""
         if len(data) != _LAYOUT.size:
             return cls(Eligibility.BROKEN)
         finding, uid, user, store = _LAYOUT.unpack(data)
@@ -54,7 +54,7 @@ class Mapped(NamedTuple):
 
 
 class Mapping(Protocol):
-    """Starts the answer to who a principal is here; Mapper is the real one."""
+    """Finds the local user of a principal; Mapper is the implementation."""
 
     def ask(self, who: Who, done: Callable[[Mapped], None]) -> Forked: ...
 
@@ -110,8 +110,8 @@ def _map_principal(principal: str, rules: Rules, passwd: Callable[[str], pwd.str
     if mapped.finding is not Eligibility.GOOD:
         return mapped
     entry = passwd(mapped.user)
-    # As the user: her .k5login may be on a file system that root cannot read, or must not trust. After the
-    # change of uid the kernel keeps other processes of hers from tracing this one.
+    # As the user: the .k5login may be on a file system that root cannot read, or must not trust. After the
+    # change of uid the kernel keeps the user's other processes from tracing this one.
     os.setgid(entry.pw_gid)
     os.initgroups(entry.pw_name, entry.pw_gid)
     os.setuid(entry.pw_uid)

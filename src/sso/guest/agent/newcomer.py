@@ -13,12 +13,12 @@ from sso.guest.log import note
 from sso.guest.records import Authenticated, Kind, Who
 from sso.guest.seat.logind import Found
 
-RENEWAL_SECONDS = 10.0  # from its beginning: a step of the protocol's, and a renewal asks no person
+RENEWAL_SECONDS = 10.0  # from its beginning, as for a step of the protocol: a renewal asks no person
 
 
 class _State(Enum):
     NOBODY = auto()  # no new client, or none that found anything open
-    LOOKING = auto()  # what it finds is still to be told
+    LOOKING = auto()  # logind has not answered yet what it finds
     WATCHED = auto()  # it found an open session, and has not proved anything
     LOCKING = auto()  # until the screen is locked
 
@@ -33,7 +33,7 @@ class Newcomer:
     def __init__(self, reactor: Reactor, console: Leaving, left: Callable[[], None]) -> None:
         self._reactor, self._console, self._left = reactor, console, left
         self._state = _State.NOBODY
-        self._began = 0  # so that an answer about an earlier one is known
+        self._began = 0  # a number, so that an answer about an earlier client is recognised
         self._opening = False  # a login of the client before goes on, and may open a session any moment
         self._waiting: list[Callable[[], None]] = []
         self._timer: Timer | None = None
@@ -44,7 +44,7 @@ class Newcomer:
         return self._state is _State.LOCKING
 
     def begin(self, opening: bool) -> None:
-        """A peer session begins. Nothing of it is answered before it is known what it finds.
+        """A peer session begins. Its client is answered only when it is known what it finds open.
 
         `opening`: a login that another client has begun goes on, which is as good as an open session.
         """
@@ -73,12 +73,12 @@ class Newcomer:
             self.lock(go_on)
 
     def settle(self) -> None:
-        """There is nothing to watch: it has proved to be who is signed in, or has left, and all is locked."""
+        """Watch no more: the client has proved to be who is signed in, or has left, and all is locked."""
         if self._state is not _State.LOCKING:
             self._forget()
 
     def lock(self, done: Callable[[], None]) -> None:
-        """Call back when the client finds nothing open: at once when it never did."""
+        """Lock what the client found open, then call back; at once if it found nothing open."""
         if self._state is _State.NOBODY:
             done()
             return

@@ -12,7 +12,7 @@ from sso.guest.records import PASSWORD_MAX, SECRET_MAX, Authenticated, Kind, Who
 from sso.guest.seat.logind import Seated
 from sso.mech import KERBEROS
 
-TOKEN_SIZE = 32  # octets
+TOKEN_SIZE = 32  # bytes
 
 
 class SignedIn:
@@ -96,7 +96,7 @@ def new_token() -> str:
 
 
 def usable(claim: Authenticated, secret: int | None) -> bool:
-    """Whether the secret is a plain file of a size that the PAM module takes; its octets are not read.
+    """Whether the secret is a plain file of a size that the PAM module takes; its bytes are not read.
 
     A ticket belongs to a name of Kerberos: of another namespace it would be somebody else's.
     """

@@ -40,7 +40,7 @@ class _PamRecord(Record):
 
 
 class Request(_PamRecord):
-    """What the PAM module says: 704 octets. Texts are "" where it knows nothing."""
+    """What the PAM module says: 704 bytes. Texts are "" where it knows nothing."""
 
     LAYOUT: ClassVar[struct.Struct] = struct.Struct(f"4sBB2s64s64s{USER_SIZE}s72s240s")
     operation: Operation
@@ -68,7 +68,7 @@ class Request(_PamRecord):
 
 
 class Reply(_PamRecord):
-    """The answer to a GET: 320 octets, with a descriptor for kinds 1 and 2.
+    """The answer to a GET: 320 bytes, with a descriptor for kinds 1 and 2.
 
     The answer to every later request but CLOSED is a yes: kind IDENTITY, with the user of the grant.
     """

@@ -79,7 +79,7 @@ class Peers:
     """Who may ask: root, in no login session of its own, and where systemd runs, below `cgroup`.
 
     A program that a signed-in person started (su, sudo) has a login uid and another cgroup. So has the
-    process by which GDM proves a user again at her lock screen: while she is to be unlocked, it may ask.
+    process in which GDM authenticates a user again at the lock screen; it may ask while that is awaited.
     """
 
     def __init__(

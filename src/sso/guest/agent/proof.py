@@ -44,7 +44,7 @@ class Proofs:
         return Guess(user, claim.kind, sealed)
 
     def worth(self, guess: Guess, known: bytes | None = None) -> Worth:
-        """What `refusal`, which is called once, says of a claim, in the word of the rules."""
+        """Call `refusal` once, and return its answer in the words of the rules."""
         return _WORTH[self.refusal(guess, known), known is not None]
 
     def refusal(self, guess: Guess, known: bytes | None = None) -> Verdict | None:

@@ -1,6 +1,6 @@
 """The session that the agent has opened: tracked from OPENED until its PAM connection ends.
 
-Whether the screen shows it, logind tells; until then it is nobody's who could be told "signed in".
+logind tells whether the screen shows it; until then no client is told "signed in".
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from sso.guest.log import note
 from sso.guest.seat.logind import Found, Seated
 
 APPEAR_SECONDS = 60.0  # for a session that was opened to come to the front
-SWITCH_SECONDS = 10.0  # for a screen to come to the end of an unlocking that was taken back under way
+SWITCH_SECONDS = 10.0  # for a screen to end an unlocking that was taken back while it ran
 
 
 class Tracker:
@@ -65,7 +65,7 @@ class Tracker:
             close(secret)
 
     def client_gone(self, done: Callable[[], None]) -> None:
-        """The session is locked, and its client has left."""
+        """Park the ticket, if that is wanted: the session is locked, and its client has left."""
         if self.session is None:
             done()
         else:
@@ -85,7 +85,7 @@ class Tracker:
             session.appeared = True
 
     def unlocking_revoked(self) -> None:
-        """A screen that PAM has let through may still show what nobody is there for any more."""
+        """Expect an open session: PAM has said yes to a screen, which may still unlock."""
         self._switching = self._reactor.clock() + SWITCH_SECONDS
 
     def whose(self, uid: int) -> Ours:
@@ -108,7 +108,7 @@ class Tracker:
         return AtSeat.BEHIND if _is_behind(seated, found.active) else AtSeat.ASIDE
 
     def _expects(self) -> bool:
-        """Whether a session may still come to the front that nobody could lock before."""
+        """Whether a session may still come to the front that could not be locked before."""
         self.look()
         now, session = self._reactor.clock(), self.session
         coming = session is not None and not session.appeared and now < session.since + APPEAR_SECONDS

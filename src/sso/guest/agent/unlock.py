@@ -48,7 +48,7 @@ class Unlocker:
         self.revoked: Callable[[], None] = lambda: None
 
     def check(self, login: Opening, seated: Seated, done: Callable[[Verdict], None]) -> Forked:
-        """Ask PAM; when it has nothing against her, have the session unlocked. `done` gets PAM's answer."""
+        """Ask PAM about the user; unlock the session if PAM says yes. `done` gets PAM's answer."""
 
         def checked(found: Checked) -> None:
             if found is Checked.GOOD:
@@ -61,7 +61,7 @@ class Unlocker:
         return self._checker.account(self._service, login.user, seated.tty, checked)
 
     def offer(self, login: Opening, seated: Seated) -> None:
-        """Her screen may be locked without that logind knows: a locker that asks gets a verdict."""
+        """Keep a verdict for a locker that asks: a screen may be locked although logind does not know it."""
         claim = login.claim
         proved = claim.kind is not Kind.IDENTITY or self._config.accepts_identity(claim.mechanism)
         if not proved or not seated.graphical or self._console.driver.unlocks:

@@ -85,7 +85,7 @@ class _Login:
     def password(self) -> Checked:
         code = self._pam.pam_authenticate(self._handle, SILENT | DISALLOW_NULL_AUTHTOK)
         if self._secret is not None:
-            return Checked.REFUSED  # nobody wanted it: neither right nor wrong, whatever the stack says
+            return Checked.REFUSED  # no module asked for the password: it is neither right nor wrong
         # Stacks name a failure as they like (behind pam_faillock it is PAM_PERM_DENIED), and it was counted.
         return Checked.GOOD if code == SUCCESS else Checked.WRONG
 

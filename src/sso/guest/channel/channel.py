@@ -141,7 +141,7 @@ class Channel:
         if life.pulse in ready:
             if os.read(life.pulse, 64):
                 self._heard = self._clock()
-            else:  # closed, as at every exit; how it ends is told by its status
+            else:  # closed, as at every exit; the exit code tells how it ended
                 self._life = life._replace(beating=False)
         if life.pidfd in ready:
             self._child_ended(life)
@@ -165,7 +165,7 @@ class Channel:
         try:
             received = records.receive(self._agent, records.Confirm)
             if received is not None and not self._unconfirmed:
-                # Counted, it would stand for the end of the next session, whose grants are still there.
+                # If it counted, it would confirm the end of the next session before that one is revoked.
                 raise RemoteProtocolError("a confirmation that nobody waits for")
         except RemoteProtocolError as error:
             self._note("record-malformed", str(error))

@@ -91,7 +91,7 @@ def run(
 ) -> int:
     """Hold one conversation on the port and return how it ended, as an exit code.
 
-    `confined` is called when the first words are written, before an octet of the peer is read.
+    `confined` is called when the first words are written, before a byte of the peer is read.
     """
     beat = partial(_beat, pulse)
     acceptance = Acceptance(acceptor, pairs, beat)
@@ -113,4 +113,4 @@ def _beat(pulse: int) -> None:
     try:
         os.write(pulse, b".")
     except BlockingIOError:
-        pass  # the channel process is behind; what it has not read yet says the same
+        pass  # the pipe is full: the unread beats say the same

@@ -58,7 +58,7 @@ class Acceptance:
         return code if reply[:1] == VERDICT and len(reply) == 5 and is_code(code) else None
 
     def ask(self, head: bytes, body: bytes | bytearray = b"") -> bytearray:
-        """One request in two parts, and its reply without the first octet, in a buffer that may be wiped."""
+        """One request in two parts, and its reply without the first byte, in a buffer that may be wiped."""
         self._send(head, body)
         reply = self._receive(self._wait())
         if reply[:1] == YES:

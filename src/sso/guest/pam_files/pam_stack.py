@@ -215,9 +215,7 @@ def lines(text: str) -> Iterator[Line]:
             raise ConfigError(f"PAM cannot read this line, or not always in the same way: {line.strip()!a}")
         parts.append(line)
         if sum(map(len, parts)) > LINE_MAX:
-            raise ConfigError(
-                f"PAM does not always read a line of more than {LINE_MAX} octets: {line[:60]!a}"
-            )
+            raise ConfigError(f"PAM does not always read a line of more than {LINE_MAX} bytes: {line[:60]!a}")
         if not joins:
             yield Line("".join(parts))
             parts.clear()

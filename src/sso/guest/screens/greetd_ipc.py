@@ -79,7 +79,7 @@ class Greetd:
             self._link.sendall(message)
             (length,) = _LENGTH.unpack(self._receive(_LENGTH.size))
             if not 0 < length <= MESSAGE_MAX:
-                raise RemoteProtocolError(f"greetd sends a message of {length} octets")
+                raise RemoteProtocolError(f"greetd sends a message of {length} bytes")
             return _reply(self._receive(length))
         except OSError as error:
             raise RemoteProtocolError(f"greetd does not answer: {error.strerror or error}") from None

@@ -1,4 +1,4 @@
-"""Any octets have an answer; what is cut, spliced or in another order counts only where it is whole."""
+"""Any bytes have an answer; what is cut, spliced or in another order counts only where it is whole."""
 
 import pytest
 from hypothesis import example, given, settings
@@ -15,7 +15,7 @@ KEYS = (site(), portal(), trusted(OTHER, "entries", "openings", name="other"))
 @example(b"[x-sso-entry]\n")
 @example(b"[x-sso-entry]\nsignature=\n[x-sso-signature]\nsignature=\n")
 @example(b"[x-sso-signature]\n" * 3)
-def test_any_octets_have_an_answer(octets: bytes) -> None:
+def test_any_bytes_have_an_answer(octets: bytes) -> None:
     found = look(octets, ASKED, *KEYS)
     assert found.entry is None and found.opening is None
 
