@@ -154,8 +154,9 @@ def test_a_ticket_never_counts_as_a_failed_attempt(make_stage: MakeStage) -> Non
 @pytest.mark.parametrize("unlocking", [False, True])
 @pytest.mark.parametrize("before", [step for step in Step if step not in (Step.WAITING, Step.ENDED)])
 @pytest.mark.parametrize("after", list(Step))
-def test_every_step_has_one_meaning(before: Step, after: Step, unlocking: bool) -> None:
-    found = meaning(before, after, unlocking=unlocking)
+@pytest.mark.parametrize("kind", [Kind.PASSWORD, Kind.KERBEROS])
+def test_every_step_has_one_meaning(before: Step, after: Step, kind: Kind, unlocking: bool) -> None:
+    found = meaning(before, after, kind, unlocking=unlocking)
     assert (found is Meaning.OPEN) is (after is Step.OPENED)
     assert found is not Meaning.WRONG or (before, after, unlocking) == (Step.TRIED, Step.ENDED, False)
     ends = found in (Meaning.WRONG, Meaning.REFUSED, Meaning.LEFT)

@@ -74,7 +74,8 @@ class PamDesk:
                 self._hearing.refused(login)  # it was over before anybody saw it
         elif login is not None:
             login.path = path or login.path
-            self._actions(before)[meaning(before, connection.stage, unlocking=login.unlocking is not None)](
+            unlocking = login.unlocking is not None
+            self._actions(before)[meaning(before, connection.stage, connection.kind, unlocking=unlocking)](
                 login
             )
 
@@ -96,7 +97,9 @@ class PamDesk:
 
     def _wait_for_seat(self, login: Opening, before: Stage) -> None:
         """PAM has left without a word. Some screens do so although they unlock: the seat will tell."""
+        login.left = before
         if before is not Stage.ESTABLISHED:
-            end = self._actions(before)[meaning(before, Stage.ENDED, unlocking=False)]
+            kind = login.claim.kind
+            end = self._actions(before)[meaning(before, Stage.ENDED, kind, unlocking=False)]
             login.timers.append(self._reactor.after(UNLOCKED_SECONDS, lambda: end(login)))
         self._hearing.proved(login)

@@ -358,7 +358,7 @@ class Judge:
         if unlocking and (login.proved or login.connection is not None):
             self._tracker.unlocking_revoked()
         asked = unlocking and login.worker is not None
-        if self._let_go(login) is Stage.TRIED or asked:
+        if Stage.TRIED in (self._let_go(login), login.left) or asked:
             self._uncertain(login)
         if login.triggers:
             self._driver.cancel()

@@ -6,7 +6,7 @@ import stat
 from sso.daemon.forked import Forked
 from sso.daemon.reactor import Timer
 from sso.guest.agent.attempts import Answered, Guess
-from sso.guest.agent.pam_socket import PamConnection
+from sso.guest.agent.pam_socket import PamConnection, Stage
 from sso.guest.agent.rules import LoginFacts
 from sso.guest.records import PASSWORD_MAX, SECRET_MAX, Authenticated, Kind, Who
 from sso.guest.seat.logind import Seated
@@ -49,6 +49,7 @@ class Opening:
     session at the seat, `unlocking` the same when it is to be unlocked. `told`: its peer session has heard
     that the console asks something; the login goes on. `path`: the cache that was made for it. `store`: the
     user's default cache, where the ticket is to go there. `proved`: the locked session may open any moment.
+    `left`: the stage at which PAM has left a locked session, which the seat has not shown yet.
     `awaited`: PAM is through, and the seat is watched for the session. `opened`: it is open, and tracked as
     SignedIn.
     """
@@ -63,6 +64,7 @@ class Opening:
         self.worker: Forked | None = None
         self.unlocking: Seated | None = None
         self.connection: PamConnection | None = None
+        self.left: Stage | None = None
         self.token = self.path = self.store = ""
         self.told = self.proved = self.awaited = self.opened = False
         self.triggers = 0

@@ -3,6 +3,7 @@
 from enum import Enum, auto
 
 from sso.guest.agent.pam_socket import Stage
+from sso.guest.records import Kind
 
 
 class Meaning(Enum):
@@ -16,14 +17,17 @@ class Meaning(Enum):
     REFUSED = auto()  # the account may not sign in now, or the screen gave up; no secret was wrong
 
 
-def meaning(before: Stage, stage: Stage, *, unlocking: bool) -> Meaning:
-    """What the step from `before` to `stage` means; `unlocking`: there is a session, and it is locked."""
+def meaning(before: Stage, stage: Stage, kind: Kind, *, unlocking: bool) -> Meaning:
+    """What the step from `before` to `stage` means; `unlocking`: there is a session, and it is locked.
+
+    `kind` is what was handed out.
+    """
     if stage is Stage.OPENED:
         return Meaning.OPEN
     if stage is Stage.ESTABLISHED and unlocking:
         return Meaning.PROVED
     if stage is not Stage.ENDED:
         return Meaning.WORKING
-    if unlocking:
-        return Meaning.LEFT  # some screens do so although they unlock
+    if unlocking and (before, kind) != (Stage.GIVEN, Kind.PASSWORD):
+        return Meaning.LEFT  # some screens do so although they unlock, but not by a password none has tried
     return Meaning.WRONG if before is Stage.TRIED else Meaning.REFUSED
