@@ -8,8 +8,6 @@ import pytest
 from beds_agent import Asked, FakeDriver, MakeStage, Stage, has, let_in
 
 from sso.guest.agent.desk import UNLOCKED_SECONDS
-from sso.guest.agent.pam_socket import Stage as Step
-from sso.guest.agent.steps import Meaning, meaning
 from sso.guest.agent.tracking import APPEAR_SECONDS, SWITCH_SECONDS
 from sso.guest.records import Kind, Operation
 from sso.guest.seat.logind import Found, Seated
@@ -149,18 +147,6 @@ def test_a_ticket_never_counts_as_a_failed_attempt(make_stage: MakeStage) -> Non
             asked.hang_up()
             assert stage.outcome() == (id, DENIED)
             stage.end(id)
-
-
-@pytest.mark.parametrize("unlocking", [False, True])
-@pytest.mark.parametrize("before", [step for step in Step if step not in (Step.WAITING, Step.ENDED)])
-@pytest.mark.parametrize("after", list(Step))
-@pytest.mark.parametrize("kind", [Kind.PASSWORD, Kind.KERBEROS])
-def test_every_step_has_one_meaning(before: Step, after: Step, kind: Kind, unlocking: bool) -> None:
-    found = meaning(before, after, kind, unlocking=unlocking)
-    assert (found is Meaning.OPEN) is (after is Step.OPENED)
-    assert found is not Meaning.WRONG or (before, after, unlocking) == (Step.TRIED, Step.ENDED, False)
-    ends = found in (Meaning.WRONG, Meaning.REFUSED, Meaning.LEFT)
-    assert ends is (after is Step.ENDED)
 
 
 # The console asks

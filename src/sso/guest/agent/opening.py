@@ -6,8 +6,11 @@ import stat
 from sso.daemon.forked import Forked
 from sso.daemon.reactor import Timer
 from sso.guest.agent.attempts import Answered, Guess
-from sso.guest.agent.pam_socket import PamConnection, Stage
+from sso.guest.agent.pam_socket import PamConnection
 from sso.guest.agent.rules import LoginFacts
+from sso.guest.agent.rules_end import LoginProgress
+from sso.guest.agent.rules_entry import UnderWay
+from sso.guest.agent.steps import Stage
 from sso.guest.records import PASSWORD_MAX, SECRET_MAX, Authenticated, Kind, Who
 from sso.guest.seat.logind import Seated
 from sso.mech import KERBEROS
@@ -74,6 +77,17 @@ class Opening:
     def principal(self) -> str:
         return self.claim.principal
 
+    @property
+    def progress(self) -> LoginProgress:
+        """How far it is, for the rules of its end."""
+        connection, unlocking = self.connection, self.unlocking is not None
+        stage = self.left or (connection.stage if connection is not None else Stage.WAITING)
+        asked = unlocking and self.worker is not None
+        left, triggered = self.left is not None, self.triggers > 0
+        return LoginProgress(
+            self.claim.kind, stage, left, unlocking, asked, self.proved, self.opened, triggered
+        )
+
     def take_secret(self) -> int | None:
         """The secret's descriptor, from here on the caller's."""
         secret, self.secret = self.secret, None
@@ -90,6 +104,13 @@ class Opening:
         for timer in self.timers:
             timer.cancel()
         close(self.take_secret())
+
+
+def under_way(login: Opening | None) -> UnderWay:
+    """The login that is under way, as its client knows it."""
+    if login is None:
+        return UnderWay.NONE
+    return UnderWay.TOLD if login.told else UnderWay.WAITED_FOR
 
 
 def new_token() -> str:
