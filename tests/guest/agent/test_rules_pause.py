@@ -37,7 +37,7 @@ def test_the_user_is_asked_for_once_and_forgotten_once() -> None:
 
 def test_nobody_saw_what_became_of_it() -> None:
     times = {str(count): count for count in (1, 2, 3)}
-    facts = {"of user": times, "kind": KINDS, "on console": {"0": 0} | times}
+    facts: dict[str, Any] = {"of user": times, "kind": KINDS, "on console": {"0": 0} | times}
 
     def say(of_user: int, kind: Kind, on_console: int) -> object:
         return unseen_end(kind, of_user, on_console)
