@@ -9,8 +9,6 @@ from beds_agent import Asked, MakeStage, Stage, given, go, has, let_in
 from fake_surroundings import FakeDriver
 
 from sso.guest.agent.pam_records import Operation
-from sso.guest.agent.pam_socket import Stage as Step
-from sso.guest.agent.steps import Meaning, meaning
 from sso.guest.agent.tracking import APPEAR_SECONDS
 from sso.guest.records import Kind
 from sso.guest.seat.logind import Found, Seated
@@ -136,17 +134,6 @@ def test_a_ticket_never_counts_as_a_failed_attempt(make_stage: MakeStage) -> Non
             asked.hang_up()
             assert stage.outcome() == (id, DENIED)
             stage.end(id)
-
-
-@pytest.mark.parametrize("unlocking", [False, True])
-@pytest.mark.parametrize("before", [step for step in Step if step not in (Step.WAITING, Step.ENDED)])
-@pytest.mark.parametrize("after", list(Step))
-def test_every_step_has_one_meaning(before: Step, after: Step, unlocking: bool) -> None:
-    found = meaning(before, after, unlocking=unlocking)
-    assert (found is Meaning.OPEN) is (after is Step.OPENED)
-    assert found is not Meaning.WRONG or (before, after, unlocking) == (Step.TRIED, Step.ENDED, False)
-    ends = found in (Meaning.WRONG, Meaning.REFUSED, Meaning.LEFT)
-    assert ends is (after is Step.ENDED)
 
 
 # The console asks

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import rule_tables
 
 from sso.guest import log
 from sso.guest.agent import rules
@@ -26,7 +27,8 @@ from sso.guest.agent.rules import (
 )
 from sso.guest.records import Kind, Verdict
 
-PAGE = Path(__file__).parents[3] / "docs" / "login-rules.md"
+# Tables 1 to 7, which are one; the others are read one by one (rule_tables).
+PAGE = rule_tables.PAGE.partition("\n## 8. ")[0]
 KINDS = (Kind.PASSWORD, Kind.KERBEROS, Kind.IDENTITY)
 YES_NO = (False, True)
 # The columns: the fact, and the word of each value.
@@ -57,9 +59,9 @@ class Row:
 
 
 def read_rows() -> list[Row]:
-    """All rows of the page's tables that have a column `do`, from the top."""
+    """All rows of tables 1 to 7 that have a column `do`, from the top."""
     found, head = list[Row](), list[str]()
-    for line in PAGE.read_text(encoding="utf-8").splitlines():
+    for line in PAGE.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if not line.startswith("|"):
             head = []
@@ -236,7 +238,6 @@ def test_the_rules_are_pure() -> None:
 
 
 def test_the_page_names_every_fact_and_value() -> None:
-    text = PAGE.read_text(encoding="utf-8")
-    assert {column for column in WORDS if f"| {column} | " not in text} == set()
+    assert {column for column in WORDS if f"| {column} | " not in PAGE} == set()
     assert set(VALUES) == set(FACTS)
     assert all(issubclass(type(one), Enum | bool | None) for values in VALUES.values() for one in values)

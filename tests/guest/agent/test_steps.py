@@ -1,12 +1,17 @@
 """The steps of a login at the PAM socket: each is a question, and can be taken back."""
 
+from itertools import product
+from typing import Any
+
 import pytest
 from beds_agent import GET, MakeStage, armed, connect
+from rule_tables import YES_NO, faults, imports, words
 
 from sso.guest import log, records
+from sso.guest.agent import steps as steps_module
 from sso.guest.agent.pam_records import Operation, Reply, Request
-from sso.guest.agent.pam_socket import Stage as Reached
-from sso.guest.agent.pam_socket import next_stage
+from sso.guest.agent.steps import Ask, Meaning, PamStep, Whose, meaning, next_stage, unseen
+from sso.guest.agent.steps import Stage as Reached
 from sso.guest.records import Kind
 
 
@@ -16,23 +21,54 @@ def steps(kind: Kind) -> list[Operation]:
     return [*tried, Operation.HELD, Operation.ESTABLISHED, Operation.HELD, Operation.OPENED]
 
 
-@pytest.mark.parametrize(
-    ("stage", "kind", "good"),
-    [
-        (Reached.WAITING, Kind.KERBEROS, ""),
-        (Reached.GIVEN, Kind.PASSWORD, "TRIED"),
-        (Reached.GIVEN, Kind.KERBEROS, "ESTABLISHED HELD"),
-        (Reached.GIVEN, Kind.IDENTITY, "ESTABLISHED HELD"),
-        (Reached.TRIED, Kind.PASSWORD, "PASSED"),
-        (Reached.PASSED, Kind.PASSWORD, "ESTABLISHED HELD"),
-        (Reached.ESTABLISHED, Kind.KERBEROS, "OPENED HELD"),
-        (Reached.OPENED, Kind.KERBEROS, ""),
-        (Reached.ENDED, Kind.KERBEROS, ""),
-    ],
-)
-def test_only_the_steps_of_the_table_lead_on(stage: Reached, kind: Kind, good: str) -> None:
-    after = {operation.name: next_stage(stage, kind, operation) for operation in Operation}
-    assert {name for name, reached in after.items() if reached is not Reached.ENDED} == set(good.split())
+HANDED_OUT = {kind.name.lower(): kind for kind in Kind}
+
+
+def test_what_pams_module_may_ask() -> None:
+    """Table 11 of docs/login-rules.md, for every case."""
+    asks: dict[str, Any] = {operation.name: operation for operation in Operation} | {"hang-up": None}
+    facts: dict[str, Any] = {
+        "user": {"another": False, "the grant's": True},
+        "answer due": YES_NO,
+        "asks": asks,
+        "stage": words(Reached),
+        "handed out": HANDED_OUT,
+    }
+
+    def say(named: bool, opening: bool, asked: Operation | None, stage: Reached, kind: Kind) -> Reached:
+        return next_stage(Ask(stage, kind, asked, named, opening))
+
+    assert faults(11, ("leads to",), facts, say) == []
+
+
+def test_what_a_step_means() -> None:
+    """Table 12, for every case."""
+    facts: dict[str, Any] = {
+        "of": words(Whose),
+        "before": words(Reached),
+        "after": words(Reached),
+        "handed out": HANDED_OUT,
+        "unlocking": YES_NO,
+    }
+    assert faults(12, ("means",), facts, lambda *one: meaning(PamStep(*one))) == []
+
+
+def test_what_it_means_that_the_seat_shows_nothing() -> None:
+    """Table 13, for every case."""
+    assert faults(13, ("means",), {"left at": words(Reached)}, unseen) == []
+
+
+def test_only_a_password_that_was_tried_is_wrong_and_only_the_login_hears_it() -> None:
+    for of, before, after, kind, unlocking in product(Whose, Reached, Reached, Kind, (False, True)):
+        found = meaning(PamStep(of, before, after, kind, unlocking))
+        if found is Meaning.WRONG:
+            assert (of, before, after) == (Whose.LOGIN, Reached.TRIED, Reached.ENDED)
+        if after is Reached.ENDED and of is not Whose.NOTHING:
+            assert found not in (Meaning.NOTHING, Meaning.WORKING, Meaning.OPEN, Meaning.PROVED)
+
+
+def test_the_steps_are_pure() -> None:
+    assert imports(steps_module) == {"enum", "typing", "sso.guest.records", "sso.guest.agent.pam_records"}
 
 
 @pytest.mark.parametrize("kind", [Kind.PASSWORD, Kind.KERBEROS])

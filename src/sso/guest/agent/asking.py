@@ -5,12 +5,12 @@ from collections.abc import Callable
 from sso.daemon.reactor import Reactor
 from sso.guest.agent.grant import Grant, Grants
 from sso.guest.agent.opening import Opening, new_token
+from sso.guest.agent.rules_end import ScreenEvent, ScreenFacts, ScreenStep, screen_step
 from sso.guest.log import note
 from sso.guest.records import Kind
 from sso.guest.screens.driver import LoginDriver
 
 SCREEN_SECONDS = 20.0  # for a login screen to be there at all: the machine may just be booting
-TRIGGERS_MAX = 3  # how often one login is begun on a screen that comes and goes
 
 
 class Asking:
@@ -23,23 +23,28 @@ class Asking:
         """Arm the credential of a login, and tell the screen when it is ready; `late` if it never is."""
 
         def is_there() -> None:
-            if not login.triggers and login.connection is None:
+            if self._step(login, ScreenEvent.TOO_LATE) is ScreenStep.NO_SCREEN:
                 late()
 
         self._grant(login, self._seconds)
         login.timers.append(self._reactor.after(SCREEN_SECONDS, is_there))
         if self._driver.retry:
-            login.timers.append(self._reactor.after(self._driver.retry, lambda: self._retry(login)))
+            retry = self._reactor.after(self._driver.retry, lambda: self.happens(login, ScreenEvent.RETRY))
+            login.timers.append(retry)
         note("login-asked", session=login.claim.id, user=login.user, tty=self._driver.place)
-        self.screen_changed(login)
+        self.happens(login, ScreenEvent.READY)
 
-    def screen_changed(self, login: Opening) -> None:
-        """The screen may be ready: begin the login that waits for it."""
-        if not len(self._grants) or login.triggers >= TRIGGERS_MAX:
-            return
-        if login.triggers and self._driver.retry:
-            return  # it was told, and may still ask
-        self._trigger(login)
+    def happens(self, login: Opening, event: ScreenEvent) -> None:
+        """Tell the screen of the login that waits for it, if this is a reason to."""
+        step = self._step(login, event)
+        if step is ScreenStep.TELL_AGAIN:
+            self._grant(login, self._seconds - self._driver.retry)
+        if step in (ScreenStep.TELL, ScreenStep.TELL_AGAIN):
+            self._trigger(login)
+
+    def _step(self, login: Opening, event: ScreenEvent) -> ScreenStep:
+        armed, fetched = bool(len(self._grants)), login.connection is not None
+        return screen_step(ScreenFacts(event, armed, fetched, login.triggers, bool(self._driver.retry)))
 
     def _grant(self, login: Opening, seconds: float) -> None:
         driver, claim = self._driver, login.claim
@@ -52,9 +57,3 @@ class Asking:
     def _trigger(self, login: Opening) -> None:
         if self._driver.ready(login.user) and self._driver.trigger(login.user, login.token):
             login.triggers += 1
-
-    def _retry(self, login: Opening) -> None:
-        """A screen that was told and has not asked is told again, with another token."""
-        if login.triggers and len(self._grants):
-            self._grant(login, self._seconds - self._driver.retry)
-            self._trigger(login)

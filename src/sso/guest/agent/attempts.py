@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, NamedTuple, TypeVar
 
+from sso.guest.agent.rules_pause import ByHand, PauseFacts, PauseStep, UnseenStep, is_kept, pause, unseen_end
 from sso.guest.records import Authenticated, Kind, Verdict, Who
 from sso.guest.seat import utmp
 
@@ -20,7 +21,6 @@ KEPT_SECONDS = 86400.0  # a younger record is not dropped for a new user's
 ENTRIES_MAX = 1024  # entries of each memory
 DIGEST_SIZE = 32
 NO_DIGEST = bytes(DIGEST_SIZE)
-_OF_A_PASSWORD = (Verdict.LOGGED_IN, Verdict.DENIED)
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -90,22 +90,30 @@ class Attempts:
 
     def paused(self, guess: Guess) -> bool:
         """Whether nothing may be compared or tried for this guess now."""
-        key, now = (guess.user, guess.kind), self._clock()
-        record = self._users.get(key)
-        if record is not None and record.failures >= STOP_AFTER:
-            if not self._by_hand(guess.user, record.stopped_at):
-                return True
+        record, now = self._users.get((guess.user, guess.kind)), self._clock()
+        facts = self._remembered(guess, now)
+        step = pause(facts)
+        if step is PauseStep.ASK_BY_HAND and record is not None:
+            by_hand = self._by_hand(guess.user, record.stopped_at)
+            step = pause(facts._replace(by_hand=ByHand.YES if by_hand else ByHand.NO))
+        if step is PauseStep.FORGET:
             self.succeeded(guess)
-            record = None
-        if record is not None and now < record.until:
-            if guess.kind is Kind.PASSWORD:
-                record.until = max(record.until, now + PAUSES[0])
-            return True
-        if guess.kind is not Kind.PASSWORD:
-            return False  # however many passwords have failed
-        if record is None and self._is_full(now):
-            return True
-        return now < self._console.until
+            step = pause(self._remembered(guess, now))
+        if step is PauseStep.LONGER and record is not None:
+            record.until = max(record.until, now + PAUSES[0])
+        return step is not PauseStep.FREE
+
+    def _remembered(self, guess: Guess, now: float) -> PauseFacts:
+        record = self._users.get((guess.user, guess.kind))
+        return PauseFacts(
+            guess.kind,
+            stopped=record is not None and record.failures >= STOP_AFTER,
+            by_hand=ByHand.NOT_ASKED,
+            in_pause=record is not None and now < record.until,
+            remembered=record is not None,
+            full=self._is_full(now),
+            console_in_pause=now < self._console.until,
+        )
 
     def failed_before(self, guess: Guess) -> tuple[bytes, ...]:
         """The sealed digests of this user that failed since the last success."""
@@ -130,15 +138,17 @@ class Attempts:
 
     def unknown(self, guess: Guess) -> None:
         """A credential was handed out and nobody saw what became of it."""
-        record = self._of_user(guess)
+        record, on_console = self._of_user(guess), 0
         record.unknown += 1
-        if record.unknown > 1:
-            self.failed(guess)
-        elif guess.kind is Kind.PASSWORD:
+        if guess.kind is Kind.PASSWORD:
             console = self._at_console()
             console.unknown += 1
-            if console.unknown > 1:
-                self._pause(console)
+            on_console = console.unknown
+        step = unseen_end(guess.kind, record.unknown, on_console)
+        if step is UnseenStep.FAIL:
+            self.failed(guess)
+        elif step is UnseenStep.PAUSE_CONSOLE:
+            self._pause(self._at_console())
 
     def succeeded(self, guess: Guess) -> None:
         """The user has proved it: forget the failures of this kind of proof."""
@@ -200,9 +210,8 @@ class Outcomes:
         self._kept: Bounded[tuple[bytes, Who, Kind], tuple[float, Answered]] = Bounded()
 
     def keep(self, claim: Authenticated, code: int, digest: bytes = NO_DIGEST) -> None:
-        """Remember an answer, unless it is "later" or the attempt id is all zeros, which means none."""
-        kept = code in _OF_A_PASSWORD if claim.kind is Kind.PASSWORD else code != Verdict.TRY_LATER
-        if any(claim.attempt) and kept and self.find(claim) is None:
+        """Remember an answer. An attempt id of zeros is none, and "later" is no answer to keep to."""
+        if is_kept(claim.kind, code, named=any(claim.attempt), answered=self.find(claim) is not None):
             self._kept[_key(claim)] = self._clock() + OUTCOME_SECONDS, Answered(code, digest)
 
     def left(self) -> None:

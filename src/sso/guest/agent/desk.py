@@ -5,14 +5,21 @@ from typing import Protocol
 
 from sso.daemon.reactor import Reactor
 from sso.guest.agent.grant import Grant, Grants
-from sso.guest.agent.opening import Opening, close
+from sso.guest.agent.opening import Opening, SignedIn, close
 from sso.guest.agent.pam_records import Request
-from sso.guest.agent.pam_socket import PamConnection, Stage
-from sso.guest.agent.steps import Meaning, meaning
+from sso.guest.agent.pam_socket import PamConnection
+from sso.guest.agent.steps import Meaning, PamStep, Stage, Whose, meaning, unseen
 from sso.guest.agent.tracking import Tracker
 from sso.guest.log import note
 
 UNLOCKED_SECONDS = 5.0  # for a session to be unlocked once PAM has nothing more to say
+# By whether a PAM connection is that of the login under way, and that of the open session.
+_WHOSE = {
+    (False, False): Whose.NOTHING,
+    (True, False): Whose.LOGIN,
+    (False, True): Whose.SESSION,
+    (True, True): Whose.BOTH,
+}
 
 
 class Hearing(Protocol):
@@ -69,25 +76,29 @@ class PamDesk:
         login = self._hearing.login
         if login is not None and login.connection is not connection:
             login = None
-        if self._tracker.moved(connection, path):
-            if login is not None and connection.stage is Stage.ENDED:
-                self._hearing.refused(login)  # it ended before logind showed it
-        elif login is not None:
-            login.path = path or login.path
-            self._actions(before)[meaning(before, connection.stage, unlocking=login.unlocking is not None)](
-                login
-            )
+        holder: SignedIn | Opening | None = self._tracker.session if self._tracker.has(connection) else login
+        if holder is not None:
+            holder.path = path or holder.path
+        of = _WHOSE[login is not None, self._tracker.has(connection)]
+        unlocking = login is not None and login.unlocking is not None
+        found = meaning(PamStep(of, before, connection.stage, connection.kind, unlocking))
+        if found in (Meaning.OVER, Meaning.OVER_UNSEEN):
+            self._tracker.over()
+        if login is not None:
+            self._tell(login, found, before)
 
-    def _actions(self, before: Stage) -> dict[Meaning, Callable[[Opening], None]]:
-        hearing = self._hearing
-        return {
-            Meaning.WORKING: lambda login: None,
-            Meaning.OPEN: self._open,
-            Meaning.PROVED: hearing.proved,
-            Meaning.LEFT: lambda login: self._wait_for_seat(login, before),
-            Meaning.WRONG: hearing.failed,
-            Meaning.REFUSED: hearing.refused,
-        }
+    def _tell(self, login: Opening, found: Meaning, before: Stage) -> None:
+        match found:
+            case Meaning.OPEN:
+                self._open(login)
+            case Meaning.PROVED:
+                self._hearing.proved(login)
+            case Meaning.LEFT:
+                self._wait_for_seat(login, before)
+            case Meaning.WRONG:
+                self._hearing.failed(login)
+            case Meaning.REFUSED | Meaning.OVER_UNSEEN:
+                self._hearing.refused(login)
 
     def _open(self, login: Opening) -> None:
         assert login.connection is not None
@@ -95,8 +106,9 @@ class PamDesk:
         self._hearing.opened(login)
 
     def _wait_for_seat(self, login: Opening, before: Stage) -> None:
-        """PAM has hung up without a result. Some screens do so although they unlock: wait for logind."""
-        if before is not Stage.ESTABLISHED:
-            end = self._actions(before)[meaning(before, Stage.ENDED, unlocking=False)]
-            login.timers.append(self._reactor.after(UNLOCKED_SECONDS, lambda: end(login)))
+        """PAM has left without a word. Some screens do so although they unlock: the seat will tell."""
+        login.left, found = before, unseen(before)
+        if found is not Meaning.WORKING:
+            end = self._reactor.after(UNLOCKED_SECONDS, lambda: self._tell(login, found, before))
+            login.timers.append(end)
         self._hearing.proved(login)

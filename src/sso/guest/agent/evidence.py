@@ -2,17 +2,19 @@
 
 from collections.abc import Callable
 
-from sso.guest.agent.attempts import NO_DIGEST, Outcomes
+from sso.guest.agent.attempts import NO_DIGEST, Outcomes, is_repeated
+from sso.guest.agent.leaving import Leaving
 from sso.guest.agent.mapping import Mapped
 from sso.guest.agent.newcomer import Newcomer
-from sso.guest.agent.opening import Opening, usable
+from sso.guest.agent.opening import Opening, under_way, usable
 from sso.guest.agent.proof import Proofs
 from sso.guest.agent.rules import Action, AtSeat, Eligibility, LoginFacts, Worth
+from sso.guest.agent.rules_end import SeatFacts
+from sso.guest.agent.rules_entry import EntryFacts, SignedInAs
 from sso.guest.agent.ticket import Tickets
 from sso.guest.agent.tracking import Tracker
 from sso.guest.config import GuestConfig
-from sso.guest.records import Who
-from sso.guest.screens.driver import LoginDriver
+from sso.guest.records import Authenticated, Who
 from sso.guest.seat.logind import Found
 
 
@@ -29,12 +31,13 @@ class Evidence:
         tracker: Tracker,
         tickets: Tickets,
         newcomer: Newcomer,
-        driver: LoginDriver,
+        console: Leaving,
         config: GuestConfig,
         would_lock: Callable[[str], bool],
     ) -> None:
         self._proofs, self._outcomes, self._tracker, self._tickets = proofs, outcomes, tracker, tickets
-        self._newcomer, self._driver, self._config, self._would_lock = newcomer, driver, config, would_lock
+        self._newcomer, self._console, self._config, self._would_lock = newcomer, console, config, would_lock
+        self._driver = console.driver
         self.questions: dict[Action, Callable[[Opening], LoginFacts]] = {
             Action.COMPARE_ANSWER: self.compared_with_answer,
             Action.COMPARE_SESSION: self.compared_with_session,
@@ -69,6 +72,36 @@ class Evidence:
             ours=self._tracker.whose(login.uid),
             here=present == login.claim.who,
             renewal=self._tickets.renewal(login.claim, session),
+        )
+
+    def entering(
+        self, claim: Authenticated, login: Opening | None, current: bool, in_: Who | None
+    ) -> EntryFacts:
+        """What a claim is beside what is under way; `in_` is who is known to be signed in."""
+        same = login is not None and is_repeated(claim, login.claim)
+        signed_in = SignedInAs.UNKNOWN if in_ is None else SignedInAs.OTHER
+        if in_ == claim.who:
+            signed_in = SignedInAs.SAME
+        let_in = self._outcomes.let_in(claim)
+        return EntryFacts(current, under_way(login), claim.kind, same, Worth.NOT_ASKED, let_in, signed_in)
+
+    def compared_with_login(self, claim: Authenticated, login: Opening) -> Worth:
+        """What the secret of a repeated claim is beside that of the login which it names."""
+        guess = self._proofs.guess(claim, login.user)
+        return self._proofs.worth(guess, login.guess.digest)
+
+    def at_last(self, login: Opening, found: Found) -> SeatFacts:
+        """What the seat shows now of a login."""
+        unlocking = login.unlocking
+        seated = next((one for one in found.users if unlocking is not None and one.id == unlocking.id), None)
+        return SeatFacts(
+            login.claim.kind,
+            login.awaited,
+            self._tracker.is_shown(),
+            unlocking is not None,
+            login.proved,
+            login.opened,
+            in_front=seated is not None and found.known and self._console.is_in_front(seated),
         )
 
     def compared_with_answer(self, login: Opening) -> LoginFacts:

@@ -3,19 +3,21 @@
 from collections.abc import Callable
 
 from sso.daemon.reactor import Reactor
-from sso.guest.agent import faillock
+from sso.guest.agent import faillock, rules_end
 from sso.guest.agent.asking import Asking
-from sso.guest.agent.attempts import Attempts, Outcomes, is_repeated
+from sso.guest.agent.attempts import Attempts, Outcomes
 from sso.guest.agent.desk import PamDesk
 from sso.guest.agent.evidence import Evidence
 from sso.guest.agent.grant import Grants
 from sso.guest.agent.leaving import Leaving
 from sso.guest.agent.mapping import Mapped, Mapping
 from sso.guest.agent.newcomer import Newcomer
-from sso.guest.agent.opening import Opening, SignedIn, close
-from sso.guest.agent.pam_socket import PamConnection, Stage
+from sso.guest.agent.opening import Opening, SignedIn, close, under_way
+from sso.guest.agent.pam_socket import PamConnection
 from sso.guest.agent.proof import Proofs
 from sso.guest.agent.rules import Action, AtSeat, Decision, LoginFacts, Renewal, decide
+from sso.guest.agent.rules_end import AfterPam, AtLast, Late, ScreenEvent
+from sso.guest.agent.rules_entry import Change, ClaimStep, UnderWay, enter, is_revoked
 from sso.guest.agent.ticket import Tickets
 from sso.guest.agent.tracking import Tracker
 from sso.guest.agent.unlock import Checker, Unlocker
@@ -60,7 +62,7 @@ class Judge:
         self.unlocker = Unlocker(reactor, console, checker, config)
         self._newcomer = Newcomer(reactor, console, self._replaced)
         sources = self._proofs, self._outcomes, self._tracker, self._tickets, self._newcomer
-        self._evidence = Evidence(*sources, console.driver, config, would_lock)
+        self._evidence = Evidence(*sources, console, config, would_lock)
         self._current: int | None = None  # the peer session that may still claim something
         self._present: Who | None = None  # who has signed in and not left since
         self.login: Opening | None = None
@@ -79,8 +81,7 @@ class Judge:
         A login that goes on at the console waits until the new client has shown who it is: the login's own
         client gets the outcome (`decide`); any other client revokes it.
         """
-        if self.login is not None and not self.login.told:
-            self._revoke()
+        self._happens(Change.BEGINS)
         self._current = id
         self._newcomer.begin(opening=self.login is not None)
 
@@ -90,65 +91,72 @@ class Judge:
         A login that goes on at the console is kept, unless another client began it. `done` is called when
         the next client finds no open session, except one that this client has proved to be its own.
         """
-        login = self.login
-        if login is not None and login.told is not (login.claim.id == id):
-            self._revoke()
+        own = self.login is not None and self.login.claim.id == id
+        self._happens(Change.ENDS if own else Change.OTHER_ENDS)
         if self._current == id:
             self._current = None
         self._newcomer.lock(done)
 
     def gone(self, done: Callable[[], None]) -> None:
-        """The client has left: revoke what it was granted; `done` when the console is locked."""
-        self._revoke()
+        """The client has left: nothing that it was granted is left, and `done` when nobody can go on."""
+        self._happens(Change.GONE)
         self._current = None
         self._newcomer.settle()
         self._replaced()
         self._console.leave(lambda: self._tracker.client_gone(done))
 
     def _replaced(self) -> None:
-        """Another client may be here: revoke what was granted to the one before, and a login that goes on."""
-        if self.login is not None and self.login.told:
-            self._revoke()
+        """Whoever was let in before is not the client any more, nor who had a login begun that goes on."""
+        self._happens(Change.UNPROVED)
         self._present = None
         self._outcomes.left()
         self.unlocker.forget()
 
     def close(self) -> None:
         """Revoke everything."""
-        self._revoke()
+        self._happens(Change.GONE)
         self._newcomer.settle()
         self._grants.close()
         self._console.close()
 
     def decide(self, claim: Authenticated, secret: int | None) -> None:
         """Decide on what the acceptor says; the descriptor `secret` is ours from here on."""
-        if claim.id != self._current or (self.login is not None and not self.login.told):
+        current = claim.id == self._current
+        signed_in = self._present or (self.signed_in.who if self.signed_in is not None else None)
+        facts = self._evidence.entering(claim, self.login, current, signed_in)
+        step = enter(facts)
+        if step is ClaimStep.DROP:
             close(secret)
             return
         self._current = None  # one claim a session
-        if self._goes_on(claim):
+        if step is ClaimStep.COMPARE_LOGIN and self.login is not None:
+            facts = facts._replace(worth=self._evidence.compared_with_login(claim, self.login))
+            step = enter(facts)
+        if step is ClaimStep.GO_ON and self.login is not None:
             close(secret)
+            self._go_on(claim, self.login)
             return
-        if self.login is not None:
+        if step is ClaimStep.REVOKE:
             self._revoke()
-            self._newcomer.begin(opening=False)  # it can only find what is open now
+            self._newcomer.begin(opening=False)  # what it may find is what is open now
+            step = enter(facts._replace(login=UnderWay.NONE))
         login = self.login = Opening(claim, secret)
-        signed_in = self._present or (self.signed_in.who if self.signed_in is not None else None)
-        self._newcomer.hear(claim, signed_in, self._outcomes.let_in(claim), lambda: self._heard(login))
+        if step is ClaimStep.LOCK_FIRST:
+            self._newcomer.lock(lambda: self._heard(login))
+        else:
+            self._heard(login)
 
-    def _goes_on(self, claim: Authenticated) -> bool:
-        """Whether the client of a login that goes on at the console is there again, and waits for it."""
-        login = self.login
-        if login is None or not is_repeated(claim, login.claim):
-            return False
-        guess = self._proofs.guess(claim, login.user)
-        if self._proofs.refusal(guess, login.guess.digest) is not None:
-            return False
+    def _go_on(self, claim: Authenticated, login: Opening) -> None:
+        """The client of a login that goes on at the console is there again, and waits for it."""
         login.claim, login.told = claim, False
         self._newcomer.settle()
         login.timers.append(self._reactor.after(self._config.grant_seconds, self._late))
         self._look_for(login)
-        return True
+
+    def _happens(self, change: Change) -> None:
+        """Something happens to peer sessions: the login that is under way ends by it, or goes on."""
+        if is_revoked(change, under_way(self.login)):
+            self._revoke()
 
     # What is known, and what follows from it (sso.guest.agent.rules)
 
@@ -240,12 +248,13 @@ class Judge:
             if self.login is not login:
                 return
             login.worker = None
-            login.proved = code is Verdict.LOGGED_IN
-            if code is Verdict.NOT_AUTHENTICATED:
+            after = rules_end.after_pam(code)
+            login.proved = after is AfterPam.WAIT
+            if after is AfterPam.COUNT_FAILURE:
                 self.failed(login)
-            elif code is not Verdict.LOGGED_IN:
-                if code is Verdict.INTERNAL:
-                    self._uncertain(login)
+            elif after is not AfterPam.WAIT:
+                if after is AfterPam.COUNT_UNSEEN and login.claim.kind is Kind.PASSWORD:
+                    self._proofs.unknown(login.guess)
                 self._conclude("login-account-refused", code)
 
         login.worker = self.unlocker.check(login, seated, checked)
@@ -254,18 +263,15 @@ class Judge:
         self._tracker.look()
         if self.login is not None:
             self._look_for(self.login)
-        if self.login is not None and not self.login.triggers:
-            self.screen_changed()
+        if self.login is not None:
+            self._asking.happens(self.login, ScreenEvent.SEAT)
 
     def _look_for(self, login: Opening) -> None:
         """Say yes as soon as the session is what the screen shows, and nobody has to unlock it."""
-        found = self._console.seat.found
-        proved = login.proved or login.claim.kind is not Kind.PASSWORD  # somebody may unlock it by hand
-        if login.awaited and self._tracker.is_shown():
-            self._conclude("login-opened", Verdict.LOGGED_IN)
-        elif login.unlocking is not None and not login.opened and proved:
-            seated = next((one for one in found.users if one.id == login.unlocking.id), None)
-            if seated is not None and found.known and self._console.is_in_front(seated):
+        match rules_end.at_last(self._evidence.at_last(login, self._console.seat.found)):
+            case AtLast.OPENED:
+                self._conclude("login-opened", Verdict.LOGGED_IN)
+            case AtLast.UNLOCKED:
                 self._unlocked(login)
 
     def _unlocked(self, login: Opening) -> None:
@@ -282,26 +288,26 @@ class Judge:
     def screen_changed(self) -> None:
         """The login screen may be ready: begin the login that waits for it."""
         if self.login is not None:
-            self._asking.screen_changed(self.login)
+            self._asking.happens(self.login, ScreenEvent.READY)
 
     def _late(self) -> None:
         """The time of the grant is over, so the client gets its answer; what PAM has begun goes on."""
         login = self.login
         if login is None:
             return
-        if login.connection is not None and not login.opened and not login.proved:
-            self._tell(login)
+        found = rules_end.late(login.progress)
+        if found.code is Verdict.CONSOLE_ASKS:
+            self._tell(login, found)
             return
-        if not login.opened:
+        if found.take_back:
             self._take_back(login)
-        id = "login-not-in-front" if login.opened or login.proved else "login-expired"
-        self._conclude(id, Verdict.NO_LOGIN_SCREEN)
+        self._conclude(found.message, found.code)
 
-    def _tell(self, login: Opening) -> None:
+    def _tell(self, login: Opening, found: Late) -> None:
         """Let the client know that the login goes on at the console, where somebody is asked something."""
-        claim, code, login.told = login.claim, Verdict.CONSOLE_ASKS, True
-        note("login-asks", session=claim.id, user=login.user, code=int(code))
-        self._tell_outcome(claim.id, code)
+        claim, login.told = login.claim, True
+        note(found.message, session=claim.id, user=login.user, code=int(found.code))
+        self._tell_outcome(claim.id, found.code)
 
     # What PAM does (sso.guest.agent.desk)
 
@@ -333,11 +339,6 @@ class Judge:
         self._driver.failed()
         self._conclude("login-failed", Verdict.NOT_AUTHENTICATED)
 
-    def _uncertain(self, login: Opening) -> None:
-        """A password was tried, and its result is unknown; a ticket never counts."""
-        if login.claim.kind is Kind.PASSWORD:
-            self._proofs.unknown(login.guess)
-
     # Ends
 
     def _revoke(self) -> None:
@@ -354,23 +355,19 @@ class Judge:
 
     def _take_back(self, login: Opening) -> None:
         """Withdraw what was handed out, and bring the screen back to its start."""
-        unlocking = login.unlocking is not None
-        if unlocking and (login.proved or login.connection is not None):
+        self._let_go(login)
+        back = rules_end.take_back(login.progress)  # now: that the password was right may just have come
+        if back.relock:
             self._tracker.unlocking_revoked()
-        asked = unlocking and login.worker is not None
-        if self._let_go(login) is Stage.TRIED or asked:
-            self._uncertain(login)
-        if login.triggers:
+        if back.counts:
+            self._proofs.unknown(login.guess)
+        if back.cancel:
             self._driver.cancel()
 
-    def _let_go(self, login: Opening) -> Stage:
-        """Give up a connection that has opened no session: it can open none from here on."""
-        connection, login.connection = login.connection, None
-        if connection is None:
-            return Stage.WAITING
-        if not login.opened and connection.stage is not Stage.ENDED:
-            self._withdraw(connection)
-        return connection.stage
+    def _let_go(self, login: Opening) -> None:
+        """Leave a connection that has opened no session: whatever its screen does, nothing comes of it."""
+        if login.connection is not None and rules_end.take_back(login.progress).hang_up:
+            self._withdraw(login.connection)
 
     def _conclude(self, message: str, code: int, **values: object) -> None:
         login = self.login
@@ -379,14 +376,15 @@ class Judge:
         user = {"user": login.user} if login.user else {"principal": claim.principal}
         note(message, session=claim.id, **user, code=int(code), **values)
         self._forget(login)
-        if code == Verdict.LOGGED_IN:
+        after = rules_end.conclude(code, login.told, repeated=message == "login-repeated")
+        if after.present:
             self._present = claim.who
             self._console.back()
-            if not login.told:  # after "told" another client may be there by now
-                self._newcomer.settle()
-        if message != "login-repeated":
+        if after.settle:
+            self._newcomer.settle()
+        if after.keep:
             self._outcomes.keep(claim, code, login.guess.digest)
-        if not login.told:
+        if after.tell:
             self._newcomer.lock(lambda: self._tell_outcome(claim.id, code))
 
     def _forget(self, login: Opening) -> None:

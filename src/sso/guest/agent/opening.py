@@ -8,6 +8,9 @@ from sso.daemon.reactor import Timer
 from sso.guest.agent.attempts import Answered, Guess
 from sso.guest.agent.pam_socket import PamConnection
 from sso.guest.agent.rules import LoginFacts
+from sso.guest.agent.rules_end import LoginProgress
+from sso.guest.agent.rules_entry import UnderWay
+from sso.guest.agent.steps import Stage
 from sso.guest.records import PASSWORD_MAX, SECRET_MAX, Authenticated, Kind, Who
 from sso.guest.seat.logind import Seated
 from sso.mech import KERBEROS
@@ -49,6 +52,7 @@ class Opening:
     session at the seat, `unlocking` the same when it is to be unlocked. `told`: its peer session has heard
     that the console asks something; the login goes on. `path`: the cache that was made for it. `store`: the
     user's default cache, where the ticket is to go there. `proved`: the locked session may open any moment.
+    `left`: the stage at which PAM has left a locked session, which the seat has not shown yet.
     `awaited`: PAM is through, and the seat is watched for the session. `opened`: it is open, and tracked as
     SignedIn.
     """
@@ -63,6 +67,7 @@ class Opening:
         self.worker: Forked | None = None
         self.unlocking: Seated | None = None
         self.connection: PamConnection | None = None
+        self.left: Stage | None = None
         self.token = self.path = self.store = ""
         self.told = self.proved = self.awaited = self.opened = False
         self.triggers = 0
@@ -71,6 +76,17 @@ class Opening:
     @property
     def principal(self) -> str:
         return self.claim.principal
+
+    @property
+    def progress(self) -> LoginProgress:
+        """How far it is, for the rules of its end."""
+        connection, unlocking = self.connection, self.unlocking is not None
+        stage = self.left or (connection.stage if connection is not None else Stage.WAITING)
+        asked = unlocking and self.worker is not None
+        left, triggered = self.left is not None, self.triggers > 0
+        return LoginProgress(
+            self.claim.kind, stage, left, unlocking, asked, self.proved, self.opened, triggered
+        )
 
     def take_secret(self) -> int | None:
         """The secret's descriptor, from here on the caller's."""
@@ -88,6 +104,13 @@ class Opening:
         for timer in self.timers:
             timer.cancel()
         close(self.take_secret())
+
+
+def under_way(login: Opening | None) -> UnderWay:
+    """The login that is under way, as its client knows it."""
+    if login is None:
+        return UnderWay.NONE
+    return UnderWay.TOLD if login.told else UnderWay.WAITED_FOR
 
 
 def new_token() -> str:

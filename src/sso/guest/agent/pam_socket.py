@@ -15,13 +15,13 @@ asks before each step and goes on only after a yes, so a login never goes furthe
 
 A password goes GIVEN, TRIED, PASSED, ESTABLISHED; a ticket or an identity goes from GIVEN to ESTABLISHED.
 Yes is a Reply of kind IDENTITY with the user of the grant; no is a hang-up. So is the answer to whatever
-the table does not have. A lock screen ends at ESTABLISHED, by CLOSED or by hanging up.
+the table does not have. A lock screen ends at ESTABLISHED, by CLOSED or by hanging up. The same table for
+every case, and what each step means for the login, has docs/login-rules.md (sso.guest.agent.steps).
 """
 
 import os
 import socket
 from collections.abc import Callable
-from enum import Enum, auto
 from typing import Protocol
 
 from sso.daemon import local
@@ -32,6 +32,7 @@ from sso.errors import RemoteProtocolError
 from sso.guest import records
 from sso.guest.agent.grant import Grant
 from sso.guest.agent.pam_records import PAM_VERSION, Operation, OtherVersion, Reply, Request
+from sso.guest.agent.steps import Ask, Stage, next_stage
 from sso.guest.log import note
 from sso.guest.records import Kind
 from sso.guest.refusals import Refusals
@@ -40,39 +41,6 @@ HALF_OPEN_MAX = 16  # connections that have not asked yet
 CONNECTIONS_MAX = 64
 GET_SECONDS = 2.0  # to ask after connecting; the module itself gives up after 3
 NO_LOGINUID = "4294967295"
-
-
-class Stage(Enum):
-    """How far a login is. Each stage before OPENED can be taken back; OPENED is a session."""
-
-    WAITING = auto()  # nothing was asked
-    GIVEN = auto()  # a credential was handed out
-    TRIED = auto()  # the next PAM module has got the password: the only stage whose end is a failure of it
-    PASSED = auto()  # and the password was right
-    ESTABLISHED = auto()  # the credentials are set
-    OPENED = auto()  # a session is open
-    ENDED = auto()
-
-
-_STEPS = {
-    (Stage.GIVEN, Operation.TRIED): Stage.TRIED,
-    (Stage.TRIED, Operation.PASSED): Stage.PASSED,
-    (Stage.GIVEN, Operation.HELD): Stage.GIVEN,
-    (Stage.PASSED, Operation.HELD): Stage.PASSED,
-    (Stage.ESTABLISHED, Operation.HELD): Stage.ESTABLISHED,
-    (Stage.GIVEN, Operation.ESTABLISHED): Stage.ESTABLISHED,
-    (Stage.PASSED, Operation.ESTABLISHED): Stage.ESTABLISHED,
-    (Stage.ESTABLISHED, Operation.OPENED): Stage.OPENED,
-    (Stage.ESTABLISHED, Operation.CLOSED): Stage.ENDED,
-    (Stage.OPENED, Operation.CLOSED): Stage.ENDED,
-}
-
-
-def next_stage(stage: Stage, kind: Kind, operation: Operation) -> Stage:
-    """Where a request leads; ENDED for what breaks the contract."""
-    if stage is Stage.GIVEN and (operation is Operation.TRIED) is not (kind is Kind.PASSWORD):
-        return Stage.ENDED  # a password, and nothing else, has to be tried before anything follows from it
-    return _STEPS.get((stage, operation), Stage.ENDED)
 
 
 class Peers:
@@ -134,6 +102,13 @@ class PamConnection:
         self.opening = False  # the module waits for the yes to OPENED
         self.pid = pid
         self._link, self._timer = link, timer
+
+
+def _next(connection: PamConnection, request: Request | None) -> Stage:
+    """Where a request leads; None is a hang-up, or what is no request."""
+    operation = request.operation if request is not None else None
+    named = request is not None and request.user == connection.user
+    return next_stage(Ask(connection.stage, connection.kind, operation, named, connection.opening))
 
 
 class Desk(Protocol):
@@ -218,7 +193,7 @@ class PamServer:
             self._malformed.note(local.peer(connection._link))
             received = None
         if received is None:
-            self._step(connection, Stage.ENDED)
+            self._step(connection, _next(connection, None))
         elif received[0].operation is Operation.GET:
             self._on_get(connection, received[0])
         else:
@@ -232,7 +207,7 @@ class PamServer:
             note("pam-other-version", pid=connection.pid, ours=PAM_VERSION)
 
     def _on_get(self, connection: PamConnection, request: Request) -> None:
-        if connection.stage is not Stage.WAITING:
+        if _next(connection, request) is not Stage.GIVEN:
             self._step(connection, Stage.ENDED)
             return
         grant = self._desk.give_grant(connection, request)
@@ -256,9 +231,7 @@ class PamServer:
         return records.send(connection._link, Reply(grant.kind, length, grant.user), secrets)
 
     def _on_report(self, connection: PamConnection, report: Request) -> None:
-        step = next_stage(connection.stage, connection.kind, report.operation)
-        if report.user != connection.user or connection.opening:
-            step = Stage.ENDED
+        step = _next(connection, report)
         if step is not Stage.OPENED:
             self._take(connection, report, step)
             return

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from sso.daemon.reactor import Reactor
 from sso.guest.agent.leaving import Leaving
 from sso.guest.agent.opening import Opening, SignedIn, close
-from sso.guest.agent.pam_socket import PamConnection, Stage
+from sso.guest.agent.pam_socket import PamConnection
 from sso.guest.agent.rules import AtSeat, Ours
 from sso.guest.agent.ticket import Tickets
 from sso.guest.log import note
@@ -34,17 +34,16 @@ class Tracker:
         self.session = SignedIn(connection, *who, login.guess.digest, claim.expires, now, login.path)
         login.opened = True
 
-    def moved(self, connection: PamConnection, path: str) -> bool:
-        """A step of PAM: whether it was one of the session."""
-        session = self.session
-        if session is None or session.connection is not connection:
-            return False
-        session.path = path or session.path
-        if connection.stage is Stage.ENDED:
-            self.session = None
-            note("session-over", user=session.user)
-            self._tickets.session_over(session)
-        return True
+    def has(self, connection: PamConnection) -> bool:
+        """Whether the session is that of a PAM connection."""
+        return self.session is not None and self.session.connection is connection
+
+    def over(self) -> None:
+        """PAM has ended the session."""
+        session, self.session = self.session, None
+        assert session is not None
+        note("session-over", user=session.user)
+        self._tickets.session_over(session)
 
     def store(self, login: Opening, go_on: Callable[[bool], bool]) -> None:
         """Put the login's ticket into the user's default cache; `go_on` as in Tickets.store."""
