@@ -283,7 +283,8 @@ class Session:
     def accept_layer(self, request: StartTLS | StartSASL, mechanism: Mechanism) -> None:
         """Guest: answer a request for a layer with `ok` and wait for the first token.
 
-        Bytes after the request end the session without an answer (PROTOCOL.md section 7).
+        Bytes after the request end the session without an answer (PROTOCOL.md section 7). If the mechanism
+        raises MechanismError, the session does not change: the request still has to be answered.
         """
         if self.state not in ASKED:
             raise LocalProtocolError(f"no layer was asked for in state {self.state.name}")
@@ -291,7 +292,12 @@ class Session:
         if self._unread:
             self._end("injected", "octets behind the request for a layer")
             return
-        mechanism.bind(self._binding(self._transcript))
+        try:
+            mechanism.bind(self._binding(self._transcript))
+        except MechanismError:
+            self._exchange = None
+            mechanism.dispose()
+            raise
         self.send(Ok())
 
     def _exchange_for(self, message: StartTLS | StartSASL, mechanism: Mechanism, token: bytes) -> Exchange:
