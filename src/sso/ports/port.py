@@ -89,7 +89,8 @@ class SocketPort(Port):
             raise PortClosed(f"{self.name}: {error.strerror}") from None
 
     def close(self) -> None:
-        self._stream.close()
+        with suppress(OSError):  # other code has closed the descriptor
+            self._stream.close()
 
 
 class ListenPort(SocketPort):
@@ -175,8 +176,9 @@ class FilePort(Port):
 
     def close(self) -> None:
         for fd, blocking in self._flags.items():
-            os.set_blocking(fd, blocking)
-            os.close(fd)
+            with suppress(OSError):  # other code has closed the descriptor
+                os.set_blocking(fd, blocking)
+                os.close(fd)
         self._flags = {}
         self._reader = self._writer = -1
 
@@ -268,9 +270,11 @@ def stdio_set_aside(address: str) -> Iterator[None]:
         with suppress(AttributeError, OSError, ValueError):  # there is no sys.stdout, or it is closed
             sys.stdout.flush()
         for number, kept in enumerate(own):
-            os.dup2(kept, number)
-            os.close(kept)
-        os.close(nothing)
+            with suppress(OSError):  # other code has closed the descriptor
+                os.dup2(kept, number)
+                os.close(kept)
+        with suppress(OSError):
+            os.close(nothing)
 
 
 def _is_apart(number: int) -> bool:
