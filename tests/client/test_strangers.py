@@ -217,6 +217,22 @@ def test_one_that_cannot_be_made_leaves_the_rest_of_the_list(certificates: Certi
     assert pair.exit == Exit.SIGNED_IN and "signing in by X-TWO" in pair.progress
 
 
+class Unbound(Guest):
+    """The guest's half, or its stand-in, whose acceptor is gone."""
+
+    def bind(self, binding: bytes) -> None:
+        raise MechanismError("acceptor", "the acceptor is gone")
+
+
+def test_one_that_fails_at_the_guest_before_its_first_token_leaves_the_rest(
+    certificates: Certificates,
+) -> None:
+    broken = ONE._replace(accept=Unbound)
+    pair = ends(("X-ONE", "X-TWO"), ("X-ONE", "X-TWO"), certificates, one=broken)
+    assert pair.exit == Exit.SIGNED_IN and "signing in by X-TWO" in pair.progress
+    assert pair.log_ids == ["mechanism-unavailable", "authenticated"]
+
+
 def test_one_that_asks_the_person_is_interrupted_as_ever(certificates: Certificates) -> None:
     def asks(**settings: Any) -> Mechanism:
         raise KeyboardInterrupt

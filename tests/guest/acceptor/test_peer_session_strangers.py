@@ -53,6 +53,7 @@ DEEDS: dict[str, Callable[[], object]] = {
     "ends": lambda: os._exit(0),
     "closes": lambda: os.closerange(3, 1024),
     "hangs": signal.pause,
+    "is deaf": lambda: (signal.signal(signal.SIGALRM, signal.SIG_IGN), signal.pause()),
 }
 PEERS: dict[str, Any] = {"long name": "p" * 600, "two lines": "alice\nroot", "nobody": None}
 
@@ -192,6 +193,15 @@ def test_one_that_has_had_alarms_of_its_own_still_has_its_deadline(
 
 def alarm_is_deadly() -> bool:
     return signal.getsignal(signal.SIGALRM) is signal.SIG_DFL and signal.getitimer(signal.ITIMER_REAL)[0] > 0
+
+
+def test_one_that_ignores_its_deadline_is_killed_when_its_child_hangs_up(make_bed: MakeBed) -> None:
+    bed = make_bed("", lambda link: None, stranger("is deaf"))
+    with bed.child(1) as child:
+        assert ask(child, MAKE_IT) == YES
+        child.send(STEP + b"alice")
+    bed.idle()
+    log_in(bed, 2)
 
 
 def test_one_without_a_layer_says_who_the_peer_is_and_no_more(make_bed: MakeBed) -> None:
