@@ -31,7 +31,7 @@ NAMES = {
     "sasl": ("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_", 20),
     "credential": ("abcdefghijklmnopqrstuvwxyz0123456789-", 32),
 }
-_NAMESPACE_SIZE = 64  # octets of a namespace in a record of the guest, with its NUL
+NAMESPACE_OCTETS = 63  # what a record of the guest has room for
 KEY_MAX, TEXT_MAX, ITEMS_MAX = 64, 4096, 256  # letters of a key and of a text, and texts of a list
 Value = str | int | bool | tuple[str, ...]
 Table = Mapping[str, Value]  # [mechanism.NAME] of a configuration file
@@ -218,9 +218,9 @@ def _check_pair(pair: Pair) -> None:
     letters, most = NAMES[pair.kind]
     if pair.name.strip(letters) or len(pair.name) > most:  # one wrong name spoils a whole list on the wire
         raise ConfigError(f"mechanism {pair.name}: name a {pair.kind} by at most {most} of {letters}")
-    if not pair.names.isprintable() or len(pair.names.encode(errors="replace")) >= _NAMESPACE_SIZE:
+    if not pair.names.isprintable() or len(pair.names.encode(errors="replace")) > NAMESPACE_OCTETS:
         raise ConfigError(
-            f"mechanism {pair.name}: its namespace is no name of at most {_NAMESPACE_SIZE - 1} octets"
+            f"mechanism {pair.name}: its namespace is no name of at most {NAMESPACE_OCTETS} octets"
         )
     if pair.gives == TICKET and pair.names != KERBEROS:
         raise ConfigError(
