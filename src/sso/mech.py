@@ -26,6 +26,13 @@ KERBEROS = "kerberos"  # the namespace of Kerberos principals, and the type of a
 NO, AS_KDC_SAYS, ALWAYS = "no", "policy", "always"  # whether a ticket is handed over (delegation)
 SAID = "said-"  # begins the cause of a MechanismError that only the peer names, and nobody has signed
 
+# What a name may be on the wire (RFC 4422 section 3.1, PROTOCOL.md section 2): its letters, and how many.
+NAMES = {
+    "tls": ("TLS", 3),
+    "sasl": ("ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_", 20),
+    "credential": ("abcdefghijklmnopqrstuvwxyz0123456789-", 32),
+}
+NAMESPACE_OCTETS = 63  # what a record of the guest has room for
 KEY_MAX, TEXT_MAX, ITEMS_MAX = 64, 4096, 256  # letters of a key and of a text, and texts of a list
 Value = str | int | bool | tuple[str, ...]
 Table = Mapping[str, Value]  # [mechanism.NAME] of a configuration file
@@ -174,14 +181,12 @@ def load(name: str, allowed: Collection[str] | None = None) -> Pair:
     """Import one mechanism by name.
 
     `allowed` is the guest's allow-list: a name outside it is never imported. Raises ConfigError for a name
-    that is not allowed or not installed, or a Pair that contradicts itself, and
+    that is not allowed, not installed or installed twice, or a Pair that contradicts itself, and
     MechanismError("unavailable", reason) when it cannot be imported.
     """
     if allowed is not None and name not in allowed:
         raise ConfigError(f"mechanism {name} is not in the list of allowed mechanisms")
-    value = OURS.get(name) or names().get(name)
-    if value is None:
-        raise ConfigError(f"no mechanism {name} is installed")
+    value = OURS.get(name) or _installed(name)
     pair = _import(name, value)
     if not isinstance(pair, Pair) or pair.name != name:
         raise ConfigError(f"mechanism {name}: {value} is not a Pair of that name")
@@ -189,10 +194,35 @@ def load(name: str, allowed: Collection[str] | None = None) -> Pair:
     return pair
 
 
+def _installed(name: str) -> str:
+    """Where a mechanism of a distribution is, as "module:attribute". Raises ConfigError."""
+    from importlib.metadata import entry_points
+
+    try:
+        points = entry_points(group=ENTRY_POINTS, name=name)
+    except Exception as error:  # of the metadata of any distribution
+        raise MechanismError("unavailable", f"{name}: {type(error).__name__} in what is installed") from error
+    found = {point.value for point in points}
+    if len(found) > 1:  # which of them is meant, the order of folders on a path is not to decide
+        owners = " and ".join(sorted(point.dist.name for point in points if point.dist is not None))
+        raise ConfigError(f"mechanism {name} is installed by {owners}: uninstall all but one")
+    if not found:
+        raise ConfigError(f"no mechanism {name} is installed")
+    return found.pop()
+
+
 def _check_pair(pair: Pair) -> None:
+    texts = all(isinstance(words, tuple) for words in (pair.layers, pair.provides))
     known = pair.kind in KINDS and pair.gives in GIVES and pair.layers and set(pair.layers) <= set(LAYERS)
-    if not known:
+    if not (texts and known):
         raise ConfigError(f"mechanism {pair.name}: its kind, layers or gives is a word that there is not")
+    letters, most = NAMES[pair.kind]
+    if pair.name.strip(letters) or len(pair.name) > most:  # one wrong name spoils a whole list on the wire
+        raise ConfigError(f"mechanism {pair.name}: name a {pair.kind} by at most {most} of {letters}")
+    if not pair.names.isprintable() or len(pair.names.encode(errors="replace")) > NAMESPACE_OCTETS:
+        raise ConfigError(
+            f"mechanism {pair.name}: its namespace is no name of at most {NAMESPACE_OCTETS} bytes"
+        )
     if pair.gives == TICKET and pair.names != KERBEROS:
         raise ConfigError(
             f"mechanism {pair.name}: a ticket belongs to a name of Kerberos, not of {pair.names}"
@@ -246,8 +276,9 @@ def _import(name: str, value: str) -> Any:
     module, _, attribute = value.partition(":")
     try:
         return getattr(import_module(module), attribute, None)
-    except (
-        Exception
-    ) as error:  # whatever a stranger's module does: it is that mechanism alone which is missing
-        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
-        raise MechanismError("unavailable", f"{name}: {kind}{error}") from error
+    except KeyboardInterrupt:
+        raise
+    except ImportError as error:
+        raise MechanismError("unavailable", f"{name}: {error}") from error
+    except BaseException as error:  # whatever a stranger's module does; its words may hold what it has read
+        raise MechanismError("unavailable", f"{name}: {type(error).__name__}") from error

@@ -1,5 +1,6 @@
 """Mechanisms that are not ours, at the client: the configuration's order, and where each may run."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from pair import Pair as Ends
 from sso import mech
 from sso.client.exits import Exit
 from sso.credential import Credential
-from sso.errors import MechanismError
+from sso.errors import ConfigError, MechanismError
 from sso.mech import Mechanism, Pair, Setting
 from sso.policy import ClientPolicy, GuestPolicy
 
@@ -147,3 +148,94 @@ def test_a_console_that_is_for_somebody_shows_it_nobody_else(certificates: Certi
     """Whom --for names is a name of Kerberos."""
     pair = ends(("X-ONE",), ("X-ONE",), certificates, only_for="alice")
     assert pair.exit != Exit.SIGNED_IN and pair.judge.claims == []
+
+
+class Broken(Client):
+    """Goes wrong as it is told."""
+
+    def __init__(self, how: str, *, word: str, layer: str = "none") -> None:
+        super().__init__(word=word, layer=layer)
+        self._how = how
+        if how == "initiate":
+            raise ZeroDivisionError(word)
+
+    def bind(self, binding: bytes) -> None:
+        if self._how == "bind":
+            raise SystemExit(self._word)
+
+    def step(self, token: bytes) -> Any:
+        if self._how == "step":
+            raise ZeroDivisionError(self._word)
+        if self._how == "settings":
+            raise ConfigError(self._word)
+        if self._how == "cause":
+            raise MechanismError(5)  # type: ignore[arg-type]
+        answer = super().step(token)
+        for name, value in STATES.get(self._how, {}).items():
+            setattr(self, name, value)
+        return {"none": None, "text": self._word}.get(self._how, answer)
+
+    def unwrap(self, data: bytes) -> bytes:
+        if self._how == "unwrap":
+            raise ZeroDivisionError(self._word)
+        return super().unwrap(data)
+
+    def dispose(self) -> None:
+        raise ZeroDivisionError(self._word)
+
+
+STATES: dict[str, dict[str, Any]] = {
+    "peer": {"peer": None},
+    "size": {"plain_max": 0},
+    "layer": {"layer": "int"},
+    "life": {"lifetime": "for ever"},
+}
+KINDS = {"bind": "SystemExit", "settings": "ConfigError", "cause": "MechanismError", "size": "ValueError"}
+KINDS |= {"layer": "ValueError", "peer": "TypeError", "life": "TypeError"}
+KINDS |= {"none": "it gave no bytes", "text": "it gave no bytes"}
+
+
+@pytest.mark.parametrize("how", ["initiate", "step", "unwrap", *KINDS])
+def test_a_defect_is_one_line_with_the_mechanisms_name_and_no_secret(
+    how: str, certificates: Certificates
+) -> None:
+    broken = OWN_LAYER if how == "unwrap" else ONE
+    inside = None if how == "unwrap" else certificates
+    policy = {"spn": "host/a.b"} if how == "unwrap" else {}
+    pair = ends(("X-ONE",), ("X-ONE",), inside, one=broken._replace(initiate=partial(Broken, how)), **policy)
+    assert pair.client.outcome is not None
+    assert pair.client.outcome[:2] == (
+        Exit.MECHANISM,
+        f"a mechanism failed (X-ONE: {KINDS.get(how, 'ZeroDivisionError')})",
+    )
+    assert pair.judge.claims == [] or how == "unwrap"
+
+
+def test_one_that_cannot_be_made_leaves_the_rest_of_the_list(certificates: Certificates) -> None:
+    broken = ONE._replace(initiate=partial(Broken, "initiate"))
+    pair = ends(("X-ONE", "X-TWO"), ("X-ONE", "X-TWO"), certificates, one=broken)
+    assert pair.exit == Exit.SIGNED_IN and "signing in by X-TWO" in pair.progress
+
+
+class Unbound(Guest):
+    """The guest's half, or its stand-in, whose acceptor is gone."""
+
+    def bind(self, binding: bytes) -> None:
+        raise MechanismError("acceptor", "the acceptor is gone")
+
+
+def test_one_that_fails_at_the_guest_before_its_first_token_leaves_the_rest(
+    certificates: Certificates,
+) -> None:
+    broken = ONE._replace(accept=Unbound)
+    pair = ends(("X-ONE", "X-TWO"), ("X-ONE", "X-TWO"), certificates, one=broken)
+    assert pair.exit == Exit.SIGNED_IN and "signing in by X-TWO" in pair.progress
+    assert pair.log_ids == ["mechanism-unavailable", "authenticated"]
+
+
+def test_one_that_asks_the_person_is_interrupted_as_ever(certificates: Certificates) -> None:
+    def asks(**settings: Any) -> Mechanism:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ends(("X-ONE",), ("X-ONE",), certificates, one=ONE._replace(initiate=asks))

@@ -3,12 +3,14 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 from sso.credential import Credential
 from sso.errors import ConfigError, MechanismError
-from sso.mech import ENTRY_POINTS, Mechanism, Pair, load, names
+from sso.mech import ENTRY_POINTS, OURS, Mechanism, Pair, load, names
 
 ROGUE = """\
 from pathlib import Path
@@ -77,6 +79,78 @@ def test_a_missing_library_is_named(sentinel: Path) -> None:
     with pytest.raises(MechanismError, match="a_module_that_is_not_there") as caught:
         load("BROKEN")
     assert caught.value.cause == "unavailable"
+
+
+def test_what_two_distributions_have_is_not_chosen_between(sentinel: Path) -> None:
+    info = sentinel.parent / "site" / "another-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: another\nVersion: 1\n")
+    points = [f"[{ENTRY_POINTS}]", "ROGUE = another_module:ROGUE", "NOPAIR = rogue_mechanism:NOPAIR"]
+    (info / "entry_points.txt").write_text("\n".join(points))
+    with pytest.raises(ConfigError, match="ROGUE is installed by another and rogue: uninstall all but one"):
+        load("ROGUE")
+    assert not sentinel.exists()
+    with pytest.raises(ConfigError, match="NOPAIR: rogue_mechanism:NOPAIR is not a Pair"):
+        load("NOPAIR")  # both mean the same
+
+
+class Fails(ModuleType):
+    """A module that goes wrong where its attribute is read, as one does that is imported late."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise self.error
+
+    error: BaseException
+
+
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("secret"), SystemExit("secret"), GeneratorExit("secret")]
+)
+def test_what_a_module_says_stays_unsaid(error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = Fails("fails")
+    module.error = error
+    monkeypatch.setitem(sys.modules, "fails", module)
+    monkeypatch.setitem(OURS, "FAILS", "fails:FAILS")
+    with pytest.raises(MechanismError, match=f"unavailable: FAILS: {type(error).__name__}$"):
+        load("FAILS")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "why"),
+    [
+        ("X-GOOD_1", {}, ""),
+        ("x-good", {"kind": "credential"}, ""),
+        ("X-Small", {}, "name a sasl by at most 20 of ABC"),
+        ("X-" + "A" * 19, {}, "name a sasl"),
+        ("X.DOT", {}, "name a sasl"),
+        ("X@AT", {}, "name a sasl"),
+        ("X-LARGE", {"kind": "credential"}, "name a credential by at most 32 of abc"),
+        ("x_underscore", {"kind": "credential"}, "name a credential"),
+        ("x" * 33, {"kind": "credential"}, "name a credential"),
+        ("X-TLS", {"kind": "tls"}, "name a tls by at most 3 of TLS"),
+        ("X-ONE", {"kind": "other"}, "its kind, layers or gives is a word that there is not"),
+        ("X-ONE", {"layers": ("none", "other")}, "its kind, layers or gives"),
+        ("X-ONE", {"layers": "none"}, "its kind, layers or gives"),
+        ("X-ONE", {"provides": "identity"}, "its kind, layers or gives"),
+        ("X-ONE", {"gives": "ticket"}, "a ticket belongs to a name of Kerberos"),
+        ("X-ONE", {"namespace": "two\nlines"}, "its namespace is no name of at most 63 bytes"),
+        ("X-ONE", {"namespace": "n" * 64}, "its namespace is no name"),
+    ],
+)
+def test_a_pair_that_would_break_what_is_said_of_it_is_refused(
+    name: str, changes: dict[str, Any], why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One wrong name in a SIGNATURE, or in `authenticate`, and no client would understand that guest."""
+    module = ModuleType("stranger")
+    module.PAIR = Pair(name, "sasl", Mechanism, Mechanism)._replace(**changes)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "stranger", module)
+    monkeypatch.setitem(OURS, name, "stranger:PAIR")
+    if not why:
+        assert load(name).name == name
+        return
+    with pytest.raises(ConfigError) as caught:
+        load(name)
+    assert why in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "library"), [("GSSAPI", "gssapi"), ("kerberos", "pyasn1")])

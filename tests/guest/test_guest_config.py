@@ -133,6 +133,7 @@ def test_what_is_wrong_with_a_table_is_named(lines: str, cure: str) -> None:
         ),
         ("mechanisms = []", "mechanisms", "at least one"),
         ('mechanisms = ["TLS", "TLS"]', "mechanisms", "each once"),
+        (f"mechanisms = {[f'X-{number}' for number in range(17)]}", "mechanisms", "at most 16"),
         ('mechanisms = ["TLS", 1]', "mechanisms", "a list of texts"),
         ('mechanisms = "TLS"', "mechanisms", "a list of texts"),
         ('mechanisms = ["password", "GSSAPI"]', "mechanisms", "tls_certificate"),

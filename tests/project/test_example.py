@@ -2,22 +2,18 @@
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from beds import Certificates
 from beds_guest import MakeGuest, nothing_happened, shell, sign_in
+from beds_wheels import ROOT, build, python, run, whole
 
 from sso.client.exits import Exit
 from sso.demo.guest import ACCEPTOR_UID
 from sso.demo.realm import Realm
-
-ROOT = Path(__file__).resolve().parents[2]
-BUILD = ("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir")
 
 # Runs in the fresh environment, on nothing but the two wheels: a whole session through TLS.
 USE = """
@@ -86,28 +82,21 @@ ALLOWED = 'mechanisms = ["TLS", "X-SHARED-SECRET"]'
 GUEST = f'mechanism.X-SHARED-SECRET = {{ secrets = "{SECRETS}", accept_identity = %s }}'
 
 
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    folder = tmp_path_factory.mktemp("wheels")
-    for source in (ROOT, ROOT / "examples" / "shared-secret"):
-        run(sys.executable, *BUILD, str(folder), str(source))
-    found = sorted(str(path) for path in folder.glob("*.whl"))
-    assert len(found) == 2
-    return found
+class Venvs(NamedTuple):
+    """The environment of the client and that of the guest, each with wheels of its own."""
+
+    client: Path
+    guest: Path
 
 
 @pytest.fixture(scope="module")
-def venv(wheels: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An environment with the two wheels, and the one library that no agent starts without."""
-    folder = tmp_path_factory.mktemp("example") / "venv"
-    run(sys.executable, "-m", "venv", str(folder))
-    run(str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--no-index", *wheels)
-    jeepney = find_spec("jeepney")
-    assert jeepney is not None and jeepney.origin is not None
-    (site,) = folder.glob("lib/python*/site-packages")
-    shutil.copytree(Path(jeepney.origin).parent, site / "jeepney")
-    yield folder
-    shutil.rmtree(folder)
+def venvs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venvs]:
+    folder = tmp_path_factory.mktemp("example")
+    wheels = build(folder / "wheels", ROOT, ROOT / "examples" / "shared-secret")
+    found = Venvs(whole(folder / "client", *wheels), whole(folder / "guest", *wheels))
+    yield found
+    for venv in found:
+        shutil.rmtree(venv)
 
 
 def secret(folder: Path, text: str) -> Path:
@@ -119,14 +108,13 @@ def secret(folder: Path, text: str) -> Path:
 @pytest.mark.packaging
 @pytest.mark.proves("S084")
 def test_a_strangers_mechanism_is_installed_beside_ours_and_used(
-    tmp_path: Path, certificates: Certificates, venv: Path
+    tmp_path: Path, certificates: Certificates, venvs: Venvs
 ) -> None:
     guest = certificates.guest
     secrets = secret(tmp_path, f"alice:{SECRET}")
     paths = (certificates.ca, guest.certificate, guest.key, secrets)
     words = (*paths, secret(tmp_path, SECRET), secret(tmp_path, "let me in"))
-    python = str(venv / "bin" / "python")
-    assert run(python, "-I", "-c", USE, *map(str, words), cwd=tmp_path).endswith("used\n")
+    assert run(python(venvs.client), "-I", "-c", USE, *map(str, words), cwd=tmp_path).endswith("used\n")
 
 
 @pytest.mark.e2e
@@ -145,24 +133,26 @@ def test_alice_signs_in_by_it(
     shown: str,
     identity: bool,
     code: Exit,
-    venv: Path,
+    venvs: Venvs,
     realm: Realm,
     make_guest: MakeGuest,
     certificates: Certificates,
     tmp_path: Path,
 ) -> None:
-    """Client and guest are what the wheels brought: nothing of the source tree is on the path of either."""
-    python = str(venv / "bin" / "python")
-    where = run(python, "-I", "-c", "import sso, sso_mechs; print(sso.__file__, sso_mechs.__file__)")
-    assert all(Path(file).is_relative_to(venv) for file in where.split())
-    guest = make_guest(ALLOWED, GUEST % str(identity).lower(), tls=True, venv=venv)
+    """Client and guest are what their wheels brought: neither finds the source tree, or the other's."""
+    modules = "sso", "sso_mechs", "sso_shared_secret"
+    ask = f"import {', '.join(modules)}; print({', '.join(f'{name}.__file__' for name in modules)})"
+    for venv in venvs:
+        where = run(python(venv), "-I", "-c", ask).split()
+        assert len(where) == 3 and all(Path(file).is_relative_to(venv) for file in where)
+    guest = make_guest(ALLOWED, GUEST % str(identity).lower(), tls=True, venv=venvs.guest)
     guest.sandbox.write(SECRETS, f"alice:{SECRET}\nroot:{SECRET}\n", 0o600)
     os.chown(guest.sandbox.path(SECRETS), ACCEPTOR_UID, ACCEPTOR_UID)
     guest.screen.expect("login: ")
     config = tmp_path / "client.toml"
     text = CLIENT.format(ca=certificates.ca, user=user, secret=secret(tmp_path, shown))
     config.write_text(text)
-    run_ = sign_in(guest, realm, "--config", str(config), "--named", "typed", python=python)
+    run_ = sign_in(guest, realm, "--config", str(config), "--named", "typed", python=python(venvs.client))
     assert run_.code == code, (run_.lines, guest.log())
     if code is not Exit.SIGNED_IN:
         assert nothing_happened(guest)
@@ -170,9 +160,3 @@ def test_alice_signs_in_by_it(
     assert run_.lines == []
     with shell(guest) as command:
         assert command("id -un") == "alice"
-
-
-def run(*argv: str, cwd: Path | None = None) -> str:
-    done = subprocess.run(argv, capture_output=True, text=True, cwd=cwd)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout

@@ -9,7 +9,7 @@ from sso.client import exits, halves
 from sso.client.exits import Course, Exit, RunResult
 from sso.client.halves import NO_TABLES, Load, Tables, own_name
 from sso.client.parties import NOBODY, Person, Service, Shown
-from sso.errors import ConfigError, MechanismError, PolicyError
+from sso.errors import ConfigError, MechanismError, PolicyError, SSOError
 from sso.mech import OURS, Mechanism
 from sso.policy import ClientPolicy, Source
 from sso.protocol.events import Closed, LayerStarted, Reset
@@ -259,11 +259,12 @@ class ClientConversation(Course):
         else:
             self._finish(RunResult(Exit.LAYER, "the guest refuses TLS, which is required"))
 
-    def _next(self, reason: str, hint: str = "", cause: MechanismError | None = None) -> None:
-        """Go on with the next of the list, and remember why this one failed."""
+    def _next(self, reason: str, hint: str = "", cause: SSOError | None = None) -> None:
+        """Go on with the next of the list, and remember why this one did not do."""
         if self._nothing is None:
-            nothing = RunResult(Exit.NO_CREDENTIAL, f"nothing to sign in with: {reason}", hint)
-            self._nothing = exits.by_cause(cause.cause, str(cause)) if cause else nothing
+            self._nothing = RunResult(Exit.NO_CREDENTIAL, f"nothing to sign in with: {reason}", hint)
+            if isinstance(cause, MechanismError):
+                self._nothing = exits.by_cause(cause.cause, str(cause))
         self._go_on()
 
     def _go_on(self) -> None:
@@ -341,8 +342,7 @@ class ClientConversation(Course):
         elif listed := [type for type in self._types if type not in OURS and self._may_send(type)]:
             from sso.client import strangers
 
-            half = strangers.made(self._load(listed[0]), self._tables, self.session)
-            self._give(listed[0], bytearray(half.step(b"")))
+            self._give(listed[0], strangers.blob_of(listed[0], self._load, self.session, self._tables))
         else:
             self.session.send(Error(Code.UNSUPPORTED))
 
@@ -353,15 +353,15 @@ class ClientConversation(Course):
         known = self.policy, self.session, self._types, self._tables
         try:
             half = strangers.half(name, self._load, *known, source=self._source)
-        except PolicyError as error:
-            self._next(str(error))
+        except (PolicyError, MechanismError) as error:  # nothing was sent: the list says what is next
+            self._next(str(error), cause=error)
             return
         self._say_who(half.own_name or name)
         self._progress(f"signing in by {name}")
         if name in self.session.peer_mechanisms:
             self._ask_for_layer(StartSASL(name), half)
         else:
-            self._give(name, bytearray(half.step(b"")))
+            self._give(name, strangers.blob(half))
 
     def _give(self, type: str, secret: bytearray) -> None:
         self.session.send(Ok())

@@ -38,6 +38,7 @@ class Exit(IntEnum):
     NOT_ALLOWED = 17
     CONSOLE_ASKS = 18
     TOO_LARGE = 19
+    MECHANISM = 20
 
 
 MEANING = {
@@ -61,6 +62,7 @@ MEANING = {
     Exit.NOT_ALLOWED: "local policy forbids what would be needed",
     Exit.CONSOLE_ASKS: "the console asks something: answer there; a client that stays waits for it",
     Exit.TOO_LARGE: "the ticket is too large for this protocol, or for an older guest",
+    Exit.MECHANISM: "a mechanism that does not come with Console SSO failed: report it to its authors",
 }
 
 
@@ -96,6 +98,7 @@ _CAUSES = {
     "binding": (Exit.IDENTITY, "the connection is not bound to this channel", ""),
     "layer": (Exit.LAYER, "the guest does not offer a confidential layer", ""),
     "unavailable": (Exit.NO_CREDENTIAL, "a mechanism is not installed", "install console-sso[kerberos]"),
+    "failed": (Exit.MECHANISM, "a mechanism failed", "report it to its authors"),
     "hang-up": (Exit.LOST, "the connection ended", ""),
     "tls": (Exit.IDENTITY, "TLS with the guest failed", ""),
 }

@@ -12,7 +12,7 @@ from sso.client.prompts import Prompts
 from sso.client.status import Status
 from sso.errors import ConfigError, MechanismError, PortClosed
 from sso.mech import ALWAYS, NO, load
-from sso.ports.port import open_port
+from sso.ports.port import Port, open_port, stdio_set_aside
 from sso.ports.pump import Pump
 
 
@@ -60,7 +60,14 @@ def preview(options: Options, status: Status) -> RunResult:
 def sign_in(options: Options, status: Status) -> RunResult:
     """Open the port, hold the conversation, and say how it ended."""
     port = open_port(options.port)
+    try:
+        with stdio_set_aside(options.port):
+            return _converse(port, options, status)
+    finally:
+        port.close()
 
+
+def _converse(port: Port, options: Options, status: Status) -> RunResult:
     def meanwhile() -> None:
         """Import what is needed next, while the guest works on our first line."""
         policy = options.policy
@@ -68,22 +75,19 @@ def sign_in(options: Options, status: Status) -> RunResult:
             with suppress(MechanismError):  # not installed: the error comes where it is needed
                 load(name)
 
-    try:
-        if options.stay:
-            import gc
+    if options.stay:
+        import gc
 
-            from sso.client import staying
+        from sso.client import staying
 
-            gc.enable()  # sso.client.start has switched it off
-            return staying.run(port, _conversation(options, status), options, status, meanwhile)
-        conversation = _conversation(options, status)
-        Pump(port, conversation).run(meanwhile=meanwhile)
-        outcome = conversation.outcome or RunResult(Exit.LOST, "the connection ended in the middle")
-        if outcome.exit is Exit.SIGNED_IN:
-            status("signed-in")
-        return outcome
-    finally:
-        port.close()
+        gc.enable()  # sso.client.start has done without
+        return staying.run(port, _conversation(options, status), options, status, meanwhile)
+    conversation = _conversation(options, status)
+    Pump(port, conversation).run(meanwhile=meanwhile)
+    outcome = conversation.outcome or RunResult(Exit.LOST, "the connection ended in the middle")
+    if outcome.exit is Exit.SIGNED_IN:
+        status("signed-in")
+    return outcome
 
 
 def _conversation(options: Options, status: Status) -> ClientConversation:

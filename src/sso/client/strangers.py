@@ -1,10 +1,84 @@
 """Mechanisms that are not ours, at the client: whether one may be started, and its half with its settings."""
 
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
 from sso.client.halves import Load, Tables, is_verified, may_send
-from sso.errors import PolicyError
+from sso.errors import ConfigError, MechanismError, PolicyError
+from sso.framing import wipe
 from sso.mech import CONFIDENTIALITY, NO_LAYER, OURS, Mechanism, Pair, settings_of
 from sso.policy import ClientPolicy, Source
+from sso.protocol.messages import SECRET_MAX
 from sso.protocol.session import Session
+
+_KINDS = {"layer": str, "peer": str, "plain_max": int, "own_name": str, "lifetime": int}
+
+
+class Guarded(Mechanism):
+    """A half that is not ours, which may do anything: whatever it raises or gives becomes a MechanismError.
+
+    That has the cause "failed", the mechanism's name and the kind of the exception. Its words stay unsaid,
+    since they may hold a secret. Only an interruption by a person goes through.
+    """
+
+    def __init__(self, pair: Pair, make: Callable[[], Mechanism]) -> None:
+        self._pair = pair
+        self._half = self._guard(make, passes=(KeyboardInterrupt, ConfigError))
+        self._guard(self._learn)
+
+    def bind(self, binding: bytes) -> None:
+        self._guard(self._half.bind, binding)
+
+    def step(self, token: bytes) -> bytes:
+        answer = self._bytes_of(self._half.step, token)
+        self._guard(self._learn)
+        return answer
+
+    def wrap(self, data: bytes) -> bytes:
+        return self._bytes_of(self._half.wrap, data)
+
+    def unwrap(self, data: bytes) -> bytes:
+        return self._bytes_of(self._half.unwrap, data)
+
+    def finish(self) -> bytes:
+        return b""  # TLS alone says that a stream ends
+
+    def dispose(self) -> None:
+        with suppress(MechanismError):  # the session is over, and how is known
+            self._guard(self._half.dispose)
+
+    def _learn(self) -> None:
+        """Take over what it says of itself now."""
+        for name, kind in _KINDS.items():
+            value = getattr(self._half, name)
+            if not isinstance(value, kind):
+                raise TypeError
+            setattr(self, name, value)
+        if self.layer not in self._pair.layers or self.plain_max < 1:
+            raise ValueError
+        self.complete, self.delegated = bool(self._half.complete), bool(self._half.delegated)
+
+    def _bytes_of(self, work: Callable[..., Any], *arguments: bytes) -> bytes:
+        found = self._guard(work, *arguments)
+        if not isinstance(found, bytes | bytearray):
+            raise MechanismError("failed", f"{self._pair.name}: it gave no bytes")
+        return bytes(found)
+
+    def _guard(
+        self,
+        work: Callable[..., Any],
+        *arguments: bytes,
+        passes: tuple[type[BaseException], ...] = (KeyboardInterrupt,),
+    ) -> Any:
+        try:
+            return work(*arguments)
+        except passes:
+            raise
+        except BaseException as error:
+            if isinstance(error, MechanismError) and isinstance(error.cause, str):
+                raise
+            raise MechanismError("failed", f"{self._pair.name}: {type(error).__name__}") from None
 
 
 def half(
@@ -26,8 +100,8 @@ def half(
     # Only Kerberos can tell whether the user is the one that `only_for` names.
     if name in OURS or policy.only_for or name not in (*session.peer_mechanisms, *types):
         raise unknown
-    pair = load(name)
-    if not policy.may_start(source=source, inside_only=pair.inside_only, tls_verified=is_verified(session)):
+    pair, verified = loaded(name, load), is_verified(session)
+    if not policy.may_start(source=source, inside_only=pair.inside_only, tls_verified=verified):
         raise PolicyError("needs-tls", f"{name} needs a verified TLS")
     if pair.kind == "sasl" and name in session.peer_mechanisms:
         return made(pair, tables, session)
@@ -37,10 +111,35 @@ def half(
     return made(pair, tables, session)
 
 
+def loaded(name: str, load: Load) -> Pair:
+    """The pair of a listed mechanism. Raises ConfigError, and MechanismError when it cannot be imported."""
+    try:
+        return load(name)
+    except MechanismError as error:
+        raise MechanismError("failed", str(error).removeprefix(f"{error.cause}: ")) from None
+
+
 def made(pair: Pair, tables: Tables, session: Session) -> Mechanism:
     """The initiating half with its settings. Raises ConfigError that names the key and what to write."""
-    settings = settings_of(pair.name, pair.initiates, tables.get(pair.name, {}))
-    if pair.kind != "sasl" or pair.layers == (NO_LAYER,):
-        return pair.initiate(**settings)
-    bare = is_verified(session) and NO_LAYER in pair.layers
-    return pair.initiate(**settings, layer=NO_LAYER if bare else CONFIDENTIALITY)
+    settings: dict[str, Any] = dict(settings_of(pair.name, pair.initiates, tables.get(pair.name, {})))
+    if pair.kind == "sasl" and pair.layers != (NO_LAYER,):
+        bare = is_verified(session) and NO_LAYER in pair.layers
+        settings["layer"] = NO_LAYER if bare else CONFIDENTIALITY
+    return Guarded(pair, lambda: pair.initiate(**settings))
+
+
+def blob(half: Mechanism) -> bytearray:
+    """The one token of a credential type, a secret of the caller's; ends the half. Raises MechanismError."""
+    try:
+        secret = bytearray(half.step(b""))
+    finally:
+        half.dispose()
+    if len(secret) > SECRET_MAX:
+        wipe(secret)
+        raise MechanismError("too-long", f"{SECRET_MAX} bytes are the most")
+    return secret
+
+
+def blob_of(type: str, load: Load, session: Session, tables: Tables) -> bytearray:
+    """The token of a listed type that follows a mechanism. Raises as `half` and `blob` do."""
+    return blob(made(loaded(type, load), tables, session))

@@ -59,6 +59,7 @@ OWN_FILE, DEFAULT = STORES = ("file", "default")
 LOCK, NOTHING, LOG_OFF = ACTIONS = ("lock", "nothing", "log-off")
 GSSAPI = "GSSAPI"
 NO_TABLES: Mapping[str, Table] = MappingProxyType({})
+MECHANISMS_MAX = 16  # the protocol names no more of either kind: a client would refuse the whole list
 KEYS_MAX = 64  # of a table [mechanism.NAME]
 PATH_MAX = 107  # bytes of a socket's path (unix(7))
 
@@ -127,11 +128,8 @@ def _is_path(value: str) -> bool:
     return value.startswith("/") and value.isprintable() and ".." not in value.split("/")
 
 
-def _names(least: int) -> Check:
-    def good(value: tuple[str, ...]) -> bool:
-        return len(value) >= least and len(set(value)) == len(value) and all(map(_NAME.fullmatch, value))
-
-    return write("a list of names, each once" + (", at least one" if least else ""), good)
+def _are_names(value: tuple[str, ...]) -> bool:
+    return len(set(value)) == len(value) and all(map(_NAME.fullmatch, value))
 
 
 def _are_groups(value: tuple[str, ...]) -> bool:
@@ -152,7 +150,10 @@ _USER = _matches(_NAME, "the name of a user")
 
 _CHECKS: dict[str, Check] = {
     "port": _matches(_PORT, "virtio:NAME, /dev/PATH, unix:/PATH, tcp:HOST:PORT, fd:N or stdio"),
-    "mechanisms": _names(1),
+    "mechanisms": write(
+        f"a list of names, each once, at least one and at most {MECHANISMS_MAX}",
+        lambda value: 1 <= len(value) <= MECHANISMS_MAX and _are_names(value),
+    ),
     "spn": write("service/host, such as host/guest.example.org", is_spn),
     "keytab": write("an absolute path", _is_path),
     "tls_certificate": _FILE_OR_NONE,
@@ -170,7 +171,7 @@ _CHECKS: dict[str, Check] = {
     "greeter_socket": _SOCKET,
     "greeter_user": _USER,
     "verdict_socket": _SOCKET,
-    "lockers": _names(0),
+    "lockers": write("a list of names, each once", _are_names),
     "channel_socket": _SOCKET,
     "acceptor_socket": _SOCKET,
     "min_uid": write("a number from 1 on: root is never signed in", lambda value: 1 <= value < 2**32 - 1),

@@ -1,25 +1,21 @@
 """The mechanisms that guest.toml allows, with their settings: for channel, acceptor and `sso doctor guest`.
 
-One that is not ours may do anything in its import: that is tried in a forked process with a deadline first.
+One that is not ours may do anything in its import: that is tried in a forked process first (import_trial).
 One that fails there is left out, and the others are served.
 
 All of it is done before privileges are dropped, since the user that a process becomes may not be able to read
 what is imported. Whoever allows a mechanism trusts its code as this one (SECURITY.md).
 """
 
-import os
-import select
-import signal
 from collections.abc import Callable
 from functools import partial
 
-from sso.daemon.forked import watched
-from sso.errors import ConfigError, SSOError
+from sso.errors import ConfigError
 from sso.guest.config import GSSAPI, GuestConfig
+from sso.guest.import_trial import tried
 from sso.mech import CONFIDENTIALITY, NO_LAYER, OURS, Mechanism, Pair, load, settings_of
 
 TRY_SECONDS = 10.0  # for the import of one mechanism, and what it prepares
-REASON_MAX = 400  # bytes of what is said of one that cannot be used
 SPN, KEYTAB = "spn", "keytab"
 
 
@@ -44,52 +40,9 @@ def others(config: GuestConfig, note: Callable[..., None], prepare: bool = False
             continue
         try:
             found[name] = use(config, name, prepare)
-        except Exception as error:  # once more what went well in the forked process
+        except (Exception, SystemExit) as error:  # once more what went well in the forked process
             note("mechanism-left-out", type(error).__name__, mechanism=name)
     return found
-
-
-def tried(work: Callable[[], object], seconds: float) -> str:
-    """Do something in a forked process; "" when it went well, else why not, in one line. Raises OSError."""
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    with os.fdopen(reader, "rb") as answer:
-        pid = os.fork()
-        if pid == 0:
-            _try(work, writer)
-        os.close(writer)
-        life = watched(pid)
-        try:
-            poll = select.poll()
-            poll.register(life, select.POLLIN)
-            late = not poll.poll(seconds * 1000)
-            if late:
-                signal.pidfd_send_signal(life, signal.SIGKILL)
-            status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        finally:
-            os.close(life)
-        if late:
-            return f"it was not loaded within {seconds:.0f} s"
-        if not status:
-            return ""
-        os.set_blocking(answer.fileno(), False)  # what it has left behind may hold the other end
-        said = answer.read(REASON_MAX) or b""
-    return " ".join(said.decode(errors="replace").split()) or f"it ended its process ({status})"
-
-
-def _try(work: Callable[[], object], writer: int) -> None:
-    """What the forked process does; it never returns."""
-    status = 1
-    try:
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM):
-            signal.signal(number, signal.SIG_DFL)
-        work()
-        status = 0
-    except SSOError as error:
-        os.write(writer, str(error).encode(errors="replace")[:REASON_MAX])
-    except BaseException as error:
-        os.write(writer, type(error).__name__.encode()[:REASON_MAX])
-    finally:
-        os._exit(status)
 
 
 def use(config: GuestConfig, name: str, prepare: bool = False) -> Pair:

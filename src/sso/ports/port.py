@@ -7,8 +7,10 @@ import _socket  # not socket, which costs every login 2 ms for enums that are no
 import os
 import select
 import stat
+import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from errno import EBUSY
 from typing import TYPE_CHECKING
 
@@ -87,7 +89,8 @@ class SocketPort(Port):
             raise PortClosed(f"{self.name}: {error.strerror}") from None
 
     def close(self) -> None:
-        self._stream.close()
+        with suppress(OSError):  # other code has closed the descriptor
+            self._stream.close()
 
 
 class ListenPort(SocketPort):
@@ -173,8 +176,9 @@ class FilePort(Port):
 
     def close(self) -> None:
         for fd, blocking in self._flags.items():
-            os.set_blocking(fd, blocking)
-            os.close(fd)
+            with suppress(OSError):  # other code has closed the descriptor
+                os.set_blocking(fd, blocking)
+                os.close(fd)
         self._flags = {}
         self._reader = self._writer = -1
 
@@ -245,6 +249,40 @@ def open_port(address: str, listen: bool = False) -> Port:
     except (OverflowError, ValueError):
         pass  # not a number, not a host name, or a character that names cannot have
     raise ConfigError(f"port {address!r} has none of the known forms: {FORMS}")
+
+
+@contextmanager
+def stdio_set_aside(address: str) -> Iterator[None]:
+    """Keep what else runs here from the open port `stdio`: what it prints goes to standard error.
+
+    It reads nothing. One word printed by a library would be a line of the protocol.
+    """
+    if address != "stdio":
+        yield
+        return
+    own = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        os.dup2(nothing, 0)
+        os.dup2(2 if _is_apart(2) else nothing, 1)
+        yield
+    finally:
+        with suppress(AttributeError, OSError, ValueError):  # there is no sys.stdout, or it is closed
+            sys.stdout.flush()
+        for number, kept in enumerate(own):
+            with suppress(OSError):  # other code has closed the descriptor
+                os.dup2(kept, number)
+                os.close(kept)
+        with suppress(OSError):
+            os.close(nothing)
+
+
+def _is_apart(number: int) -> bool:
+    """Whether a descriptor is open, and on something else than standard output."""
+    try:
+        return not os.path.samestat(os.fstat(number), os.fstat(1))
+    except OSError:
+        return False
 
 
 def _number(text: str) -> int:

@@ -267,16 +267,22 @@ class Session:
     def accept_layer(self, request: StartTLS | StartSASL, mechanism: Mechanism) -> None:
         """Guest: answer a request for a layer with `ok` and wait for the first token.
 
-        Bytes after the request end the session without an answer (PROTOCOL.md section 7).
+        Bytes after the request end the session without an answer (PROTOCOL.md section 7). If the mechanism
+        raises MechanismError, the session does not change: the request still has to be answered.
         """
         if self.state not in LAYER_ASKED:
             raise LocalProtocolError(f"no layer was asked for in state {self.state.name}")
+        try:
+            if not self._unread:
+                mechanism.bind(self._transcript.binding(self.tls))
+        except MechanismError:
+            mechanism.dispose()
+            raise
         self._exchange = exchange_for(request, self.role, mechanism, b"")
         if self._unread:
             self._end("injected", "bytes behind the request for a layer")
-            return
-        mechanism.bind(self._transcript.binding(self.tls))
-        self.send(Ok())
+        else:
+            self.send(Ok())
 
     def _begin_exchange(self) -> None:
         """Client: start the exchange after the guest's ok; every byte after that belongs to the mechanism."""
@@ -332,11 +338,7 @@ class Session:
         return layer
 
     def _refuse(self, exchange: Exchange, error: MechanismError) -> None:
-        """Handle a mechanism that failed at this end.
-
-        A client aborts and ends the session; so does a guest in TLS. In SASL the guest sends the outcome and
-        goes on.
-        """
+        """A mechanism failed at this end. A SASL guest sends the outcome and goes on; all others end."""
         self._wire.write(exchange.refusal(error))
         if self.role is Role.CLIENT or not isinstance(exchange, SASLExchange):
             self._end(error.cause, str(error), Code.NOT_AUTHENTICATED)

@@ -286,4 +286,4 @@ def test_a_defect_of_a_mechanism_is_named_in_the_log(make_bed: MakeBed) -> None:
         ask(child, MAKE + b"\0HOSTILE")
         child.send(STEP + b"x")
         bed.turn(lambda: not bed.acceptor._peers)
-    assert bed.lines == ["mechanism-failed ZeroDivisionError session=1"]
+    assert bed.lines == ["mechanism-failed ZeroDivisionError mechanism=HOSTILE session=1"]

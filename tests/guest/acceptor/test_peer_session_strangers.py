@@ -3,6 +3,7 @@ wrong ends its own session."""
 
 import os
 import signal
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,11 +12,40 @@ from beds_acceptor import ATTEMPT, MakeBed, ask, hung_up, log_in
 from beds_agent import has
 
 from sso.credential import Credential
+from sso.errors import MechanismError
 from sso.guest import records
 from sso.guest.acceptor import acceptor, peer_session
 from sso.guest.packets import CREDENTIAL, EXPORT, JUDGE, MAKE, NO, PACKET_MAX, STEP, YES
 from sso.guest.records import Kind
 from sso.mech import Mechanism, Pair
+
+
+class Odd(BaseException):
+    """What no handler of Exception meets."""
+
+
+def throw(error: BaseException) -> None:
+    raise error
+
+
+def ignore_the_deadline() -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    signal.pause()
+
+
+# What its step does first, and whom it names.
+DEEDS: dict[str, Callable[[], object]] = {
+    "step": lambda: throw(ZeroDivisionError("secret")),
+    "SystemExit": lambda: throw(SystemExit(0)),
+    "KeyboardInterrupt": lambda: throw(KeyboardInterrupt("secret")),
+    "odd": lambda: throw(Odd("secret")),
+    "odd cause": lambda: throw(MechanismError(5)),  # type: ignore[arg-type]
+    "ends": lambda: os._exit(0),
+    "closes": lambda: os.closerange(3, 1024),
+    "hangs": signal.pause,
+    "is deaf": ignore_the_deadline,
+}
+PEERS: dict[str, Any] = {"long name": "p" * 600, "two lines": "alice\nroot", "nobody": None}
 
 
 class Stranger(Mechanism):
@@ -27,14 +57,16 @@ class Stranger(Mechanism):
             raise ZeroDivisionError("secret")
         if how == "hangs in accept":
             signal.pause()
+        if how == "ends in accept":
+            raise SystemExit(0)
+        if how == "has an alarm":
+            signal.signal(signal.SIGALRM, signal.SIG_IGN)
 
     def step(self, token: bytes) -> Any:
-        if self._how == "step":
-            raise ZeroDivisionError("secret")
-        if self._how == "hangs":
-            signal.pause()
+        if self._how in DEEDS:
+            DEEDS[self._how]()
         self.complete = True
-        self.peer = "p" * 600 if self._how == "long name" else token.decode()
+        self.peer = PEERS.get(self._how, token.decode())
         if self._how == "layer":
             self.layer = "conf"
         if self._how == "other type":
@@ -43,6 +75,10 @@ class Stranger(Mechanism):
             self.credential = Credential("identity", "root")
         else:
             self.credential = Credential("identity", self.peer, bytearray(b"not for PAM"))
+        if self._how == "fixed secret":
+            self.credential.secret = b"secret"  # type: ignore[assignment]  # as somebody may write it
+        if self._how == "no time":
+            self.credential.expires = 1.5  # type: ignore[assignment]
         return {"megabyte": bytes(1024 * 1024), "text": "text", "number": 2**30}.get(self._how, b"")
 
 
@@ -54,12 +90,22 @@ def stranger(how: str = "", **changes: Any) -> Pair:
 MAKE_IT = MAKE + b"\1X-STRANGER"
 # How it goes wrong in its step, what its child is told, and the acceptor's line.
 WRONG = {
-    "step": (b"", "mechanism-failed ZeroDivisionError session=1"),
+    "step": (b"", "mechanism-failed ZeroDivisionError mechanism=X-STRANGER session=1"),
+    "SystemExit": (b"", "mechanism-failed SystemExit mechanism=X-STRANGER session=1"),
+    "KeyboardInterrupt": (b"", "mechanism-failed KeyboardInterrupt mechanism=X-STRANGER session=1"),
+    "odd": (b"", "mechanism-failed Odd mechanism=X-STRANGER session=1"),
+    "ends": (b"", "worker-failed session=1"),
+    "closes": (b"", "worker-failed session=1"),
+    "odd cause": (b"", "mechanism-failed AttributeError mechanism=X-STRANGER session=1"),
     "hangs": (b"", "mechanism-late no answer within 2 s session=1"),
     "megabyte": (NO + b"too-long\0", ""),
-    "text": (b"", "mechanism-failed TypeError session=1"),
-    "number": (b"", "mechanism-failed TypeError session=1"),
+    "text": (b"", "mechanism-failed TypeError mechanism=X-STRANGER session=1"),
+    "number": (b"", "mechanism-failed TypeError mechanism=X-STRANGER session=1"),
     "long name": (NO + b"principal\0", ""),
+    "two lines": (NO + b"principal\0", ""),
+    "nobody": (NO + b"principal\0", ""),
+    "fixed secret": (NO + b"credential\0", ""),
+    "no time": (NO + b"credential\0", ""),
     "other type": (NO + b"credential\0", ""),
     "other name": (NO + b"credential\0", ""),
 }
@@ -88,10 +134,20 @@ def test_a_strangers_mechanism_that_goes_wrong_ends_its_own_session(
     log_in(bed, 2)
 
 
-def test_one_that_cannot_be_made_leaves_the_others_to_the_same_session(make_bed: MakeBed) -> None:
-    bed = make_bed("", lambda link: None, stranger("accept"))
+@pytest.mark.parametrize(
+    ("how", "changes", "why"),
+    [
+        ("accept", {}, b"ZeroDivisionError"),
+        ("ends in accept", {}, b"SystemExit"),
+        ("", {"accept": lambda: None}, b"what it makes is no Mechanism"),
+    ],
+)
+def test_one_that_cannot_be_made_leaves_the_others_to_the_same_session(
+    how: str, changes: dict[str, Any], why: bytes, make_bed: MakeBed
+) -> None:
+    bed = make_bed("", lambda link: None, stranger(how, **changes))
     with bed.child(1) as child:
-        assert ask(child, MAKE_IT) == NO + b"failed\0failed: ZeroDivisionError"
+        assert ask(child, MAKE_IT) == NO + b"failed\0failed: " + why
         assert ask(child, MAKE + b"\1X-OTHER").startswith(NO + b"config\0")
         assert ask(child, CREDENTIAL + b"password\0alice\0secret") == YES + b"alice"
     bed.idle()
@@ -107,6 +163,34 @@ def test_one_that_hangs_when_it_is_made_is_ended(make_bed: MakeBed, monkeypatch:
         assert child.recv(9) == b""
     bed.idle()
     assert [line.split()[0] for line in bed.lines] == ["mechanism-late"]
+    log_in(bed, 2)
+
+
+def test_one_that_has_had_alarms_of_its_own_still_has_its_deadline(
+    make_bed: MakeBed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its alarms are reset before each packet; the step shows which handler there is."""
+    bed = make_bed("", lambda link: None, stranger("has an alarm"))
+    monkeypatch.setitem(DEEDS, "has an alarm", lambda: throw(Odd()) if alarm_is_deadly() else None)
+    with bed.child(1) as child:
+        assert ask(child, MAKE_IT) == YES
+        child.send(STEP + b"alice")
+        bed.turn(lambda: has(child))
+        assert hung_up(child)
+    bed.idle()
+    assert bed.lines == ["mechanism-failed Odd mechanism=X-STRANGER session=1"]
+
+
+def alarm_is_deadly() -> bool:
+    return signal.getsignal(signal.SIGALRM) is signal.SIG_DFL and signal.getitimer(signal.ITIMER_REAL)[0] > 0
+
+
+def test_one_that_ignores_its_deadline_is_killed_when_its_child_hangs_up(make_bed: MakeBed) -> None:
+    bed = make_bed("", lambda link: None, stranger("is deaf"))
+    with bed.child(1) as child:
+        assert ask(child, MAKE_IT) == YES
+        child.send(STEP + b"alice")
+    bed.idle()
     log_in(bed, 2)
 
 

@@ -79,3 +79,44 @@ def test_what_is_not_declared_is_no_answer(
 def test_one_that_is_not_allowed_is_not_asked_for(ends: tuple[socket.socket, socket.socket]) -> None:
     with pytest.raises(ConfigError, match="not in the list"):
         Acceptance(ends[0], {}).make("X-BARE")
+
+
+def resumed(exported: bytes) -> Mechanism:
+    """What goes on with a layer, as the exported word tells it."""
+    half = Mechanism()
+    half.layer, half.peer = "conf", "alice"
+    if exported == b"breaks":
+        raise ZeroDivisionError("secret")
+    if exported == b"size":
+        half.plain_max = 0
+    if exported == b"text":
+        half.plain_max = "1"  # type: ignore[assignment]  # as somebody may write it
+    if exported == b"integrity":
+        half.layer = "int"
+    return half
+
+
+@pytest.mark.parametrize(
+    ("exported", "said"),
+    [
+        (b"good", ""),
+        (b"breaks", "failed: ZeroDivisionError"),
+        (b"size", "layer: a layer that the mechanism does not declare"),
+        (b"text", "failed: TypeError"),
+        (b"integrity", "layer: a layer that the mechanism does not declare"),
+    ],
+)
+def test_a_layer_that_cannot_go_on_is_a_refusal(
+    exported: bytes, said: str, ends: tuple[socket.socket, socket.socket]
+) -> None:
+    child, acceptor = ends
+    thread = answering(acceptor, YES, YES + b"\1last", YES + b"\0" + exported)
+    layered = BARE._replace(layers=("conf",), resume=resumed)
+    half = Acceptance(child, {"X-BARE": layered}).make("X-BARE", in_tls=True)
+    if said:
+        with pytest.raises(MechanismError) as caught:
+            half.step(b"token")
+        assert str(caught.value) == said and not half.complete
+    else:
+        assert half.step(b"token") == b"last" and (half.peer, half.layer) == ("alice", "conf")
+    thread.join()

@@ -35,7 +35,7 @@ from sso.guest.records import Authenticated, Child, Outcome, Received
 WORKER_TIME = 600.0  # seconds for a session's worker: more than a person's prompts take
 WORKERS_MAX = 4  # at once, the spare and the dying ones too: one peer is served at a time
 END_TIME = 2.0  # seconds for killed workers to be gone
-NAME_MAX = 64  # characters of a defect's kind in the log
+WORDS_MAX = 128  # characters of a defect's kind and of the mechanism's name in the log
 
 
 def _silent(id: str, detail: str = "", /, **values: object) -> None:
@@ -202,14 +202,14 @@ class AcceptorProcess:
                 self._spare = self._fork()
 
     def _worker_ended(self, worker: _Worker, answer: bytes) -> None:
-        """Write its last word to the log, and believe nothing else: a peer may have taken the worker over."""
-        self._on_claim(worker)  # a claim that was made is waiting there
-        word = answer.decode("ascii", "replace")[:NAME_MAX]
+        """Its last words are not more than a word for the log: a peer may have taken it over."""
+        self._on_claim(worker)  # if it was made, it is there
+        kind, _, name = answer.decode("ascii", "replace")[:WORDS_MAX].partition(" ")
         if answer not in (OVER, CLAIMED):
             if worker.process.killed_by == signal.SIGALRM:
                 self._note("mechanism-late", f"no answer within {ANSWER_TIME:.0f} s", session=worker.id)
-            elif word.isidentifier():
-                self._note("mechanism-failed", word, session=worker.id)
+            elif kind.isidentifier():
+                self._note("mechanism-failed", kind, mechanism=name, session=worker.id)
             else:
                 self._note("worker-failed", session=worker.id)
         if worker is self._spare:

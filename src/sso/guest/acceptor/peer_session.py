@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from sso.errors import ConfigError, MechanismError
 from sso.framing import wipe
 from sso.guest import records
+from sso.guest.fields import fits
 from sso.guest.packets import BIND, CREDENTIAL, EXPORT, JUDGE, MAKE, NO, STEP, YES, Inbox, send
 from sso.guest.records import PRINCIPAL_SIZE, SECRET_MAX, Kind
 from sso.mech import NO_LAYER, PASSWORD, TICKET, TOKEN_MAX, Mechanism, Pair
@@ -34,7 +35,7 @@ class PeerSession:
 
     `make(name, in_tls)` gives the accepting half of a SASL mechanism, `load(name)` the pair of a mechanism or
     credential type, whose `accept` has its settings. Whatever a child sends, the answer is a reply packet or
-    None for "end it"; `failure` names the kind of a defect that ended it.
+    None for "end it"; `failure` has the kind of a defect that ended it, and the mechanism's name.
     """
 
     def __init__(self, id: int, make: Make, load: Load) -> None:
@@ -43,6 +44,7 @@ class PeerSession:
         self.judged = False
         self.failure = ""
         self._make, self._load = make, load
+        self._named = ""  # the mechanism or type that runs, as the child spelled it
         self._mechanism: Mechanism | None = None
         self._pair: Pair | None = None  # of the mechanism
         self._claim: tuple[Pair, Mechanism] | None = None
@@ -65,20 +67,27 @@ class PeerSession:
         except (MechanismError, ConfigError) as error:
             cause = error.cause if isinstance(error, MechanismError) else "config"
             return NO + cause.encode() + b"\0" + str(error).encode(errors="replace")[:200]
-        except Exception as error:  # a defect of one mechanism ends one session
-            self.failure = type(error).__name__
+        except BaseException as error:  # a defect of one mechanism ends one session
+            self.fail(error)
             return None
+
+    def fail(self, error: BaseException) -> None:
+        """Keep what is said of a defect: the kind of the exception, never its words."""
+        self.failure = f"{type(error).__name__} {self._named}".rstrip()
 
     def _on_make(self, payload: memoryview) -> bytes | None:
         if self._mechanism is not None or not payload:
             return None
-        name = bytes(payload[1:]).decode("ascii", "replace")
+        name = self._named = bytes(payload[1:]).decode("ascii", "replace")
         try:
-            self._pair, self._mechanism = self._load(name), self._make(name, payload[0] == 1)
+            pair, mechanism = self._load(name), self._make(name, payload[0] == 1)
         except (MechanismError, ConfigError):
             raise
-        except Exception as error:  # nothing has run yet that a peer could have reached: others may be tried
+        except BaseException as error:  # nothing has run yet that a peer could reach: others may be tried
             raise MechanismError("failed", type(error).__name__) from None
+        if not isinstance(mechanism, Mechanism):
+            raise MechanismError("failed", "what it makes is no Mechanism")
+        self._pair, self._mechanism = pair, mechanism
         return YES
 
     def _on_bind(self, payload: memoryview) -> bytes | None:
@@ -92,10 +101,11 @@ class PeerSession:
         if mechanism is None or pair is None or mechanism.complete:
             return None
         token = _capped(mechanism.step(bytes(payload)))
-        if mechanism.complete:
+        complete = bool(mechanism.complete)
+        if complete:
             _check(pair, mechanism)
             self._claim = pair, mechanism
-        return YES + bytes([mechanism.complete]) + token
+        return YES + bytes([complete]) + token
 
     def _on_export(self, payload: memoryview) -> bytes | None:
         mechanism, pair = self._mechanism, self._pair
@@ -111,7 +121,8 @@ class PeerSession:
     def _on_credential(self, payload: memoryview) -> bytes | None:
         end = next((at for at, octet in enumerate(payload[:TYPE_MAX]) if octet == 0), len(payload))
         before = self._claim
-        pair = self._load(bytes(payload[: min(end, TYPE_MAX)]).decode("ascii", "replace"))
+        self._named = bytes(payload[: min(end, TYPE_MAX)]).decode("ascii", "replace")
+        pair = self._load(self._named)
         if pair.kind != "credential":
             return None
         # A credential that proves its own user never follows an authentication, which may have named another
@@ -178,11 +189,13 @@ def _capped(octets: object) -> bytes:
 
 def _check(pair: Pair, half: Mechanism) -> None:
     """What a mechanism has to hold to when it is complete: its caps, and the types that it declares."""
-    if not isinstance(half.peer, str) or len(half.peer.encode(errors="replace")) >= PRINCIPAL_SIZE:
+    if not isinstance(half.peer, str) or not fits(half.peer, PRINCIPAL_SIZE):
         raise MechanismError("principal", f"{pair.name} names nobody in fewer than {PRINCIPAL_SIZE} bytes")
     credential = half.credential
     if credential is None:
         return
+    if not isinstance(credential.secret, bytearray | None) or not isinstance(credential.expires, int):
+        raise MechanismError("credential", f"{pair.name} gave a credential that is none")
     if credential.type not in pair.provides:
         raise MechanismError(
             "credential", f"{pair.name} gave a credential of a type that it does not declare"
@@ -196,9 +209,8 @@ def _check(pair: Pair, half: Mechanism) -> None:
 def serve(acceptor: socket.socket, make: Make, load: Load, key: bytes) -> bytes:
     """What a worker does: wait for CHILD, answer that child until it asks to judge, and say AUTHENTICATED.
 
-    The result is CLAIMED, OVER when there is nothing to claim, or the name of a defect's kind.
+    The result is CLAIMED, OVER when there is nothing to claim, or what PeerSession.fail keeps of a defect.
     """
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     rehearse(make, load)
     received = records.receive(acceptor, records.Child)
     if received is None:
@@ -206,7 +218,12 @@ def serve(acceptor: socket.socket, make: Make, load: Load, key: bytes) -> bytes:
     record, (fd,) = received
     child = socket.socket(fileno=fd)
     child.setblocking(True)
-    return _answer(PeerSession(record.id, make, load), child, acceptor, key)
+    session = PeerSession(record.id, make, load)
+    try:
+        return _answer(session, child, acceptor, key)
+    except BaseException as error:  # of what a mechanism left in its claim, or of its error
+        session.fail(error)
+        return session.failure.encode()
 
 
 def rehearse(make: Make, load: Load) -> None:
@@ -246,7 +263,12 @@ def _answer(session: PeerSession, child: socket.socket, acceptor: socket.socket,
 
 @contextmanager
 def _deadline() -> Iterator[None]:
-    """Give what runs ANSWER_TIME; then the kernel ends this worker, in whatever library it hangs."""
+    """Give what runs ANSWER_TIME; then the kernel ends this worker, in whatever library it hangs.
+
+    The step before may have had alarms of its own. Where a mechanism ignores this one and hangs, the child
+    hangs up a moment later, for which the acceptor kills the worker.
+    """
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, ANSWER_TIME)
     try:
         yield

@@ -161,12 +161,10 @@ class GuestConversation:
             self.session.send(Error(Code.UNSUPPORTED))
             return
         try:
-            half = self._make(event.mechanism, in_tls=in_tls)
+            self.session.accept_layer(event, self._make(event.mechanism, in_tls=in_tls))
         except (ConfigError, MechanismError) as error:
             self._note("mechanism-unavailable", str(error), mechanism=event.mechanism)
             self.session.send(Error(Code.UNSUPPORTED))
-            return
-        self.session.accept_layer(event, half)
 
     def _layer_started(self, event: LayerStarted) -> None:
         if event.kind != "sasl":

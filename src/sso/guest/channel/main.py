@@ -20,14 +20,19 @@ from sso.guest.links import Join, joined
 from sso.guest.log import note, open_as
 from sso.mech import Mechanism, Pair, load
 from sso.policy import GuestPolicy
-from sso.ports.port import open_port
+from sso.ports.port import Port, open_port, stdio_set_aside
 from sso.ports.watch import PortWatch
 
 
 def run(config: GuestConfig, join: Join) -> int:
     """Serve until the other processes are gone for good; 0 then, and at SIGTERM. `join` finds them."""
     open_as("sso-channel")
-    port = open_port(config.port, listen=True)
+    with closing(open_port(config.port, listen=True)) as port, stdio_set_aside(config.port):
+        _serve(config, join, port)
+    return 0
+
+
+def _serve(config: GuestConfig, join: Join, port: Port) -> None:
     tls = _tls(config)
     # Everything that a child needs is imported before it is forked: it may not be able to read it later.
     pairs = mechanisms.ours(config) | mechanisms.others(config, note)
@@ -41,18 +46,14 @@ def run(config: GuestConfig, join: Join) -> int:
         said = _info(config), note, fence.close_behind
         return child.run(port, connection, pulse, _policy(config, pairs.values()), pairs, tls, *said)
 
-    try:
-        for before, links in enumerate(joined(join, config)):  # late: nobody waits for our imports
-            confine(config.channel_user)  # for good, so that the next times change nothing
-            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
-            if before:
-                port.flush_input()  # what the client said to the session that was lost is for no other one
-            notify.ready("at the port")
-            with closing(PortWatch(port)) as watch:
-                Channel(port, watch, links.agent, links.other, serve, note).run()
-    finally:
-        port.close()
-    return 0
+    for before, links in enumerate(joined(join, config)):  # late: nobody waits for our imports
+        confine(config.channel_user)  # for good, so that the next times change nothing
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
+        if before:
+            port.flush_input()  # what the client said to the session that was lost is for no other one
+        notify.ready("at the port")
+        with closing(PortWatch(port)) as watch:
+            Channel(port, watch, links.agent, links.other, serve, note).run()
 
 
 def _policy(config: GuestConfig, pairs: Collection[Pair]) -> GuestPolicy:

@@ -128,10 +128,16 @@ class RemoteSASL(Mechanism):
     def _go_on(self, exported: bytes) -> str:
         if self._pair.resume is None:
             return _text(exported)
-        self._layer = self._pair.resume(exported)
-        if self._layer.layer not in self._pair.layers:
+        try:
+            self._layer = self._pair.resume(exported)
+            known = self._layer.layer in self._pair.layers and self._layer.plain_max > 0
+            self.layer, self.plain_max = self._layer.layer, self._layer.plain_max
+        except MechanismError:
+            raise
+        except Exception as error:  # of a mechanism that is not ours: its peer is told that it failed
+            raise MechanismError("failed", type(error).__name__) from None
+        if not known:
             raise MechanismError("layer", "a layer that the mechanism does not declare")
-        self.layer, self.plain_max = self._layer.layer, self._layer.plain_max
         return self._layer.peer
 
     def wrap(self, data: bytes) -> bytes:

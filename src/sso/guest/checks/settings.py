@@ -9,6 +9,7 @@ from sso.errors import ConfigError, MechanismError
 from sso.guest import mechanisms as strangers
 from sso.guest.checks.guest import AGENT, ExaminedGuest, start
 from sso.guest.config import GuestConfig, load
+from sso.guest.import_trial import tried
 from sso.mech import OURS
 from sso.mech import load as load_mechanism
 
@@ -86,7 +87,7 @@ def mechanisms(guest: ExaminedGuest) -> Iterator[Finding]:
     for name in guest.config.mechanisms:
         if name not in OURS:
             use = partial(strangers.use, guest.config, name)
-            why = strangers.tried(use, strangers.TRY_SECONDS)
+            why = tried(use, strangers.TRY_SECONDS)
             if why:
                 yield wrong(why, f"Mend its table, install it, or take it out of mechanisms in {guest.path}")
             else:
