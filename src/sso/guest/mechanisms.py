@@ -12,7 +12,6 @@ from functools import partial
 
 from sso.errors import ConfigError
 from sso.guest.config import GSSAPI, GuestConfig
-from sso.guest.import_trial import tried
 from sso.mech import CONFIDENTIALITY, NO_LAYER, OURS, Mechanism, Pair, load, settings_of
 
 TRY_SECONDS = 10.0  # for the import of one mechanism, and what it prepares
@@ -34,6 +33,8 @@ def others(config: GuestConfig, note: Callable[..., None], prepare: bool = False
     for name in config.mechanisms:
         if name in OURS:
             continue
+        from sso.guest.import_trial import tried  # late: few guests allow such a mechanism
+
         why = tried(partial(use, config, name, prepare), TRY_SECONDS)
         if why:
             note("mechanism-left-out", why, mechanism=name)
