@@ -138,6 +138,15 @@ def test_outside_tls_it_needs_a_layer_and_no_secret_tokens(one: Pair, policy: An
         assert pair.exit == code and pair.judge.claims == []
 
 
+@pytest.mark.parametrize("inside", [False, True])
+def test_one_that_always_has_a_layer_of_its_own_signs_in(inside: bool, certificates: Certificates) -> None:
+    """Which layer it has, a half says when it is complete, and not before."""
+    always = ONE._replace(layers=("conf",))
+    policy = {} if inside else {"spn": "host/a.b"}
+    pair = ends(("X-ONE",), ("X-ONE",), certificates if inside else None, one=always, **policy)
+    assert pair.exit == Exit.SIGNED_IN, pair.client.outcome
+
+
 def test_a_missing_setting_is_named(certificates: Certificates) -> None:
     pair = ends(("X-ONE",), ("X-ONE",), certificates, {})
     assert pair.client.outcome is not None
@@ -215,6 +224,23 @@ def test_one_that_cannot_be_made_leaves_the_rest_of_the_list(certificates: Certi
     broken = ONE._replace(initiate=partial(Broken, "initiate"))
     pair = ends(("X-ONE", "X-TWO"), ("X-ONE", "X-TWO"), certificates, one=broken)
     assert pair.exit == Exit.SIGNED_IN and "signing in by X-TWO" in pair.progress
+
+
+class Bare:
+    """A half that is none: it has the attributes, and no methods."""
+
+    layer, peer, plain_max, own_name, lifetime = "none", "", 1, "alice", 0
+    complete = delegated = False
+
+
+def test_what_is_no_mechanism_is_not_begun(certificates: Certificates) -> None:
+    broken = ONE._replace(initiate=lambda **settings: Bare())
+    pair = ends(("X-ONE",), ("X-ONE",), certificates, one=broken)
+    assert pair.client.outcome is not None
+    assert pair.client.outcome[:2] == (
+        Exit.MECHANISM,
+        "a mechanism failed (X-ONE: what it makes is no Mechanism)",
+    )
 
 
 class Unbound(Guest):

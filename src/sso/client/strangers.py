@@ -24,7 +24,10 @@ class Guarded(Mechanism):
 
     def __init__(self, pair: Pair, make: Callable[[], Mechanism]) -> None:
         self._pair = pair
-        self._half = self._guard(make, passes=(KeyboardInterrupt, ConfigError))
+        half = self._guard(make, passes=(KeyboardInterrupt, ConfigError))
+        if not isinstance(half, Mechanism):
+            raise MechanismError("failed", f"{pair.name}: what it makes is no Mechanism")
+        self._half = half
         self._guard(self._learn)
 
     def bind(self, binding: bytes) -> None:
@@ -55,9 +58,10 @@ class Guarded(Mechanism):
             if not isinstance(value, kind):
                 raise TypeError
             setattr(self, name, value)
-        if self.layer not in self._pair.layers or self.plain_max < 1:
-            raise ValueError
         self.complete, self.delegated = bool(self._half.complete), bool(self._half.delegated)
+        # Which layer it has is only known then.
+        if self.plain_max < 1 or (self.complete and self.layer not in self._pair.layers):
+            raise ValueError
 
     def _bytes_of(self, work: Callable[..., Any], *arguments: bytes) -> bytes:
         found = self._guard(work, *arguments)

@@ -166,7 +166,7 @@ CLIENTS = {
     "J-SYSEXIT": (Exit.MECHANISM, "a mechanism failed (X-J-SYSEXIT: SystemExit)"),
     "I-RAISE": (Exit.MECHANISM, "a mechanism failed (X-I-RAISE: ZeroDivisionError)"),
     "I-ODD": (Exit.MECHANISM, "a mechanism failed (X-I-ODD: Odd)"),
-    "I-NONE": (Exit.MECHANISM, "a mechanism failed (X-I-NONE: AttributeError)"),
+    "I-NONE": (Exit.MECHANISM, "a mechanism failed (X-I-NONE: what it makes is no Mechanism)"),
     "I-INTR": (Exit.LOST, "interrupted"),
     "C-RAISE": (Exit.MECHANISM, "a mechanism failed (X-C-RAISE: ZeroDivisionError)"),
     "C-SYSEXIT": (Exit.MECHANISM, "a mechanism failed (X-C-SYSEXIT: SystemExit)"),
