@@ -15,7 +15,7 @@ from sso.credential import Credential
 from sso.errors import MechanismError
 from sso.guest import records
 from sso.guest.acceptor import acceptor, peer_session
-from sso.guest.packets import CREDENTIAL, EXPORT, JUDGE, MAKE, NO, PACKET_MAX, STEP, YES
+from sso.guest.packets import BIND, CREDENTIAL, EXPORT, JUDGE, MAKE, NO, PACKET_MAX, STEP, YES
 from sso.guest.records import Kind
 from sso.mech import Mechanism, Pair
 
@@ -62,6 +62,10 @@ class Stranger(Mechanism):
         if how == "has an alarm":
             signal.signal(signal.SIGALRM, signal.SIG_IGN)
 
+    def bind(self, binding: bytes) -> None:
+        if self._how in BINDS:
+            raise BINDS[self._how]
+
     def step(self, token: bytes) -> Any:
         if self._how in DEEDS:
             DEEDS[self._how]()
@@ -87,6 +91,7 @@ def stranger(how: str = "", **changes: Any) -> Pair:
     return pair._replace(**changes)
 
 
+BINDS = {"refuses": MechanismError("binding", "none is known"), "breaks": ZeroDivisionError("secret")}
 MAKE_IT = MAKE + b"\1X-STRANGER"
 # How it goes wrong in its step, what its child is told, and the acceptor's line.
 WRONG = {
@@ -151,6 +156,21 @@ def test_one_that_cannot_be_made_leaves_the_others_to_the_same_session(
         assert ask(child, MAKE + b"\1X-OTHER").startswith(NO + b"config\0")
         assert ask(child, CREDENTIAL + b"password\0alice\0secret") == YES + b"alice"
     bed.idle()
+    log_in(bed, 2)
+
+
+@pytest.mark.parametrize(("how", "why"), [("refuses", b"binding\0"), ("breaks", b"failed\0failed: Zero")])
+def test_one_that_cannot_be_bound_leaves_the_others_to_the_same_session(
+    how: str, why: bytes, make_bed: MakeBed
+) -> None:
+    bed = make_bed("", lambda link: None, stranger(how), stranger()._replace(name="X-OTHER"))
+    with bed.child(1) as child:
+        assert ask(child, MAKE_IT) == YES
+        assert ask(child, BIND + b"binding").startswith(NO + why)
+        assert ask(child, MAKE + b"\1X-OTHER") == YES
+        assert [ask(child, packet) for packet in (BIND + b"binding", STEP + b"alice")] == [YES, YES + b"\1"]
+    bed.idle()
+    assert bed.lines == []
     log_in(bed, 2)
 
 

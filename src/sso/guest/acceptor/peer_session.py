@@ -79,21 +79,21 @@ class PeerSession:
         if self._mechanism is not None or not payload:
             return None
         name = self._named = bytes(payload[1:]).decode("ascii", "replace")
-        try:
+        with _refused_at_once():
             pair, mechanism = self._load(name), self._make(name, payload[0] == 1)
-        except (MechanismError, ConfigError):
-            raise
-        except BaseException as error:  # nothing has run yet that a peer could reach: others may be tried
-            raise MechanismError("failed", type(error).__name__) from None
         if not isinstance(mechanism, Mechanism):
             raise MechanismError("failed", "what it makes is no Mechanism")
         self._pair, self._mechanism = pair, mechanism
         return YES
 
     def _on_bind(self, payload: memoryview) -> bytes | None:
-        if self._mechanism is None:
+        mechanism, pair = self._mechanism, self._pair
+        if mechanism is None:
             return None
-        self._mechanism.bind(bytes(payload))
+        self._mechanism = self._pair = None  # until it is bound another may still take its place
+        with _refused_at_once():
+            mechanism.bind(bytes(payload))
+        self._mechanism, self._pair = mechanism, pair
         return YES
 
     def _on_step(self, payload: memoryview) -> bytes | None:
@@ -176,6 +176,17 @@ class PeerSession:
             if mechanism is not None:
                 mechanism.dispose()
         self._mechanism = self._pair = self._claim = None
+
+
+@contextmanager
+def _refused_at_once() -> Iterator[None]:
+    """Make any defect a MechanismError: no token of the peer has come yet, so others may still be tried."""
+    try:
+        yield
+    except (MechanismError, ConfigError):
+        raise
+    except BaseException as error:
+        raise MechanismError("failed", type(error).__name__) from None
 
 
 def _capped(octets: object) -> bytes:
