@@ -18,6 +18,16 @@ from sso.plug.process import PATIENCE, STATE_MAX
 PORT = "org.example.0"
 ECHO = "import socket; s = socket.socket(fileno=0)\nwhile d := s.recv(65536): s.sendall(d)"
 FOR_EVER = "import os; [os.write(1, bytes(65536)) for _ in iter(int, 1)]"
+# Its child takes nothing, and holds the socket until the other end is closed.
+HELD = """\
+import os, select
+if os.fork():
+    os.write(1, b'here')
+else:
+    poll = select.poll()
+    poll.register(0, 0)
+    poll.poll()
+"""
 DEAF = """\
 import os, signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -148,6 +158,19 @@ def test_a_child_of_its_own_that_keeps_the_socket_does_not_keep_it_alive(bed: Ca
         with suppress(OSError):
             if b"os.fork() or signal.pause()" in process.read_bytes():
                 os.kill(int(process.parent.name), signal.SIGKILL)
+
+
+def test_what_a_child_of_it_has_not_taken_ends_with_it(bed: Callable[..., Bed]) -> None:
+    it = bed(HELD)
+    guest = it.open(at_once=False)
+    it.until(lambda: it.plug._code is not None and guest.got == b"here")
+    while not it.plug.congested:
+        it.plug.received(bytes(10_000))
+    guest.let_go()
+    assert it.said[-1] == PlugEvent(PORT, "exited", code=0, wanted=False)
+    assert not it.plug.congested
+    it.plug.restart()
+    it.until(lambda: guest.got == b"herehere")
 
 
 def test_a_guest_that_takes_nothing_holds_the_plug_in(bed: Callable[..., Bed]) -> None:

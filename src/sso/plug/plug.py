@@ -185,6 +185,7 @@ class Plug:
         """Clean up after the exit, when its output was read to the end or is not needed."""
         if self._process is None or self._code is None:
             return
+        self._forget()  # a child of the program may have held the socket, so that bytes waited again
         self._process.close()
         event = PlugEvent(self.port, "exited", code=self._code, wanted=self._ending)
         self._process = self._code = None
