@@ -118,6 +118,19 @@ def test_askpass_answers_where_there_is_no_terminal(
     assert Prompts().accept_spn("host/vm", "alice@TEST.EXAMPLE")
 
 
+@pytest.mark.parametrize("user", ["a\0b", "alice"])
+def test_a_program_that_cannot_be_run_leaves_the_signals_as_they_were(
+    user: str, no_terminal: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSO_ASKPASS", str(tmp_path / "none"))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        assert Prompts(user=user).password() is None
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 ENDED = """
 import signal, subprocess, sys
 from sso.client import main

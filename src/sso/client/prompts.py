@@ -142,9 +142,12 @@ def _run(
             env={**os.environ, **(environment or {})},
             preexec_fn=as_before,
         )
-    except OSError:
+    except (OSError, ValueError, subprocess.SubprocessError):  # also words that no argument can hold
         as_before()
         return None
+    except BaseException:
+        as_before()
+        raise
     with process:
         try:
             as_before()
