@@ -113,3 +113,18 @@ def test_what_is_added_in_a_turn_waits_for_the_next(
     watch.cancel()
     reactor.turn(0)
     assert heard == ["first", "second"]
+
+
+def test_watches_of_a_descriptor_that_other_code_has_closed_are_cancelled(reactor: Reactor) -> None:
+    ours, theirs = socket.socketpair()
+    heard: list[str] = []
+    watches = (
+        reactor.readable(ours.fileno(), lambda: heard.append("read")),
+        reactor.writable(ours.fileno(), lambda: heard.append("write")),
+    )
+    ours.close()
+    theirs.close()
+    for watch in watches:
+        watch.cancel()
+    reactor.turn(0)
+    assert heard == []

@@ -7,6 +7,7 @@ import selectors
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 WAKES_MAX = 64  # bytes read at once; each signal writes one
 
@@ -140,7 +141,9 @@ class Reactor:
         return watch
 
     def _cancelled(self, watch: DescriptorWatch) -> None:
-        self._wait_for(watch.fd, tuple(other for other in self._waiting(watch.fd) if other is not watch))
+        others = tuple(other for other in self._waiting(watch.fd) if other is not watch)
+        with suppress(KeyError, OSError):  # other code has closed the descriptor: nothing waits for it
+            self._wait_for(watch.fd, others)
 
     def _waiting(self, fd: int) -> tuple[DescriptorWatch, ...]:
         key = self._selector.get_map().get(fd)
