@@ -87,6 +87,8 @@ def resumed(exported: bytes) -> Mechanism:
     half.layer, half.peer = "conf", "alice"
     if exported == b"breaks":
         raise ZeroDivisionError("secret")
+    if exported == b"ends":
+        raise SystemExit(0)
     if exported == b"size":
         half.plain_max = 0
     if exported == b"text":
@@ -101,6 +103,7 @@ def resumed(exported: bytes) -> Mechanism:
     [
         (b"good", ""),
         (b"breaks", "failed: ZeroDivisionError"),
+        (b"ends", "failed: SystemExit"),
         (b"size", "layer: a layer that the mechanism does not declare"),
         (b"text", "failed: TypeError"),
         (b"integrity", "layer: a layer that the mechanism does not declare"),

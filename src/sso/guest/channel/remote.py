@@ -134,7 +134,7 @@ class RemoteSASL(Mechanism):
             self.layer, self.plain_max = self._layer.layer, self._layer.plain_max
         except MechanismError:
             raise
-        except Exception as error:  # of a mechanism that is not ours: its peer is told that it failed
+        except BaseException as error:  # of a mechanism that is not ours: its peer is told that it failed
             raise MechanismError("failed", type(error).__name__) from None
         if not known:
             raise MechanismError("layer", "a layer that the mechanism does not declare")
