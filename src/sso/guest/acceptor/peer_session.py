@@ -44,7 +44,7 @@ class PeerSession:
         self.judged = False
         self.failure = ""
         self._make, self._load = make, load
-        self._named = ""  # the mechanism or type that runs, as the child spelled it
+        self._named = ""  # the mechanism or type that runs
         self._mechanism: Mechanism | None = None
         self._pair: Pair | None = None  # of the mechanism
         self._claim: tuple[Pair, Mechanism] | None = None
@@ -78,12 +78,12 @@ class PeerSession:
     def _on_make(self, payload: memoryview) -> bytes | None:
         if self._mechanism is not None or not payload:
             return None
-        name = self._named = bytes(payload[1:]).decode("ascii", "replace")
+        name = bytes(payload[1:]).decode("ascii", "replace")
         with _refused_at_once():
             pair, mechanism = self._load(name), self._make(name, payload[0] == 1)
         if not isinstance(mechanism, Mechanism):
             raise MechanismError("failed", "what it makes is no Mechanism")
-        self._pair, self._mechanism = pair, mechanism
+        self._pair, self._mechanism, self._named = pair, mechanism, name
         return YES
 
     def _on_bind(self, payload: memoryview) -> bytes | None:
@@ -121,8 +121,9 @@ class PeerSession:
     def _on_credential(self, payload: memoryview) -> bytes | None:
         end = next((at for at, octet in enumerate(payload[:TYPE_MAX]) if octet == 0), len(payload))
         before = self._claim
-        self._named = bytes(payload[: min(end, TYPE_MAX)]).decode("ascii", "replace")
-        pair = self._load(self._named)
+        name = bytes(payload[: min(end, TYPE_MAX)]).decode("ascii", "replace")
+        pair = self._load(name)
+        self._named = name  # now that it is one: the child may have said anything
         if pair.kind != "credential":
             return None
         # A credential that proves its own user never follows an authentication, which may have named another
