@@ -370,6 +370,7 @@ def _text_of(name: Any) -> str:
 
 def prepare() -> None:
     """Load what Acceptor needs now: a confined process may not be able to read the files later."""
+    import sso_mechs.forwarded  # noqa: F401  # else each worker loads it anew
     from sso_mechs.krb5_memory import hold_configuration
 
     hold_configuration()

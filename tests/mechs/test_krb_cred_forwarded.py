@@ -1,5 +1,7 @@
 """Delegation: who gets the TGT, in which form, and that nobody else's is taken."""
 
+import subprocess
+import sys
 import tempfile
 from typing import Any
 
@@ -58,6 +60,15 @@ def test_the_forwarded_ticket_touches_no_file(kerberos: Kerberos, monkeypatch: p
 
     monkeypatch.setattr(krb5_memory, "_through_a_file", no_file)
     assert a_forwarded_ticket(kerberos)
+
+
+def test_what_takes_it_over_is_loaded_before_the_acceptor_is_confined() -> None:
+    """Here it is loaded already; in a process of its own it is as in the acceptor."""
+    code = (
+        "import sys; from sso.mech import load; load('GSSAPI').prepare(); print(*sys.modules, sep=chr(10))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert {"sso_mechs.forwarded", "sso_mechs.handed_over"} <= set(said.splitlines())
 
 
 def test_an_older_library_needs_a_file_and_leaves_none(
