@@ -64,9 +64,7 @@ def test_the_forwarded_ticket_touches_no_file(kerberos: Kerberos, monkeypatch: p
 
 def test_what_takes_it_over_is_loaded_before_the_acceptor_is_confined() -> None:
     """Here it is loaded already; in a process of its own it is as in the acceptor."""
-    code = (
-        "import sys; from sso.mech import load; load('GSSAPI').prepare(); print(*sys.modules, sep=chr(10))"
-    )
+    code = "import sys; from sso.mech import load; load('GSSAPI').prepare(); print(*sys.modules, sep=chr(10))"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert {"sso_mechs.forwarded", "sso_mechs.handed_over"} <= set(said.splitlines())
 

@@ -139,7 +139,7 @@ def test_a_strangers_mechanism_that_goes_wrong_ends_its_own_session(
     log_in(bed, 2)
 
 
-def test_a_defect_is_named_by_the_mechanism_and_not_by_what_its_child_has_said_since(make_bed: MakeBed) -> None:
+def test_a_defect_is_named_by_the_mechanism_and_not_by_what_its_child_said(make_bed: MakeBed) -> None:
     bed = make_bed("", lambda link: None, stranger("step"))
     with bed.child(1) as child:
         assert ask(child, MAKE_IT) == YES
