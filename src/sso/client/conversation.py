@@ -260,7 +260,7 @@ class ClientConversation(Course):
             self._finish(RunResult(Exit.LAYER, "the guest refuses TLS, which is required"))
 
     def _next(self, reason: str, hint: str = "", cause: SSOError | None = None) -> None:
-        """Go on with the next of the list, and remember why this one did not do."""
+        """Go on with the next of the list, and remember why this one failed."""
         if self._nothing is None:
             self._nothing = RunResult(Exit.NO_CREDENTIAL, f"nothing to sign in with: {reason}", hint)
             if isinstance(cause, MechanismError):

@@ -80,7 +80,7 @@ def _converse(port: Port, options: Options, status: Status) -> RunResult:
 
         from sso.client import staying
 
-        gc.enable()  # sso.client.start has done without
+        gc.enable()  # sso.client.start has switched it off
         return staying.run(port, _conversation(options, status), options, status, meanwhile)
     conversation = _conversation(options, status)
     Pump(port, conversation).run(meanwhile=meanwhile)

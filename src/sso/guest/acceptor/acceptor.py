@@ -202,8 +202,8 @@ class AcceptorProcess:
                 self._spare = self._fork()
 
     def _worker_ended(self, worker: _Worker, answer: bytes) -> None:
-        """Its last words are not more than a word for the log: a peer may have taken it over."""
-        self._on_claim(worker)  # if it was made, it is there
+        """Write its last words to the log, and believe nothing else: a peer may have taken it over."""
+        self._on_claim(worker)  # a claim that was made is waiting there
         kind, _, name = answer.decode("ascii", "replace")[:WORDS_MAX].partition(" ")
         if answer not in (OVER, CLAIMED):
             if worker.process.killed_by == signal.SIGALRM:

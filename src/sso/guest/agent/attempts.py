@@ -210,7 +210,7 @@ class Outcomes:
         self._kept: Bounded[tuple[bytes, Who, Kind], tuple[float, Answered]] = Bounded()
 
     def keep(self, claim: Authenticated, code: int, digest: bytes = NO_DIGEST) -> None:
-        """Remember an answer. An attempt id of zeros is none, and "later" is no answer to keep to."""
+        """Remember an answer, unless it is "later" or the attempt id is all zeros, which means none."""
         if is_kept(claim.kind, code, named=any(claim.attempt), answered=self.find(claim) is not None):
             self._kept[_key(claim)] = self._clock() + OUTCOME_SECONDS, Answered(code, digest)
 

@@ -106,7 +106,7 @@ class PamDesk:
         self._hearing.opened(login)
 
     def _wait_for_seat(self, login: Opening, before: Stage) -> None:
-        """PAM has left without a word. Some screens do so although they unlock: the seat will tell."""
+        """PAM has hung up without a result. Some screens do so although they unlock: wait for logind."""
         login.left, found = before, unseen(before)
         if found is not Meaning.WORKING:
             end = self._reactor.after(UNLOCKED_SECONDS, lambda: self._tell(login, found, before))

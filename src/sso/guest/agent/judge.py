@@ -98,7 +98,7 @@ class Judge:
         self._newcomer.lock(done)
 
     def gone(self, done: Callable[[], None]) -> None:
-        """The client has left: nothing that it was granted is left, and `done` when nobody can go on."""
+        """The client has left: revoke what it was granted; `done` when the console is locked."""
         self._happens(Change.GONE)
         self._current = None
         self._newcomer.settle()
@@ -106,7 +106,7 @@ class Judge:
         self._console.leave(lambda: self._tracker.client_gone(done))
 
     def _replaced(self) -> None:
-        """Whoever was let in before is not the client any more, nor who had a login begun that goes on."""
+        """Another client may be here: revoke what was granted to the one before, and a login that goes on."""
         self._happens(Change.UNPROVED)
         self._present = None
         self._outcomes.left()
@@ -138,7 +138,7 @@ class Judge:
             return
         if step is ClaimStep.REVOKE:
             self._revoke()
-            self._newcomer.begin(opening=False)  # what it may find is what is open now
+            self._newcomer.begin(opening=False)  # it can only find what is open now
             step = enter(facts._replace(login=UnderWay.NONE))
         login = self.login = Opening(claim, secret)
         if step is ClaimStep.LOCK_FIRST:
@@ -365,7 +365,7 @@ class Judge:
             self._driver.cancel()
 
     def _let_go(self, login: Opening) -> None:
-        """Leave a connection that has opened no session: whatever its screen does, nothing comes of it."""
+        """Give up a connection that has opened no session: it can open none from here on."""
         if login.connection is not None and rules_end.take_back(login.progress).hang_up:
             self._withdraw(login.connection)
 

@@ -25,7 +25,7 @@ class Newcomer:
     def __init__(self, reactor: Reactor, console: Leaving, left: Callable[[], None]) -> None:
         self._reactor, self._console, self._left = reactor, console, left
         self._watch = ClientState.NOBODY
-        self._began = 0  # so that an answer about an earlier one is known
+        self._began = 0  # a number, so that an answer about an earlier client is recognised
         self._opening = False  # a login of the client before goes on, and may open a session any moment
         self._waiting: list[Callable[[], None]] = []
         self._timer: Timer | None = None
@@ -44,11 +44,11 @@ class Newcomer:
             self._look(opening)
 
     def settle(self) -> None:
-        """There is nothing to watch: it has proved to be who is signed in, or has left, and all is locked."""
+        """Watch no more: the client has proved to be who is signed in, or has left, and all is locked."""
         self._happens(Sight.PROVED)
 
     def lock(self, done: Callable[[], None]) -> None:
-        """Call back when the client finds nothing open: at once when it never did."""
+        """Lock what the client found open, then call back; at once if it found nothing open."""
         step = self._step(Sight.TO_LOCK)
         if step is WatchStep.CALL:
             done()
