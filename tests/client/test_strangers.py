@@ -234,7 +234,8 @@ class Bare:
 
 
 def test_what_is_no_mechanism_is_not_begun(certificates: Certificates) -> None:
-    broken = ONE._replace(initiate=lambda **settings: Bare())
+    bare: Any = Bare()
+    broken = ONE._replace(initiate=lambda **settings: bare)
     pair = ends(("X-ONE",), ("X-ONE",), certificates, one=broken)
     assert pair.client.outcome is not None
     assert pair.client.outcome[:2] == (
