@@ -54,9 +54,14 @@ def keys(caches: list[Path]) -> list[bytes]:
     return [key for key in found if key]  # an entry of configuration has none
 
 
-def test_the_scan_finds_what_is_there(make_guest: MakeGuest) -> None:
+def test_the_scan_finds_what_is_there(realm: Realm, make_guest: MakeGuest) -> None:
     """What the processes certainly hold is found in each of them: the configuration's service name."""
     guest = make_guest()
+    guest.screen.expect("login: ")
+    realm.kinit("alice", "-f")
+    assert (
+        sign_in(guest, realm, "--spn", SPN).code == Exit.SIGNED_IN
+    )  # so each of them has read its configuration
     found = copies(guest, [SPN.encode()])
     assert {"agent", "channel", "acceptor"} <= set(found)
 
