@@ -168,6 +168,7 @@ def test_two_ends_get_their_flags_back(stdio: None, kind: str, blocking: bool) -
 
 BESIDE = """
 import os, sys
+os.devnull = {devnull!r}
 from sso.ports.port import open_port, stdio_set_aside
 port = open_port("stdio")
 with stdio_set_aside("stdio"):
@@ -178,14 +179,15 @@ print("afterwards", sys.stdin.fileno() == 0 and os.read(0, 9))
 """
 
 
+@pytest.mark.parametrize("devnull", [os.devnull, "/nowhere/null"])
 @pytest.mark.parametrize("errors", [True, False])
-def test_what_is_printed_beside_stdio_is_not_said_there(errors: bool) -> None:
+def test_what_is_printed_beside_stdio_is_not_said_there(errors: bool, devnull: str) -> None:
     """Nobody else reads there either; where standard error is the port, too, it goes nowhere."""
     heard, say = os.pipe()
     os.write(say, b"heard")
     os.close(say)
     stderr = subprocess.PIPE if errors else subprocess.STDOUT
-    argv = [sys.executable, "-c", BESIDE]
+    argv = [sys.executable, "-c", BESIDE.format(devnull=devnull)]
     done = subprocess.run(argv, stdin=heard, stdout=subprocess.PIPE, stderr=stderr, timeout=60)
     os.close(heard)
     assert (done.returncode, done.stdout) == (0, b"said afterwards b''\n"), done.stderr

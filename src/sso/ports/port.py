@@ -261,7 +261,7 @@ def stdio_set_aside(address: str) -> Iterator[None]:
         yield
         return
     own = os.dup(0), os.dup(1)
-    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    nothing = _nothing()
     try:
         os.dup2(nothing, 0)
         os.dup2(2 if _is_apart(2) else nothing, 1)
@@ -275,6 +275,14 @@ def stdio_set_aside(address: str) -> Iterator[None]:
                 os.close(kept)
         with suppress(OSError):
             os.close(nothing)
+
+
+def _nothing() -> int:
+    """Open what gives nothing and keeps nothing; in a folder tree without /dev, an empty file in memory."""
+    try:
+        return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return os.memfd_create("nothing")
 
 
 def _is_apart(number: int) -> bool:
