@@ -23,16 +23,19 @@ demo: setup-demo  ## a ticket opens a login shell, all on this machine; without 
 demo-vm: setup-test pam  ## a window on a real virtual machine, and alice is signed in there; DESKTOP=gnome for GNOME
 	$(AS_ROOT) .venv/bin/sso demo --console $(if $(DESKTOP),$(DESKTOP),text)
 
-# Lint and the virtual machines go beside the rest, on the second core, with folders of their own.
+# The virtual machines, and lint with the pure build, go beside the rest, with folders of their own.
 test: setup-test pam  ## everything, on both builds
-	@mkdir -p build; tmp=$$(mktemp -d); \
-	{ status=0; $(MAKE) --no-print-directory lint || status=1; \
-	  $(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "vm and not desktop and not long" -p no:cacheprovider --basetemp="$$tmp/vm" || status=1; \
-	  exit $$status; } > build/beside.log 2>&1 & beside=$$!; status=0; \
+	@mkdir -p build; tmp=$$(mktemp -d); status=0; \
+	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "vm and not desktop and not long" -p no:cacheprovider --basetemp="$$tmp/vm" \
+	  > build/machines.log 2>&1 & machines=$$!; \
+	{ pure=0; $(MAKE) --no-print-directory lint || pure=1; \
+	  SSO_PURE=1 $(PYTHON_VENV) -m pytest -q -m "$(FAST)" -p no:cacheprovider --basetemp="$$tmp/pure" || pure=1; \
+	  exit $$pure; } > build/pure.log 2>&1 & pure=$$!; \
 	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "not vm and not desktop and not long" $(NO_TRACE) || status=1; \
-	SSO_PURE=1 $(PYTHON_VENV) -m pytest -q -m "$(FAST)" -p no:cacheprovider --basetemp="$$tmp/pure" || status=1; \
-	wait $$beside || { status=1; cat build/beside.log; }; $(AS_ROOT) rm -rf "$$tmp"; \
-	echo "lint, virtual machines:"; grep -E "^(All checks|Success|[0-9]+ (passed|failed))" build/beside.log; \
+	wait $$pure || { status=1; cat build/pure.log; }; \
+	wait $$machines || { status=1; cat build/machines.log; }; $(AS_ROOT) rm -rf "$$tmp"; \
+	echo "lint, pure build, virtual machines:"; \
+	grep -hE "^(All checks|Success|[0-9]+ (passed|failed))" build/pure.log build/machines.log; \
 	exit $$status
 
 test-desktop: setup-test pam  ## what takes longer in virtual machines: the films of GNOME and LightDM
