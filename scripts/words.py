@@ -26,6 +26,7 @@ GONE = {
     "class *.Tap": "relay",
     "module *.holder": "namespace",
     "function *.Judge.answer": "give_grant, tell_outcome",
+    "function *.Judge._answer": "tell_outcome",
     "parameter *.judge": "submit",
 }
 # What prose says now, and the pattern of the words that it no longer uses. A word alone in quotes is a name.

@@ -186,7 +186,7 @@ class Judge:
             case Action.ASK_SCREEN:
                 self._ask_screen(login)
             case _:
-                self._answer(login, decision)
+                self._finish(login, decision)
 
     def _mapped(self, mapped: Mapped) -> None:
         login = self.login
@@ -201,7 +201,7 @@ class Judge:
 
         self._console.seat.look(looked)
 
-    def _answer(self, login: Opening, decision: Decision) -> None:
+    def _finish(self, login: Opening, decision: Decision) -> None:
         """Tell the client the answer, after what its action wants done first."""
         action = decision.action
         code: int | None = decision.code
