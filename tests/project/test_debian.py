@@ -166,6 +166,7 @@ def pages(package: Package) -> set[str]:
     return {Path(place).stem for place in places}
 
 
+@pytest.mark.long
 def test_the_same_checkout_gives_the_same_bytes(all_debs: tuple[Path, ...], tmp_path: Path) -> None:
     """Another folder without git, other times, umask, zone and language."""
     other = tmp_path / "other checkout"

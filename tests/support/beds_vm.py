@@ -10,14 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sso.demo.programs import SEARCH_PATH, BedError, run_program
+from sso.demo.programs import BedError
 from sso.demo.realm import Realm
 from sso.demo.vm import Machine
+from sso.demo.vm.packages import built_packages, for_guests
 
 ROOT = Path(__file__).resolve().parents[2]
 ARTEFACTS = ROOT / "build" / "vm-artefacts"
-
-_BUILD_SECONDS = 600.0
 
 
 class Machines:
@@ -35,18 +34,16 @@ class Machines:
 
 
 @pytest.fixture(scope="session")
-def all_debs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+def all_debs() -> Iterator[tuple[Path, ...]]:
     """Our Debian packages, built from this checkout."""
-    folder = tmp_path_factory.mktemp("debs")
-    script = str(ROOT / "scripts" / "build-debs")
-    run_program([script, str(folder)], {"PATH": SEARCH_PATH, "HOME": str(folder)}, timeout=_BUILD_SECONDS)
-    return tuple(sorted(folder.glob("*.deb")))
+    with built_packages() as packages:
+        yield packages
 
 
 @pytest.fixture(scope="session")
 def debs(all_debs: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Those for a guest: the viewer needs all of GTK."""
-    return tuple(deb for deb in all_debs if not deb.name.startswith("console-sso-viewer"))
+    """Those for a guest."""
+    return for_guests(all_debs)
 
 
 @pytest.fixture
@@ -104,4 +101,5 @@ def _keep(machine: Machine, name: str) -> str:
     except BedError as error:
         return f"nothing to see: {error}"
     stem.with_suffix(".journal").write_text(journal)
-    return f"screen and journal: {stem}.png, {stem}.journal"
+    ours = [line for line in journal.splitlines() if re.search(r" (sso-|gdm|lightdm|login\[)", line)]
+    return "\n".join([f"screen and journal: {stem}.png, {stem}.journal", *ours[-60:]])

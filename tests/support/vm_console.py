@@ -17,7 +17,7 @@ from sso.demo.vm.enrol import GETTY, UNITS, enrol, start, wait_for_event, wait_f
 
 SPN = "host/deleg.test.example"
 __all__ = ["GETTY", "UNITS", "enrol", "start", "wait_for_event", "wait_for_units"]  # used through here
-TIME = 180.0  # seconds; everything is slow in an emulated machine
+TIME = 600.0  # seconds; everything is slow in an emulated machine
 # As the PAM module of login would ask, from a process of the system: what kind of credential it gets.
 ASK = """python3 -I -c '
 from sso.daemon import local

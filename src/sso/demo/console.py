@@ -5,7 +5,6 @@ display, on a screen in memory. The guest's image (for the next run) and the pic
 """
 
 import os
-import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -14,16 +13,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import viewer
-from .programs import SEARCH_PATH, BedError, find_program, run_program
 from .realm import Realm
 from .viewer import Screen, Viewer
 from .vm import Machine
 from .vm.enrol import GETTY, enrol, start, wait_for_event
+from .vm.packages import built_packages, for_guests
 
-ROOT = Path(__file__).resolve().parents[3]
 SPN = "host/guest.test.example"
 _SECONDS = 300.0
-_BUILD_SECONDS = 600.0
 
 
 class ConsoleKind(NamedTuple):
@@ -80,8 +77,9 @@ def run(
     pictures.mkdir(parents=True, exist_ok=True)
     with ExitStack() as ending:
         step("The guest: Debian in QEMU with our packages, no network. The first time it takes minutes.")
+        packages = ending.enter_context(built_packages())
         vm = ending.enter_context(
-            Machine(wanted.flavour, debs=packages(), manager=wanted.manager, console="spice")
+            Machine(wanted.flavour, debs=for_guests(packages), manager=wanted.manager, console="spice")
         )
         realm.principal(SPN, options=["+ok_as_delegate"])
         enrol(vm, realm, SPN, **wanted.options)
@@ -165,21 +163,3 @@ def _wait_for_session(visit: _Visit, window: Viewer, line: Callable[[str], None]
     visit.vm.wait(visit.kind.opened, _SECONDS)
     for text in visit.vm.run("loginctl --no-legend list-sessions").output.splitlines():
         line(f"loginctl: {' '.join(text.split())}")
-
-
-def packages() -> tuple[Path, ...]:
-    """Return the Debian packages of this checkout for a guest; build them if they are missing."""
-    script = str(ROOT / "scripts" / "build-debs")
-    if not os.path.exists(script):
-        raise BedError("the guest is made from a checkout of Console SSO: run make demo-vm there")
-    env = {"PATH": SEARCH_PATH, "HOME": str(ROOT / "build")}
-    key = run_program([find_program("bash"), script, "--key"], env, timeout=60.0).stdout.strip()
-    folder = ROOT / "build" / f"debs-{key[:20]}"
-    if not (folder / "done").exists():
-        done = subprocess.run(
-            [script, str(folder)], env=env, stdout=subprocess.DEVNULL, timeout=_BUILD_SECONDS
-        )
-        if done.returncode:
-            raise BedError(f"the packages cannot be built: scripts/build-debs {folder}")
-        (folder / "done").touch()
-    return tuple(sorted(deb for deb in folder.glob("*.deb") if not deb.name.startswith("console-sso-viewer")))

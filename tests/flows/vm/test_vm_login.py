@@ -132,6 +132,7 @@ def test_a_killed_process_comes_back_and_the_next_login_is_one(
     assert guest.run(opened).output == "1\n"
 
 
+@pytest.mark.long
 def test_two_guests_at_once(machines: Machines, realm: Realm) -> None:
     first = set_up(machines(), realm)
     set_up(second := machines(), realm, "host/other.test.example")

@@ -85,11 +85,14 @@ def test_a_password_through_tls_and_nothing_in_the_clear(
         assert not leaks(tap.heard, [password.encode()])
 
 
-@pytest.mark.parametrize("each", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    ("points", "each"),
+    [(5, False), *(pytest.param(20, each, marks=pytest.mark.long) for each in (False, True))],
+)
 def test_a_viewer_killed_anywhere_disturbs_no_other(
-    guest: Machine, desktop_of_alice: Desktop, tmp_path: Path, each: bool
+    guest: Machine, desktop_of_alice: Desktop, tmp_path: Path, points: int, each: bool
 ) -> None:
-    """At 20 points of the sign-in, from the port's opening; the next one signs in, after `each` or after all.
+    """At so many points of the sign-in, from the port's opening; the next one signs in, after each or all.
 
     Not before: spice-server 0.15.1 takes QEMU with it when a client dies while a port's channel is linked.
     """
@@ -100,13 +103,13 @@ def test_a_viewer_killed_anywhere_disturbs_no_other(
             opened = len(tap.heard)
             viewer.expect("state signed-in", TIME)
             said = len(tap.heard) - opened
-        for point in range(20):
+        for point in range(points):
             wait_until_left(guest)
             guest.wait(NOBODY, 60)
             tap.heard.clear()
             with desktop_of_alice.view(where, "--spn", SPN, window=False) as viewer:
                 viewer.expect("spice.sso.0: started")
-                tap.wait(opened + said * point // 20)
+                tap.wait(opened + said * point // points)
                 viewer.end(signal.SIGKILL)
             if each:
                 wait_until_left(guest)
