@@ -152,6 +152,11 @@ def session_of(vm: Machine, user: str, **values: str) -> dict[str, str]:
     return session
 
 
+def wait_for_shell(vm: Machine, user: str) -> None:
+    """Wait until a user's GNOME Shell is whole: before that it hears no sign-on and has no lock screen."""
+    vm.wait(f"journalctl -b -o cat _UID=$(id -u {user}) | grep -q 'GNOME Shell started'", TIME)
+
+
 def pam_failures(vm: Machine) -> int:
     """How often pam_unix has refused somebody since the guest was restored."""
     return int(vm.run("journalctl -b -o cat | grep -c 'pam_unix.*authentication failure'").output)

@@ -58,7 +58,7 @@ KINDS = {
         {"login": "gdm"},
         (),
         "screen-ready|agent-started",
-        "journalctl -b -o cat | grep -q 'Reached target gnome-session.target'",
+        "journalctl -b -o cat _UID=$(id -u alice) | grep -q 'GNOME Shell started'",
         f"{_SESSION} | grep -qx LockedHint=yes",
         "the session is locked",
         "",

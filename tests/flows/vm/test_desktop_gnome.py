@@ -23,6 +23,7 @@ from vm_console import (
     staying,
     tickets_of,
     wait_for_event,
+    wait_for_shell,
 )
 
 from sso.client.exits import Exit
@@ -63,7 +64,7 @@ def test_sign_in_lock_and_unlock(gnome: Machine, realm: Realm, tmp_path: Path) -
     with staying(gnome, realm):
         opened = session_of(gnome, "alice", Active="yes")
         assert (opened["Service"], opened["Type"], opened["Seat"]) == ("gdm-ovirtcred", "wayland", "seat0")
-        wait_for_event(gnome, "Reached target gnome-session.target")
+        wait_for_shell(gnome, "alice")
         assert "Default principal: alice@TEST.EXAMPLE" in tickets_of(gnome, "alice", "gnome-shell")
         (cache,) = caches(gnome)
         assert re.fullmatch(r"600 alice /tmp/krb5cc_4001_\w+", cache)
@@ -110,7 +111,7 @@ def test_a_wrong_password_unlocks_nothing_and_the_right_one_does(
     start(gnome)
     with staying(gnome, realm, *by_password, secret="alice-on-the-console"):
         session_of(gnome, "alice", Active="yes")
-        wait_for_event(gnome, "Reached target gnome-session.target")
+        wait_for_shell(gnome, "alice")
     session_of(gnome, "alice", LockedHint="yes")
     wrong = sign_in(gnome, realm, *by_password, secret="a-wrong-password")
     assert wrong.code == Exit.NOT_ACCEPTED and pam_failures(gnome) == 1

@@ -3,7 +3,7 @@
 import pytest
 from beds_viewer import SPN, Desktop
 from beds_vm import Machines
-from vm_console import artefact, enrol, session_of, start, tickets_of, wait_for_event
+from vm_console import artefact, enrol, session_of, start, tickets_of, wait_for_event, wait_for_shell
 
 from sso.demo.realm import Realm
 
@@ -19,7 +19,7 @@ def test_the_desktop_opens_by_itself(machines: Machines, realm: Realm, desktop_o
         viewer.expect("state signed-in", 300)
         opened = session_of(gnome, "alice", Active="yes")
         assert (opened["Service"], opened["Type"], opened["Seat"]) == ("gdm-ovirtcred", "wayland", "seat0")
-        wait_for_event(gnome, "Reached target gnome-session.target")
+        wait_for_shell(gnome, "alice")
         assert "Default principal: alice@TEST.EXAMPLE" in tickets_of(gnome, "alice", "gnome-shell")
         desktop_of_alice.picture("viewer-gnome-2-signed-in")
         assert viewer.end() == 0
