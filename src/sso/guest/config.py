@@ -28,7 +28,7 @@ acceptor_socket  "/run/console-sso/acceptor.sock"   where the process with the k
 accept_identity  false                  sign in who was authenticated by GSSAPI and brought no ticket
 min_uid          1000                   accounts below are never signed in; root never is
 allowed_groups   []                     only members of one of these; [] = everybody
-grant_seconds    30                     how long a login screen may take to fetch a credential, 1 to 60
+grant_seconds    30                     how long a login screen may take, 1 to 60 (a client waits 40)
 disconnect       "lock"                 what happens when the client leaves: "lock", "nothing", or
                                         "log-off" (locked at once, ended after the grace)
 grace_seconds    60                     how long a session is kept for its user to come back, 0 to 86400

@@ -31,7 +31,7 @@ from sso.demo.realm import Realm
 from sso.demo.vm import Machine
 
 pytestmark = pytest.mark.desktop
-SLOW = 60  # seconds: GNOME Shell in an emulated machine may take more than the default of 30 to ask PAM
+SLOW = 39  # seconds, while a client waits for 40: Shell in an emulated machine may take more than the default
 
 
 @pytest.fixture
