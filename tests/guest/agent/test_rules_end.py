@@ -1,4 +1,4 @@
-"""Tables 14 to 19 and 23 of docs/login-rules.md, for every case: what ends a login, and the times."""
+"""Tables 14 to 19, 23 and 27 of docs/login-rules.md, for every case: what ends a login, and the times."""
 
 import itertools
 from importlib import import_module
@@ -21,6 +21,7 @@ from sso.guest.agent.rules_end import (
     at_last,
     conclude,
     late,
+    revoked,
     screen_step,
     take_back,
 )
@@ -123,6 +124,11 @@ def test_a_password_that_was_tried_is_counted_whether_or_not_pam_has_left() -> N
             assert take_back(one).counts
         if one.kind is not Kind.PASSWORD:
             assert not take_back(one).counts
+
+
+def test_nobody_waits_for_a_login() -> None:
+    assert faults(27, ("take back", "log", "reason"), {"opened": dict(YES_NO)}, revoked) == []
+    assert {revoked(opened).message for opened in FLAGS} <= set(log.MESSAGE_IDS)
 
 
 def test_pam_was_asked_without_a_screen() -> None:

@@ -1,10 +1,15 @@
-"""What is done to the seat when the client leaves or is another one: lock and see that it is locked; after a
-grace log off."""
+"""What is done to the seat when the client leaves or is another one: lock and see that it is locked.
 
-from collections.abc import Callable, Sequence
+What is done when is said by sso.guest.agent.rules_leaving; the log-off after a grace is LogOff's.
+"""
+
+from collections.abc import Callable, Iterable
 
 from sso.daemon.reactor import Reactor, Timer
-from sso.guest.config import LOG_OFF, NOTHING, GuestConfig
+from sso.guest.agent import rules_leaving
+from sso.guest.agent.log_off import LogOff
+from sso.guest.agent.rules_leaving import Exposure, LockFacts, LockStep, Logind
+from sso.guest.config import NOTHING, GuestConfig
 from sso.guest.log import note
 from sso.guest.screens.driver import LoginDriver
 from sso.guest.seat.logind import Found, Seat, Seated
@@ -19,12 +24,12 @@ class Leaving:
     def __init__(self, reactor: Reactor, seat: Seat, driver: LoginDriver, config: GuestConfig) -> None:
         self.seat, self.driver = seat, driver
         self.expects: Callable[[], bool] = lambda: False
-        self._reactor, self._action, self._grace = reactor, config.disconnect, config.grace_seconds
+        self._reactor, self._action = reactor, config.disconnect
+        self._log_off = LogOff(reactor, seat, config)
         self._leaving: list[Callable[[], None]] = []
         self._blind = 0  # how often logind could not tell who is there
         self._told: dict[str, int] = {}  # how often each session was told to lock
         self._again: Timer | None = None
-        self._log_off: Timer | None = None
         seat.watch(lambda: self._lock(seat.found))
 
     def is_locked(self, session: Seated) -> bool:
@@ -38,7 +43,7 @@ class Leaving:
 
     def is_open(self, found: Found) -> bool:
         """Whether somebody's session can be used by who looks at the console, or is about to appear."""
-        return any(not self.is_locked(session) for session in found.users) or self.expects()
+        return any(self._exposure(session).usable for session in found.users) or self.expects()
 
     def lock(self, done: Callable[[], None]) -> None:
         """Lock what is open, as when the client leaves, and log nobody off."""
@@ -85,70 +90,70 @@ class Leaving:
 
     def back(self) -> None:
         """The user is there again: nobody is logged off."""
-        if self._log_off is not None:
-            self._log_off.cancel()
-            self._log_off = None
+        self._log_off.back()
 
     def close(self) -> None:
         """Forget what waits."""
-        for timer in (self._again, self._log_off):
-            if timer is not None:
-                timer.cancel()
+        if self._again is not None:
+            self._again.cancel()
+        self._log_off.close()
         self._leaving.clear()
 
     def _left(self, found: Found) -> None:
-        if self._action == LOG_OFF and self._log_off is None and found.known and found.users:
-            note("grace-began", seconds=self._grace)
-            self._log_off = self._reactor.after(self._grace, lambda: self.seat.look(self._terminate))
+        self._log_off.left(found)
         self._lock(found)
 
     def _lock(self, found: Found) -> None:
-        if not self._leaving:
-            return
-        if not found.known and self.seat.bus.reachable and self._blind < LATE:
-            self._blind += 1
-            self._wait(lambda: self.seat.lock_all())
-            return
-        if found.known and self._blind and self._again is not None:
-            self._again.cancel()  # logind answers again
+        """A look has found this: lock what is still open, or call back who waits."""
+        open_ones = [one for one in found.users if found.known and self._exposure(one).to_lock]
+        match rules_leaving.lock(self._facts(found, bool(open_ones))):
+            case LockStep.LOCK_ALL:
+                self._wait()
+                self.seat.lock_all()
+            case LockStep.LOCK_OPEN:
+                self._wait()
+                self._tell(open_ones)
+            case LockStep.LOCK_NEW:
+                self._tell(one for one in open_ones if one.id not in self._told)
+            case LockStep.CALL:
+                self._confirm(found)
+
+    def _facts(self, found: Found, to_lock: bool) -> LockFacts:
+        waiting = bool(self._leaving)
+        logind, due = Logind.TELLS, self._again is None or self._again.cancelled
+        if found.known:
+            due = due or self._blind > 0  # logind answers again
             self._blind = 0
-        still_open = [one for one in found.users if found.known and not self._is_done(one)]
-        if not still_open and not (found.known and self.expects()):
-            self._confirm(found)
         else:
-            self._wait(
-                lambda: self._tell_all(still_open), [one for one in still_open if one.id not in self._told]
-            )
+            late = self.seat.bus.reachable and self._blind < LATE
+            logind = Logind.LATE if late else Logind.SILENT
+            if waiting and late:
+                self._blind += 1
+        return LockFacts(waiting, logind, to_lock, self.expects(), due)
 
-    def _wait(self, lock: Callable[[], None], appeared: Sequence[Seated] = ()) -> None:
-        """Lock every LOCK_EVERY seconds; tell a session that has appeared since at once."""
-        if self._again is None or self._again.cancelled:
-            lock()
-            self._again = self._reactor.after(LOCK_EVERY, lambda: self.seat.look(self._lock))
-        else:
-            self._tell_all(appeared)
+    def _exposure(self, session: Seated) -> Exposure:
+        return rules_leaving.exposure(session.graphical, self.is_locked(session))
 
-    def _is_done(self, session: Seated) -> bool:
-        return not session.graphical or self.driver.is_locked(session)
+    def _wait(self) -> None:
+        """Look again after LOCK_EVERY seconds."""
+        if self._again is not None:
+            self._again.cancel()
+        self._again = self._reactor.after(LOCK_EVERY, lambda: self.seat.look(self._lock))
 
-    def _tell_all(self, sessions: Sequence[Seated]) -> None:
+    def _tell(self, sessions: Iterable[Seated]) -> None:
         for session in sessions:
-            self._tell(session)
-
-    def _tell(self, session: Seated) -> None:
-        if not self.driver.lock(session):
-            self.seat.lock(session.id)
-        self._told[session.id] = self._told.get(session.id, 0) + 1
-        if self._told[session.id] == LATE:
-            note("session-not-locked", user=session.user, kind=session.kind, reason="late")
+            if not self.driver.lock(session):
+                self.seat.lock(session.id)
+            self._told[session.id] = self._told.get(session.id, 0) + 1
+            if self._told[session.id] == LATE:
+                note("session-not-locked", user=session.user, kind=session.kind, reason="late")
 
     def _confirm(self, found: Found) -> None:
         if self._again is not None:
             self._again.cancel()
         for session in found.users:
-            locked = found.known and session.graphical
-            reason = {} if locked else {"reason": "text" if found.known else "no-logind"}
-            note("session-locked" if locked else "session-not-locked", user=session.user, **reason)
+            end = rules_leaving.lock_end(found.known, session.graphical)
+            note(end.message, user=session.user, **({"reason": end.reason} if end.reason else {}))
         if not found.known and not found.users:
             note("session-not-locked", reason="no-logind")
         self._told.clear()
@@ -156,11 +161,3 @@ class Leaving:
         leaving, self._leaving = self._leaving, []
         for done in leaving:
             done()
-
-    def _terminate(self, found: Found) -> None:
-        if self._log_off is None:
-            return
-        self._log_off = None
-        for session in found.users:
-            note("grace-over", user=session.user)
-            self.seat.terminate(session.id)
