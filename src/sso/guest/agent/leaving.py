@@ -47,8 +47,7 @@ class Leaving:
 
     def lock(self, done: Callable[[], None]) -> None:
         """Lock what is open, as when the client leaves, and log nobody off."""
-        self._leaving.append(done)
-        self.seat.look(self._lock)
+        self._after_look(done)
 
     def is_in_front(self, session: Seated) -> bool:
         """Whether the session is what the screen shows now, and nobody has to unlock it."""
@@ -85,8 +84,7 @@ class Leaving:
         if not self.guarded:
             done()
             return
-        self._leaving.append(done)
-        self.seat.look(self._left)
+        self._after_look(done, self._log_off.left)
 
     def back(self) -> None:
         """The user is there again: nobody is logged off."""
@@ -99,9 +97,15 @@ class Leaving:
         self._log_off.close()
         self._leaving.clear()
 
-    def _left(self, found: Found) -> None:
-        self._log_off.left(found)
-        self._lock(found)
+    def _after_look(self, done: Callable[[], None], left: Callable[[Found], None] = lambda _: None) -> None:
+        """Wait from a look on that begins now: one that is under way may tell what was before."""
+
+        def looked(found: Found) -> None:
+            self._leaving.append(done)
+            left(found)
+            self._lock(found)
+
+        self.seat.look(looked)
 
     def _lock(self, found: Found) -> None:
         """A look has found this: lock what is still open, or call back who waits."""

@@ -1,0 +1,98 @@
+"""The client leaves while logind is late, or during a look at the seat: all is locked, then logged off."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from beds_agent import Clock, MakeStage, Stage
+from fake_surroundings import FakeDriver
+from jeepney import DBusAddress
+
+from sso.daemon.reactor import Reactor
+from sso.guest.agent.leaving import Leaving
+from sso.guest.config import GuestConfig
+from sso.guest.seat.bus import CALL_SECONDS, Bus, Done
+from sso.guest.seat.logind import ROOT, Found, Seat, Seated
+
+ALICE = Seated("c2", "alice", 4001, "wayland", tty="tty2")
+LOCKED = ALICE._replace(locked=True)
+TEXT = Seated("3", "alice", 4001, "tty", tty="tty1")
+BOB = Seated("4", "bob", 4002, "tty", tty="tty3")
+GREETER = Seated("c1", "gdm", 110, "wayland", greeter=True)
+STRANGER = Seated("", "", -1, "")
+NOT_TOLD = Found(False, None, (STRANGER,))
+LOG_OFF: dict[str, Any] = {"disconnect": "log-off", "grace_seconds": 60}
+MakeLate = Callable[..., Stage]
+
+
+@pytest.fixture
+def late(make_stage: MakeStage, monkeypatch: pytest.MonkeyPatch) -> MakeLate:
+    """Makes an agent whose bus is there, and whose logind has not answered yet."""
+
+    def make(found: Found = NOT_TOLD, **options: Any) -> Stage:
+        stage = make_stage(**options)
+        monkeypatch.setattr(type(stage.seat.bus), "reachable", True)
+        stage.seat.found = found
+        return stage
+
+    return make
+
+
+def wait(stage: Stage, seconds: float) -> None:
+    stage.clock.now += seconds
+    stage.turn()
+
+
+# The log-off
+
+
+# Until it is locked
+
+
+class SlowBus(Bus):
+    """A bus on which logind answers when the test does."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        super().__init__(reactor, "unix:path=/nonexistent")
+        self.asked: list[tuple[str, Done]] = []
+
+    def call(
+        self,
+        address: DBusAddress,
+        member: str,
+        signature: str | None = None,
+        body: tuple[Any, ...] = (),
+        done: Done = lambda reply: None,
+        seconds: float = CALL_SECONDS,
+    ) -> None:
+        self.asked.append((member, done))
+
+    def answer(self, **properties: Any) -> None:
+        """Answer the oldest call with the properties of a seat or a session."""
+        _, done = self.asked.pop(0)
+        done(({name: ("", value) for name, value in properties.items()},))
+
+    def tell(self, locked: bool) -> None:
+        """Answer a whole look: alice's session is in front."""
+        path = f"{ROOT}/session/c2"
+        self.answer(ActiveSession=("c2", path), Sessions=[("c2", path)])
+        self.answer(Id="c2", Name="alice", User=(4001, "/"), Type="x11", LockedHint=locked)
+
+
+def test_what_a_look_has_found_that_began_before_the_client_left_does_not_count() -> None:
+    """The session was unlocked in the middle of that look."""
+    reactor = Reactor(Clock())
+    bus = SlowBus(reactor)
+    leaving = Leaving(reactor, Seat(reactor, bus), FakeDriver(), GuestConfig())
+    served: list[bool] = []
+    leaving.seat.hint()
+    leaving.leave(lambda: served.append(True))
+    bus.tell(locked=True)
+    assert not served
+    bus.tell(locked=False)
+    assert not served and [member for member, _ in bus.asked] == ["LockSession"]
+    bus.asked.clear()
+    leaving.seat.hint()
+    bus.tell(locked=True)
+    assert served
+    reactor.close()
