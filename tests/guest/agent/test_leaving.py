@@ -49,6 +49,28 @@ def wait(stage: Stage, seconds: float) -> None:
 # Until it is locked
 
 
+def test_a_session_has_not_appeared_because_logind_is_late(make_stage: MakeStage) -> None:
+    """It still waits behind the greeter; once it comes to the front it is to be locked."""
+    stage = make_stage()
+    stage.seat.put(active=GREETER)
+    stage.begin()
+    stage.claim()
+    stage.armed()
+    behind = Found(True, GREETER, (LOCKED._replace(active=False),))
+    stage.seat.found = behind
+    stage.ask().opens()
+    for found in (NOT_TOLD, behind):
+        stage.seat.found = found
+        stage.seat.hint()
+        stage.turn()
+    stage.end()
+    stage.gone()
+    assert not stage.confirmed()
+    stage.seat.put(ALICE)
+    stage.turn(lambda: stage.seat.found.users[0].locked)
+    assert stage.confirmed()
+
+
 class SlowBus(Bus):
     """A bus on which logind answers when the test does."""
 

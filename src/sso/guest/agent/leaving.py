@@ -60,16 +60,21 @@ class Leaving:
         One that logind does not list has no place at the seat (a serial line, a machine without logind):
         there is nothing to be seen. While logind is late the answer is no.
         """
-        found = self.seat.found
-        if any(not session.user for session in found.users):
-            return False
         listed = self._listed(uid, leader)
-        return not listed or any(self.is_in_front(session) for session in listed)
+        return self._is_told() and (not listed or any(self.is_in_front(session) for session in listed))
 
     def has_appeared(self, uid: int, leader: int) -> bool:
-        """Whether that session need not be waited for before all is locked: it is in front, or in text."""
+        """Whether that session need not be waited for before all is locked: it is in front, or in text.
+
+        As for `shows`: one that is not listed has no place here, and while logind is late the answer is no.
+        """
         front, listed = self.seat.found.active, self._listed(uid, leader)
-        return not listed or any(not one.graphical or (front and front.id == one.id) for one in listed)
+        there = any(not one.graphical or (front and front.id == one.id) for one in listed)
+        return self._is_told() and (there or not listed)
+
+    def _is_told(self) -> bool:
+        """Whether the last look has found all sessions, by logind or where there is none."""
+        return all(session.user for session in self.seat.found.users)
 
     def _listed(self, uid: int, leader: int) -> list[Seated]:
         found = self.seat.found
