@@ -9,7 +9,7 @@ from fake_surroundings import FakeDriver
 from jeepney import DBusAddress
 
 from sso.daemon.reactor import Reactor
-from sso.guest.agent.leaving import Leaving
+from sso.guest.agent.leaving import LATE, LOCK_EVERY, Leaving
 from sso.guest.config import GuestConfig
 from sso.guest.seat.bus import CALL_SECONDS, Bus, Done
 from sso.guest.seat.logind import ROOT, Found, Seat, Seated
@@ -47,6 +47,20 @@ def wait(stage: Stage, seconds: float) -> None:
 
 
 # Until it is locked
+
+
+def test_logind_is_late_by_the_clock_and_not_by_the_signals_that_anybody_can_cause(late: MakeLate) -> None:
+    stage = late()
+    stage.gone()
+    for _ in range(4 * LATE):
+        stage.seat.hint()
+        stage.turn()
+    assert not stage.confirmed()
+    for _ in range(LATE - 1):
+        wait(stage, LOCK_EVERY)
+        assert not stage.confirmed()
+    wait(stage, LOCK_EVERY)
+    assert stage.confirmed(), "nobody waits for ever for a logind that does not answer"
 
 
 def test_a_session_has_not_appeared_because_logind_is_late(make_stage: MakeStage) -> None:

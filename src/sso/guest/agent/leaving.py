@@ -27,7 +27,7 @@ class Leaving:
         self._reactor, self._action = reactor, config.disconnect
         self._log_off = LogOff(reactor, seat, config)
         self._leaving: list[Callable[[], None]] = []
-        self._blind = 0  # how often logind could not tell who is there
+        self._blind = 0  # how often all was locked since logind could not tell who is there
         self._told: dict[str, int] = {}  # how often each session was told to lock
         self._again: Timer | None = None
         seat.watch(lambda: self._lock(seat.found))
@@ -117,6 +117,7 @@ class Leaving:
         open_ones = [one for one in found.users if found.known and self._exposure(one).to_lock]
         match rules_leaving.lock(self._facts(found, bool(open_ones))):
             case LockStep.LOCK_ALL:
+                self._blind += 1
                 self._wait()
                 self.seat.lock_all()
             case LockStep.LOCK_OPEN:
@@ -134,10 +135,8 @@ class Leaving:
             due = due or self._blind > 0  # logind answers again
             self._blind = 0
         else:
-            late = self.seat.bus.reachable and self._blind < LATE
+            late = self.seat.bus.reachable and not (due and self._blind >= LATE)
             logind = Logind.LATE if late else Logind.SILENT
-            if waiting and late:
-                self._blind += 1
         return LockFacts(waiting, logind, to_lock, self.expects(), due)
 
     def _exposure(self, session: Seated) -> Exposure:
