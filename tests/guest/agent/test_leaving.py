@@ -63,6 +63,18 @@ def test_logind_is_late_by_the_clock_and_not_by_the_signals_that_anybody_can_cau
     assert stage.confirmed(), "nobody waits for ever for a logind that does not answer"
 
 
+def test_what_is_seen_open_is_locked_although_logind_does_not_tell_of_all(late: MakeLate) -> None:
+    stage = late(Found(False, ALICE, (ALICE, STRANGER)))
+    stage.seat.obeys = False
+    stage.gone()
+    stage.turn()
+    for _ in range(2 * LATE):
+        wait(stage, LOCK_EVERY)
+    assert "lock c2" in stage.seat.calls and not stage.confirmed()
+    stage.seat.put(LOCKED)
+    assert stage.confirmed()
+
+
 def test_a_session_has_not_appeared_because_logind_is_late(make_stage: MakeStage) -> None:
     """It still waits behind the greeter; once it comes to the front it is to be locked."""
     stage = make_stage()

@@ -114,7 +114,7 @@ class Leaving:
 
     def _lock(self, found: Found) -> None:
         """A look has found this: lock what is still open, or call back who waits."""
-        open_ones = [one for one in found.users if found.known and self._exposure(one).to_lock]
+        open_ones = [one for one in found.users if self._exposure(one).to_lock]
         match rules_leaving.lock(self._facts(found, bool(open_ones))):
             case LockStep.LOCK_ALL:
                 self._blind += 1

@@ -46,7 +46,7 @@ def lock(facts: LockFacts) -> LockStep:
         return LockStep.NOTHING
     if facts.logind is Logind.LATE:
         return LockStep.LOCK_ALL if facts.due else LockStep.NOTHING
-    if facts.logind is Logind.SILENT or not (facts.to_lock or facts.expected):
+    if not facts.to_lock and not facts.expected:
         return LockStep.CALL
     return LockStep.LOCK_OPEN if facts.due else LockStep.LOCK_NEW
 
