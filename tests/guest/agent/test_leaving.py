@@ -46,6 +46,70 @@ def wait(stage: Stage, seconds: float) -> None:
 # The log-off
 
 
+@pytest.mark.parametrize("session", [ALICE, TEXT], ids=["graphical", "in text"])
+def test_the_grace_begins_as_soon_as_logind_tells_who_is_there(session: Seated, late: MakeLate) -> None:
+    stage = late(**LOG_OFF)
+    stage.gone()
+    assert not stage.confirmed()
+    stage.seat.put(session)
+    stage.turn()
+    assert stage.confirmed()
+    wait(stage, 59.0)
+    assert f"terminate {session.id}" not in stage.seat.calls
+    wait(stage, 1.1)
+    stage.turn(lambda: not stage.seat.found.users)
+
+
+def test_an_agent_that_has_just_started_locks_and_logs_nobody_off(late: MakeLate) -> None:
+    """The client of an older session may still look on: it has no time to prove that."""
+    stage, served = late(**LOG_OFF), list[bool]()
+    stage.agent.console.lock(lambda: served.append(True))
+    stage.turn()
+    assert not served, "the bus is not ready yet"
+    stage.seat.put(ALICE)
+    stage.turn(lambda: served)
+    wait(stage, 61.0)
+    assert stage.seat.calls == ["lock c2"]
+
+
+def test_an_agent_that_has_just_started_leaves_a_session_alone_where_that_is_wanted(late: MakeLate) -> None:
+    stage, served = late(disconnect="nothing"), list[bool]()
+    stage.agent.console.lock(lambda: served.append(True))
+    assert served and not stage.seat.calls
+
+
+def test_a_grace_that_waits_for_logind_ends_when_the_user_is_back_or_nobody_is_there(late: MakeLate) -> None:
+    for back in (True, False):
+        stage = late(**LOG_OFF)
+        stage.gone()
+        stage.turn()
+        if back:
+            stage.agent.judge._console.back()
+        else:
+            stage.seat.put()
+            stage.turn()
+        stage.seat.put(LOCKED)
+        wait(stage, 61.0)
+        assert stage.seat.calls == []
+
+
+def test_who_is_there_is_asked_again_when_logind_is_late_at_the_end_of_the_grace(
+    make_stage: MakeStage,
+) -> None:
+    stage = make_stage(**LOG_OFF)
+    stage.seat.put(TEXT)
+    stage.gone()
+    stage.turn()
+    stage.seat.found = NOT_TOLD
+    wait(stage, 60.1)
+    assert stage.seat.calls == [], "nobody is logged off whom logind does not name"
+    wait(stage, 2.1)
+    assert stage.seat.calls == []
+    stage.seat.found = Found(True, TEXT, (TEXT,))
+    wait(stage, 2.1)
+    assert stage.seat.calls == ["terminate 3"]
+
+
 # Until it is locked
 
 

@@ -150,7 +150,7 @@ def test_the_times_are_those_of_the_code() -> None:
             found = getattr(found, "_field_defaults", {}).get(name) or getattr(found, name)
         times = found if isinstance(found, tuple) else (found,)
         assert [float(time) for time in row["seconds"].split(", ")] == [float(time) for time in times], row
-    assert len(rows) == 11
+    assert len(rows) == 12
 
 
 def test_each_word_of_the_log_is_known() -> None:

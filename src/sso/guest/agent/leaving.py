@@ -46,7 +46,7 @@ class Leaving:
         return any(self._exposure(session).usable for session in found.users) or self.expects()
 
     def lock(self, done: Callable[[], None]) -> None:
-        """Lock what is open, as when the client leaves, and log nobody off."""
+        """As `leave`, and nobody is logged off: a client may be there that has not proved who it is."""
         self._after_look(done)
 
     def is_in_front(self, session: Seated) -> bool:
@@ -86,9 +86,6 @@ class Leaving:
 
         Sessions in text cannot be locked, and without logind nothing can: the log says so.
         """
-        if not self.guarded:
-            done()
-            return
         self._after_look(done, self._log_off.left)
 
     def back(self) -> None:
@@ -104,6 +101,9 @@ class Leaving:
 
     def _after_look(self, done: Callable[[], None], left: Callable[[Found], None] = lambda _: None) -> None:
         """Wait from a look on that begins now: one that is under way may tell what was before."""
+        if not self.guarded:
+            done()
+            return
 
         def looked(found: Found) -> None:
             self._leaving.append(done)

@@ -6,6 +6,8 @@ from sso.guest.config import LOG_OFF, GuestConfig
 from sso.guest.log import note
 from sso.guest.seat.logind import Found, Seat
 
+LOOK_EVERY = 2.0  # seconds, until logind tells who is to be logged off
+
 
 class LogOff:
     """One grace at a time, for whoever is at the seat."""
@@ -15,6 +17,7 @@ class LogOff:
         self._wanted, self._seconds = config.disconnect == LOG_OFF, config.grace_seconds
         self._grace = Grace.NONE
         self._timer: Timer | None = None
+        seat.watch(lambda: self._happens(GraceEvent.LOOKED, seat.found))
 
     def left(self, found: Found) -> None:
         """The client has left, and the seat was looked at since."""
@@ -32,9 +35,6 @@ class LogOff:
     def _time_is_over(self) -> None:
         self._happens(GraceEvent.TIME, self._seat.found)
 
-    def _looked(self, found: Found) -> None:
-        self._happens(GraceEvent.LOOKED, found)
-
     def _happens(self, event: GraceEvent, found: Found) -> None:
         step = grace(GraceFacts(self._grace, event, self._wanted, found.known, bool(found.users)))
         self._grace = GRACE_AFTER.get(step, self._grace)
@@ -43,8 +43,10 @@ class LogOff:
                 note("grace-began", seconds=self._seconds)
                 self._timer = self._reactor.after(self._seconds, self._time_is_over)
             case GraceStep.LOOK:
-                self._seat.look(self._looked)
+                self._timer = self._reactor.after(LOOK_EVERY, self._time_is_over)
+                self._seat.look(lambda found: None)
             case GraceStep.LOG_OFF:
+                self.close()
                 for session in found.users:
                     note("grace-over", user=session.user)
                     self._seat.terminate(session.id)

@@ -81,8 +81,9 @@ class Grace(Enum):
     """The time that a session is kept for its user to come back."""
 
     NONE = "none"
+    WAITING = "waiting"  # for logind to tell who is there
     RUNNING = "running"
-    OVER = "over"  # until the seat was looked at
+    OVER = "over"  # until logind tells who is there
 
 
 class GraceEvent(Enum):
@@ -98,6 +99,7 @@ class GraceStep(Enum):
     """What is done about it; the state after it stands beside the rule."""
 
     NOTHING = "nothing"
+    WAIT = "wait for logind"
     BEGIN = "begin"
     LOOK = "look at the seat"
     LOG_OFF = "log off"  # everybody who is there
@@ -115,6 +117,7 @@ class GraceFacts(NamedTuple):
 
 
 GRACE_AFTER = {
+    GraceStep.WAIT: Grace.WAITING,
     GraceStep.BEGIN: Grace.RUNNING,
     GraceStep.LOOK: Grace.OVER,
     GraceStep.LOG_OFF: Grace.NONE,
@@ -125,12 +128,16 @@ GRACE_AFTER = {
 def grace(facts: GraceFacts) -> GraceStep:
     """What is done about the grace; GRACE_AFTER has the state that follows, where it is another one."""
     match facts.event, facts.grace:
-        case GraceEvent.BACK, Grace.RUNNING | Grace.OVER:
-            return GraceStep.END
-        case GraceEvent.TIME, Grace.RUNNING:
-            return GraceStep.LOOK
-        case GraceEvent.LOOKED, Grace.OVER:
-            return GraceStep.LOG_OFF
-        case GraceEvent.LEFT, Grace.NONE if facts.wanted and facts.told and facts.users:
+        case GraceEvent.LEFT, Grace.NONE if facts.wanted and not facts.told:
+            return GraceStep.WAIT
+        case GraceEvent.LEFT, Grace.NONE if facts.wanted and facts.users:
             return GraceStep.BEGIN
+        case GraceEvent.LOOKED, Grace.WAITING if facts.told:
+            return GraceStep.BEGIN if facts.users else GraceStep.END
+        case GraceEvent.LOOKED, Grace.OVER if facts.told:
+            return GraceStep.LOG_OFF
+        case GraceEvent.TIME, Grace.RUNNING | Grace.OVER:
+            return GraceStep.LOOK
+        case GraceEvent.BACK, Grace.WAITING | Grace.RUNNING | Grace.OVER:
+            return GraceStep.END
     return GraceStep.NOTHING
