@@ -60,7 +60,7 @@ class Judge:
         self._tracker = Tracker(reactor, console, self._tickets)
         self.desk = PamDesk(reactor, self._grants, self._tracker, self)
         self.unlocker = Unlocker(reactor, console, checker, config)
-        self._newcomer = Newcomer(reactor, console, self._replaced)
+        self._newcomer = Newcomer(reactor, console, self._replaced, self._tracker.client_gone)
         sources = self._proofs, self._outcomes, self._tracker, self._tickets, self._newcomer
         self._evidence = Evidence(*sources, console, config, would_lock)
         self._current: int | None = None  # the peer session that may still claim something

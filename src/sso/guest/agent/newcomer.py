@@ -19,11 +19,17 @@ class Newcomer:
     """The client of the present peer session, as far as it has not proved to be who is signed in.
 
     `left` is called when the console is taken from who was there before: nothing that was granted to that
-    client counts any more.
+    client counts any more. `parks` takes the session's ticket away, if that is wanted, when all is locked.
     """
 
-    def __init__(self, reactor: Reactor, console: Leaving, left: Callable[[], None]) -> None:
-        self._reactor, self._console, self._left = reactor, console, left
+    def __init__(
+        self,
+        reactor: Reactor,
+        console: Leaving,
+        left: Callable[[], None],
+        parks: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._reactor, self._console, self._left, self._parks = reactor, console, left, parks
         self._watch = ClientState.NOBODY
         self._began = 0  # a number, so that an answer about an earlier client is recognised
         self._opening = False  # a login of the client before goes on, and may open a session any moment
@@ -80,7 +86,7 @@ class Newcomer:
         if step is WatchStep.LOCK:
             note("client-unproved")
             self._left()
-            self._console.lock(lambda: self._happens(Sight.LOCKED))
+            self._console.lock(lambda: self._parks(lambda: self._happens(Sight.LOCKED)))
         elif step is WatchStep.FREE:
             if self._timer is not None:
                 self._timer.cancel()
