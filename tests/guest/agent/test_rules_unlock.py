@@ -28,7 +28,7 @@ def test_whether_a_verdict_is_kept() -> None:
 
 
 def test_a_locker_asks() -> None:
-    facts = {"verdict": words(Offered)} | flags("listed", "in time")
+    facts = {"verdict": words(Offered)} | flags("listed", "unproved", "in time")
     assert faults(32, ("says",), facts, lambda *one: verdict(VerdictFacts(*one))) == []
 
 

@@ -59,8 +59,8 @@ class Judge:
         self._tickets = Tickets(reactor, config.park_tickets, config.ticket_store == DEFAULT)
         self._tracker = Tracker(reactor, console, self._tickets)
         self.desk = PamDesk(reactor, self._grants, self._tracker, self)
-        self.unlocker = Unlocker(reactor, console, checker, config)
         self._newcomer = Newcomer(reactor, console, self._replaced, self._tracker.client_gone)
+        self.unlocker = Unlocker(reactor, console, checker, config, lambda: self._newcomer.unproved)
         sources = self._proofs, self._outcomes, self._tracker, self._tickets, self._newcomer
         self._evidence = Evidence(*sources, console, config, would_lock)
         self._current: int | None = None  # the peer session that may still claim something

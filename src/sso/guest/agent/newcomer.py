@@ -41,6 +41,11 @@ class Newcomer:
         """Whether what is open is being locked, so that what was found is about to change."""
         return self._watch is ClientState.LOCKING
 
+    @property
+    def unproved(self) -> bool:
+        """Whether a new client looks on that has not proved to be who is signed in."""
+        return self._watch is not ClientState.NOBODY
+
     def begin(self, opening: bool) -> None:
         """A peer session begins. Its client is answered only when it is known what it finds open.
 

@@ -34,10 +34,12 @@ class Offered(Enum):
 
 
 class VerdictFacts(NamedTuple):
-    """`listed`: guest.toml names the locker's PAM service. `in_time`: the verdict is not too old."""
+    """`listed`: guest.toml names the locker's PAM service. `unproved`: a new client looks on that has not
+    proved to be who is in. `in_time`: the verdict is not too old."""
 
     offered: Offered
     listed: bool
+    unproved: bool
     in_time: bool
 
 
@@ -51,6 +53,6 @@ class VerdictStep(Enum):
 
 def verdict(facts: VerdictFacts) -> VerdictStep:
     """What a locker hears that asks."""
-    if facts.offered is not Offered.OWN or not facts.listed:
+    if facts.offered is not Offered.OWN or not facts.listed or facts.unproved:
         return VerdictStep.NO
     return VerdictStep.YES if facts.in_time else VerdictStep.TOO_LATE

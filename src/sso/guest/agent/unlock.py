@@ -40,11 +40,20 @@ class Checker(Protocol):
 class Unlocker:
     """One offer at a time: who may unlock, until when. It outlives the peer session, not its client.
 
-    `revoked` is called when the client has left: who got a yes is to hear no from then on.
+    `revoked` is called when the client has left: who got a yes is to hear no from then on. `unproved` tells
+    whether another client may be there already: nobody gets a yes then.
     """
 
-    def __init__(self, reactor: Reactor, console: Leaving, checker: Checker, config: GuestConfig) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        console: Leaving,
+        checker: Checker,
+        config: GuestConfig,
+        unproved: Callable[[], bool],
+    ) -> None:
         self._reactor, self._console, self._checker, self._config = reactor, console, checker, config
+        self._unproved = unproved
         self._service = config.service or console.driver.service
         self._offer: tuple[int, str, float] | None = None  # uid, user, until when
         self._asking: Forked | None = None  # whether an offer may be made
@@ -83,7 +92,9 @@ class Unlocker:
         if offer is not None:
             offered = Offered.OWN if offer[:2] == (uid, user) else Offered.OTHER
         in_time = offer is not None and self._reactor.clock() < offer[2]
-        step = rules_unlock.verdict(VerdictFacts(offered, service in self._config.lockers, in_time))
+        step = rules_unlock.verdict(
+            VerdictFacts(offered, service in self._config.lockers, self._unproved(), in_time)
+        )
         if step is not VerdictStep.NO:
             self._offer = None
         return step is VerdictStep.YES
