@@ -1,6 +1,6 @@
 """The client leaves while logind is late, or during a look at the seat: all is locked, then logged off."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -166,6 +166,7 @@ class SlowBus(Bus):
 
     def __init__(self, reactor: Reactor) -> None:
         super().__init__(reactor, "unix:path=/nonexistent")
+        self.reactor = reactor
         self.asked: list[tuple[str, Done]] = []
 
     def call(
@@ -191,11 +192,30 @@ class SlowBus(Bus):
         self.answer(Id="c2", Name="alice", User=(4001, "/"), Type="x11", LockedHint=locked)
 
 
-def test_what_a_look_has_found_that_began_before_the_client_left_does_not_count() -> None:
-    """The session was unlocked in the middle of that look."""
+@pytest.fixture
+def bus() -> Iterator[SlowBus]:
     reactor = Reactor(Clock())
-    bus = SlowBus(reactor)
-    leaving = Leaving(reactor, Seat(reactor, bus), FakeDriver(), GuestConfig())
+    yield SlowBus(reactor)
+    reactor.close()
+
+
+@pytest.fixture
+def leaving(bus: SlowBus) -> Leaving:
+    return Leaving(bus.reactor, Seat(bus.reactor, bus), FakeDriver(), GuestConfig())
+
+
+def test_nobody_is_called_back_after_the_end(bus: SlowBus, leaving: Leaving) -> None:
+    served: list[bool] = []
+    leaving.leave(lambda: served.append(True))
+    leaving.close()
+    bus.tell(locked=True)
+    assert not served
+
+
+def test_what_a_look_has_found_that_began_before_the_client_left_does_not_count(
+    bus: SlowBus, leaving: Leaving
+) -> None:
+    """The session was unlocked in the middle of that look."""
     served: list[bool] = []
     leaving.seat.hint()
     leaving.leave(lambda: served.append(True))
@@ -207,4 +227,3 @@ def test_what_a_look_has_found_that_began_before_the_client_left_does_not_count(
     leaving.seat.hint()
     bus.tell(locked=True)
     assert served
-    reactor.close()

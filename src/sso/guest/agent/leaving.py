@@ -30,6 +30,7 @@ class Leaving:
         self._blind = 0  # how often all was locked since logind could not tell who is there
         self._told: dict[str, int] = {}  # how often each session was told to lock
         self._again: Timer | None = None
+        self._closed = False
         seat.watch(lambda: self._lock(seat.found))
 
     def is_locked(self, session: Seated) -> bool:
@@ -94,6 +95,7 @@ class Leaving:
 
     def close(self) -> None:
         """Forget what waits."""
+        self._closed = True
         if self._again is not None:
             self._again.cancel()
         self._log_off.close()
@@ -106,16 +108,20 @@ class Leaving:
             return
 
         def looked(found: Found) -> None:
-            self._leaving.append(done)
-            left(found)
-            self._lock(found)
+            if not self._closed:
+                self._leaving.append(done)
+                left(found)
+                self._lock(found)
 
         self.seat.look(looked)
 
     def _lock(self, found: Found) -> None:
         """A look has found this: lock what is still open, or call back who waits."""
         open_ones = [one for one in found.users if self._exposure(one).to_lock]
-        match rules_leaving.lock(self._facts(found, bool(open_ones))):
+        step = rules_leaving.lock(self._facts(found, bool(open_ones)))
+        if found.known:
+            self._blind = 0
+        match step:
             case LockStep.LOCK_ALL:
                 self._blind += 1
                 self._wait()
@@ -129,15 +135,14 @@ class Leaving:
                 self._confirm(found)
 
     def _facts(self, found: Found, to_lock: bool) -> LockFacts:
-        waiting = bool(self._leaving)
-        logind, due = Logind.TELLS, self._again is None or self._again.cancelled
+        due = self._again is None or self._again.cancelled
+        logind = Logind.TELLS
         if found.known:
             due = due or self._blind > 0  # logind answers again
-            self._blind = 0
         else:
             late = self.seat.bus.reachable and not (due and self._blind >= LATE)
             logind = Logind.LATE if late else Logind.SILENT
-        return LockFacts(waiting, logind, to_lock, self.expects(), due)
+        return LockFacts(bool(self._leaving), logind, to_lock, self.expects(), due)
 
     def _exposure(self, session: Seated) -> Exposure:
         return rules_leaving.exposure(session.graphical, self.is_locked(session))
