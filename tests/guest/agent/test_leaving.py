@@ -9,7 +9,7 @@ from fake_surroundings import FakeDriver
 from jeepney import DBusAddress
 
 from sso.daemon.reactor import Reactor
-from sso.guest.agent.leaving import LATE, LOCK_EVERY, Leaving
+from sso.guest.agent.leaving import BLIND, LOCK_EVERY, Leaving
 from sso.guest.config import GuestConfig
 from sso.guest.seat.bus import CALL_SECONDS, Bus, Done
 from sso.guest.seat.logind import ROOT, Found, Seat, Seated
@@ -116,11 +116,11 @@ def test_who_is_there_is_asked_again_when_logind_is_late_at_the_end_of_the_grace
 def test_logind_is_late_by_the_clock_and_not_by_the_signals_that_anybody_can_cause(late: MakeLate) -> None:
     stage = late()
     stage.gone()
-    for _ in range(4 * LATE):
+    for _ in range(4 * BLIND):
         stage.seat.hint()
         stage.turn()
     assert not stage.confirmed()
-    for _ in range(LATE - 1):
+    for _ in range(BLIND - 1):
         wait(stage, LOCK_EVERY)
         assert not stage.confirmed()
     wait(stage, LOCK_EVERY)
@@ -132,7 +132,7 @@ def test_what_is_seen_open_is_locked_although_logind_does_not_tell_of_all(late: 
     stage.seat.obeys = False
     stage.gone()
     stage.turn()
-    for _ in range(2 * LATE):
+    for _ in range(2 * BLIND):
         wait(stage, LOCK_EVERY)
     assert "lock c2" in stage.seat.calls and not stage.confirmed()
     stage.seat.put(LOCKED)

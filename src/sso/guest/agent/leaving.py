@@ -16,6 +16,7 @@ from sso.guest.seat.logind import Found, Seat, Seated
 
 LOCK_EVERY = 2.0  # seconds; a session that is just starting does not listen yet
 LATE = 5  # times that a session is told to lock before the log says that it does not
+BLIND = 3  # times that all are told to lock while logind is late; the next client waits ten seconds in all
 
 
 class Leaving:
@@ -140,7 +141,7 @@ class Leaving:
         if found.known:
             due = due or self._blind > 0  # logind answers again
         else:
-            late = self.seat.bus.reachable and not (due and self._blind >= LATE)
+            late = self.seat.bus.reachable and not (due and self._blind >= BLIND)
             logind = Logind.LATE if late else Logind.SILENT
         return LockFacts(bool(self._leaving), logind, to_lock, self.expects(), due)
 
