@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import re
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from pathlib import Path
@@ -17,12 +18,24 @@ def words(values: Iterable[Enum]) -> dict[str, Any]:
     return {str(one.value): one for one in values}
 
 
-def read(section: int, *says: str) -> list[dict[str, str]]:
-    """The rows of that table of a section whose last columns are `says`."""
+def text_of(section: int) -> str:
+    """All that the page says in a section."""
     _, _, text = PAGE.partition(f"\n## {section}. ")
     assert text, f"no section {section}"
+    return text.partition("\n## ")[0]
+
+
+def states_after(section: int) -> dict[str, str]:
+    """The state after each step, where the section says: after `step` (and `step`) it is `state`."""
+    text = " ".join(text_of(section).lower().split())
+    said = re.findall("after (`[^`]+`(?: and `[^`]+`)?) it is `([^`]+)`", text)
+    return {step: state for steps, state in said for step in re.findall("`([^`]+)`", steps)}
+
+
+def read(section: int, *says: str) -> list[dict[str, str]]:
+    """The rows of that table of a section whose last columns are `says`."""
     head, found = list[str](), list[dict[str, str]]()
-    for line in text.partition("\n## ")[0].splitlines():
+    for line in text_of(section).splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")]
         if not line.startswith("|"):
             head = []

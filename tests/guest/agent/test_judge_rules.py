@@ -337,6 +337,23 @@ def test_a_verdict_is_for_one_user_once_and_dies_with_the_client(make_stage: Mak
         stage.clock.now += 200.0  # the answers that are kept are forgotten
 
 
+def test_a_verdict_is_not_for_a_new_client_that_has_not_proved_who_it_is(make_stage: MakeStage) -> None:
+    """Nobody has hung up: whoever presses a key at the locker may be somebody else by now."""
+    stage = make_stage()
+    stage.seat.put(ALICE)
+    unlocker = stage.agent.judge.unlocker
+    assert visit(stage) == 0
+    stage.end()
+    stage.turn(lambda: unlocker._offer)
+    stage.begin(2)
+    for _ in range(2):
+        stage.turn()
+        assert not unlocker.verdict(4001, "alice", "i3lock")
+    stage.claim(2)
+    assert stage.outcome() == (2, 0)
+    assert unlocker.verdict(4001, "alice", "i3lock"), "it is alice's own client"
+
+
 def test_a_renewal_unlocks_nothing_and_opens_nothing(make_stage: MakeStage) -> None:
     stage = make_stage(FakeDriver(unlocks=True))
     stage.signed_in()

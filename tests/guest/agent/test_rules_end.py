@@ -1,4 +1,4 @@
-"""Tables 14 to 19 and 23 of docs/login-rules.md, for every case: what ends a login, and the times."""
+"""Tables 14 to 19, 23 and 27 of docs/login-rules.md, for every case: what ends a login, and the times."""
 
 import itertools
 from importlib import import_module
@@ -21,6 +21,7 @@ from sso.guest.agent.rules_end import (
     at_last,
     conclude,
     late,
+    revoked,
     screen_step,
     take_back,
 )
@@ -125,6 +126,11 @@ def test_a_password_that_was_tried_is_counted_whether_or_not_pam_has_left() -> N
             assert not take_back(one).counts
 
 
+def test_nobody_waits_for_a_login() -> None:
+    assert faults(27, ("take back", "log", "reason"), {"opened": dict(YES_NO)}, revoked) == []
+    assert {revoked(opened).message for opened in FLAGS} <= set(log.MESSAGE_IDS)
+
+
 def test_pam_was_asked_without_a_screen() -> None:
     assert faults(18, ("do",), {"PAM says": CODES}, after_pam) == []
 
@@ -144,7 +150,7 @@ def test_the_times_are_those_of_the_code() -> None:
             found = getattr(found, "_field_defaults", {}).get(name) or getattr(found, name)
         times = found if isinstance(found, tuple) else (found,)
         assert [float(time) for time in row["seconds"].split(", ")] == [float(time) for time in times], row
-    assert len(rows) == 11
+    assert len(rows) == 12
 
 
 def test_each_word_of_the_log_is_known() -> None:

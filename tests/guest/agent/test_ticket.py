@@ -12,6 +12,7 @@ from beds_agent import ATTEMPT, Clock, let_in, secret_file
 from sso.daemon.reactor import Reactor
 from sso.guest.agent.attempts import NO_DIGEST
 from sso.guest.agent.opening import SignedIn
+from sso.guest.agent.rules import Renewal
 from sso.guest.agent.ticket import Tickets
 from sso.guest.records import Authenticated, Kind, Who
 
@@ -40,6 +41,9 @@ class Bed:
     def claim(self, **changes: Any) -> Authenticated:
         values: dict[str, Any] = {"principal": "alice@A", "expires": 6000, "kind": Kind.KERBEROS} | changes
         return Authenticated(1, ATTEMPT, digest=NO_DIGEST, **values)
+
+    def renews(self, **changes: Any) -> bool:
+        return self.tickets.renewal(self.claim(**changes), self.session) is not Renewal.NONE
 
     def refresh(self, content: bytes = b"new", **changes: Any) -> bool:
         secret, got = secret_file(content), list[bool]()
@@ -76,15 +80,14 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.proves("S107")
 def test_a_renewal_is_of_the_same_principal_later_and_not_too_often(folder: Path) -> None:
     bed = Bed(folder, park=False)
-    renews = bed.tickets.is_renewal
-    assert renews(bed.claim(), bed.session)
+    assert bed.renews()
     for changes in ({"principal": "bob@A"}, {"expires": 5000}, {"kind": Kind.IDENTITY}):
-        assert not renews(bed.claim(**changes), bed.session)
+        assert not bed.renews(**changes)
     assert bed.refresh() and bed.path.read_bytes() == b"new" and bed.names() == [CACHE]
-    assert not renews(bed.claim(expires=7000), bed.session), "a minute has to pass"
+    assert not bed.renews(expires=7000), "a minute has to pass"
     bed.clock.now += 60.0
-    assert renews(bed.claim(expires=7000), bed.session)
-    assert not renews(bed.claim(expires=6000), bed.session)
+    assert bed.renews(expires=7000)
+    assert not bed.renews(expires=6000)
 
 
 def test_ten_unlockings_leave_one_cache(folder: Path) -> None:
@@ -100,7 +103,7 @@ def test_a_parked_ticket_is_gone_and_comes_back(folder: Path) -> None:
     bed.leave()
     assert bed.session.parked and bed.names() == []
     bed.leave()  # nothing more to take
-    assert bed.tickets.is_renewal(bed.claim(expires=1), bed.session), "also one that is not longer"
+    assert bed.renews(expires=1), "also one that is not longer"
     assert bed.refresh() and not bed.session.parked
     found = bed.path.stat()
     assert bed.names() == [CACHE] and bed.path.read_bytes() == b"new"

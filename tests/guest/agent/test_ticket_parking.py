@@ -102,6 +102,26 @@ def test_what_cannot_be_put_back_does_not_keep_the_user_out(make_stage: MakeStag
     assert cache.is_symlink()
 
 
+@pytest.mark.parametrize("claims", [True, False])
+def test_a_client_that_another_one_has_replaced_is_gone_too(
+    claims: bool, make_stage: MakeStage, cache: Path
+) -> None:
+    """Nobody has hung up: the new client finds the screen locked, and the ticket is not there."""
+    stage = make_stage(FakeDriver(), park_tickets=True)
+    stage.mapper.uids["alice"] = UID
+    stage.signed_in(path=str(cache))
+    stage.seat.put(OPEN)
+    stage.begin(2)
+    stage.turn()
+    if claims:
+        stage.claim(2, "bob@TEST.EXAMPLE", attempt=b"2" * 16)
+        assert stage.outcome() == (2, 403)
+    stage.end(2)
+    assert stage.seat.found.users[0].locked and list(cache.parent.iterdir()) == []
+    back(stage, 3)
+    assert stage.outcome() == (3, 0) and is_alices(cache)
+
+
 def test_somebody_else_brings_nothing_back(make_stage: MakeStage, cache: Path) -> None:
     stage = away(make_stage, cache, FakeDriver())
     for id, principal in ((2, "bob@TEST.EXAMPLE"), (3, "alice@OTHER.EXAMPLE")):

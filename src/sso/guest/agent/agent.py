@@ -59,9 +59,10 @@ class Agent:
         self._bus = Bus(reactor)
         self.seat = seat or Seat(reactor, self._bus, config.tty)
         self._driver = driver or load_driver(config.login)(config, reactor, self.seat)
+        self.console = Leaving(reactor, self.seat, self._driver, config)
         self.judge = Judge(
             reactor,
-            Leaving(reactor, self.seat, self._driver, config),
+            self.console,
             mapper or Mapper(reactor, Rules(config.min_uid, config.allowed_groups)),
             self._tell_outcome,
             self._withdraw,
@@ -199,8 +200,8 @@ def run_agent(config: GuestConfig, links: tuple[socket.socket, socket.socket] | 
     else:
         door = Links(config, reactor, lambda channel, acceptor: agent.attach(channel, acceptor, resume))
         resume = door.resume
-        # A session may be older than this agent: lock it.
-        agent.judge.gone(resume)
+        # A session may be older than this agent: lock it. Its client may be there, so nobody is logged off.
+        agent.console.lock(resume)
     notify.ready(f"login screen: {config.login}")
     note("agent-started", login=config.login, tty=config.tty)
     _beat(reactor)

@@ -59,8 +59,8 @@ class Judge:
         self._tickets = Tickets(reactor, config.park_tickets, config.ticket_store == DEFAULT)
         self._tracker = Tracker(reactor, console, self._tickets)
         self.desk = PamDesk(reactor, self._grants, self._tracker, self)
-        self.unlocker = Unlocker(reactor, console, checker, config)
-        self._newcomer = Newcomer(reactor, console, self._replaced)
+        self._newcomer = Newcomer(reactor, console, self._replaced, self._tracker.client_gone)
+        self.unlocker = Unlocker(reactor, console, checker, config, lambda: self._newcomer.unproved)
         sources = self._proofs, self._outcomes, self._tracker, self._tickets, self._newcomer
         self._evidence = Evidence(*sources, console, config, would_lock)
         self._current: int | None = None  # the peer session that may still claim something
@@ -346,11 +346,11 @@ class Judge:
         login = self.login
         if login is None:
             return
-        if login.opened:  # it is a session now: `leave` locks it
-            note("login-opened", session=login.claim.id, user=login.user, reason="client-gone")
-        else:
+        end = rules_end.revoked(login.opened)
+        if end.take_back:
             self._take_back(login)
-            note("login-revoked", session=login.claim.id, **({"user": login.user} if login.user else {}))
+        told = {name: text for name, text in (("user", login.user), ("reason", end.reason)) if text}
+        note(end.message, session=login.claim.id, **told)
         self._forget(login)
 
     def _take_back(self, login: Opening) -> None:
@@ -393,5 +393,4 @@ class Judge:
         self._grants.revoke(login.claim.id)
         self._let_go(login)
         login.forget()
-        if login.path and not login.opened and (self.signed_in is None or self.signed_in.path != login.path):
-            self._tickets.remove(login)
+        self._tickets.login_over(login, self.signed_in)

@@ -1,16 +1,22 @@
-"""What is done to the seat when the client leaves or is another one: lock and see that it is locked; after a
-grace log off."""
+"""What is done to the seat when the client leaves or is another one: lock and see that it is locked.
 
-from collections.abc import Callable, Sequence
+What is done when is said by sso.guest.agent.rules_leaving; the log-off after a grace is LogOff's.
+"""
+
+from collections.abc import Callable, Iterable
 
 from sso.daemon.reactor import Reactor, Timer
-from sso.guest.config import LOG_OFF, NOTHING, GuestConfig
+from sso.guest.agent import rules_leaving
+from sso.guest.agent.log_off import LogOff
+from sso.guest.agent.rules_leaving import Exposure, LockFacts, LockStep, Logind
+from sso.guest.config import NOTHING, GuestConfig
 from sso.guest.log import note
 from sso.guest.screens.driver import LoginDriver
 from sso.guest.seat.logind import Found, Seat, Seated
 
 LOCK_EVERY = 2.0  # seconds; a session that is just starting does not listen yet
 LATE = 5  # times that a session is told to lock before the log says that it does not
+BLIND = 3  # times that all are told to lock while logind is late; the next client waits ten seconds in all
 
 
 class Leaving:
@@ -19,12 +25,13 @@ class Leaving:
     def __init__(self, reactor: Reactor, seat: Seat, driver: LoginDriver, config: GuestConfig) -> None:
         self.seat, self.driver = seat, driver
         self.expects: Callable[[], bool] = lambda: False
-        self._reactor, self._action, self._grace = reactor, config.disconnect, config.grace_seconds
+        self._reactor, self._action = reactor, config.disconnect
+        self._log_off = LogOff(reactor, seat, config)
         self._leaving: list[Callable[[], None]] = []
-        self._blind = 0  # how often logind could not tell who is there
+        self._blind = 0  # how often all was locked since logind could not tell who is there
         self._told: dict[str, int] = {}  # how often each session was told to lock
         self._again: Timer | None = None
-        self._log_off: Timer | None = None
+        self._closed = False
         seat.watch(lambda: self._lock(seat.found))
 
     def is_locked(self, session: Seated) -> bool:
@@ -38,12 +45,11 @@ class Leaving:
 
     def is_open(self, found: Found) -> bool:
         """Whether somebody's session can be used by who looks at the console, or is about to appear."""
-        return any(not self.is_locked(session) for session in found.users) or self.expects()
+        return any(self._exposure(session).usable for session in found.users) or self.expects()
 
     def lock(self, done: Callable[[], None]) -> None:
-        """Lock what is open, as when the client leaves, and log nobody off."""
-        self._leaving.append(done)
-        self.seat.look(self._lock)
+        """As `leave`, and nobody is logged off: a client may be there that has not proved who it is."""
+        self._after_look(done)
 
     def is_in_front(self, session: Seated) -> bool:
         """Whether the session is what the screen shows now, and nobody has to unlock it."""
@@ -56,16 +62,21 @@ class Leaving:
         One that logind does not list has no place at the seat (a serial line, a machine without logind):
         there is nothing to be seen. While logind is late the answer is no.
         """
-        found = self.seat.found
-        if any(not session.user for session in found.users):
-            return False
         listed = self._listed(uid, leader)
-        return not listed or any(self.is_in_front(session) for session in listed)
+        return self._is_told() and (not listed or any(self.is_in_front(session) for session in listed))
 
     def has_appeared(self, uid: int, leader: int) -> bool:
-        """Whether that session need not be waited for before all is locked: it is in front, or in text."""
+        """Whether that session need not be waited for before all is locked: it is in front, or in text.
+
+        As for `shows`: one that is not listed has no place here, and while logind is late the answer is no.
+        """
         front, listed = self.seat.found.active, self._listed(uid, leader)
-        return not listed or any(not one.graphical or (front and front.id == one.id) for one in listed)
+        there = any(not one.graphical or (front and front.id == one.id) for one in listed)
+        return self._is_told() and (there or not listed)
+
+    def _is_told(self) -> bool:
+        """Whether the last look has found all sessions, by logind or where there is none."""
+        return all(session.user for session in self.seat.found.users)
 
     def _listed(self, uid: int, leader: int) -> list[Seated]:
         found = self.seat.found
@@ -77,78 +88,86 @@ class Leaving:
 
         Sessions in text cannot be locked, and without logind nothing can: the log says so.
         """
-        if not self.guarded:
-            done()
-            return
-        self._leaving.append(done)
-        self.seat.look(self._left)
+        self._after_look(done, self._log_off.left)
 
     def back(self) -> None:
         """The user is there again: nobody is logged off."""
-        if self._log_off is not None:
-            self._log_off.cancel()
-            self._log_off = None
+        self._log_off.back()
 
     def close(self) -> None:
         """Forget what waits."""
-        for timer in (self._again, self._log_off):
-            if timer is not None:
-                timer.cancel()
+        self._closed = True
+        if self._again is not None:
+            self._again.cancel()
+        self._log_off.close()
         self._leaving.clear()
 
-    def _left(self, found: Found) -> None:
-        if self._action == LOG_OFF and self._log_off is None and found.known and found.users:
-            note("grace-began", seconds=self._grace)
-            self._log_off = self._reactor.after(self._grace, lambda: self.seat.look(self._terminate))
-        self._lock(found)
+    def _after_look(self, done: Callable[[], None], left: Callable[[Found], None] = lambda _: None) -> None:
+        """Wait from a look on that begins now: one that is under way may tell what was before."""
+        if not self.guarded:
+            done()
+            return
+
+        def looked(found: Found) -> None:
+            if not self._closed:
+                self._leaving.append(done)
+                left(found)
+                self._lock(found)
+
+        self.seat.look(looked)
 
     def _lock(self, found: Found) -> None:
-        if not self._leaving:
-            return
-        if not found.known and self.seat.bus.reachable and self._blind < LATE:
-            self._blind += 1
-            self._wait(lambda: self.seat.lock_all())
-            return
-        if found.known and self._blind and self._again is not None:
-            self._again.cancel()  # logind answers again
+        """A look has found this: lock what is still open, or call back who waits."""
+        open_ones = [one for one in found.users if self._exposure(one).to_lock]
+        step = rules_leaving.lock(self._facts(found, bool(open_ones)))
+        if found.known:
             self._blind = 0
-        still_open = [one for one in found.users if found.known and not self._is_done(one)]
-        if not still_open and not (found.known and self.expects()):
-            self._confirm(found)
+        match step:
+            case LockStep.LOCK_ALL:
+                self._blind += 1
+                self._wait()
+                self.seat.lock_all()
+            case LockStep.LOCK_OPEN:
+                self._wait()
+                self._tell(open_ones)
+            case LockStep.LOCK_NEW:
+                self._tell(one for one in open_ones if one.id not in self._told)
+            case LockStep.CALL:
+                self._confirm(found)
+
+    def _facts(self, found: Found, to_lock: bool) -> LockFacts:
+        due = self._again is None or self._again.cancelled
+        logind = Logind.TELLS
+        if found.known:
+            due = due or self._blind > 0  # logind answers again
         else:
-            self._wait(
-                lambda: self._tell_all(still_open), [one for one in still_open if one.id not in self._told]
-            )
+            late = self.seat.bus.reachable and not (due and self._blind >= BLIND)
+            logind = Logind.LATE if late else Logind.SILENT
+        return LockFacts(bool(self._leaving), logind, to_lock, self.expects(), due)
 
-    def _wait(self, lock: Callable[[], None], appeared: Sequence[Seated] = ()) -> None:
-        """Lock every LOCK_EVERY seconds; tell a session that has appeared since at once."""
-        if self._again is None or self._again.cancelled:
-            lock()
-            self._again = self._reactor.after(LOCK_EVERY, lambda: self.seat.look(self._lock))
-        else:
-            self._tell_all(appeared)
+    def _exposure(self, session: Seated) -> Exposure:
+        return rules_leaving.exposure(session.graphical, self.is_locked(session))
 
-    def _is_done(self, session: Seated) -> bool:
-        return not session.graphical or self.driver.is_locked(session)
+    def _wait(self) -> None:
+        """Look again after LOCK_EVERY seconds."""
+        if self._again is not None:
+            self._again.cancel()
+        self._again = self._reactor.after(LOCK_EVERY, lambda: self.seat.look(self._lock))
 
-    def _tell_all(self, sessions: Sequence[Seated]) -> None:
+    def _tell(self, sessions: Iterable[Seated]) -> None:
         for session in sessions:
-            self._tell(session)
-
-    def _tell(self, session: Seated) -> None:
-        if not self.driver.lock(session):
-            self.seat.lock(session.id)
-        self._told[session.id] = self._told.get(session.id, 0) + 1
-        if self._told[session.id] == LATE:
-            note("session-not-locked", user=session.user, kind=session.kind, reason="late")
+            if not self.driver.lock(session):
+                self.seat.lock(session.id)
+            self._told[session.id] = self._told.get(session.id, 0) + 1
+            if self._told[session.id] == LATE:
+                note("session-not-locked", user=session.user, kind=session.kind, reason="late")
 
     def _confirm(self, found: Found) -> None:
         if self._again is not None:
             self._again.cancel()
         for session in found.users:
-            locked = found.known and session.graphical
-            reason = {} if locked else {"reason": "text" if found.known else "no-logind"}
-            note("session-locked" if locked else "session-not-locked", user=session.user, **reason)
+            end = rules_leaving.lock_end(found.known, session.graphical)
+            note(end.message, user=session.user, **({"reason": end.reason} if end.reason else {}))
         if not found.known and not found.users:
             note("session-not-locked", reason="no-logind")
         self._told.clear()
@@ -156,11 +175,3 @@ class Leaving:
         leaving, self._leaving = self._leaving, []
         for done in leaving:
             done()
-
-    def _terminate(self, found: Found) -> None:
-        if self._log_off is None:
-            return
-        self._log_off = None
-        for session in found.users:
-            note("grace-over", user=session.user)
-            self.seat.terminate(session.id)

@@ -19,11 +19,17 @@ class Newcomer:
     """The client of the present peer session, as far as it has not proved to be who is signed in.
 
     `left` is called when the console is taken from who was there before: nothing that was granted to that
-    client counts any more.
+    client counts any more. `parks` takes the session's ticket away, if that is wanted, when all is locked.
     """
 
-    def __init__(self, reactor: Reactor, console: Leaving, left: Callable[[], None]) -> None:
-        self._reactor, self._console, self._left = reactor, console, left
+    def __init__(
+        self,
+        reactor: Reactor,
+        console: Leaving,
+        left: Callable[[], None],
+        parks: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._reactor, self._console, self._left, self._parks = reactor, console, left, parks
         self._watch = ClientState.NOBODY
         self._began = 0  # a number, so that an answer about an earlier client is recognised
         self._opening = False  # a login of the client before goes on, and may open a session any moment
@@ -34,6 +40,11 @@ class Newcomer:
     def locking(self) -> bool:
         """Whether what is open is being locked, so that what was found is about to change."""
         return self._watch is ClientState.LOCKING
+
+    @property
+    def unproved(self) -> bool:
+        """Whether a new client looks on that has not proved to be who is signed in."""
+        return self._watch is not ClientState.NOBODY
 
     def begin(self, opening: bool) -> None:
         """A peer session begins. Its client is answered only when it is known what it finds open.
@@ -80,7 +91,7 @@ class Newcomer:
         if step is WatchStep.LOCK:
             note("client-unproved")
             self._left()
-            self._console.lock(lambda: self._happens(Sight.LOCKED))
+            self._console.lock(lambda: self._parks(lambda: self._happens(Sight.LOCKED)))
         elif step is WatchStep.FREE:
             if self._timer is not None:
                 self._timer.cancel()

@@ -85,6 +85,19 @@ def take_back(progress: LoginProgress) -> TakenBack:
     )
 
 
+class Revoked(NamedTuple):
+    """What is done with a login for which nobody waits any more. `take_back` comes before the log's word."""
+
+    take_back: bool
+    message: str
+    reason: str
+
+
+def revoked(opened: bool) -> Revoked:
+    """The end of a login without an answer. `opened`: it is a session by now, which the console locks."""
+    return Revoked(False, "login-opened", "client-gone") if opened else Revoked(True, "login-revoked", "")
+
+
 class AtLast(Enum):
     """What the seat shows of a login."""
 

@@ -1,14 +1,18 @@
-"""The Kerberos cache of the open session: refresh it in place, park it, delete it at the end."""
+"""The Kerberos cache of the open session: refresh it in place, park it, delete it at the end.
+
+What is done when is said by sso.guest.agent.rules_ticket.
+"""
 
 import os
 from collections.abc import Callable
 
 from sso.daemon.reactor import Reactor
-from sso.guest.agent import ccache, default_cache
+from sso.guest.agent import ccache, default_cache, rules_ticket
 from sso.guest.agent.opening import Opening, SignedIn, close
 from sso.guest.agent.rules import Renewal
+from sso.guest.agent.rules_ticket import CacheEvent, CacheFacts, CacheStep, Place, RenewalFacts
 from sso.guest.log import note
-from sso.guest.records import Authenticated, Kind
+from sso.guest.records import Authenticated
 
 
 class Tickets:
@@ -22,33 +26,22 @@ class Tickets:
         self._busy = 0  # workers that change a cache
         self._waiting: list[Callable[[], None]] = []  # for those
 
-    def is_renewal(self, claim: Authenticated, session: SignedIn) -> bool:
-        """Whether a ticket is to take the place of the session's: the same principal's, and a later end.
-
-        At most once a minute; a parked one always comes back.
-        """
-        if claim.kind is not Kind.KERBEROS or not session.path or claim.who != session.who:
-            return False
-        if session.parked:
-            return True
-        due = self._reactor.clock() >= session.refreshed + ccache.REFRESH_EVERY
-        return due and claim.expires > session.expires
-
     def renewal(self, claim: Authenticated, session: SignedIn | None) -> Renewal:
-        """The same in the word of the rules; `session` may be none."""
-        if session is None or not self.is_renewal(claim, session):
+        """Whether a claim's ticket is to take the place of the session's; `session` may be none."""
+        if session is None:
             return Renewal.NONE
-        return Renewal.PARKED if session.parked else Renewal.NEWER
+        due = self._reactor.clock() >= session.refreshed + ccache.REFRESH_EVERY
+        same, later = claim.who == session.who, claim.expires > session.expires
+        facts = RenewalFacts(claim.kind, bool(session.path), same, session.parked, due, later)
+        return rules_ticket.renewal(facts)
 
     def place(self, login: Opening, name: str) -> str:
         """The default cache, called `name`, if the login's ticket is to go there, else ""."""
-        if not self._default or login.claim.kind is not Kind.KERBEROS:
-            return ""
-        if default_cache.is_known(name):
-            return name
-        kind = name.partition(":")[0]
-        note("ticket-store-unknown", session=login.claim.id, principal=login.principal, kind=kind)
-        return ""
+        found = rules_ticket.place(self._default, login.claim.kind, default_cache.is_known(name))
+        if found is Place.UNKNOWN:
+            kind = name.partition(":")[0]
+            note("ticket-store-unknown", session=login.claim.id, principal=login.principal, kind=kind)
+        return name if found is Place.DEFAULT else ""
 
     def store(self, login: Opening, secret: int, go_on: Callable[[bool], bool]) -> None:
         """Put the ticket `secret`, whose descriptor stays the caller's, into the user's default cache.
@@ -56,7 +49,7 @@ class Tickets:
         `go_on` is told whether it is there, and says whether the session has opened: else it does not stay.
         What an earlier session or login has begun comes first: its removal would find the same principal's.
         """
-        if self._busy:
+        if self._step(CacheEvent.STORE, login) is CacheStep.WAIT:
             kept = os.dup(secret)
             self._waiting.append(lambda: self._store_late(login, kept, go_on))
             return
@@ -65,7 +58,7 @@ class Tickets:
             login.path = name
             note("ticket-stored" if name else "ticket-not-stored", session=login.claim.id, user=login.user)
             if not go_on(bool(name)) and name:
-                self.remove(login)
+                self._remove(login)
                 login.path = ""
             self._done()
 
@@ -77,6 +70,11 @@ class Tickets:
             self.store(login, secret, go_on)
         finally:
             close(secret)
+
+    def _step(self, event: CacheEvent, holder: SignedIn | Opening) -> CacheStep:
+        parked = isinstance(holder, SignedIn) and holder.parked
+        facts = CacheFacts(event, self._busy > 0, self._park, bool(holder.path), parked)
+        return rules_ticket.cache_step(facts)
 
     def _done(self) -> None:
         """A worker is at its end: whoever waits looks again."""
@@ -104,27 +102,23 @@ class Tickets:
 
     def client_gone(self, session: SignedIn, done: Callable[[], None]) -> None:
         """Take the ticket away, if that is wanted, and go on."""
-        if self._busy:
-            self._waiting.append(lambda: self.client_gone(session, done))
-            return
-        if not self._park or not session.path or session.parked:
-            done()
-            return
-        session.parked = True  # whatever becomes of it: a cache that is still there makes the refill fail
 
         def removed(good: bool) -> None:
             session.parked = good
             note("ticket-parked" if good else "ticket-not-parked", user=session.user)
             done()
 
-        self.remove(session, removed)
+        match self._step(CacheEvent.LEFT, session):
+            case CacheStep.WAIT:
+                self._waiting.append(lambda: self.client_gone(session, done))
+            case CacheStep.REMOVE:
+                session.parked = True  # already: a cache that is still there makes the refill fail
+                self._remove(session, removed)
+            case _:
+                done()
 
     def session_over(self, session: SignedIn) -> None:
         """Remove what the PAM module left: it does so itself unless its process was killed."""
-        if self._busy:
-            self._waiting.append(lambda: self.session_over(session))
-            return
-
         # The module has mostly removed a file: that is worth no line. A default cache is ours to remove.
         is_file = session.path.startswith("/")
 
@@ -132,10 +126,19 @@ class Tickets:
             if not good or not is_file:
                 note("ticket-removed" if good else "ticket-not-removed", user=session.user)
 
-        if session.path and not session.parked:
-            self.remove(session, removed, missing_ok=is_file)
+        match self._step(CacheEvent.OVER, session):
+            case CacheStep.WAIT:
+                self._waiting.append(lambda: self.session_over(session))
+            case CacheStep.REMOVE:
+                self._remove(session, removed, missing_ok=is_file)
 
-    def remove(
+    def login_over(self, login: Opening, session: SignedIn | None) -> None:
+        """Remove what a login has left that has come to nothing; `session` is open, if it is not None."""
+        shared = session is not None and session.path == login.path
+        if rules_ticket.is_left_over(bool(login.path), login.opened, shared):
+            self._remove(login)
+
+    def _remove(
         self,
         holder: SignedIn | Opening,
         done: Callable[[bool], None] = lambda good: None,

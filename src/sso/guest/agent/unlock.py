@@ -2,6 +2,7 @@
 
 The session's own programs unlock it when logind says so. A locker that does not listen asks us instead
 when its user presses a key, and gets a verdict: yes, for this user, once (sso.guest.agent.locker_socket).
+What is done when is said by sso.guest.agent.rules_unlock.
 """
 
 from collections.abc import Callable
@@ -9,9 +10,11 @@ from typing import Protocol
 
 from sso.daemon.forked import Forked
 from sso.daemon.reactor import Reactor
+from sso.guest.agent import rules_unlock
 from sso.guest.agent.account import Checked
 from sso.guest.agent.leaving import Leaving
 from sso.guest.agent.opening import Opening
+from sso.guest.agent.rules_unlock import Offered, OfferFacts, VerdictFacts, VerdictStep
 from sso.guest.config import GuestConfig
 from sso.guest.records import Kind, Verdict
 from sso.guest.seat.logind import Seated
@@ -37,11 +40,20 @@ class Checker(Protocol):
 class Unlocker:
     """One offer at a time: who may unlock, until when. It outlives the peer session, not its client.
 
-    `revoked` is called when the client has left: who got a yes is to hear no from then on.
+    `revoked` is called when the client has left: who got a yes is to hear no from then on. `unproved` tells
+    whether another client may be there already: nobody gets a yes then.
     """
 
-    def __init__(self, reactor: Reactor, console: Leaving, checker: Checker, config: GuestConfig) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        console: Leaving,
+        checker: Checker,
+        config: GuestConfig,
+        unproved: Callable[[], bool],
+    ) -> None:
         self._reactor, self._console, self._checker, self._config = reactor, console, checker, config
+        self._unproved = unproved
         self._service = config.service or console.driver.service
         self._offer: tuple[int, str, float] | None = None  # uid, user, until when
         self._asking: Forked | None = None  # whether an offer may be made
@@ -63,8 +75,8 @@ class Unlocker:
     def offer(self, login: Opening, seated: Seated) -> None:
         """Keep a verdict for a locker that asks: a screen may be locked although logind does not know it."""
         claim = login.claim
-        proved = claim.kind is not Kind.IDENTITY or self._config.accepts_identity(claim.mechanism)
-        if not proved or not seated.graphical or self._console.driver.unlocks:
+        accepted, unlocks = self._config.accepts_identity(claim.mechanism), self._console.driver.unlocks
+        if not rules_unlock.is_offered(OfferFacts(claim.kind, accepted, seated.graphical, unlocks)):
             return
         self._withdraw()
 
@@ -76,11 +88,16 @@ class Unlocker:
 
     def verdict(self, uid: int, user: str, service: str) -> bool:
         """Whether a locker of `uid` may unlock for `user`, once."""
-        offer = self._offer
-        if offer is None or offer[:2] != (uid, user) or service not in self._config.lockers:
-            return False
-        self._offer = None
-        return self._reactor.clock() < offer[2]
+        offer, offered = self._offer, Offered.NOTHING
+        if offer is not None:
+            offered = Offered.OWN if offer[:2] == (uid, user) else Offered.OTHER
+        in_time = offer is not None and self._reactor.clock() < offer[2]
+        step = rules_unlock.verdict(
+            VerdictFacts(offered, service in self._config.lockers, self._unproved(), in_time)
+        )
+        if step is not VerdictStep.NO:
+            self._offer = None
+        return step is VerdictStep.YES
 
     def forget(self) -> None:
         """The client has left: nobody is unlocked by what it has shown, nor by what PAM says of it later."""
