@@ -173,17 +173,32 @@ CLIENTS = {
     "C-NONE": (Exit.MECHANISM, "a mechanism failed (X-C-NONE: it gave no bytes)"),
     "C-TEXT": (Exit.MECHANISM, "a mechanism failed (X-C-TEXT: it gave no bytes)"),
     "C-MEGA": (Exit.TOO_LARGE, "the ticket is too large ("),
-    "C-CLOSE": (Exit.MECHANISM, "a mechanism failed (X-C-CLOSE: it gave no bytes)"),
+    "C-CLOSE": (Exit.MECHANISM, "a mechanism failed (X-C-CLOSE: it ended its process (1))"),
+    **{
+        f"{where}-{how}": (Exit.MECHANISM, f"a mechanism failed (X-{where}-{how}: {why})")
+        for where in "JIC"
+        for how, why in (("HANG", "no answer within 20 s"), ("EXIT", "it ended its process (0)"))
+    },
 }
 
 
-def test_what_goes_wrong_at_the_client_is_one_line_and_a_code(make_bed: MakeBed) -> None:
-    bed = make_bed(*(f"X-{what}" for what in CLIENTS))
-    for what, (code, words) in CLIENTS.items():
+@pytest.mark.parametrize("whats", [list(CLIENTS)[:9], list(CLIENTS)[9:]], ids=["first", "last"])
+def test_what_goes_wrong_at_the_client_is_one_line_and_a_code(whats: list[str], make_bed: MakeBed) -> None:
+    bed = make_bed(*(f"X-{what}" for what in whats))  # guest.toml takes 16 at most
+    for what in whats:
+        code, words = CLIENTS[what]
         run = bed.sign_in(f"X-{what}")
         assert run.code == code, (what, run.lines)
         assert len(run.lines) in (1, 2) and run.lines[0].startswith(f"spice-client-sso: {words}"), run.lines
     bed.end()
+
+
+def test_the_next_of_the_list_follows_one_that_hangs_in_its_import(make_bed: MakeBed) -> None:
+    bed = make_bed("X-J-HANG", "X-J-NEXT")
+    run = bed.sign_in('X-J-HANG", "X-J-NEXT')
+    assert (run.code, run.lines) == (Exit.SIGNED_IN, []), bed.log()
+    with shell(bed.guest) as command:
+        assert command("id -un") == "alice"
 
 
 def test_what_a_mechanism_prints_is_not_said_to_the_guest(make_bed: MakeBed) -> None:
