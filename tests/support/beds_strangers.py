@@ -1,8 +1,8 @@
 """Mechanisms of others that go wrong, by entry points in an environment of their own.
 
 A name says where and how: X-A-RAISE raises in the guest's `accept`. The places are A (accept), S (the guest's
-step), G (its import), I (initiate), C (the client's step) and J (its import). Both halves are good elsewhere:
-the client says "alice", and the guest believes it.
+step), G (its import), I (initiate), C (the client's step), J (its import), and for one that has a layer those
+of Layer. Both halves are good elsewhere: the client says "alice", and the guest believes it.
 """
 
 from pathlib import Path
@@ -15,6 +15,7 @@ from sso.mech import ENTRY_POINTS
 SECRET = "Open-Sesame-4711"  # what no log and no line may show
 HOSTILE = f'''
 import os, signal, sys, threading
+from functools import partial
 from sso.credential import Credential
 from sso.mech import Mechanism, Pair
 
@@ -63,18 +64,28 @@ def do(where, name):
     at, how = name.split("-")[1:3]
     return DEEDS[how]() if at == where else b""
 
+def has_layer(name):
+    return name.split("-")[1] in ("W", "V", "D")
+
 class Client(Mechanism):
-    def __init__(self, name):
+    def __init__(self, name, layer="none"):
         self._name, self.own_name = name, "alice"
         do("I", name)
 
     def step(self, token):
         answer = do("C", self._name)
         self.complete, self.peer = True, "guest"
+        self.layer = "conf" if has_layer(self._name) else "none"
         return answer if answer != b"" else b"alice"
 
+    def wrap(self, data):
+        return data
+
+    def unwrap(self, data):
+        return data
+
 class Guest(Mechanism):
-    def __init__(self, name):
+    def __init__(self, name, layers=()):
         self._name = name
         do("A", name)
 
@@ -82,7 +93,25 @@ class Guest(Mechanism):
         answer = do("S", self._name)
         self.complete, self.peer = True, bytes(token).decode()
         self.credential = Credential("identity", self.peer)
+        self.layer = "conf" if has_layer(self._name) else "none"
         return answer
+
+    def export(self):
+        return self.peer.encode()
+
+class Layer(Mechanism):
+    """The guest's layer in the child: W is its first `wrap`, V the second, D `dispose`."""
+
+    layer = "conf"
+
+    def __init__(self, name, exported):
+        self._name, self.peer, self._wraps = name, exported.decode(), iter("WV")
+
+    def wrap(self, data):
+        return do(next(self._wraps, ""), self._name) or data
+
+    def dispose(self):
+        do("D", self._name)
 
 class Made:
     """A half that is made of nothing, where the name says so."""
@@ -95,7 +124,8 @@ class Made:
 
 def pair(name):
     do("J" if IN_CLIENT else "G", name)
-    return Pair(name, "sasl", Made(Client, name), Made(Guest, name), provides=("identity",))
+    made = Pair(name, "sasl", Made(Client, name), Made(Guest, name), provides=("identity",))
+    return made._replace(layers=("conf",), resume=partial(Layer, name)) if has_layer(name) else made
 '''
 
 
@@ -107,6 +137,12 @@ def make_venv(folder: Path, *names: str) -> Path:
     for name in names:
         (site / f"{module(name)}.py").write_text(f"import hostile\nPLUG = hostile.pair({name!r})\n")
     return folder
+
+
+def shorten(folder: Path, seconds: float) -> None:
+    """Give the imports of all mechanisms in the guests of this environment so much time together."""
+    lines = f"import sso.guest.mechanisms; sso.guest.mechanisms.TRY_ALL_SECONDS = {seconds}\n"
+    (site_of(folder) / "shorten.pth").write_text(lines)  # behind project.pth, which finds ours
 
 
 def install(site: Path, distribution: str, points: dict[str, str]) -> None:
