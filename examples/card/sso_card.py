@@ -1,4 +1,4 @@
-"""Two third-party credential types for Console SSO: the number of a card and its PIN, in one token.
+"""Three third-party credential types for Console SSO: the number of a card and its PIN, in one token.
 
     client  number NUL pin
 
@@ -7,13 +7,14 @@ from a file with a line number:pin:user:password for each. What PAM gets is what
 
     x-card             nothing: the guest believes the card (accept_identity has to be on)
     x-card-password    the password of that line, as PAM_AUTHTOK: PAM decides as if the user had typed it
+    x-card-ticket      a Kerberos ticket: the user is its principal, and the password is the path of a cache
 """
 
 import hmac
 
 from sso.credential import Credential
 from sso.errors import MechanismError
-from sso.mech import IDENTITY, PASSWORD, Mechanism, Pair, Setting
+from sso.mech import IDENTITY, KERBEROS, PASSWORD, TICKET, Mechanism, Pair, Setting
 
 FILE_MAX = 65536  # bytes of a file with cards
 
@@ -60,6 +61,15 @@ class PasswordOfCard(Checked):
         return bytearray(password)
 
 
+class TicketOfCard(Checked):
+    """Hands PAM the ticket of a cache of the kind FILE; a real one would get it from the KDC by the card."""
+
+    type = "x-card-ticket"
+
+    def _secret(self, password: bytes) -> bytearray | None:
+        return bytearray(_read(password.decode("ascii", "replace")))
+
+
 def _read(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
@@ -85,4 +95,7 @@ CARD = Pair(
 )
 CARD_PASSWORD = CARD._replace(
     name="x-card-password", accept=PasswordOfCard, provides=("x-card-password",), gives=PASSWORD
+)
+CARD_TICKET = CARD._replace(
+    name="x-card-ticket", accept=TicketOfCard, provides=("x-card-ticket",), gives=TICKET, namespace=KERBEROS
 )

@@ -131,6 +131,7 @@ class Pair(NamedTuple):
     without it the guest accepts only the layer "none". `prepare` is called once, before privileges are
     dropped. TLS gets its key files as arguments, and `accept(context=...)` takes the result; other mechanisms
     get no arguments and import what they would import later.
+    `asks` says that the client's half asks the user something, who may take any time: it has no deadline.
     """
 
     name: str
@@ -147,6 +148,7 @@ class Pair(NamedTuple):
     gives: str = IDENTITY
     namespace: str = ""
     alone: bool = False
+    asks: bool = False
 
     @property
     def names(self) -> str:

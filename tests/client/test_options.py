@@ -107,6 +107,7 @@ def test_a_file_of_comments_needs_no_parser(monkeypatch: pytest.MonkeyPatch, tmp
         (["--tls-pin", "sha256:abc"], "64 hexadecimal"),
         (["--tls-pin", "ab" * 32], "sha256:"),
         (["--status-fd", "1"], "is the port itself"),
+        (["--port", "fd:3", "--status-fd", "3"], "is the port itself"),
     ],
 )
 def test_weak_or_wrong_combinations_are_refused(

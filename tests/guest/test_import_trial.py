@@ -83,4 +83,4 @@ def test_only_what_ends_well_and_leaves_all_as_it_was_is_taken(what: str) -> Non
 
 
 def test_what_hangs_is_ended() -> None:
-    assert tried(signal.pause, 0.1) == "it was not loaded within 0 s"
+    assert tried(signal.pause, 0.1) == "it was not loaded within 0.1 s"

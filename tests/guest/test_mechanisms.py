@@ -82,6 +82,24 @@ def test_one_that_is_broken_is_left_out_and_named(
     assert f"stranger_{how.lower()}" not in sys.modules
 
 
+def test_many_that_hang_have_one_time_together(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = install(**{f"HANGS{number}": "signal.pause()" for number in range(9)})
+    monkeypatch.setattr(mechanisms, "TRY_SECONDS", 60.0)
+    monkeypatch.setattr(mechanisms, "TRY_ALL_SECONDS", 0.9)
+    log = Log()
+    assert mechanisms.others(config(*names), log) == {}
+    assert [name for _, name, _ in log.lines] == names
+    assert all(detail.startswith("it was not loaded within 0") for _, _, detail in log.lines), log.lines
+
+
+@pytest.mark.parametrize(
+    ("left", "number", "seconds"),
+    [(30.0, 1, 10.0), (30.0, 3, 10.0), (30.0, 10, 3.0), (27.0, 9, 3.0), (3.0, 1, 3.0), (-1.0, 2, 0.0)],
+)
+def test_each_has_its_share_of_the_time_that_is_left(left: float, number: int, seconds: float) -> None:
+    assert mechanisms.share(left, number) == seconds
+
+
 def test_none_is_imported_that_is_not_in_the_list(install: Install, tmp_path: Path) -> None:
     install(GOOD="", OTHER=f"open({str(tmp_path / 'imported')!r}, 'w')")
     assert "X-OTHER" in names()

@@ -4,8 +4,6 @@ import fcntl
 import os
 import socket
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -164,34 +162,6 @@ def test_two_ends_get_their_flags_back(stdio: None, kind: str, blocking: bool) -
     assert port.read() == b"" and port.fileno() == -1
     for fd in (reader, say, hear, writer):
         os.close(fd)
-
-
-BESIDE = """
-import os, sys
-os.devnull = {devnull!r}
-from sso.ports.port import open_port, stdio_set_aside
-port = open_port("stdio")
-with stdio_set_aside("stdio"):
-    os.write(1, b"by hand ")
-    print("printed", sys.stdin.read() == "")
-    assert port.write(b"said ") == 5 and port.read() == b"heard"
-print("afterwards", sys.stdin.fileno() == 0 and os.read(0, 9))
-"""
-
-
-@pytest.mark.parametrize("devnull", [os.devnull, "/nowhere/null"])
-@pytest.mark.parametrize("errors", [True, False])
-def test_what_is_printed_beside_stdio_is_not_said_there(errors: bool, devnull: str) -> None:
-    """Nobody else reads there either; where standard error is the port, too, it goes nowhere."""
-    heard, say = os.pipe()
-    os.write(say, b"heard")
-    os.close(say)
-    stderr = subprocess.PIPE if errors else subprocess.STDOUT
-    argv = [sys.executable, "-c", BESIDE.format(devnull=devnull)]
-    done = subprocess.run(argv, stdin=heard, stdout=subprocess.PIPE, stderr=stderr, timeout=60)
-    os.close(heard)
-    assert (done.returncode, done.stdout) == (0, b"said afterwards b''\n"), done.stderr
-    assert done.stderr == (b"by hand printed True\n" if errors else None)
 
 
 def _pair() -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 from beds import Certificates
-from beds_guest import MakeGuest, Run, nothing_happened, shell, sign_in
+from beds_guest import MakeGuest, Run, has_ticket, nothing_happened, shell, sign_in
 from beds_wheels import ROOT, beside_ours, build, python
 
 from sso.client.exits import Exit
@@ -18,6 +18,7 @@ from sso.demo.realm import Realm
 pytestmark = [pytest.mark.e2e, pytest.mark.packaging]
 PIN = "open sesame"
 CARDS = "/etc/console-sso/cards"
+TICKET = "/etc/console-sso/ticket"
 CLIENT = """
 mechanisms = ["{type}"]
 tls-name = "guest.test.example"
@@ -49,11 +50,16 @@ def venvs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venvs]:
 class Bed:
     """A guest that allows one type, with alice's card, and a client that has it."""
 
-    def __init__(self, guest: Guest, realm: Realm, client: Path, type: str, password: str) -> None:
+    def __init__(
+        self, guest: Guest, realm: Realm, client: Path, type: str, password: str, user: str = "alice"
+    ) -> None:
         self.guest, self._realm, self._client, self._type = guest, realm, client, type
-        guest.sandbox.write(CARDS, f"4711:{PIN}:alice:{password}\n", 0o600)
-        os.chown(guest.sandbox.path(CARDS), ACCEPTOR_UID, ACCEPTOR_UID)
+        guest.sandbox.write(CARDS, f"4711:{PIN}:{user}:{password}\n", 0o600)
+        self.belongs_to_the_acceptor(CARDS)
         guest.screen.expect("login: ")
+
+    def belongs_to_the_acceptor(self, path: str) -> None:
+        os.chown(self.guest.sandbox.path(path), ACCEPTOR_UID, ACCEPTOR_UID)
 
     def sign_in(self, folder: Path, ca: Path, pin: str = PIN) -> Run:
         config, pin_file = folder / "client.toml", folder / "pin"
@@ -67,11 +73,17 @@ class Bed:
 
 
 def bed(
-    make_guest: MakeGuest, realm: Realm, venvs: Venvs, type: str, identity: bool, password: str = ""
+    make_guest: MakeGuest,
+    realm: Realm,
+    venvs: Venvs,
+    type: str,
+    identity: bool,
+    password: str = "",
+    user: str = "alice",
 ) -> Bed:
     table = f'mechanism.{type} = {{ cards = "{CARDS}", accept_identity = {str(identity).lower()} }}'
     guest = make_guest(f'mechanisms = ["TLS", "{type}"]', table, tls=True, venv=venvs.guest)
-    return Bed(guest, realm, venvs.client, type, password or guest.sandbox.password("alice"))
+    return Bed(guest, realm, venvs.client, type, password or guest.sandbox.password("alice"), user)
 
 
 @pytest.mark.parametrize(("type", "identity"), [("x-card", True), ("x-card-password", False)])
@@ -113,6 +125,55 @@ def test_a_card_that_does_not_do_signs_nobody_in(
     tmp_path: Path,
 ) -> None:
     here = bed(make_guest, realm, venvs, type, identity, password)
+    run = here.sign_in(tmp_path, certificates.ca, pin)
+    assert run.code == code, (run.lines, here.guest.log())
+    assert nothing_happened(here.guest)
+
+
+def ticket_bed(make_guest: MakeGuest, realm: Realm, venvs: Venvs, user: str, cache: bytes) -> Bed:
+    """A guest whose card belongs to a principal, with that cache; the client itself has no ticket."""
+    here = bed(make_guest, realm, venvs, "x-card-ticket", False, TICKET, user)
+    here.guest.sandbox.path(TICKET).write_bytes(cache)
+    here.belongs_to_the_acceptor(TICKET)
+    return here
+
+
+def ticket_of_alice(realm: Realm, folder: Path) -> bytes:
+    return realm.kinit("alice", "-f", ccache=folder / "ccache").read_bytes()
+
+
+def test_the_ticket_of_a_card_is_the_cache_of_the_session(
+    make_guest: MakeGuest, realm: Realm, venvs: Venvs, certificates: Certificates, tmp_path: Path
+) -> None:
+    here = ticket_bed(make_guest, realm, venvs, "alice@TEST.EXAMPLE", ticket_of_alice(realm, tmp_path))
+    run = here.sign_in(tmp_path, certificates.ca)
+    assert (run.code, run.lines) == (Exit.SIGNED_IN, []), here.guest.log()
+    with shell(here.guest) as command:
+        assert command("id -un") == "alice"
+        has_ticket(here.guest, command)
+
+
+@pytest.mark.parametrize(
+    ("user", "pin", "empty", "code"),
+    [
+        ("alice@TEST.EXAMPLE", "another", False, Exit.NOT_ACCEPTED),
+        ("alice@TEST.EXAMPLE", PIN, True, Exit.NOT_ACCEPTED),
+        ("alice@ELSEWHERE.EXAMPLE", PIN, False, Exit.DENIED),  # a principal, and no login name
+        ("root@TEST.EXAMPLE", PIN, False, Exit.DENIED),
+    ],
+)
+def test_a_ticket_that_does_not_do_signs_nobody_in(
+    user: str,
+    pin: str,
+    empty: bool,
+    code: Exit,
+    make_guest: MakeGuest,
+    realm: Realm,
+    venvs: Venvs,
+    certificates: Certificates,
+    tmp_path: Path,
+) -> None:
+    here = ticket_bed(make_guest, realm, venvs, user, b"" if empty else ticket_of_alice(realm, tmp_path))
     run = here.sign_in(tmp_path, certificates.ca, pin)
     assert run.code == code, (run.lines, here.guest.log())
     assert nothing_happened(here.guest)

@@ -18,8 +18,8 @@ from sizes import ROOT, sources, too_large
 
 # All that the core takes from the standard library. None of it opens, waits or tells the time.
 PURE = {
-    *("abc", "base64", "binascii", "collections", "collections.abc", "dataclasses", "enum", "fnmatch"),
-    *("functools", "hashlib", "hmac", "itertools", "re", "struct", "types", "typing"),
+    *("abc", "base64", "binascii", "collections", "collections.abc", "contextlib", "dataclasses", "enum"),
+    *("fnmatch", "functools", "hashlib", "hmac", "itertools", "re", "struct", "types", "typing"),
     *("os.urandom", "secrets.token_bytes"),
 }
 # What single modules take besides, and why.

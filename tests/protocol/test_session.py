@@ -5,7 +5,7 @@ from ends import ATTEMPT, Ends, Secretless, closed, feed
 from flows import Flow
 from pair import Judge, Pair
 
-from sso.errors import LocalProtocolError
+from sso.errors import LocalProtocolError, MechanismError
 from sso.policy import ClientPolicy, GuestPolicy
 from sso.protocol.events import Closed, Event, LayerFailed, LayerStarted, Reset
 from sso.protocol.messages import (
@@ -59,12 +59,20 @@ def test_an_unknown_verb_gets_400_and_the_session_goes_on(role: Role) -> None:
 
 @pytest.mark.proves("S128")
 def test_a_refused_layer_changes_nothing() -> None:
-    ends = Ends().ready()
-    ends.client.request_layer(StartTLS(), Secretless())
+    ends, half = Ends().ready(), Secretless()
+    ends.client.request_layer(StartTLS(), half)
     assert ends.cross_to_guest() == [StartTLS()]
     ends.guest.send(Error(Code.UNSUPPORTED))
+    assert not half.disposed
     assert ends.cross_to_client() == [Error(400)]
-    assert ends.client.state is ends.guest.state is State.READY
+    assert ends.client.state is ends.guest.state is State.READY and half.disposed
+
+
+def test_a_mechanism_that_fails_in_its_first_step_is_disposed_of() -> None:
+    ends, half = Ends().ready(), Secretless(cause="no-ticket")
+    with pytest.raises(MechanismError, match="no-ticket"):
+        ends.client.request_layer(StartSASL("PLAINEST"), half)
+    assert half.disposed and ends.client.state is State.READY and ends.cross_to_guest() == []
 
 
 def test_a_failed_sasl_leaves_the_session_in_lines() -> None:

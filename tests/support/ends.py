@@ -18,7 +18,7 @@ class Secretless(Mechanism):
 
     def __init__(self, turns: int = 1, cause: str = "") -> None:
         self._left, self._cause = turns, cause
-        self.bound = b""
+        self.bound, self.disposed = b"", False
 
     def bind(self, binding: bytes) -> None:
         self.bound = binding
@@ -29,6 +29,9 @@ class Secretless(Mechanism):
         self.complete = self._left == 0
         self._left -= 1
         return b"token"
+
+    def dispose(self) -> None:
+        self.disposed = True
 
 
 class Ends:

@@ -73,8 +73,9 @@ def parse(arguments: list[str] | None = None) -> Options:
         mechanisms=_order(settings.get("mechanisms", ORDER)),
     )
     _check(policy)
-    if given["port"] == "stdio" and given["status_fd"] in (0, 1):
-        raise ConfigError(f"--status-fd {given['status_fd']} is the port itself: open another one")
+    fd = given["status_fd"]
+    if fd is not None and (given["port"] == f"fd:{fd}" or (given["port"] == "stdio" and fd in (0, 1))):
+        raise ConfigError(f"--status-fd {fd} is the port itself: open another one")
     return Options(
         port=given["port"],
         policy=policy,

@@ -1,13 +1,17 @@
-"""Mechanisms that are not ours, at the client: whether one may be started, and its half with its settings."""
+"""Mechanisms that are not ours, at the client: whether one may be started, and its half with its settings.
+
+Their code is imported and called in a process of its own (sso.client.apart), which has a deadline.
+"""
 
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from sso.client.apart import Apart, in_time
 from sso.client.halves import Load, Tables, is_verified, may_send
 from sso.errors import ConfigError, MechanismError, PolicyError
 from sso.framing import wipe
-from sso.mech import CONFIDENTIALITY, NO_LAYER, OURS, Mechanism, Pair, settings_of
+from sso.mech import CONFIDENTIALITY, NO_LAYER, OURS, TEXT_MAX, TOKEN_MAX, Mechanism, Pair, settings_of
 from sso.policy import ClientPolicy, Source
 from sso.protocol.messages import SECRET_MAX
 from sso.protocol.session import Session
@@ -57,6 +61,8 @@ class Guarded(Mechanism):
             value = getattr(self._half, name)
             if not isinstance(value, kind):
                 raise TypeError
+            if isinstance(value, str) and len(value) > TEXT_MAX:
+                raise ValueError
             setattr(self, name, value)
         self.complete, self.delegated = bool(self._half.complete), bool(self._half.delegated)
         # Which layer it has is only known then.
@@ -67,6 +73,8 @@ class Guarded(Mechanism):
         found = self._guard(work, *arguments)
         if not isinstance(found, bytes | bytearray):
             raise MechanismError("failed", f"{self._pair.name}: it gave no bytes")
+        if len(found) > TOKEN_MAX:
+            raise MechanismError("too-long", f"{len(found)} bytes, and {TOKEN_MAX} are the most")
         return bytes(found)
 
     def _guard(
@@ -76,7 +84,8 @@ class Guarded(Mechanism):
         passes: tuple[type[BaseException], ...] = (KeyboardInterrupt,),
     ) -> Any:
         try:
-            return work(*arguments)
+            with in_time(self._pair.asks):
+                return work(*arguments)
         except passes:
             raise
         except BaseException as error:
@@ -100,10 +109,23 @@ def half(
     `types` are those that the guest asks for. Raises PolicyError with the reason; nothing is imported that
     the guest does not offer.
     """
-    unknown = PolicyError("not-offered", f"the guest does not offer {name}")
     # Only Kerberos can tell whether the user is the one that `only_for` names.
     if name in OURS or policy.only_for or name not in (*session.peer_mechanisms, *types):
-        raise unknown
+        raise PolicyError("not-offered", f"the guest does not offer {name}")
+    return Apart(name, lambda: _half(name, load, policy, session, types, tables, source))
+
+
+def _half(
+    name: str,
+    load: Load,
+    policy: ClientPolicy,
+    session: Session,
+    types: tuple[str, ...],
+    tables: Tables,
+    source: Source,
+) -> Mechanism:
+    """The same in the process of that half."""
+    unknown = PolicyError("not-offered", f"the guest does not offer {name}")
     pair, verified = loaded(name, load), is_verified(session)
     if not policy.may_start(source=source, inside_only=pair.inside_only, tls_verified=verified):
         raise PolicyError("needs-tls", f"{name} needs a verified TLS")
@@ -118,7 +140,8 @@ def half(
 def loaded(name: str, load: Load) -> Pair:
     """The pair of a listed mechanism. Raises ConfigError, and MechanismError when it cannot be imported."""
     try:
-        return load(name)
+        with in_time():
+            return load(name)
     except MechanismError as error:
         raise MechanismError("failed", str(error).removeprefix(f"{error.cause}: ")) from None
 
@@ -146,4 +169,4 @@ def blob(half: Mechanism) -> bytearray:
 
 def blob_of(type: str, load: Load, session: Session, tables: Tables) -> bytearray:
     """The token of a listed type that follows a mechanism. Raises as `half` and `blob` do."""
-    return blob(made(loaded(type, load), tables, session))
+    return blob(Apart(type, lambda: made(loaded(type, load), tables, session)))

@@ -88,7 +88,8 @@ PROGRAMS: dict[str, Mapping[str, str]] = {
             *("session-begin", "session-end", "session-failed", *(f"session-{cause}" for cause in ENDS)),
             *("child-stopped", "child-failed", "child-not-made", "agent-late", "record-malformed"),
             *("peer-silent", "peer-late", "authenticated", "not-authenticated"),
-            *("mechanism-unavailable", "mechanism-left-out", "credential-refused", "no-fence"),
+            *("mechanism-unavailable", "mechanism-left-out", "mechanism-failed", "credential-refused"),
+            "no-fence",
         )
     },
     "sso-acceptor": {

@@ -7,14 +7,17 @@ All of it is done before privileges are dropped, since the user that a process b
 what is imported. Whoever allows a mechanism trusts its code as this one (SECURITY.md).
 """
 
+import time
 from collections.abc import Callable
 from functools import partial
 
+from sso.daemon import notify
 from sso.errors import ConfigError
 from sso.guest.config import GSSAPI, GuestConfig
 from sso.mech import CONFIDENTIALITY, NO_LAYER, OURS, Mechanism, Pair, load, settings_of
 
 TRY_SECONDS = 10.0  # for the import of one mechanism, and what it prepares
+TRY_ALL_SECONDS = 60.0  # for all of them, one after the other: a unit has room for few processes at once
 SPN, KEYTAB = "spn", "keytab"
 
 
@@ -30,12 +33,14 @@ def ours(config: GuestConfig) -> dict[str, Pair]:
 def others(config: GuestConfig, note: Callable[..., None], prepare: bool = False) -> dict[str, Pair]:
     """The allowed mechanisms that do not, without those that cannot be used, each of which is logged."""
     found = {}
-    for name in config.mechanisms:
-        if name in OURS:
-            continue
+    names = [name for name in config.mechanisms if name not in OURS]
+    end = time.monotonic() + TRY_ALL_SECONDS
+    for place, name in enumerate(names):
         from sso.guest.import_trial import tried  # late: few guests allow such a mechanism
 
-        why = tried(partial(use, config, name, prepare), TRY_SECONDS)
+        notify.alive()  # who waits for the agent has begun to say so
+        seconds = share(end - time.monotonic(), len(names) - place)
+        why = tried(partial(use, config, name, prepare), seconds)
         if why:
             note("mechanism-left-out", why, mechanism=name)
             continue
@@ -44,6 +49,11 @@ def others(config: GuestConfig, note: Callable[..., None], prepare: bool = False
         except (Exception, SystemExit) as error:  # once more what went well in the forked process
             note("mechanism-left-out", type(error).__name__, mechanism=name)
     return found
+
+
+def share(left: float, number: int) -> float:
+    """Seconds for the first of a number of mechanisms, so that no hang takes the time of those behind it."""
+    return max(0.0, min(TRY_SECONDS, left / number))
 
 
 def use(config: GuestConfig, name: str, prepare: bool = False) -> Pair:

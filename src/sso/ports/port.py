@@ -253,28 +253,43 @@ def open_port(address: str, listen: bool = False) -> Port:
 
 @contextmanager
 def stdio_set_aside(address: str) -> Iterator[None]:
-    """Keep what else runs here from the open port `stdio`: what it prints goes to standard error.
+    """Keep what else runs here from an open port that is standard input or output, as `stdio` or `fd:N`.
 
-    It reads nothing. One word printed by a library would be a line of the protocol.
+    What it prints goes to standard error, and it reads nothing. One word printed by a library would be a
+    line of the protocol.
     """
-    if address != "stdio":
+    own = {number: os.dup(number) for number in _standard(address)}
+    if not own:
         yield
         return
-    own = os.dup(0), os.dup(1)
     nothing = _nothing()
     try:
-        os.dup2(nothing, 0)
-        os.dup2(2 if _is_apart(2) else nothing, 1)
+        for number in own:
+            os.dup2(2 if number == 1 and _is_apart(2) else nothing, number)
         yield
     finally:
         with suppress(AttributeError, OSError, ValueError):  # there is no sys.stdout, or it is closed
             sys.stdout.flush()
-        for number, kept in enumerate(own):
+        for number, kept in own.items():
             with suppress(OSError):  # other code has closed the descriptor
                 os.dup2(kept, number)
                 os.close(kept)
         with suppress(OSError):
             os.close(nothing)
+
+
+def _standard(address: str) -> list[int]:
+    """Which of the descriptors 0 and 1 an open port is."""
+    kind, _, rest = address.partition(":")
+    if kind != "fd":
+        return [0, 1] if address == "stdio" else []
+    port = os.fstat(_number(rest))
+    found = []
+    for number in (0, 1):
+        with suppress(OSError):  # it is not open
+            if os.path.samestat(os.fstat(number), port):
+                found.append(number)
+    return found
 
 
 def _nothing() -> int:

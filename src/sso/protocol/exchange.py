@@ -1,11 +1,24 @@
 """The exchange of tokens, from the guest's `ok` until the mechanism is complete (PROTOCOL.md section 7)."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sso.errors import FramingError, MechanismError, RemoteProtocolError
 from sso.framing import MessageFramer, Words
 from sso.mech import NO_LAYER, TOKEN_MAX, Mechanism
 from sso.protocol.layer import ABORT, FrameReader, Layer, SASLLayer, TLSLayer, frame
 from sso.protocol.messages import LINE_MAX, StartSASL, StartTLS
 from sso.protocol.state import Role
+
+
+@contextmanager
+def disposing(mechanism: Mechanism) -> Iterator[None]:
+    """Dispose of a mechanism that fails before its exchange begins: nobody else will."""
+    try:
+        yield
+    except MechanismError:
+        mechanism.dispose()
+        raise
 
 
 class Exchange:

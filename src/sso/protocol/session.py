@@ -13,7 +13,7 @@ from sso.errors import FramingError, LocalProtocolError, MechanismError, RemoteP
 from sso.framing import MessageFramer, Words, credentials_line, wipe
 from sso.mech import Mechanism
 from sso.protocol.events import Closed, Event, LayerFailed, LayerStarted, Reset
-from sso.protocol.exchange import Exchange, SASLExchange, exchange_for
+from sso.protocol.exchange import Exchange, SASLExchange, disposing, exchange_for
 from sso.protocol.greeting import Greeting
 from sso.protocol.layer import Layer
 from sso.protocol.messages import (
@@ -221,6 +221,9 @@ class Session:
         if self._machine.state in BINARY:
             self._begin_exchange()
             return
+        if self._exchange is not None and isinstance(message, Error):  # the guest refuses what we asked for
+            self._exchange.mechanism.dispose()
+            self._exchange = None
         second_tls = isinstance(message, StartTLS) and bool(self._wire.layers)
         second_sasl = isinstance(message, StartSASL) and self.authenticated is not None
         if isinstance(message, Unknown) or second_tls or second_sasl:
@@ -254,14 +257,15 @@ class Session:
         """Client: ask for a layer.
 
         The first token is computed before the line is written, so that the guest never waits for our KDC.
-        If that raises MechanismError, the session does not change.
+        If that raises MechanismError, the session does not change, and the mechanism is disposed of.
         """
         if not self._machine.allows(self.role, message):
             raise LocalProtocolError(f"{VERBS[type(message)]} may not be sent in state {self.state.name}")
         lines = self._transcript.copy()
         lines.add(self.role, message.words())
-        mechanism.bind(lines.binding(self.tls))
-        self._exchange = exchange_for(message, self.role, mechanism, bytes(mechanism.step(b"")))
+        with disposing(mechanism):
+            mechanism.bind(lines.binding(self.tls))
+            self._exchange = exchange_for(message, self.role, mechanism, bytes(mechanism.step(b"")))
         self.send(message)
 
     def accept_layer(self, request: StartTLS | StartSASL, mechanism: Mechanism) -> None:
@@ -272,12 +276,9 @@ class Session:
         """
         if self.state not in LAYER_ASKED:
             raise LocalProtocolError(f"no layer was asked for in state {self.state.name}")
-        try:
-            if not self._unread:
+        if not self._unread:
+            with disposing(mechanism):
                 mechanism.bind(self._transcript.binding(self.tls))
-        except MechanismError:
-            mechanism.dispose()
-            raise
         self._exchange = exchange_for(request, self.role, mechanism, b"")
         if self._unread:
             self._end("injected", "bytes behind the request for a layer")

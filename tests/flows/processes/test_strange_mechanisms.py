@@ -8,7 +8,7 @@ import pytest
 from beds import Certificates
 from beds_guest import MakeGuest, Run, processes, shell, sign_in
 from beds_ssh_agent import until
-from beds_strangers import SECRET, make_venv
+from beds_strangers import SECRET, make_venv, shorten
 
 from sso.client.exits import Exit
 from sso.demo.guest import Guest
@@ -69,8 +69,10 @@ def owners(guest: Guest) -> set[int]:
 
 @pytest.fixture
 def make_bed(make_guest: MakeGuest, realm: Realm, certificates: Certificates, tmp_path: Path) -> MakeBed:
-    def make(*names: str) -> Bed:
+    def make(*names: str, seconds: float = 0.0) -> Bed:
         venv = make_venv(tmp_path / "venv", *names)
+        if seconds:
+            shorten(venv, seconds)
         allowed = ", ".join(f'"{name}"' for name in ("TLS", "GSSAPI", "kerberos", *names))
         tables = [f"mechanism.{name} = {{ accept_identity = true }}" for name in names]
         guest = make_guest(f"mechanisms = [{allowed}]", *tables, tls=True, venv=venv)
@@ -100,6 +102,17 @@ def test_what_goes_wrong_in_the_guests_import_is_left_out(make_bed: MakeBed) -> 
             (line,) = bed.lines(program, f"X-G-{how}")
             assert line.startswith("mechanism-left-out ") and why in line, line
     assert bed.lines("sso-acceptor", "X-G-PRINT") == []
+    bed.end()
+
+
+def test_many_that_hang_in_the_guests_import_are_left_out_in_time(make_bed: MakeBed) -> None:
+    names = [f"X-G-PAUSE-{number}" for number in range(12)]
+    bed = make_bed(*names, seconds=3.0)
+    assert bed.sign_in(names[0]).code == Exit.NO_CREDENTIAL
+    for name in names:
+        for program in ("sso-channel", "sso-acceptor"):
+            (line,) = bed.lines(program, name)
+            assert line.startswith("mechanism-left-out ") and "it was not loaded within 0" in line, line
     bed.end()
 
 
@@ -160,6 +173,28 @@ def test_what_goes_wrong_in_the_guests_step_is_a_refusal(make_bed: MakeBed) -> N
     bed.end()
 
 
+# What becomes of a layer of its own that fails in the child at the port.
+LAYERS = {
+    "W-RAISE": "session-failed cause=failed detail='failed: X-W-RAISE: ZeroDivisionError'",
+    "W-TEXT": "session-failed cause=failed detail='failed: X-W-TEXT: it gave no bytes'",
+    "V-SYSEXIT": "session-failed cause=failed detail='failed: X-V-SYSEXIT: SystemExit'",
+    "D-RAISE": "mechanism-failed mechanism=X-D-RAISE detail=ZeroDivisionError",
+}
+
+
+def test_what_goes_wrong_in_a_layer_is_one_line_with_its_name(make_bed: MakeBed) -> None:
+    """One in each session: the client tries again when the guest begins anew."""
+    bed = make_bed(*(f"X-{what}" for what in LAYERS))
+    for what, words in LAYERS.items():
+        run = bed.sign_in(f"X-{what}")
+        assert run.code == (Exit.SIGNED_IN if what == "D-RAISE" else Exit.LOST), (what, bed.log()[-12:])
+        said = {line for line in bed.log() if f"X-{what}" in line and "failed" in line}
+        assert said == {f"sso-channel: {words}"}
+    assert "child-failed" not in bed.guest.log()
+    with shell(bed.guest) as command:
+        assert command("id -un") == "alice"
+
+
 # How the client ends, and its line.
 CLIENTS = {
     "J-RAISE": (Exit.MECHANISM, "a mechanism failed (X-J-RAISE: ZeroDivisionError)"),
@@ -173,17 +208,32 @@ CLIENTS = {
     "C-NONE": (Exit.MECHANISM, "a mechanism failed (X-C-NONE: it gave no bytes)"),
     "C-TEXT": (Exit.MECHANISM, "a mechanism failed (X-C-TEXT: it gave no bytes)"),
     "C-MEGA": (Exit.TOO_LARGE, "the ticket is too large ("),
-    "C-CLOSE": (Exit.MECHANISM, "a mechanism failed (X-C-CLOSE: it gave no bytes)"),
+    "C-CLOSE": (Exit.MECHANISM, "a mechanism failed (X-C-CLOSE: it ended its process (1))"),
+    **{
+        f"{where}-{how}": (Exit.MECHANISM, f"a mechanism failed (X-{where}-{how}: {why})")
+        for where in "JIC"
+        for how, why in (("HANG", "no answer within 20 s"), ("EXIT", "it ended its process (0)"))
+    },
 }
 
 
-def test_what_goes_wrong_at_the_client_is_one_line_and_a_code(make_bed: MakeBed) -> None:
-    bed = make_bed(*(f"X-{what}" for what in CLIENTS))
-    for what, (code, words) in CLIENTS.items():
+@pytest.mark.parametrize("whats", [list(CLIENTS)[:9], list(CLIENTS)[9:]], ids=["first", "last"])
+def test_what_goes_wrong_at_the_client_is_one_line_and_a_code(whats: list[str], make_bed: MakeBed) -> None:
+    bed = make_bed(*(f"X-{what}" for what in whats))  # guest.toml takes 16 at most
+    for what in whats:
+        code, words = CLIENTS[what]
         run = bed.sign_in(f"X-{what}")
         assert run.code == code, (what, run.lines)
         assert len(run.lines) in (1, 2) and run.lines[0].startswith(f"spice-client-sso: {words}"), run.lines
     bed.end()
+
+
+def test_the_next_of_the_list_follows_one_that_hangs_in_its_import(make_bed: MakeBed) -> None:
+    bed = make_bed("X-J-HANG", "X-J-NEXT")
+    run = bed.sign_in('X-J-HANG", "X-J-NEXT')
+    assert (run.code, run.lines) == (Exit.SIGNED_IN, []), bed.log()
+    with shell(bed.guest) as command:
+        assert command("id -un") == "alice"
 
 
 def test_what_a_mechanism_prints_is_not_said_to_the_guest(make_bed: MakeBed) -> None:

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -79,6 +80,37 @@ def test_what_is_not_declared_is_no_answer(
 def test_one_that_is_not_allowed_is_not_asked_for(ends: tuple[socket.socket, socket.socket]) -> None:
     with pytest.raises(ConfigError, match="not in the list"):
         Acceptance(ends[0], {}).make("X-BARE")
+
+
+class Failing(Mechanism):
+    layer, peer = "conf", "alice"
+
+    def wrap(self, data: bytes) -> bytes:
+        raise ZeroDivisionError("secret")
+
+    def unwrap(self, data: bytes) -> Any:
+        return "text"
+
+    def dispose(self) -> None:
+        raise SystemExit("secret")
+
+
+def test_a_layer_that_fails_is_named(ends: tuple[socket.socket, socket.socket]) -> None:
+    child, acceptor = ends
+    thread = answering(acceptor, YES, YES + b"\1last", YES + b"\0layer")
+    log: list[tuple[Any, ...]] = []
+    pairs = {"X-BARE": BARE._replace(layers=("conf",), resume=lambda exported: Failing())}
+    acceptance = Acceptance(child, pairs, note=lambda *words, **fields: log.append((*words, fields)))
+    half = acceptance.make("X-BARE", in_tls=True)
+    half.step(b"token")
+    thread.join()
+    with pytest.raises(MechanismError, match=r"^failed: X-BARE: ZeroDivisionError$"):
+        half.wrap(b"data")
+    with pytest.raises(MechanismError, match=r"^failed: X-BARE: it gave no bytes$"):
+        half.unwrap(b"data")
+    half.dispose()
+    half.dispose()
+    assert log == [("mechanism-failed", "SystemExit", {"mechanism": "X-BARE"})]
 
 
 def resumed(exported: bytes) -> Mechanism:

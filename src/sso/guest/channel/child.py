@@ -13,6 +13,7 @@ from typing import Any
 from sso.errors import MechanismError, PortClosed
 from sso.guest.channel.conversation import Claim, GuestConversation
 from sso.guest.channel.remote import BEAT_EVERY, Acceptance
+from sso.guest.log import ending
 from sso.mech import Mechanism, Pair
 from sso.policy import GuestPolicy
 from sso.ports.port import Port
@@ -94,7 +95,7 @@ def run(
     `confined` is called when the first words are written, before a byte of the peer is read.
     """
     beat = partial(_beat, pulse)
-    acceptance = Acceptance(acceptor, pairs, beat)
+    acceptance = Acceptance(acceptor, pairs, beat, note)
     child = ChildConversation(policy, acceptance, tls, beat, info=info, note=note)
     pump = Pump(port, child)
 
@@ -105,6 +106,9 @@ def run(
     try:
         pump.run({acceptance.fileno(): verdict}, confined)
     except PortClosed:
+        return ENDED
+    except MechanismError as error:  # a layer does not protect what is to be said
+        note(ending(error.cause), str(error), cause=error.cause)
         return ENDED
     return child.how_it_ended()
 

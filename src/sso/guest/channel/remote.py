@@ -24,13 +24,18 @@ BEAT_EVERY = 0.5  # seconds; the channel process ends a child that is silent for
 class Acceptance:
     """The connection of one child to the acceptor.
 
-    `pairs` are the mechanisms that are allowed; `beat` is called while the child waits for a reply.
+    `pairs` are the mechanisms that are allowed; `beat` is called while the child waits for a reply, and
+    `note` takes what goes wrong at the end of a layer.
     """
 
     def __init__(
-        self, connection: socket.socket, pairs: Mapping[str, Pair], beat: Callable[[], None] = lambda: None
+        self,
+        connection: socket.socket,
+        pairs: Mapping[str, Pair],
+        beat: Callable[[], None] = lambda: None,
+        note: Callable[..., None] = lambda id, detail="", **fields: None,
     ) -> None:
-        self._connection, self._pairs, self._beat = connection, pairs, beat
+        self._connection, self._pairs, self._beat, self.note = connection, pairs, beat, note
         self._inbox = Inbox()
         connection.settimeout(REPLY_TIME)
 
@@ -96,7 +101,11 @@ class Acceptance:
 
 
 class RemoteSASL(Mechanism):
-    """Steps go to the acceptor; the layer, once it stands, is here."""
+    """Steps go to the acceptor; the layer, once it stands, is here.
+
+    It may be a stranger's: whatever it raises or gives that is no bytes becomes a MechanismError with the
+    mechanism's name, and the kind of the exception.
+    """
 
     def __init__(self, acceptance: Acceptance, pair: Pair) -> None:
         self._acceptance, self._pair = acceptance, pair
@@ -141,15 +150,31 @@ class RemoteSASL(Mechanism):
         return self._layer.peer
 
     def wrap(self, data: bytes) -> bytes:
-        return super().wrap(data) if self._layer is None else self._layer.wrap(data)
+        return super().wrap(data) if self._layer is None else bytes(self._by_layer(self._layer.wrap, data))
 
     def unwrap(self, data: bytes) -> bytes | bytearray:
-        return super().unwrap(data) if self._layer is None else self._layer.unwrap(data)
+        return super().unwrap(data) if self._layer is None else self._by_layer(self._layer.unwrap, data)
+
+    def _by_layer(self, work: Callable[[bytes], Any], data: bytes) -> bytes | bytearray:
+        try:
+            found = work(data)
+        except MechanismError:
+            raise
+        except BaseException as error:
+            raise MechanismError("failed", f"{self._pair.name}: {type(error).__name__}") from None
+        if not isinstance(found, bytes | bytearray):
+            raise MechanismError("failed", f"{self._pair.name}: it gave no bytes")
+        return found
 
     def dispose(self) -> None:
+        """Wipe what is here. A layer that fails now only gets a line in the log: the session is over."""
         super().dispose()
-        if self._layer is not None:
-            self._layer.dispose()
+        layer, self._layer = self._layer, None
+        try:
+            if layer is not None:
+                layer.dispose()
+        except BaseException as error:
+            self._acceptance.note("mechanism-failed", type(error).__name__, mechanism=self._pair.name)
 
 
 class RemoteCredential(Mechanism):
