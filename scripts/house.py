@@ -27,7 +27,7 @@ PROTOCOL = tuple(
     f"sso.protocol.{name}"
     for name in (
         *("messages", "state", "events", "transcript", "greeting", "layer", "reset", "wire", "exchange"),
-        "session",
+        *("reading", "session"),
     )
 )
 BELOW_GUEST = ("sso", *CORE, "sso.daemon")

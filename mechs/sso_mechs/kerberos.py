@@ -296,9 +296,8 @@ class Acceptor(_Layered):
         layer = next((name for name in self._layers if choice[:1] == bytes([LAYERS[name]])), None)
         if layer is None or len(choice) < 4:
             raise MechanismError("layer", "the client chose a layer that was not offered")
-        maximum = int.from_bytes(choice[1:4], "big")
-        if layer == NO_LAYER and maximum:
-            raise MechanismError("layer", "a frame size without a layer")
+        # Without a layer the size has no meaning: RFC 4752 wants 0, and gsasl and Java send one all the same.
+        maximum = 0 if layer == NO_LAYER else int.from_bytes(choice[1:4], "big")
         with gss_errors():
             principal = _text_of(self._initiator)
         if choice[4:] not in (b"", principal.encode()):

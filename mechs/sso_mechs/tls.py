@@ -73,15 +73,16 @@ class _Stream(Mechanism):
             while self._incoming.pending or self._tls.pending():
                 record = bytearray(min(READ_SIZE, self._incoming.pending + self._tls.pending()))
                 count = self._tls.read(len(record), record)
-                if not count:
+                if not count:  # close_notify
+                    self.ended = True
                     break
                 joined = plain + memoryview(record)[:count]
                 plain[:], record[:] = bytes(len(plain)), bytes(len(record))
                 plain = joined
         except ssl.SSLWantReadError:
             pass
-        except ssl.SSLZeroReturnError:
-            pass  # close_notify: wait for the hang-up, which ends the session
+        except ssl.SSLZeroReturnError:  # close_notify, after our own
+            self.ended = True
         except ssl.SSLError as error:
             raise MechanismError("tls", error.reason or "record refused") from None
         return plain

@@ -43,7 +43,8 @@ class Mechanism:
 
     Once `complete` is true: `layer` is "none", "int" or "conf"; `peer` names the authenticated peer ("" if
     there is none); `credential` is the credential that the peer sent, or None; `binding` is the channel
-    binding for an inner mechanism (b"" if there is none). Every method reports failure by MechanismError.
+    binding for an inner mechanism (b"" if there is none). `ended` is true once the peer has said that its
+    stream ends on purpose (TLS close_notify). Every method reports failure by MechanismError.
 
     An initiating half knows `own_name`, its own principal ("" if unknown), and `lifetime`, the seconds from
     now for which its credential is good (0: without an end). After `complete`, `delegated` says whether the
@@ -56,6 +57,7 @@ class Mechanism:
     peer: str = ""
     credential: "Credential | None" = None
     binding: bytes = b""
+    ended: bool = False
     plain_max: int = 16384  # cap in bytes of the data for one `wrap`
     own_name: str = ""
     lifetime: int = 0

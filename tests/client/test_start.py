@@ -38,7 +38,7 @@ OURS = {
     *("sso.ports", "sso.ports.port", "sso.ports.pump", "sso.protocol", "sso.protocol.messages"),
     *("sso.protocol.state", "sso.protocol.events", "sso.protocol.transcript", "sso.protocol.greeting"),
     *("sso.protocol.layer", "sso.protocol.reset"),
-    *("sso.protocol.wire", "sso.protocol.exchange", "sso.protocol.session"),
+    *("sso.protocol.wire", "sso.protocol.exchange", "sso.protocol.reading", "sso.protocol.session"),
 }
 SHA = next(filter(find_spec, ("_sha2", "_sha256", "hashlib")))
 STANDARD = {

@@ -72,7 +72,6 @@ def test_what_is_not_offered_is_not_taken(kerberos: Kerberos, wanted: str, offer
         b"\x06\0\xff\xff",
         b"\x08\0\xff\xff",
         b"\x02\0\xff\xff",  # int was not offered
-        b"\x01\0\xff\xff",  # no layer with a frame size
         b"\x04\0\xff\xffbob@TEST.EXAMPLE",
         b"\x04\0\xff\xffalice",
         b"\x04\0\xff\xffalice@TEST.EXAMPLE\0",

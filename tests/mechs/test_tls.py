@@ -154,6 +154,36 @@ def test_what_the_guest_does_not_speak(certificates: Certificates, what: str) ->
         shake_hands()
     assert caught.value.cause == "tls"
     assert not guest.complete
+    # CPython's ssl has no alert for another ALPN: the handshake completes, and nothing follows.
+    assert caught.value.token[:1] == (b"\x15" if what == "TLS 1.2" else b"")
+
+
+def hello(**who: Any) -> bytes:
+    return Initiator(**who).step(b"")
+
+
+def test_the_name_of_the_guest_is_its_sni() -> None:
+    sni = GUEST.encode()
+    assert sni in hello(name=GUEST)
+    assert sni in hello(name=GUEST, pins=(bytes(32),))
+    assert sni not in hello(pins=(bytes(32),))
+    assert IP.encode() not in hello(name=IP)
+
+
+@pytest.mark.parametrize("name", ["other.test.example", None])
+def test_a_guest_ignores_sni(certificates: Certificates, name: str | None) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["sso/1"])
+    guest = Acceptor(**tls_guest(certificates))
+    up, down = ssl.MemoryBIO(), ssl.MemoryBIO()
+    stranger = context.wrap_bio(down, up, server_hostname=name)
+    for _ in range(2):
+        with suppress(ssl.SSLWantReadError):
+            stranger.do_handshake()
+        down.write(guest.step(up.read()))
+    assert guest.complete
+    assert end_point(stranger.getpeercert(True) or b"") == guest.binding
 
 
 def test_nothing_outlives_the_session(certificates: Certificates) -> None:
@@ -208,8 +238,11 @@ def test_records_of_another_session_are_refused(certificates: Certificates) -> N
 
 def test_a_close_notify_ends_the_stream_and_gives_nothing(certificates: Certificates) -> None:
     client, guest = joined(certificates)
+    assert not guest.ended
     assert guest.unwrap(client.wrap(b"last\n") + client.finish()) == b"last\n"
+    assert guest.ended and not client.ended
     assert guest.unwrap(b"") == b""
+    assert client.unwrap(guest.finish()) == b"" and client.ended
 
 
 def test_both_directions_stand_side_by_side(certificates: Certificates) -> None:

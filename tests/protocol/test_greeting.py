@@ -86,6 +86,7 @@ GENUINE = Signature("guest", THEIRS, OURS, ("GSSAPI",), attempt=ATTEMPT, transcr
 @pytest.mark.parametrize(
     "signature",
     [
+        GENUINE._replace(nonce=OTHER),
         GENUINE._replace(transcript=b"D" * 32),
         GENUINE._replace(transcript=None),
         GENUINE._replace(attempt=OTHER),
@@ -96,9 +97,28 @@ GENUINE = Signature("guest", THEIRS, OURS, ("GSSAPI",), attempt=ATTEMPT, transcr
     ],
 )
 def test_inside_a_layer_every_word_has_to_fit(signature: Signature) -> None:
-    client().confirm(GENUINE, DIGEST)
+    greeting = client()
+    greeting.learn(Signature("guest", THEIRS, OURS))
+    greeting.confirm(GENUINE, DIGEST)
     with pytest.raises(RemoteProtocolError):
-        client().confirm(signature, DIGEST)
+        greeting.confirm(signature, DIGEST)
+
+
+def test_without_an_attempt_id_the_guest_says_none_and_the_client_wants_none() -> None:
+    asked, greeting = Greeting(Role.GUEST, ("GSSAPI",), None, nonce(THEIRS)), client()
+    greeting.attempt = None
+    asked.learn(greeting.own())
+    inner = asked.own(DIGEST)
+    assert (inner.attempt, inner.transcript) == (None, DIGEST)
+    greeting.learn(asked.own())
+    greeting.confirm(inner, DIGEST)
+    with pytest.raises(RemoteProtocolError):
+        greeting.confirm(inner._replace(attempt=ATTEMPT), DIGEST)
+
+
+def test_every_signature_of_a_guest_offers_the_same() -> None:
+    greeting = guest()
+    assert greeting.own().mechanisms == greeting.own(DIGEST).mechanisms == ("GSSAPI",)
 
 
 def test_a_client_says_nothing_more_inside_a_layer() -> None:

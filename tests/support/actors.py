@@ -69,6 +69,14 @@ class Actor:
 
     def receive(self, octets: bytes) -> None:
         self.session.receive_data(octets)
+        self._hear()
+
+    def end_doubt(self) -> None:
+        """As after DOUBT_TIME."""
+        self.session.end_doubt()
+        self._hear()
+
+    def _hear(self) -> None:
         while (event := self.session.next_event()) is not None:
             self.events.append(event)
             self._react(self, event)

@@ -65,6 +65,12 @@ def feed(session: Session, data: bytes) -> list[Event]:
     return list(iter(session.next_event, None))
 
 
+def after_doubt(session: Session) -> list[Event]:
+    """What comes when a refusal is put off no longer."""
+    session.end_doubt()
+    return list(iter(session.next_event, None))
+
+
 def closed(events: list[Event]) -> Closed:
     assert isinstance(events[-1], Closed), events
     return events[-1]

@@ -26,6 +26,7 @@ from sso.protocol.messages import (
     StartSASL,
     StartTLS,
 )
+from sso.protocol.reading import DOUBT_TIME
 from sso.protocol.session import Session
 from sso.protocol.state import Role, State
 
@@ -103,11 +104,13 @@ class ClientConversation(Course):
             if not data:
                 self._finish(exits.by_code(Code.CONSOLE_ASKS))
             return
-        before = self.session.state
+        before, in_doubt = self.session.state, self.session.in_doubt
         self.session.receive_data(data)
         self._work()
         if self._later is None and not self._resting and self.session.state not in (State.SYNC, before):
             self._wait()
+        if self.session.in_doubt > in_doubt:
+            self.deadline = now + DOUBT_TIME
 
     def data_to_send(self) -> bytes:
         return self.session.data_to_send()
@@ -119,6 +122,9 @@ class ClientConversation(Course):
             self._resting = False
             self._begin()
             self.start(now)
+        elif self.session.in_doubt:
+            self.session.end_doubt()
+            self._work()
         elif self._later is not None:
             later, self._later = self._later, None
             self._attempt_step(later)

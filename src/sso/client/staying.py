@@ -154,7 +154,7 @@ class Staying:
         """Hear a guest that was started anew; nothing else that comes now has a meaning."""
         try:
             self._ear.count(data)
-            heard = [signature for _, signature, _ in self._ear.signatures(data)]
+            heard = [found.signature for found in self._ear.signatures(data)]
         except (FramingError, RemoteProtocolError) as error:
             self.outcome = by_cause("protocol", str(error))
             return

@@ -27,6 +27,7 @@ class Greeting:
         self._mechanisms = tuple(mechanisms)
         self._nonce = random(NONCE_SIZE)
         self._client_nonce = self._nonce if role is Role.CLIENT else b""
+        self._guest_nonce = b"" if role is Role.CLIENT else self._nonce
         self._said = 0
         self.dropping = False  # the client: the line behind a repeated SIGNATURE is a repetition too
 
@@ -90,6 +91,8 @@ class Greeting:
         """Store the nonces, the attempt id and the mechanisms of the peer's SIGNATURE."""
         if self.role is Role.GUEST:
             self._client_nonce, self.attempt = signature.nonce, signature.attempt
+        else:
+            self._guest_nonce = signature.nonce
         self.peer_mechanisms = signature.mechanisms
 
     def check_version(self, signature: Signature) -> None:
@@ -97,12 +100,14 @@ class Greeting:
             raise RemoteProtocolError("no version in common", Code.VERSION)
 
     def confirm(self, signature: Signature, transcript: bytes) -> None:
-        """Check the guest's SIGNATURE inside a layer: its transcript hash must equal ours.
+        """Check the guest's SIGNATURE inside a layer: nonce, attempt and transcript have to be as outside.
 
         Raises RemoteProtocolError.
         """
         if self.role is Role.GUEST or not self.accepts(signature):
             raise RemoteProtocolError("SIGNATURE inside a layer")
+        if signature.nonce != self._guest_nonce:
+            raise RemoteProtocolError("the guest has another nonce than outside")
         if signature.transcript != transcript:
             raise RemoteProtocolError("the guest heard other lines than we said: somebody changed them")
         if signature.attempt != self.attempt:

@@ -12,6 +12,11 @@ class ResetScanner:
         self._prefix, self._max = prefix, max_length
         self._carry = b""
 
+    @property
+    def begun(self) -> int:
+        """Bytes at the end of all that was scanned that may become a candidate."""
+        return len(self._carry)
+
     def scan(self, data: bytes | bytearray, start: int = 0) -> tuple[int, bytes] | None:
         """Return the first candidate that ends in `data[start:]`, as (offset after it, its bytes), or None.
 

@@ -5,21 +5,19 @@ Pass the bytes that you read to `receive_data`, then call `next_event` until it 
 the protocol lead to a Closed event; if `receive_data` or `next_event` raises, that is a defect.
 """
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from os import urandom
 
 from sso.errors import FramingError, LocalProtocolError, MechanismError, RemoteProtocolError
-from sso.framing import MessageFramer, Words, credentials_line, wipe
+from sso.framing import Words, credentials_line, wipe
 from sso.mech import Mechanism
-from sso.protocol.events import Closed, Event, LayerFailed, LayerStarted, Reset
+from sso.protocol.events import Closed, Event, LayerFailed, LayerStarted
 from sso.protocol.exchange import Exchange, SASLExchange, disposing, exchange_for
 from sso.protocol.greeting import Greeting
 from sso.protocol.layer import Layer
 from sso.protocol.messages import (
     LAYER_LINE_MAX,
     LINE_MAX,
-    SECRET_MAX,
     VERBS,
     Code,
     Credentials,
@@ -34,12 +32,12 @@ from sso.protocol.messages import (
     parse,
     signature_line,
 )
-from sso.protocol.state import BINARY, FINAL, LAYER_ASKED, LINELESS, Role, State, StateMachine
+from sso.protocol.reading import REFUSALS, Reading, Refusal
+from sso.protocol.state import BINARY, FINAL, LAYER_ASKED, LINELESS, Role, State
 from sso.protocol.transcript import Transcript
-from sso.protocol.wire import Wire
 
 
-class Session:
+class Session(Reading):
     """Runs one end of one session over one port.
 
     `mechanisms` are the SASL names that a guest offers; `attempt` is the client's 16-byte attempt id.
@@ -55,15 +53,10 @@ class Session:
         attempt: bytes | None = None,
         random: Callable[[int], bytes] = urandom,
     ) -> None:
+        super().__init__(Greeting(role, mechanisms, attempt, random))
         self.role, self._peer = role, role.peer
         self.authenticated: Mechanism | None = None
-        self._greeting = Greeting(role, mechanisms, attempt, random)
-        self._machine = StateMachine()
         self._transcript = Transcript()
-        self._events: deque[Event] = deque()
-        self._wire = Wire()
-        self._framer = MessageFramer(LINE_MAX, SECRET_MAX)
-        self._lines: deque[Words] = deque()  # read, not yet parsed
         self._exchange: Exchange | None = None
 
     @property
@@ -99,72 +92,52 @@ class Session:
         """Length in bytes of the first SASL token while the guest has not answered it; else 0."""
         return self._exchange.unanswered if isinstance(self._exchange, SASLExchange) else 0
 
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the last bytes will end the session, unless they become a SIGNATURE that begins anew.
+
+        If they have not become one within DOUBT_TIME, call `end_doubt`.
+        """
+        return self._refusal is not None and self.state not in FINAL
+
     # Receiving
 
     def receive_data(self, data: bytes) -> None:
         """Process bytes as they were read; b"" means hang-up. Then call next_event until it returns None."""
-        if self._machine.state is State.CLOSED:
-            return
-        if not data:
-            self._end("hang-up")
+        if self._machine.state is State.CLOSED or self._anew:
             return
         try:
-            self._receive(data)
-        except (FramingError, RemoteProtocolError, MechanismError) as error:
+            if data:
+                if self._machine.state not in FINAL:
+                    self._receive(data)
+            elif self.in_doubt:
+                self.end_doubt()
+            else:
+                self._end("hang-up")
+        except REFUSALS as error:
             self._fail(error)
+
+    def end_doubt(self) -> None:
+        """Let a refusal that was put off end the session."""
+        if self.in_doubt and self._refusal is not None:
+            self._fail(self._refusal)
 
     def next_event(self) -> Event | None:
         """Return the next event or message, or None; answer a request before you call this again."""
-        machine = self._machine
+        machine, lines = self._machine, self._lines
         while not self._events and machine.state not in LINELESS:
             try:
-                if self._lines:
-                    self._line(self._lines.popleft())
-                elif self._framer.error:
-                    raise FramingError(self._framer.error)
+                if lines.waiting:
+                    self._line(lines.waiting.popleft())
+                elif lines.framer.error and self._refusal is None:
+                    raise FramingError(lines.framer.error)
                 else:
                     break
-            except (FramingError, RemoteProtocolError, MechanismError) as error:
-                self._fail(error)
+            except REFUSALS as error:
+                self._refuse_line(error)
+        if not self._events and machine.state not in FINAL:
+            self._look_behind_lines()
         return self._events.popleft() if self._events else None
-
-    def _receive(self, data: bytes) -> None:
-        """Search the raw bytes, below every layer, for a SIGNATURE; then read what follows the first one."""
-        self._wire.count(data)
-        rest, machine = data, self._machine
-        for end, signature, words in self._wire.signatures(data):
-            if machine.state is not State.SYNC:
-                if self._greeting.begins_anew(signature):
-                    self._end("reset")
-                    self._events.appendleft(Reset())
-                    return
-            elif self._greeting.accepts(signature):
-                self._begin(signature, words)
-                rest = data[end:]
-            elif self.role is Role.CLIENT and signature.role == "guest":
-                self.repeat_signature()
-        if machine.state is not State.SYNC:
-            self._peel(rest)
-
-    def _peel(self, data: bytes) -> None:
-        """Remove the layers and pass the content to the mechanism or to the framer, as the state requires."""
-        plain = self._wire.open(data)
-        if self._machine.state in BINARY:
-            self._step(bytes(plain))
-        elif plain:
-            self._read(plain)
-
-    def _read(self, plain: bytes | bytearray) -> None:
-        """Split bytes into lines. Wipe the buffer that a layer returned, also when the framer raises."""
-        try:
-            self._lines.extend(self._framer.feed(plain))
-        finally:
-            if isinstance(plain, bytearray):
-                wipe(plain)
-
-    @property
-    def _unread(self) -> bool:
-        return bool(self._lines or self._framer.unread or self._framer.error)
 
     # Greetings
 
@@ -276,20 +249,20 @@ class Session:
         """
         if self.state not in LAYER_ASKED:
             raise LocalProtocolError(f"no layer was asked for in state {self.state.name}")
-        if not self._unread:
+        self._exchange = exchange_for(request, self.role, mechanism, b"")
+        if self._is_injected("the request for a layer"):
+            return
+        try:
             with disposing(mechanism):
                 mechanism.bind(self._transcript.binding(self.tls))
-        self._exchange = exchange_for(request, self.role, mechanism, b"")
-        if self._unread:
-            self._end("injected", "bytes behind the request for a layer")
-        else:
-            self.send(Ok())
+        except MechanismError:
+            self._exchange = None
+            raise
+        self.send(Ok())
 
     def _begin_exchange(self) -> None:
         """Client: start the exchange after the guest's ok; every byte after that belongs to the mechanism."""
-        if self._unread:
-            self._end("injected", "bytes behind the answer to a request for a layer")
-        elif self._exchange is not None:
+        if self._exchange is not None and not self._is_injected("the answer to a request for a layer"):
             self._wire.write(self._exchange.begin())
 
     def _step(self, data: bytes) -> None:
@@ -299,14 +272,17 @@ class Session:
         try:
             self._wire.write(exchange.feed(data))
         except MechanismError as error:
-            self._refuse(exchange, error)
-            return
+            if self.role is Role.GUEST and isinstance(exchange, SASLExchange):
+                self._refuse(exchange, error)
+                return
+            error.token = exchange.refusal(error)
+            raise
         if isinstance(exchange, SASLExchange):
             self._step_sasl(exchange)
         elif exchange.mechanism.complete:
             self._machine.secured()
             self._push(exchange)
-            self._read(exchange.mechanism.unwrap(b""))
+            self._lines.read(exchange.mechanism.unwrap(b""))
 
     def _step_sasl(self, exchange: SASLExchange) -> None:
         if self.role is Role.GUEST and exchange.mechanism.complete:
@@ -323,7 +299,7 @@ class Session:
             self.authenticated = exchange.mechanism
             layer = self._push(exchange)
             if exchange.rest:
-                self._read(layer.decrypt(exchange.rest) if layer else exchange.rest)
+                self._lines.read(layer.decrypt(exchange.rest) if layer else exchange.rest)
 
     def _push(self, exchange: Exchange) -> Layer | None:
         """Add the layer of a complete mechanism, drop unread input, and (guest) confirm the transcript."""
@@ -331,30 +307,25 @@ class Session:
         layer = exchange.layer()
         if layer is not None:
             self._wire.layers.append(layer)
-        self._framer.wipe()
-        self._framer = MessageFramer(LAYER_LINE_MAX if self.layers else LINE_MAX, SECRET_MAX)
+        self._lines.begin(LAYER_LINE_MAX if self.layers else LINE_MAX)
         self._events.append(LayerStarted(exchange.kind, exchange.name, exchange.mechanism))
         if self.role is Role.GUEST:
             self.send(self._greeting.own(self._transcript.digest()))
         return layer
 
-    def _refuse(self, exchange: Exchange, error: MechanismError) -> None:
-        """A mechanism failed at this end. A SASL guest sends the outcome and goes on; all others end."""
-        self._wire.write(exchange.refusal(error))
-        if self.role is Role.CLIENT or not isinstance(exchange, SASLExchange):
-            self._end(error.cause, str(error), Code.NOT_AUTHENTICATED)
-            return
+    def _refuse(self, exchange: SASLExchange, error: MechanismError) -> None:
+        """Guest: the SASL mechanism failed at this end; send the outcome and go on without."""
         self._exchange = None
         exchange.mechanism.dispose()
         self.send(Error(Code.CLOCK_SKEW if error.cause == "clock-skew" else Code.NOT_AUTHENTICATED))
-        self._read(exchange.take_unread())
+        self._lines.read(exchange.take_unread())
         self._events.append(LayerFailed(exchange.name, error.cause, str(error)))
 
     def _refused(self, exchange: SASLExchange, outcome: Error) -> None:
         """Client: the guest refused the SASL mechanism; go on with lines in the state before the request."""
         self._exchange = None
         exchange.mechanism.dispose()
-        self._read(exchange.rest)
+        self._lines.read(exchange.rest)
         self._events.append(outcome)
 
     # Output and end
@@ -369,8 +340,9 @@ class Session:
             self._wire.finish()
             self._end("closed")
 
-    def _fail(self, error: FramingError | RemoteProtocolError | MechanismError) -> None:
-        """End the session because the peer broke a rule; a guest sends the code if it may send a line."""
+    def _fail(self, error: Refusal) -> None:
+        """End the session because the peer broke a rule; a guest sends the code if it may send a line, and a
+        mechanism that failed its last token."""
         code = int(Code.MALFORMED)
         if isinstance(error, RemoteProtocolError):
             code = error.code
@@ -378,7 +350,9 @@ class Session:
             code = Code.TOO_LONG
         # After a token that is too long the guest may send an outcome: the length ended the exchange.
         speaks = self.state not in BINARY or (self.state is State.SASL and code == Code.TOO_LONG)
-        if self.role is Role.GUEST and not isinstance(error, MechanismError) and speaks:
+        if isinstance(error, MechanismError):
+            self._wire.write(error.token if self.state in BINARY else b"")
+        elif self.role is Role.GUEST and speaks:
             self._wire.write(line_of(Error(code).words()))
         cause = error.cause if isinstance(error, MechanismError) else "protocol"
         self._end(cause, str(error), code)
@@ -386,11 +360,7 @@ class Session:
     def _end(self, cause: str, detail: str = "", code: int = 0) -> None:
         """Drop undelivered events, wipe all secrets and queue Closed: nobody may act on an ended session."""
         self._machine.state = State.CLOSED
-        self._framer.wipe()
-        for words in self._lines:
-            if not isinstance(words[-1], str):
-                wipe(words[-1])
-        self._lines.clear()
+        self._lines.wipe()
         self._events.clear()
         running = self._exchange.mechanism if self._exchange else None
         for mechanism in (running, self.authenticated):

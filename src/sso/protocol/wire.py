@@ -4,6 +4,7 @@ This module holds no protocol rules; Session decides what to send.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from sso.errors import RemoteProtocolError
 from sso.framing import wipe
@@ -16,6 +17,18 @@ from sso.protocol.reset import ResetScanner
 # Bytes of both directions together, so that short lines with longer answers cannot fill the memory either.
 CLEAR_MAX = 256 * 1024  # before the first layer: greetings and one handshake
 TOTAL_MAX = 1024 * 1024  # in a whole session; a login needs less than a fifth of it
+
+
+class Candidate(NamedTuple):
+    """A SIGNATURE in the raw bytes: offsets of its first LF and behind its last one, message and words.
+
+    `begin` is negative when it began in bytes that were searched before.
+    """
+
+    begin: int
+    end: int
+    signature: Signature
+    words: list[str]
 
 
 class Wire:
@@ -45,15 +58,25 @@ class Wire:
         if self._crossed > (TOTAL_MAX if self.layers else CLEAR_MAX):
             raise RemoteProtocolError("too many bytes", Code.TOO_LONG)
 
-    def signatures(self, data: bytes) -> Iterator[tuple[int, Signature, list[str]]]:
-        """Yield every well-formed SIGNATURE in the raw bytes: (offset of its end, message, words)."""
+    def signatures(self, data: bytes) -> Iterator[Candidate]:
+        """Yield every well-formed SIGNATURE that ends in these raw bytes."""
         offset = 0
         while (hit := self._scanner.scan(data, offset)) is not None:
             offset, line = hit
             words = words_of(line)
             signature = read_signature(words)
             if signature is not None:
-                yield offset, signature, words
+                yield Candidate(offset - len(line), offset, signature, words)
+
+    @property
+    def begun(self) -> int:
+        """Bytes at the end of all that was searched that may become a SIGNATURE, the LF before it too."""
+        return self._scanner.begun
+
+    @property
+    def ended(self) -> bool:
+        """Whether the peer has said inside a layer that its stream ends (TLS close_notify)."""
+        return any(layer.mechanism.ended for layer in self.layers)
 
     def open(self, data: bytes | bytearray) -> bytes | bytearray:
         """Remove the layers, outermost first. Raises MechanismError or RemoteProtocolError."""

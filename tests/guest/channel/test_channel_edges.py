@@ -13,6 +13,8 @@ from sso.guest import log, records
 from sso.guest.channel import channel as module
 from sso.guest.channel import child
 from sso.guest.channel.channel import CONFIRM_TIME, PULSE_TIME, Channel
+from sso.mech import Mechanism
+from sso.policy import GuestPolicy
 from sso.ports.port import open_port
 from sso.ports.watch import PortWatch
 
@@ -44,6 +46,7 @@ class Bed:
         for client in self._clients:
             client.close()  # a child of a real channel process has no end of a client
         os.close(self._gate)  # so that the test's end is this child's
+        self._link = acceptor
         return self.serve(pulse)
 
     def until_told(self, pulse: int) -> int:
@@ -61,6 +64,12 @@ class Bed:
         poll.poll(MILLISECONDS)
         os.write(self.say, self.port.read() or b"")
         return self.until_told(pulse)
+
+    def talks(self, pulse: int) -> int:
+        """What the real child does."""
+        return child.run(
+            self.port, self._link, pulse, GuestPolicy(), {}, Mechanism, lambda attribute: None, self.log
+        )
 
     # The test's hands
 
@@ -215,6 +224,33 @@ def test_after_a_reset_the_next_child_begins_by_itself_once_all_is_confirmed(bed
         bed.confirm(1, 1)
         bed.turn(lambda: bed.channel._life is not None)
         assert bed.told() == ["Begin 2"]
+
+
+def heard(client: socket.socket, end: bytes) -> bytes:
+    """Everything up to this end."""
+    client.settimeout(MILLISECONDS / 1000)
+    found = b""
+    while not found.endswith(end):
+        data = client.recv(4096)
+        assert data, found
+        found += data
+    return found
+
+
+def test_behind_a_405_the_guest_announces_itself_again(bed: Bed) -> None:
+    """A client of two versions may begin again, and one that waits finds a guest."""
+    bed.serve = bed.talks
+    with bed.client() as client:
+        bed.begun()
+        announcement = heard(client, b" - GSSAPI\n")
+        client.sendall(b"\nSIGNATURE cSSO7f3Kq9ZtW2xB 2 9 client AAAAAAAAAAAAAAAAAAAAAA== - -\n")
+        assert heard(client, b"error 405 version\n").count(b"SIGNATURE") == 1
+        bed.turn(lambda: bed.channel._life is None)
+        assert bed.lines[-1] == f"session-end session=1 status={child.ENDED}"
+        bed.turn(lambda: bed.channel._wanted)
+        bed.confirm(1)
+        again = heard(client, b" - GSSAPI\n")
+        assert again.startswith(b"\nSIGNATURE ") and again != announcement
 
 
 @pytest.mark.parametrize("seen", [True, False])

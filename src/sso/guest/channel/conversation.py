@@ -24,6 +24,7 @@ from sso.protocol.messages import (
     StartSASL,
     StartTLS,
 )
+from sso.protocol.reading import DOUBT_TIME
 from sso.protocol.session import Session
 from sso.protocol.state import Role, State
 
@@ -84,18 +85,23 @@ class GuestConversation:
     def receive_data(self, data: bytes, now: float) -> None:
         self._now = now
         session = self.session
-        before = session.state
+        before, in_doubt = session.state, session.in_doubt
         session.receive_data(data)
-        while not self.finished and (event := session.next_event()) is not None:
-            self._event(event)
+        self._work()
         if not self.finished and session.state is not before:
             self._wait()
+        if session.in_doubt > in_doubt:
+            self.deadline = now + DOUBT_TIME
 
     def data_to_send(self) -> bytes:
         return self.session.data_to_send()
 
     def deadline_passed(self, now: float) -> None:
         self._now = now
+        if self.session.in_doubt:
+            self.session.end_doubt()
+            self._work()
+            return
         if self.session.state is State.SYNC:
             self._end("peer-silent", "no client spoke")
             return
@@ -116,6 +122,10 @@ class GuestConversation:
         self.finished = True
 
     # Events
+
+    def _work(self) -> None:
+        while not self.finished and (event := self.session.next_event()) is not None:
+            self._event(event)
 
     def _event(self, event: Any) -> None:
         if isinstance(event, Closed):
@@ -143,6 +153,7 @@ class GuestConversation:
             self._refused()
 
     def _closed(self, event: Closed) -> None:
+        self.greeted |= event.code == Code.VERSION  # it is a client, if one of another version
         self._note(ending(event.cause), event.detail, cause=event.cause)
         self.finished = True
 
@@ -218,7 +229,7 @@ class GuestConversation:
         """The client has no credential to give: that is the end, unless SASL said who it is."""
         peer = self.session.authenticated
         if peer is None:
-            self._conclude(Code.NOT_AUTHENTICATED if self.session.layers else Code.LAYER_REQUIRED)
+            self._conclude(Code.NOT_AUTHENTICATED if self._failed_sasl else Code.LAYER_REQUIRED)
         else:
             self._decide(peer.peer, None)
 
