@@ -1,4 +1,4 @@
-"""Reads the part of DER (X.690 section 10) that Kerberos needs, with limits against hostile peers.
+"""Finds values in the part of DER (X.690 section 10) that Kerberos needs, with limits against hostile peers.
 
 Tags have one byte, lengths are definite and in their shortest form; everything else raises ValueError.
 """
@@ -19,65 +19,15 @@ def context(number: int) -> int:
     return 0xA0 | number
 
 
-class Reader:
-    """Reads values from the front of some bytes; the caller names the expected tag of each."""
+def contents(octets: bytes, at: int, end: int, tag: int | None = None) -> tuple[int, int]:
+    """Return where the contents of the value at `at` begin and end, which is where the next value begins.
 
-    __slots__ = ("_at", "_end", "_octets")
-
-    def __init__(self, octets: bytes | bytearray, at: int = 0, end: int | None = None) -> None:
-        self._octets, self._at = octets, at
-        self._end = len(octets) if end is None else end
-
-    @property
-    def left(self) -> int:
-        return self._end - self._at
-
-    def starts_with(self, tag: int) -> bool:
-        return self.left > 0 and self._octets[self._at] == tag
-
-    def take(self, tag: int) -> "Reader":
-        """Return a reader for the contents of the next value, which must have that tag."""
-        if not self.starts_with(tag):
-            raise ValueError("another tag was due")
-        start, size = _contents(self._octets, self._at, self._end)
-        self._at = start + size
-        return Reader(self._octets, start, self._at)
-
-    def only(self, *tags: int) -> "Reader":
-        """Return a reader for the innermost of nested values with these tags, each alone in the outer one."""
-        inner = self
-        for tag in tags:
-            outer, inner = inner, inner.take(tag)
-            outer.finish()
-        return inner
-
-    def skip(self, size: int) -> bytes:
-        """Read that many bytes without interpreting them."""
-        if size > self.left:
-            raise ValueError("it ends early")
-        self._at += size
-        return bytes(self._octets[self._at - size : self._at])
-
-    def rest(self) -> bytes:
-        return self.skip(self.left)
-
-    def integer(self) -> int:
-        """Read all bytes as an INTEGER of at most 5 bytes, since a UInt32 may need one for its sign."""
-        octets = self.rest()
-        if not 0 < len(octets) <= 5:
-            raise ValueError("no small integer")
-        return int.from_bytes(octets, "big", signed=True)
-
-    def finish(self) -> None:
-        """Raise ValueError if bytes are left."""
-        if self.left:
-            raise ValueError("bytes behind the end")
-
-
-def _contents(octets: bytes | bytearray, at: int, end: int) -> tuple[int, int]:
-    """Return the offset and the length of the contents of the value at `at`."""
+    `end` is the end of what is around it, `tag` the tag that it must have.
+    """
     if end - at < 2 or octets[at] & 0x1F == 0x1F:
         raise ValueError("no value of a short tag")
+    if tag is not None and octets[at] != tag:
+        raise ValueError("another tag was due")
     size, start = octets[at + 1], at + 2
     if size >= 0x80:
         count = size - 0x80
@@ -89,10 +39,39 @@ def _contents(octets: bytes | bytearray, at: int, end: int) -> tuple[int, int]:
             raise ValueError("a length that could be shorter")
     if size > end - start:
         raise ValueError("it ends early")
-    return start, size
+    return start, start + size
 
 
-def check_count(octets: bytes | bytearray, most: int) -> None:
+def only(octets: bytes, at: int, end: int, *tags: int) -> tuple[int, int]:
+    """Return where the contents are of the innermost of nested values with these tags, each alone in the
+    outer one, and the first alone between `at` and `end`."""
+    for tag in tags:
+        at, inner_end = contents(octets, at, end, tag)
+        if inner_end != end:
+            raise ValueError("bytes behind the end")
+    return at, end
+
+
+def row(octets: bytes, at: int, end: int, *tags: int) -> list[tuple[int, int]]:
+    """Return where the contents are of the values between `at` and `end`, which must have just these tags."""
+    found = []
+    for tag in tags:
+        start, at = contents(octets, at, end, tag)
+        found.append((start, at))
+    if at != end:
+        raise ValueError("bytes behind the end")
+    return found
+
+
+def integer(octets: bytes, at: int, end: int) -> int:
+    """Read an INTEGER that is alone there, of at most 5 bytes, since a UInt32 may need one for its sign."""
+    start, end = only(octets, at, end, INTEGER)
+    if not 0 < end - start <= 5:
+        raise ValueError("no small integer")
+    return int.from_bytes(octets[start:end], "big", signed=True)
+
+
+def check_count(octets: bytes, most: int) -> None:
     """Raise ValueError unless the bytes are complete values, at most `most` at all depths together.
 
     This bounds the work of a decoder that builds an object for each value.
@@ -105,9 +84,9 @@ def check_count(octets: bytes | bytearray, most: int) -> None:
         most -= 1
         if most < 0:
             raise ValueError("too many values")
-        start, size = _contents(octets, at, ends[-1])
+        start, end = contents(octets, at, ends[-1])
         if octets[at] & CONSTRUCTED:
-            ends.append(start + size)
+            ends.append(end)
             at = start
         else:
-            at = start + size
+            at = end

@@ -7,15 +7,18 @@ subkey although the session key is RC4 (RFC 4537).
 """
 
 from sso.errors import MechanismError
-from sso_mechs.der import INTEGER, OBJECT, OCTET_STRING, SEQUENCE, Reader, application, context
+from sso_mechs.der import OBJECT, OCTET_STRING, SEQUENCE, application, contents, context, integer, only, row
 
 KEY_SIZES = {17: 16, 18: 32, 19: 16, 20: 32}  # key type to key size in bytes (RFC 3962, RFC 8009)
 AES = frozenset(KEY_SIZES)
 NAMES = {1: "DES", 2: "DES", 3: "DES", 16: "3DES", 23: "RC4", 24: "RC4"}
 
 KERBEROS = bytes.fromhex("2a864886f712010202")  # 1.2.840.113554.1.2.2
-AP_REQ, AP_ERROR = b"\x01\x00", b"\x03\x00"  # TOK_ID (RFC 4121 section 4.1)
+OID = bytes([OBJECT, len(KERBEROS)]) + KERBEROS
+HEAD, HEAD_OF_ERROR = OID + b"\x01\x00", OID + b"\x03\x00"  # with the TOK_ID (RFC 4121 section 4.1)
 FRAME, TICKET, MESSAGE = application(0), application(1), application(14)
+FIELDS = tuple(map(context, range(5)))  # of an AP-REQ; a ticket has four, an EncryptedData two or three
+VERSION = bytes([FIELDS[1]])
 
 
 class Encrypted:  # not a NamedTuple: creating that class takes half the module's load time
@@ -62,32 +65,27 @@ def is_error(token: bytes) -> bool:
     """
     long = token[1:2] > b"\x80"
     start = 2 + (token[1] - 0x80 if long else 0)
-    head = bytes([OBJECT, len(KERBEROS)]) + KERBEROS + AP_ERROR
-    return token[:1] == bytes([FRAME]) and token[start : start + len(head)] == head
+    return token[:1] == bytes([FRAME]) and token.startswith(HEAD_OF_ERROR, start)
 
 
 def _read(token: bytes) -> Encrypted:
-    frame = Reader(token).only(FRAME)
-    if frame.take(OBJECT).rest() != KERBEROS or frame.skip(2) != AP_REQ:
+    at, end = only(token, 0, len(token), FRAME)
+    if not token.startswith(HEAD, at, end):
         raise ValueError("another mechanism, or another token")
-    message = frame.only(MESSAGE, SEQUENCE)
-    for number in range(3):  # skip pvno, msg-type and ap-options; the library checks them
-        message.take(context(number))
-    ticket, authenticator = message.take(context(3)).only(TICKET, SEQUENCE), message.take(context(4))
-    message.finish()
-    for number in range(3):  # skip tkt-vno, realm and sname
-        ticket.take(context(number))
-    type, version = _encrypted(ticket.take(context(3)))
-    ticket.finish()
-    return Encrypted(type, version, _encrypted(authenticator)[0])
+    message = only(token, at + len(HEAD), end, MESSAGE, SEQUENCE)
+    *_, ticket, authenticator = row(token, *message, *FIELDS)  # the library checks what is before them
+    *_, sealed = row(token, *only(token, *ticket, TICKET, SEQUENCE), *FIELDS[:4])
+    type, version = _encrypted(token, *sealed)
+    return Encrypted(type, version, _encrypted(token, *authenticator)[0])
 
 
-def _encrypted(field: Reader) -> tuple[int, int]:
-    """Return (key type, key version) of an EncryptedData; a missing version is 0."""
-    data = field.only(SEQUENCE)
-    type, version = data.take(context(0)).only(INTEGER).integer(), 0
-    if data.starts_with(context(1)):
-        version = data.take(context(1)).only(INTEGER).integer()
-    data.take(context(2)).only(OCTET_STRING)
-    data.finish()
+def _encrypted(token: bytes, at: int, end: int) -> tuple[int, int]:
+    """Return (key type, key version) of the EncryptedData that is alone there; a missing version is 0."""
+    at, end = only(token, at, end, SEQUENCE)
+    start, at = contents(token, at, end, FIELDS[0])
+    type, version = integer(token, start, at), 0
+    if token.startswith(VERSION, at, end):
+        start, at = contents(token, at, end)
+        version = integer(token, start, at)
+    only(token, at, end, FIELDS[2], OCTET_STRING)
     return type, version

@@ -3,10 +3,9 @@
 from types import TracebackType
 from typing import Any
 
-import gssapi
-
 from sso.errors import MechanismError
 from sso.mech import SAID
+from sso_mechs.gssapi_raw import raw
 
 # Kerberos error numbers (krb5_err.et, relative to its base) and our words, which have exit codes.
 _ERROR_BASE = 2529638912
@@ -49,7 +48,7 @@ class gss_errors:  # lower case, because it is used in `with`
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: TracebackType | None) -> None:
-        if error is not None and isinstance(error, gssapi.exceptions.GSSError):
+        if error is not None and isinstance(error, raw.GSSError):
             raise _failure(error, self._otherwise, SAID if self._said else "") from None
 
 
@@ -69,10 +68,10 @@ def _failure(error: Any, otherwise: str, prefix: str) -> MechanismError:
     """Build a MechanismError from a GSSError: our word as the cause, the library's text as the detail."""
     minor = int(getattr(error, "min_code", 0) or 0)
     known = {
-        gssapi.exceptions.ExpiredCredentialsError: "ticket-expired",
-        gssapi.exceptions.MissingCredentialsError: "no-ticket",
-        gssapi.exceptions.BadChannelBindingsError: "binding",
-        gssapi.exceptions.DuplicateTokenError: "replay",
+        raw.ExpiredCredentialsError: "ticket-expired",
+        raw.MissingCredentialsError: "no-ticket",
+        raw.BadChannelBindingsError: "binding",
+        raw.DuplicateTokenError: "replay",
     }
     cause = _CAUSES.get(minor - _ERROR_BASE) or known.get(type(error), otherwise)
     detail = " ".join(str(error.get_all_statuses(minor, False)[0]).split()) if minor else type(error).__name__

@@ -32,7 +32,16 @@ def check(ticket: Ticket, realm: str) -> None:
         raise MechanismError("clock-skew", "the ticket begins in the future")
 
 
-def check_cache(octets: bytearray, realm: str) -> None:
-    """Check each ticket in a cache file in the same way. Raises MechanismError."""
-    for ticket in ccache.read(octets):
+def check_cache(octets: bytearray, owner: str) -> int:
+    """Check each ticket in a cache file in the same way, and that `owner` owns it.
+
+    Returns when the first of them ends, in seconds since the epoch. Raises MechanismError.
+    """
+    tickets, realm = ccache.read(octets), Principal(owner).realm
+    for ticket in tickets:
+        if ticket.client != owner:
+            raise MechanismError("delegation", "the forwarded ticket belongs to another principal")
         check(ticket, realm)
+    if not tickets:
+        raise MechanismError("delegation", "the forwarded ticket is lost")
+    return min(ticket.end_time for ticket in tickets)

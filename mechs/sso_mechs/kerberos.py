@@ -10,9 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import gssapi
-from gssapi import raw
-
 from sso.credential import Credential
 from sso.errors import MechanismError
 from sso.mech import (
@@ -33,14 +30,15 @@ from sso_mechs import enctypes
 from sso_mechs.collection import chosen
 from sso_mechs.enctypes import AES
 from sso_mechs.gss_errors import expiry_as_skew, gss_errors
+from sso_mechs.gssapi_raw import raw
 
 LAYERS = {NO_LAYER: 1, INTEGRITY: 2, CONFIDENTIALITY: 4}  # RFC 4752 section 3.3
-KRB5 = gssapi.MechType.kerberos
-PRINCIPAL = gssapi.NameType.kerberos_principal
-Flag = gssapi.RequirementFlag
+KRB5 = raw.MechType.kerberos
+PRINCIPAL = raw.NameType.kerberos_principal
+Flag = raw.RequirementFlag
 FORWARDED_MAX = 65507  # bytes of a KRB-CRED in an AP-REQ; the length has 16 bits (RFC 4121 section 4.1.1)
 CHANNEL_BOUND = 0x800  # GSS_C_CHANNEL_BOUND_FLAG
-SESSION_KEY = gssapi.OID.from_int_seq("1.2.840.113554.1.2.2.5.5")  # GSS_C_INQ_SSPI_SESSION_KEY
+SESSION_KEY = raw.OID.from_int_seq("1.2.840.113554.1.2.2.5.5")  # GSS_C_INQ_SSPI_SESSION_KEY
 
 # The flags that a context must have, as one number, because arithmetic on enum flags is slow.
 PROTECTION = int(

@@ -13,10 +13,9 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
-from gssapi import raw
-
 from sso.errors import MechanismError
 from sso_mechs import ccache
+from sso_mechs.gssapi_raw import raw
 from sso_mechs.krb5_types import Krb5Data
 
 ENTRIES_MAX = 16  # a forwarded TGT is one entry; more than this many are dropped

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gssapi import raw
-
 from sso_mechs import ccache
 from sso_mechs.ccache import Ticket
+from sso_mechs.gssapi_raw import raw
 
 
 @contextmanager

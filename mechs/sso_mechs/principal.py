@@ -9,7 +9,7 @@ from typing import Self
 
 COMPONENTS_MAX = 16
 NT_PRINCIPAL = 1  # RFC 4120 section 6.2
-_SPECIAL = "/@\\"
+_ESCAPED = str.maketrans({letter: f"\\{letter}" for letter in "/@\\"})
 
 
 class Principal(str):
@@ -25,7 +25,8 @@ class Principal(str):
     @classmethod
     def of(cls, components: Iterable[str], realm: str, type: int = NT_PRINCIPAL) -> Self:
         """Build a name from its parts, which may contain any character."""
-        return cls("/".join(map(_escaped, components)) + "@" + _escaped(realm), type)
+        words = [word.translate(_ESCAPED) for word in (*components, realm)]
+        return cls("/".join(words[:-1]) + "@" + words[-1], type)
 
     @property
     def components(self) -> list[str]:
@@ -38,7 +39,8 @@ class Principal(str):
     @property
     def is_own_tgt(self) -> bool:
         """Whether this is the ticket-granting service of its own realm."""
-        return self.components == ["krbtgt", self.realm]
+        parts = self._parts()
+        return parts == ["krbtgt", parts[-1], parts[-1]]
 
     @property
     def is_usable(self) -> bool:
@@ -52,6 +54,8 @@ class Principal(str):
 
     def _parts(self) -> list[str]:
         """Return the components, followed by the realm."""
+        if "\\" not in self:
+            return self.replace("@", "/").split("/")
         parts, letters = [""], iter(self)
         for letter in letters:
             if letter in "/@":
@@ -59,7 +63,3 @@ class Principal(str):
             else:
                 parts[-1] += next(letters, "") if letter == "\\" else letter
         return parts
-
-
-def _escaped(word: str) -> str:
-    return "".join(f"\\{letter}" if letter in _SPECIAL else letter for letter in word)

@@ -54,6 +54,7 @@ else:
 NEVER = (
     *("argparse", "asyncio", "hashlib", "importlib.metadata", "json", "logging", "pyasn1", "socket"),
     *("ssl", "subprocess", "tempfile", "threading", "tomllib"),
+    *("ctypes", "decorator", "dis", "gssapi.creds", "gssapi.raw.ext_s4u", "shutil"),  # of python-gssapi
     *("sso.client.staying", "sso.client.usage", "sso.guest"),
 )
 

@@ -6,20 +6,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyasn1.codec.der import decoder, encoder
 from pyasn1.type import univ
-from sso_mechs.der import INTEGER, OCTET_STRING, SEQUENCE, Reader, check_count, context
+from sso_mechs.der import INTEGER, OCTET_STRING, SEQUENCE, check_count, context, integer, only, row
+
+
+def content(octets: bytes, *tags: int) -> bytes:
+    """What is inside the only value, and the only value in that, and so on."""
+    start, end = only(octets, 0, len(octets), *tags)
+    return octets[start:end]
 
 
 @given(st.binary(max_size=70_000))
 def test_a_value_is_read_as_pyasn1_wrote_it(octets: bytes) -> None:
     written = bytes(encoder.encode(univ.OctetString(octets)))
-    assert Reader(written).only(OCTET_STRING).rest() == octets
+    assert content(written, OCTET_STRING) == octets
     assert value(OCTET_STRING, octets) == written
 
 
 @given(st.integers(-(2**31), 2**32 - 1))
 def test_integers(wanted: int) -> None:
     written = bytes(encoder.encode(univ.Integer(wanted)))
-    assert Reader(written).only(INTEGER).integer() == wanted
+    assert integer(written, 0, len(written)) == wanted
     assert number(wanted) == written
 
 
@@ -42,21 +48,39 @@ def test_integers(wanted: int) -> None:
 )
 def test_what_is_no_value(octets: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        Reader(octets).only(OCTET_STRING)
+        only(octets, 0, len(octets), OCTET_STRING)
+    with pytest.raises(ValueError, match=r"\w"):
+        row(octets, 0, len(octets), OCTET_STRING)
 
 
 def test_nothing_may_stand_beside_what_is_the_only_one() -> None:
     inner = number(5)
-    assert Reader(value(context(1), value(SEQUENCE, inner))).only(context(1), SEQUENCE).rest() == inner
+    assert content(value(context(1), value(SEQUENCE, inner)), context(1), SEQUENCE) == inner
     for octets in (value(context(1), value(SEQUENCE, inner), b"\0"), value(context(1), inner)):
         with pytest.raises(ValueError, match=r"\w"):
-            Reader(octets).only(context(1), SEQUENCE)
+            content(octets, context(1), SEQUENCE)
 
 
 @pytest.mark.parametrize("octets", [b"", bytes(6)])
 def test_integers_of_another_size(octets: bytes) -> None:
     with pytest.raises(ValueError, match="integer"):
-        Reader(value(INTEGER, octets)).only(INTEGER).integer()
+        integer(value(INTEGER, octets), 0, 2 + len(octets))
+
+
+def test_a_row_has_the_values_that_were_named_and_no_other() -> None:
+    octets = number(1) + value(OCTET_STRING, b"xy")
+    assert row(octets, 0, len(octets), INTEGER, OCTET_STRING) == [(2, 3), (5, 7)]
+    for tags in ((INTEGER,), (OCTET_STRING, INTEGER), (INTEGER, OCTET_STRING, INTEGER), ()):
+        with pytest.raises(ValueError, match=r"\w"):
+            row(octets, 0, len(octets), *tags)
+
+
+def test_nothing_is_read_behind_the_end_that_was_named() -> None:
+    octets = number(1) + number(2)
+    assert integer(octets, 0, 3) == 1 and integer(octets, 3, 6) == 2
+    for end in range(3):
+        with pytest.raises(ValueError, match=r"\w"):
+            integer(octets, 0, end)
 
 
 def test_values_are_counted_at_all_depths() -> None:

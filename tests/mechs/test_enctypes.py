@@ -10,7 +10,7 @@ from gss_halves import BINDING
 from hypothesis import given
 from hypothesis import strategies as st
 from pair import Judge, Pair
-from sso_mechs import der, enctypes
+from sso_mechs import enctypes
 from sso_mechs.kerberos import KRB5, PRINCIPAL, PROTECTION, Acceptor, Initiator
 
 from sso.client.exits import Exit
@@ -175,16 +175,19 @@ def test_every_byte_that_is_missing(weak: Realm) -> None:
         with pytest.raises(MechanismError) as caught:
             enctypes.read(token[:end])
         assert caught.value.cause == "gssapi"
-    for other in (token + b"\0", token.replace(enctypes.AP_REQ, enctypes.AP_ERROR, 1), token[1:]):
+    for other in (token + b"\0", token.replace(enctypes.HEAD, enctypes.HEAD_OF_ERROR, 1), token[1:]):
         with pytest.raises(MechanismError):
             enctypes.read(other)
 
 
 @pytest.mark.parametrize("length", [b"\x06", b"\x81\x06", b"\x82\0\x06", b"\x84\0\0\0\x06"])
 def test_an_error_is_one_however_its_length_is_written(length: bytes) -> None:
-    inner = bytes([der.OBJECT, len(enctypes.KERBEROS)]) + enctypes.KERBEROS
-    for id, said in ((enctypes.AP_ERROR, True), (b"\x02\0", False), (enctypes.AP_REQ, False)):
-        assert enctypes.is_error(b"\x60" + length + inner + id + b"\x7e\0") == said
+    for head, said in (
+        (enctypes.HEAD_OF_ERROR, True),
+        (enctypes.OID + b"\x02\0", False),
+        (enctypes.HEAD, False),
+    ):
+        assert enctypes.is_error(b"\x60" + length + head + b"\x7e\0") == said
     assert not enctypes.is_error(b"\x60" + length) and not enctypes.is_error(b"\x60")
 
 

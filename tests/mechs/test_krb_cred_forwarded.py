@@ -3,14 +3,14 @@
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import gssapi
 import pytest
 from flows import ALICE, DELEG, SPN, Kerberos
-from gss_halves import Instead, halves, joined
-from sso_mechs import ccache, krb5_memory
-from sso_mechs import forwarded as module
+from gss_halves import halves, joined
+from sso_mechs import ccache, handed_over, krb5_memory
 
 from sso.errors import MechanismError
 from sso.mech import ALWAYS, AS_KDC_SAYS, NO
@@ -126,27 +126,55 @@ def test_a_library_that_fails_signs_in_nobody(
     assert (guest.complete, guest.credential) == (False, None)
 
 
-def expired(*_: Any, **__: Any) -> None:
-    raise gssapi.exceptions.ExpiredCredentialsError(0, 0)
+def of_another_end(kerberos: Kerberos, path: Path, end_time: int) -> str:
+    """A cache with the TGT of alice alone, which ends at another time."""
+    tgt = ccache.ticket_granting(ccache.read(kerberos.caches["alice"].read_bytes()))
+    path.write_bytes(ccache.write(tgt._replace(end_time=end_time)))
+    return f"FILE:{path}"
 
 
-@pytest.mark.parametrize("whose", ["mallory", "broken", "no folder"])
+@pytest.mark.parametrize("whose", ["mallory", "expired", "no folder"])
 def test_a_forwarded_ticket_that_is_not_the_initiators(
-    kerberos: Kerberos, monkeypatch: pytest.MonkeyPatch, whose: str
+    kerberos: Kerberos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whose: str
 ) -> None:
     """What a client forwards is its own claim: another's ticket, or one that breaks, signs in nobody."""
     client, guest = halves(kerberos)
     token = client.step(guest.step(client.step(b"")))
     token = client.step(guest.step(token))
-    store: Any = {"ccache": kerberos.cache("mallory" if whose == "mallory" else "alice")}
-    guest._forwarded = gssapi.Credentials(usage="initiate", store=store)
-    if whose == "broken":
-        monkeypatch.setattr(module, "raw", Instead(inquire_cred=expired))
-    elif whose == "no folder":
+    cache = kerberos.cache("mallory" if whose == "mallory" else "alice")
+    if whose == "expired":
+        cache = of_another_end(kerberos, tmp_path / "expired", 1_000_000_000)
+    guest._forwarded = gssapi.Credentials(usage="initiate", store={"ccache": cache})
+    if whose == "no folder":
         monkeypatch.setattr(tempfile, "tempdir", "/nonexistent/folder")
         monkeypatch.setattr(krb5_memory, "_library", OldLibrary)
     with pytest.raises(MechanismError) as caught:
         guest.step(token)
-    assert caught.value.cause == ("ticket-expired" if whose == "broken" else "delegation")
+    assert caught.value.cause == ("ticket-expired" if whose == "expired" else "delegation")
     assert not guest.complete
     assert guest.credential is None
+
+
+def test_every_ticket_of_a_forwarded_cache_is_looked_at(kerberos: Kerberos) -> None:
+    """The first one names the cache's owner; what comes behind it may be another's, or none."""
+    own, other = (
+        ccache.ticket_granting(ccache.read(kerberos.caches[name].read_bytes())) for name in ("alice", "bob")
+    )
+
+    def cache(*tickets: ccache.Ticket) -> bytearray:
+        head = ccache.write(tickets[0])[: -len(entry(tickets[0]))]
+        return head + b"".join(map(entry, tickets))
+
+    early = own._replace(end_time=own.end_time - 60)
+    assert handed_over.check_cache(cache(own, early), ALICE) == early.end_time
+    for tickets in ((own, other), (other, own), (other,)):
+        with pytest.raises(MechanismError, match="another principal"):
+            handed_over.check_cache(cache(*tickets), ALICE)
+    with pytest.raises(MechanismError, match="lost"):
+        handed_over.check_cache(cache(own)[: -len(entry(own))], ALICE)
+
+
+def entry(ticket: ccache.Ticket) -> bytes:
+    """One credential as it stands in a cache, behind the head and the default principal."""
+    octets = bytes(ccache.write(ticket))
+    return octets[4 + ccache._principal_size(bytearray(octets[4:])) :]

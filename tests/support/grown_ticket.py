@@ -11,13 +11,12 @@ from pathlib import Path
 
 from krb5_crypto import decrypt, encrypt
 from sso_mechs import ccache
-from sso_mechs.der import INTEGER, OCTET_STRING, SEQUENCE, Reader, application, context
+from sso_mechs.der import INTEGER, OCTET_STRING, SEQUENCE, application, contents, context, integer, only, row
 
 from sso.demo.realm import Realm
 
 USAGE = 2  # of a key that encrypts a ticket (RFC 4120 section 7.5.1)
 IF_RELEVANT, UNKNOWN = 1, 600  # types of authorization data; the second is nobody's
-FIELDS = 11  # of EncTicketPart (RFC 4120 section 5.3)
 AD_SIZES = (12_000, 31_000, 33_000, 48_000, 60_000)  # bytes of a TGT that have to pass
 
 
@@ -48,12 +47,11 @@ def number(number: int) -> bytes:
 
 
 def _grown(ticket: bytes, key: dict[int, bytes], size: int) -> bytes:
-    fields = Reader(ticket).only(application(1), SEQUENCE)
-    head = b"".join(value(context(n), fields.take(context(n)).rest()) for n in range(3))
-    sealed = fields.take(context(3)).only(SEQUENCE)
-    type = sealed.take(context(0)).only(INTEGER).integer()
-    version = sealed.take(context(1)).rest()
-    cipher = sealed.take(context(2)).only(OCTET_STRING).rest()
+    fields = row(ticket, *only(ticket, 0, len(ticket), application(1), SEQUENCE), *map(context, range(4)))
+    head = b"".join(value(context(n), ticket[slice(*fields[n])]) for n in range(3))
+    sealed = row(ticket, *only(ticket, *fields[3], SEQUENCE), *map(context, range(3)))
+    type, version = integer(ticket, *sealed[0]), ticket[slice(*sealed[1])]
+    cipher = ticket[slice(*only(ticket, *sealed[2], OCTET_STRING))]
     plain = _with_data(decrypt(type, key[type], USAGE, cipher), max(0, size - len(ticket)))
     part = value(
         SEQUENCE,
@@ -66,12 +64,15 @@ def _grown(ticket: bytes, key: dict[int, bytes], size: int) -> bytes:
 
 def _with_data(plain: bytes, size: int) -> bytes:
     """An EncTicketPart with that many bytes of authorization data more; padding behind it goes."""
-    outer = Reader(plain).take(application(3)).only(SEQUENCE)
-    fields = {n: outer.take(context(n)).rest() for n in range(FIELDS) if outer.starts_with(context(n))}
-    present = Reader(fields[10]).only(SEQUENCE).rest() if 10 in fields else b""
-    inner = value(SEQUENCE, _datum(UNKNOWN, bytes(size)))
-    fields[10] = value(SEQUENCE, present, _datum(IF_RELEVANT, inner))
-    return value(application(3), value(SEQUENCE, *(value(context(n), fields[n]) for n in sorted(fields))))
+    at, end = only(plain, *contents(plain, 0, len(plain), application(3)), SEQUENCE)
+    fields = {}
+    while at < end:
+        tag, (start, at) = plain[at], contents(plain, at, end)
+        fields[tag] = plain[start:at]
+    data, inner = fields.get(context(10), value(SEQUENCE)), value(SEQUENCE, _datum(UNKNOWN, bytes(size)))
+    present = data[slice(*only(data, 0, len(data), SEQUENCE))]
+    fields[context(10)] = value(SEQUENCE, present, _datum(IF_RELEVANT, inner))
+    return value(application(3), value(SEQUENCE, *(value(tag, fields[tag]) for tag in sorted(fields))))
 
 
 def _datum(type: int, octets: bytes) -> bytes:
