@@ -188,14 +188,14 @@ _SETTINGS = {
 }
 
 
-def load(path: str, read: Callable[[str], Mapping[str, Any]] | None = None) -> GuestConfig:
-    """Read and check a file; `read` is what reads it, if not this process (sso.settings.read, guarded).
+def load(path: str) -> GuestConfig:
+    """Read and check a file.
 
     Raises ConfigError with the file, the key and what to write, for a file that is missing, that somebody
     else than root (or us) may change, that is no TOML, or that has an unknown key or a wrong value.
     """
     try:
-        given = read(path) if read is not None else settings.read(path, guarded=True)
+        given = settings.read(path, guarded=True)
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: {error.strerror}; data/guest.toml is an example") from None
     try:

@@ -1,20 +1,19 @@
 """`sso-guest-agent`: the three processes of the guest, one by one (as units) or all in the foreground."""
 
-import marshal
+import argparse
 import os
 import signal
 import socket
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sso import __version__, settings
+from sso import __version__
 from sso.errors import NoAgent, PortClosed, SSOError
 from sso.guest.config import GuestConfig, load
 from sso.printable import escaped
 
 if TYPE_CHECKING:
-    import argparse
     import subprocess
 
     from sso.guest.links import Joined
@@ -25,21 +24,11 @@ NO_AGENT = 3  # an exit code
 END_TIME = 3.0  # seconds for a process to end by itself
 
 
-class Given:
-    """The options, and what they are when they are not given."""
-
-    config: str = CONFIG
-    foreground: bool = False
-    role: str | None = None
-    agent: int | None = None
-    peer: int = -1
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run one role and return its exit code: 0 ended, 1 failed, 2 wrong option or settings, 3 no agent."""
-    given = options(sys.argv[1:] if arguments is None else arguments)
+    given = _parser().parse_args(arguments)
     try:
-        config = load(given.config, read_apart)
+        config = load(given.config)
         if given.role == "channel":
             from sso.guest.channel.main import run as run_channel
 
@@ -59,56 +48,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def options(arguments: Sequence[str]) -> Given:
-    """The options as a unit gives them; any others, and what is wrong, are for argparse, which is large."""
-    found, words = Given(), iter(arguments)
-    for option in words:
-        value = next(words, "")
-        if option == "--role" and value in ROLES:
-            found.role = value
-        elif option == "--config" and value.startswith("/"):
-            found.config = value
-        elif option in ("--agent", "--peer") and value.isdecimal():
-            setattr(found, option[2:], int(value))
-        else:
-            return _parser().parse_args(arguments, Given())
-    return found
-
-
-def read_apart(path: str) -> dict[str, Any]:
-    """What guest.toml says, read in a forked process: a TOML parser would stay in ours as long as it lives.
-
-    What goes wrong there is done again here, to be reported.
-    """
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            with os.fdopen(writer, "wb") as answer:
-                answer.write(marshal.dumps(settings.read(path, guarded=True)))
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as answer:
-        said = answer.read()
-    if os.waitpid(pid, 0)[1]:
-        return settings.read(path, guarded=True)
-    found: dict[str, Any] = marshal.loads(said)
-    return found
-
-
-def _parser() -> "argparse.ArgumentParser":
-    import argparse
-
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sso-guest-agent",
         description="Accept tickets from the console's port and open the login screen with them.",
         epilog="exit codes: 0 ended by a signal, or should be started again; 1 a process failed; "
         "2 wrong option or configuration; 3 the process found no agent",
     )
-    parser.add_argument("--config", help=f"configuration file (default: {CONFIG})")
+    parser.add_argument("--config", default=CONFIG, help=f"configuration file (default: {CONFIG})")
     parser.add_argument(
         "--foreground", action="store_true", help="start all three processes here and log to stderr"
     )
@@ -119,7 +66,7 @@ def _parser() -> "argparse.ArgumentParser":
     return parser
 
 
-def _links(given: Given, path: str) -> "Joined":
+def _links(given: argparse.Namespace, path: str) -> "Joined":
     """To the agent and to the other process: inherited (--foreground), else by the agent's socket."""
     from sso.guest.links import Joined, join
 

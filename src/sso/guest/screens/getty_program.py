@@ -5,13 +5,13 @@ start it with a terminal as standard input. It shows "HOST login: " and becomes 
 name or the agent names a user. Without an agent it works like the normal login prompt.
 """
 
+import argparse
 import os
 import select
 import signal
 import socket
 import sys
 import termios
-from collections.abc import Sequence
 from typing import NoReturn
 
 from sso.daemon import local
@@ -124,43 +124,18 @@ def become_login(program: str, name: str) -> NoReturn:
     os.execve(program, [program, "-p", "--", name], keep)
 
 
-class GettyOptions:
-    """The options, and what they are when they are not given."""
-
-    socket: str = SOCKET
-    login: str = LOGIN
-    name: str = ""
-
-
-def options(arguments: Sequence[str]) -> GettyOptions:
-    """The options as agetty gives them; any others, and what is wrong, are for argparse, which is large."""
-    found, words = GettyOptions(), iter(arguments)
-    for option in words:
-        if option == "-p":
-            continue
-        value = next(words, "")
-        if option not in ("--socket", "--login") or not value.startswith("/"):
-            return _by_argparse(arguments)
-        setattr(found, option[2:], value)
-    return found
-
-
-def _by_argparse(arguments: Sequence[str]) -> GettyOptions:
-    import argparse
-
+def main(arguments: list[str] | None = None) -> int:
+    """Show the login screen and become login; 0 when the terminal has hung up, 2 for wrong usage."""
     parser = argparse.ArgumentParser(
         prog="sso-getty", description="A login screen that the guest agent can use."
     )
-    parser.add_argument("--socket", help=f"where the agent listens (default: {SOCKET})")
-    parser.add_argument("--login", metavar="PROGRAM", help=f"the login program (default: {LOGIN})")
+    parser.add_argument("--socket", default=SOCKET, help=f"where the agent listens (default: {SOCKET})")
+    parser.add_argument(
+        "--login", default=LOGIN, metavar="PROGRAM", help=f"the login program (default: {LOGIN})"
+    )
     parser.add_argument("-p", action="store_true", help="accepted for agetty, and ignored")
     parser.add_argument("name", nargs="?", default="", help="log in this user at once, for agetty")
-    return parser.parse_args(arguments, GettyOptions())
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Show the login screen and become login; 0 when the terminal has hung up, 2 for wrong usage."""
-    given = options(sys.argv[1:] if arguments is None else arguments)
+    given = parser.parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
     name: str | None = given.name
