@@ -181,7 +181,7 @@ def test_the_words_of_a_program_are_those_that_its_code_says(program: str) -> No
 
 
 def test_a_word_of_an_unprivileged_process_is_not_made_of_somebodys_text() -> None:
-    assert spoken("sso-channel")[1] <= {"ending(event.cause)", "id"}
+    assert spoken("sso-channel")[1] <= {"ending(event.cause)", "ending(error.cause)", "id"}
     assert not spoken("sso-acceptor")[1]
 
 

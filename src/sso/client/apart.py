@@ -37,6 +37,7 @@ class Apart(Mechanism):
 
     def __init__(self, name: str, make: Callable[[], Mechanism]) -> None:
         self._name, self._pid = name, 0
+        self._asked = True  # a call, or its making, has no answer yet
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # who started us may ignore how children end
         ours, theirs = socket.socketpair()
         try:
@@ -75,21 +76,23 @@ class Apart(Mechanism):
         self._end()
 
     def _call(self, what: str, data: bytes) -> bytes:
-        with suppress(OSError):  # it has ended, which shows in the answer
-            _say(self._link, what, data)
-        return self._take()
+        self._asked = True
+        try:
+            with suppress(OSError):  # it has ended, which shows in the answer
+                _say(self._link, what, data)
+            return self._take()
+        except KeyboardInterrupt:
+            self._end()
+            raise
 
     def _take(self) -> bytes:
         """The answer to a call; takes over what the half says of itself now."""
         try:
             head, octets = _hear(self._link, self._life)
         except (EOFError, OSError, ValueError):
+            self._asked = False
             raise MechanismError("failed", f"{self._name}: {_why(self._end())}") from None
-        except KeyboardInterrupt:
-            if self._pid:  # a dialog of its own gets the time to restore the terminal
-                signal.pidfd_send_signal(self._life, signal.SIGTERM)
-            self._end()
-            raise
+        self._asked = False
         if isinstance(head, list):
             raise _error_of(*head)
         for name in STATE:
@@ -97,11 +100,16 @@ class Apart(Mechanism):
         return octets
 
     def _end(self) -> int:
-        """Hang up, wait END_TIME at most, and return how the process has ended; 0 for the second call."""
+        """Hang up, wait END_TIME at most, and return how the process has ended; 0 for the second call.
+
+        A call that goes on is interrupted: a dialog gives the terminal its echo back.
+        """
         if not self._pid:
             return 0
         pid, self._pid = self._pid, 0
         self._link.close()
+        if self._asked:
+            signal.pidfd_send_signal(self._life, signal.SIGTERM)
         poll = select.poll()
         poll.register(self._life, select.POLLIN)
         if not poll.poll(END_TIME * 1000):
@@ -114,9 +122,11 @@ class Apart(Mechanism):
 def in_time(asks: bool = False) -> Iterator[None]:
     """Have the kernel end this process after CALL_TIME, in whatever library it hangs.
 
-    One that `asks` a person has no deadline. What ran before may have had alarms of its own.
+    One that `asks` a person has no deadline. What ran before may have had alarms of its own, and who started
+    the client may have blocked them.
     """
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
     signal.setitimer(signal.ITIMER_REAL, 0.0 if asks else CALL_TIME)
     try:
         yield

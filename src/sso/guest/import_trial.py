@@ -42,7 +42,7 @@ def tried(work: Callable[[], object], seconds: float) -> str:
         finally:
             os.close(life)
         if late:
-            return f"it was not loaded within {seconds:.2g} s"
+            return f"it was not loaded within {round(seconds, 1):g} s"
         os.set_blocking(answer.fileno(), False)  # what it has left behind may hold the other end
         said = answer.read(REASON_MAX) or b""
     if said == LOADED and not status:
