@@ -29,7 +29,7 @@ test: setup-test pam  ## everything, on both builds
 	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "vm and not desktop and not long" -p no:cacheprovider --basetemp="$$tmp/vm" \
 	  > build/machines.log 2>&1 & machines=$$!; \
 	{ pure=0; $(MAKE) --no-print-directory lint || pure=1; \
-	  SSO_PURE=1 $(PYTHON_VENV) -m pytest -q -m "$(FAST)" -p no:cacheprovider --basetemp="$$tmp/pure" || pure=1; \
+	  SSO_PURE=1 $(PYTHON_VENV) -m pytest -q -m "$(FAST)" --ignore=tests/project -p no:cacheprovider --basetemp="$$tmp/pure" || pure=1; \
 	  exit $$pure; } > build/pure.log 2>&1 & pure=$$!; \
 	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "not vm and not desktop and not long" $(NO_TRACE) || status=1; \
 	wait $$pure || { status=1; cat build/pure.log; }; \
@@ -41,7 +41,7 @@ test: setup-test pam  ## everything, on both builds
 test-desktop: setup-test pam  ## what takes longer in virtual machines: the films of GNOME and LightDM
 	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "desktop and not long" $(NO_TRACE)
 
-test-long: setup-test pam  ## all that no other target runs: logins taken back and SIGKILL at each point in virtual machines, busy films, GNOME in the viewer
+test-long: setup-test pam  ## all that no other target runs: SIGKILL at each point in virtual machines, busy films, GNOME in the viewer, each kernel
 	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m long $(NO_TRACE)
 
 quick: setup-test lint  ## in under a minute: lint, types, the fast tests

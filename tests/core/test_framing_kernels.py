@@ -51,6 +51,7 @@ def test_the_account_of_the_arena(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_the_kernel_of_arm_under_emulation(tmp_path: Path) -> None:
     program = build("aarch64-linux-gnu-gcc", tmp_path / "check", "-static")
     assert right(["qemu-aarch64", program], 2_000) == ["neon", "scalar"]
@@ -62,7 +63,9 @@ def core(program: str, **env: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kernel", ALL)
+@pytest.mark.parametrize(
+    "kernel", [name if name == "scalar" else pytest.param(name, marks=pytest.mark.long) for name in ALL]
+)
 def test_the_core_with_each_kernel(kernel: str) -> None:
     """The whole suite of lines and base64 with the kernel forced, where the CPU has it."""
     if kernel not in compiled().KERNELS:

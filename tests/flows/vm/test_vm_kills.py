@@ -86,7 +86,7 @@ def settled(vm: Machine) -> int:
 @pytest.mark.proves("S074", "S107")
 @pytest.mark.parametrize(
     ("victim", "stride"),
-    [("client", 4), *(pytest.param(name, 1, marks=pytest.mark.long) for name in ("client", *UNITS, "child"))],
+    [("client", 6), *(pytest.param(name, 1, marks=pytest.mark.long) for name in ("client", *UNITS, "child"))],
 )
 def test_whoever_is_killed_at_whatever_step_the_next_one_signs_in_once(
     machines: Machines, realm: Realm, victim: str, stride: int

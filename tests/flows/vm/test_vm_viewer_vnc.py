@@ -25,6 +25,13 @@ def test_alice_is_signed_in_beside_vnc(machines: Machines, realm: Realm, desktop
         desktop_of_alice.picture("console-5-vnc")
         assert viewer.end() == 0
     wait_for_event(guest, "session-over user=alice")
-    # Without a window only the stream is held.
+
+
+@pytest.mark.long
+def test_without_a_window_only_the_stream_is_held(
+    machines: Machines, realm: Realm, desktop_of_alice: Desktop
+) -> None:
+    guest = set_up(machines(console="vnc"), realm, disconnect="log-off", grace_seconds=1)
+    stream = ("--spn", SPN, "--stream", f"unix:{guest.port}")
     with desktop_of_alice.view(f"vnc+unix://{guest.vnc}", *stream, window=False) as viewer:
         viewer.expect("state signed-in", TIME)
