@@ -38,10 +38,10 @@ test: setup-test pam  ## everything, on both builds
 	grep -hE "^(All checks|Success|[0-9]+ (passed|failed))" build/pure.log build/machines.log; \
 	exit $$status
 
-test-desktop: setup-test pam  ## what takes longer in virtual machines: the films of GNOME and LightDM
+test-desktop: setup-test pam  ## what takes longer in virtual machines: the film of GNOME
 	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m "desktop and not long" $(NO_TRACE)
 
-test-long: setup-test pam  ## all that no other target runs: SIGKILL at each point in virtual machines, busy films, GNOME in the viewer, each kernel
+test-long: setup-test pam  ## all that no other target runs: SIGKILL at each point in virtual machines, LightDM, GNOME in the viewer, each kernel
 	$(AS_ROOT) $(PYTHON_VENV) -m pytest -q -m long $(NO_TRACE)
 
 quick: setup-test lint  ## in under a minute: lint, types, the fast tests

@@ -1,6 +1,6 @@
 """The LightDM film: the seat switches to alice with a ticket, to the greeter when alice leaves, and back.
 
-With two busy loops beside it (`make test-long`) LightDM's greeter begins a login of its own while the
+Once it has two busy loops beside it: LightDM's greeter begins a login of its own while the
 switch is still under way, and what was told too early is seen on the screen.
 """
 
@@ -31,7 +31,7 @@ from sso.demo.realm import Realm
 from sso.demo.vm import Machine
 from sso.demo.vm.enrol import enrol
 
-pytestmark = pytest.mark.desktop
+pytestmark = [pytest.mark.desktop, pytest.mark.long]
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def lightdm(desktop: Callable[[str], Machine]) -> Machine:
     return desktop("lightdm")
 
 
-@pytest.fixture(autouse=True, params=["quiet", pytest.param("busy", marks=pytest.mark.long)])
+@pytest.fixture(autouse=True, params=["quiet", "busy"])
 def beside(request: pytest.FixtureRequest) -> Iterator[None]:
     """Nothing, or two loops that take what the processors have, in our own scheduling class."""
     count = 2 if request.param == "busy" else 0
@@ -90,7 +90,6 @@ def test_sign_in_lock_and_unlock(lightdm: Machine, realm: Realm, tmp_path: Path)
     lightdm.wait("! ls /tmp/krb5cc_*", 60)
 
 
-@pytest.mark.long
 def test_a_wrong_password_counts_once_and_the_right_one_opens(
     lightdm: Machine, realm: Realm, certificates: Certificates
 ) -> None:
