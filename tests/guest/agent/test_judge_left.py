@@ -1,4 +1,4 @@
-"""PAM leaves a lock screen without a word: what counts of a password then, whatever the seat shows."""
+"""PAM leaves a lock screen without a word: what counts of a password in the seconds before the seat tells."""
 
 from typing import Any
 
@@ -6,12 +6,13 @@ import pytest
 from beds_agent import Asked, MakeStage, Stage
 from fake_surroundings import FakeDriver
 
+from sso.guest.agent.desk import UNLOCKED_SECONDS
 from sso.guest.agent.pam_records import Operation
 from sso.guest.agent.tracking import SWITCH_SECONDS
 from sso.guest.records import Kind
 from sso.guest.seat.logind import Seated
 
-WRONG, DENIED, LATER = 402, 403, 410
+WRONG, DENIED, LATER, NO_SCREEN = 402, 403, 410, 411
 ALICE = Seated("c2", "alice", 4001, "x11", service="lightdm")
 LOCKED = ALICE._replace(locked=True)
 PASSWORD: dict[str, Any] = {"principal": "alice", "kind": Kind.PASSWORD, "expires": 0}
@@ -41,21 +42,29 @@ def stage(make_stage: MakeStage) -> Stage:
     return stage
 
 
-@pytest.mark.parametrize("by_hand", [False, True])
-def test_a_password_that_pam_has_not_let_pass_is_wrong_whoever_unlocks_then(
-    by_hand: bool, stage: Stage
-) -> None:
-    """Nobody waits for the seat: in those seconds somebody may unlock by hand, or the client may leave."""
-    asked = at_lock_screen(stage, 1)
-    assert asked.report(Operation.TRIED)
-    asked.hang_up()
-    if by_hand:
-        stage.seat.put(ALICE)
-    assert stage.outcome() == (1, WRONG)
-    stage.end(1)
-    begin(stage, 2)
-    stage.claim(2, attempt=b"2" * 16, digest=b"2" * 32, **PASSWORD)
-    assert stage.outcome() == (2, LATER)
+@pytest.mark.parametrize("how", ["end", "begin", "gone", "late"])
+def test_who_hangs_up_before_the_seat_has_told_is_not_around_the_pauses(how: str, stage: Stage) -> None:
+    """The password was tried and has not passed, as when PAM had not left yet: free once, then a failure."""
+    for id in (1, 2):
+        asked = at_lock_screen(stage, id)
+        if how == "late":
+            stage.clock.now += 30.0 - UNLOCKED_SECONDS / 2
+        assert asked.report(Operation.TRIED)
+        asked.hang_up()
+        assert stage.silent(), "the seat has to tell"
+        if how == "late":
+            stage.clock.now += UNLOCKED_SECONDS / 2 + 0.1
+            assert stage.outcome() == (id, NO_SCREEN)
+        elif how == "end":
+            stage.end(id)
+        elif how == "gone":
+            stage.gone(id)
+            stage.turn()
+            stage.clock.now += SWITCH_SECONDS + 0.1
+            assert stage.confirmed(id)
+    begin(stage, 3)
+    stage.claim(3, attempt=b"3" * 16, digest=b"3" * 32, **PASSWORD)
+    assert stage.outcome() == (3, LATER)
 
 
 def test_a_password_that_nobody_has_tried_is_not_what_unlocks(stage: Stage) -> None:

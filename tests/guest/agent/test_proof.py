@@ -56,6 +56,7 @@ class Guest:
         if not good:
             asked.report(Operation.TRIED)
             asked.hang_up()
+            self.stage.clock.now += 5.1  # a locker's end is believed after UNLOCKED_SECONDS
             return
         asked.report(Operation.ESTABLISHED)
         if any(session.locked for session in self.stage.seat.found.users):

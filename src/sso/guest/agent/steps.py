@@ -74,7 +74,7 @@ class Meaning(Enum):
     WORKING = "PAM is at work"  # and may be asking a person something
     PROVED = "PAM lets the user in"  # to a locked session; whether it is open, the seat tells
     OPEN = "the session is open"
-    LEFT = "PAM has left"  # a locked session, and some screens do so although they unlock
+    LEFT = "PAM has left"  # a locked session, and did not say how
     WRONG = "the password was wrong"
     REFUSED = "refused"  # the account may not sign in now, or the screen gave up; no secret was wrong
     OVER = "the session is over"
@@ -103,13 +103,15 @@ def meaning(step: PamStep) -> Meaning:
         return Meaning.PROVED
     if not ended:
         return Meaning.WORKING
-    if step.before is Stage.TRIED:
-        return Meaning.WRONG  # PASSED comes before a screen opens anything, whoever opens it meanwhile
-    untried = step.before is Stage.GIVEN and step.kind is Kind.PASSWORD
-    return Meaning.LEFT if step.unlocking and not untried else Meaning.REFUSED
+    if step.unlocking and (step.before, step.kind) != (Stage.GIVEN, Kind.PASSWORD):
+        return (
+            Meaning.LEFT
+        )  # some screens do so although they unlock, but not by a password that none has tried
+    return Meaning.WRONG if step.before is Stage.TRIED else Meaning.REFUSED
 
 
 def unseen(left: Stage) -> Meaning:
     """PAM has left a locked session at this stage, and the seat has not shown it in UNLOCKED_SECONDS."""
-    # Once PAM had said yes, the time of the grant ends it.
-    return Meaning.WORKING if left is Stage.ESTABLISHED else Meaning.REFUSED
+    if left is Stage.ESTABLISHED:
+        return Meaning.WORKING  # PAM had said yes: the time of the grant ends it
+    return Meaning.WRONG if left is Stage.TRIED else Meaning.REFUSED

@@ -25,8 +25,7 @@ class LoginDriver(Protocol):
     `service` and `place` (a tty without /dev/; "" if the screen tells PAM none) are what the screen's PAM
     module reports for the login that `trigger` begins, and for no other login of that screen. `token`: the
     screen passes our token to PAM; the token then identifies the login, and the place may be any. `unlocks`:
-    `trigger` also unlocks a session of that user, through PAM (after pam_authenticate the screen calls
-    pam_acct_mgmt or pam_setcred: until then a password is wrong); without it logind does. `retry`: seconds
+    `trigger` also unlocks a session of that user, through PAM; without it logind does. `retry`: seconds
     after which a screen that has not asked is told again; 0 for never.
     """
 
