@@ -67,8 +67,10 @@ def version(request: pytest.FixtureRequest) -> Path:
     """The folder with one version of python-gssapi."""
     if request.param == "installed":
         return INSTALLED
+    debian = Path("/etc/debian_version").exists()
+    assert DEBIAN.exists() or not debian, f"{DEBIAN} is missing: scripts/setup test brings it"
     if not any((DEBIAN / f"gssapi/raw/creds{suffix}").exists() for suffix in EXTENSION_SUFFIXES):
-        pytest.skip("no Debian here (scripts/setup brings its version), or its Python is another one")
+        pytest.skip("Debian's version is made for another Python than this one, or this is no Debian")
     return DEBIAN
 
 
