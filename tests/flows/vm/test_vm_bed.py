@@ -57,7 +57,8 @@ def test_a_command_that_hangs_is_killed_with_its_children(guest: Machine) -> Non
 
 
 def test_a_condition_is_waited_for(guest: Machine) -> None:
-    guest.run("(sleep 1; echo there >/run/later) &")
+    # Renamed into its place: the shell makes an empty file before it writes.
+    guest.run("(sleep 1; echo there >/run/soon; mv /run/soon /run/later) &")
     assert guest.wait("cat /run/later") == "there\n"
     with pytest.raises(BedError, match="No such file"):
         guest.wait("cat /run/never", seconds=0.1)
