@@ -103,10 +103,9 @@ def meaning(step: PamStep) -> Meaning:
         return Meaning.PROVED
     if not ended:
         return Meaning.WORKING
+    # Some screens leave so although they unlock, but not by a password that nobody has tried.
     if step.unlocking and (step.before, step.kind) != (Stage.GIVEN, Kind.PASSWORD):
-        return (
-            Meaning.LEFT
-        )  # some screens do so although they unlock, but not by a password that none has tried
+        return Meaning.LEFT
     return Meaning.WRONG if step.before is Stage.TRIED else Meaning.REFUSED
 
 
